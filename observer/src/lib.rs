@@ -1,1 +1,6 @@
-//! observer.
+//! observer finds where cancellation and deadlines stop travelling in running Go servers.
+//!
+//! The binary is a thin shell over this library; `ARCHITECTURE.md` is the map.
+
+pub mod finding;
+pub mod go;

@@ -1,0 +1,150 @@
+//! The measured facts behind a finding. Absent (`None`) means not applicable or unknown.
+
+use crate::go::Frame;
+
+/// Who cancelled, from the frames and the error of the root of the cascade.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelledBy {
+    /// The peer closed or reset the connection or stream (it may be a proxy).
+    Client,
+    /// The service's own read deadline.
+    ReadDeadline,
+    /// The service's own write deadline.
+    WriteDeadline,
+    /// The server closed the connection itself.
+    ServerClose,
+    /// A context above the connection was cancelled (BaseContext at shutdown).
+    Shutdown,
+    /// A context's deadline passed.
+    Deadline,
+    /// User code called a CancelFunc.
+    Code,
+    /// The handler returned or panicked.
+    NormalEnd,
+    /// A parent context was cancelled.
+    Parent,
+    /// Not known.
+    Unknown,
+}
+
+impl CancelledBy {
+    /// For sentences: `the client left`.
+    #[must_use]
+    pub const fn clause(self) -> &'static str {
+        match self {
+            Self::Client => "the client left",
+            Self::ReadDeadline => "the server's read deadline fired",
+            Self::WriteDeadline => "the server's write deadline fired",
+            Self::ServerClose => "the server closed the connection",
+            Self::Shutdown => "shutdown began",
+            Self::Deadline => "the deadline passed",
+            Self::Code => "code cancelled it",
+            Self::NormalEnd => "the handler returned",
+            Self::Parent => "its parent was cancelled",
+            Self::Unknown => "it was cancelled",
+        }
+    }
+}
+
+/// State of the work when last seen.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkState {
+    /// On a thread, runnable or in a system call.
+    Running,
+    /// Parked.
+    Waiting,
+    /// Over.
+    Ended,
+}
+
+/// How an outgoing call ended.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CallOutcome {
+    /// Still going on.
+    Running,
+    /// Over, by itself.
+    Done,
+    /// Failed because its context died.
+    Cancelled,
+    /// Not known.
+    Unknown,
+}
+
+/// An outgoing call in evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallEvidence {
+    /// `http`.
+    pub kind: &'static str,
+    /// `GET store:8080/item/7`.
+    pub target: String,
+    /// Monotonic start, ns.
+    pub start_ns: u64,
+    /// Length so far, ns; `None` where the end is unknown.
+    pub duration_ns: Option<u64>,
+    /// How it ended.
+    pub outcome: CallOutcome,
+}
+
+/// The closed set of evidence keys. Which of them a rule fills stands in the schema.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Who cancelled.
+    pub cancelled_by: Option<CancelledBy>,
+    /// When, monotonic ns.
+    pub cancelled_at_ns: Option<u64>,
+    /// The line that cancelled, where code did.
+    pub cancel_site: Option<Frame>,
+    /// How long work went on after the cancel, ns (so far, while it runs).
+    pub after_cancel_ns: Option<u64>,
+    /// State of the work.
+    pub state: Option<WorkState>,
+    /// Go's own wait reason (`chan receive`).
+    pub wait_reason: Option<String>,
+    /// Length of that wait when inspected, ns.
+    pub wait_ns: Option<u64>,
+    /// The call it was in or that was killed.
+    pub call: Option<CallEvidence>,
+    /// Time that the context had left at creation, ns.
+    pub deadline_ns: Option<i64>,
+    /// Time asked for, ns.
+    pub asked_ns: Option<i64>,
+    /// Time left upstream, ns.
+    pub remaining_ns: Option<i64>,
+    /// Contexts of this line alive now.
+    pub live: Option<u64>,
+    /// What the goroutine waits on (`Done of a detached context`).
+    pub waiting_on: Option<String>,
+}
