@@ -1,0 +1,280 @@
+//! The records that probes write: plain data of fixed size, one type per kind.
+//!
+//! Every record begins with a [`Header`]; its kind tells the rest. All fields are whole words or
+//! arrays of them, so a record has no padding and may be written and read as bytes. Sizes are
+//! asserted below: a recording holds these bytes.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::limits::{
+    MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_PATH, MAX_VALUE,
+};
+
+/// Kinds of records. Numbers are never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// [`ContextCreated`].
+    ContextCreated = 1,
+    /// [`ContextCreatedShort`].
+    ContextCreatedShort = 2,
+    /// [`ContextCancelled`].
+    ContextCancelled = 3,
+    /// [`ContextCancelledShort`].
+    ContextCancelledShort = 4,
+    /// [`RequestStarted`].
+    RequestStarted = 11,
+    /// [`ConnReadError`].
+    ConnReadError = 12,
+    /// [`CallStarted`].
+    CallStarted = 21,
+    /// [`BodyRead`].
+    BodyRead = 22,
+    /// [`CallCancelled`].
+    CallCancelled = 23,
+}
+
+/// What every record begins with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Header {
+    /// A [`Kind`].
+    pub kind: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// Process id in the initial namespace.
+    pub pid: u32,
+    /// `CLOCK_MONOTONIC`, ns.
+    pub time_ns: u64,
+    /// Goroutine; 0: not read, because the record needs none.
+    pub goid: u64,
+    /// Goroutine that started it; 0: unknown, or Go ≤ 1.20.
+    pub parent_goid: u64,
+    /// Address of the goroutine's descriptor: a hint only, it is recycled.
+    pub g: u64,
+    /// Changes with every lost record: when it differs from the one before, something is missing.
+    pub lost: u64,
+}
+
+/// A link of a context chain: the two words of an interface value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Link {
+    /// Interface table: names the type.
+    pub itab: u64,
+    /// Data word.
+    pub data: u64,
+}
+
+/// A cancelable context was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ContextCreated {
+    /// Common part.
+    pub header: Header,
+    /// The child as its `canceler` interface value.
+    pub child: Link,
+    /// First word of the child where it may point to the `cancelCtx` (Go 1.20), else 0.
+    pub indirect: u64,
+    /// `wall` and `ext` of the `time.Time` at the child's deadline offset; meaningless unless the
+    /// child is a `timerCtx`.
+    pub deadline: [u64; 2],
+    /// Return addresses in `pcs`.
+    pub frames: u32,
+    /// Links in `chain`.
+    pub links: u32,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_FRAMES],
+    /// From the parent upwards, as if every type kept its parent at offset 0.
+    pub chain: [Link; MAX_LINKS],
+}
+
+/// A context was created by a caller that is known for what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ContextCreatedShort {
+    /// Common part.
+    pub header: Header,
+    /// The child.
+    pub child: Link,
+    /// Its parent.
+    pub parent: Link,
+    /// Return address in the known caller.
+    pub caller: u64,
+}
+
+/// The context was already done.
+pub const CANCEL_AGAIN: u64 = 1;
+/// Called from another context's cancel.
+pub const CANCEL_CASCADE: u64 = 2;
+/// Called by the server when the handler has returned or panicked.
+pub const CANCEL_END: u64 = 4;
+
+/// A context is cancelled for the first time by something other than its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ContextCancelled {
+    /// Common part.
+    pub header: Header,
+    /// The `cancelCtx`.
+    pub ctx: u64,
+    /// `CANCEL_…` bits.
+    pub flags: u64,
+    /// The error.
+    pub err: Link,
+    /// Return addresses in `pcs`.
+    pub frames: u64,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_CANCEL_FRAMES],
+}
+
+/// A cancel that teaches less: a cascade, a repetition, the end of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ContextCancelledShort {
+    /// Common part; goid 0 with [`CANCEL_END`].
+    pub header: Header,
+    /// The `cancelCtx`.
+    pub ctx: u64,
+    /// `CANCEL_…` bits.
+    pub flags: u64,
+    /// The error.
+    pub err: Link,
+    /// The two innermost return addresses; 0 where not read.
+    pub pcs: [u64; 2],
+}
+
+/// The header map was too large for the kernel, or half way through growing.
+pub const REQUEST_BIG_MAP: u32 = 1;
+/// The IDs were not looked for.
+pub const REQUEST_IDS_UNREAD: u32 = 2;
+
+/// A handler is about to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct RequestStarted {
+    /// Common part.
+    pub header: Header,
+    /// The `http.ResponseWriter`.
+    pub writer: Link,
+    /// The `*http.Request`.
+    pub request: u64,
+    /// The request's context.
+    pub ctx: Link,
+    /// Length of the method at the start of `line`.
+    pub method_len: u32,
+    /// Where the path begins in `line`.
+    pub path_at: u32,
+    /// Bytes of path in `line`.
+    pub path_len: u32,
+    /// `REQUEST_…` bits.
+    pub flags: u32,
+    /// Method and request target. The decoder cuts the query off.
+    pub line: [u8; MAX_LINE],
+    /// Row of the header name that gave `id`, from 1; 0: none found.
+    pub id_row: u32,
+    /// Bytes in `id`; the value may be longer.
+    pub id_len: u32,
+    /// Request ID.
+    pub id: [u8; MAX_VALUE],
+    /// Bytes in `trace`; 0: none found.
+    pub trace_len: u64,
+    /// Value of `Traceparent`.
+    pub trace: [u8; MAX_VALUE],
+    /// Working space of the probe: the search's state.
+    pub search: [u64; SEARCH_WORDS],
+    /// Working space of the probe: one group or bucket of the header map.
+    pub scratch: [u64; SCRATCH_WORDS],
+}
+
+/// Words of state that the header search keeps in the record.
+pub const SEARCH_WORDS: usize = 8;
+/// Words of one bucket of a bucket map (336 bytes), the largest block read.
+pub const SCRATCH_WORDS: usize = 42;
+
+/// The server's background read failed while a request was in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ConnReadError {
+    /// Common part: the background reader's goroutine.
+    pub header: Header,
+    /// The `*http.conn`.
+    pub conn: u64,
+    /// The `*http.response` in flight.
+    pub response: u64,
+    /// The error.
+    pub err: Link,
+    /// `OpError.Err`, if it is one.
+    pub op_err: Link,
+    /// `SyscallError.Err`, if it is one.
+    pub syscall_err: Link,
+    /// The errno, if it is one.
+    pub errno: u64,
+    /// First bytes of the error's text, if it is an `errorString`.
+    pub text: [u8; 16],
+}
+
+/// `http.Transport` starts a round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CallStarted {
+    /// Common part.
+    pub header: Header,
+    /// The `*http.Request`.
+    pub request: u64,
+    /// Return addresses in `pcs`.
+    pub frames: u32,
+    /// Links in `chain`; the first is the call's context itself.
+    pub links: u32,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_FRAMES],
+    /// From the call's context upwards.
+    pub chain: [Link; MAX_LINKS],
+    /// Bytes in `method`; 0 means GET.
+    pub method_len: u32,
+    /// Bytes in `host`.
+    pub host_len: u32,
+    /// Bytes in `path`.
+    pub path_len: u64,
+    /// Method.
+    pub method: [u8; 8],
+    /// `URL.Host`.
+    pub host: [u8; MAX_HOST],
+    /// `URL.Path`.
+    pub path: [u8; MAX_PATH],
+}
+
+/// A response body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct BodyRead {
+    /// Common part.
+    pub header: Header,
+    /// The `*bodyEOFSignal`.
+    pub body: u64,
+}
+
+/// The transport gives a request up because its context died (Go ≤ 1.22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CallCancelled {
+    /// Common part.
+    pub header: Header,
+    /// The `*http.Request`.
+    pub request: u64,
+    /// The error.
+    pub err: Link,
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 48);
+    assert!(size_of::<ContextCreated>() == 48 + 16 + 8 + 16 + 8 + 128 + 256);
+    assert!(size_of::<ContextCreatedShort>() == 48 + 40);
+    assert!(size_of::<ContextCancelled>() == 48 + 40 + 64);
+    assert!(size_of::<ContextCancelledShort>() == 48 + 48);
+    assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 64 + 336);
+    assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16);
+    assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
+    assert!(size_of::<BodyRead>() == 56);
+    assert!(size_of::<CallCancelled>() == 72);
+};

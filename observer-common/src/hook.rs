@@ -1,0 +1,123 @@
+//! Numbers of hooks and of the ways a probe can fail.
+//!
+//! A number is never reused: recordings hold them.
+
+/// A hook that has a probe. Blocks of ten: contexts, HTTP server, HTTP client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum HookId {
+    /// A cancelable context was created.
+    ContextCreate = 1,
+    /// A context is cancelled (again).
+    ContextCancel = 2,
+    /// A handler is about to run.
+    RequestStart = 11,
+    /// The server's background read ended with an error.
+    ConnReadError = 12,
+    /// `http.Transport` starts a round trip.
+    CallStart = 21,
+    /// A response body is read.
+    BodyRead = 22,
+    /// The transport gives a request up because its context died (Go ≤ 1.22).
+    CallCancel = 23,
+}
+
+impl HookId {
+    /// All hooks.
+    pub const ALL: [Self; 7] = [
+        Self::ContextCreate,
+        Self::ContextCancel,
+        Self::RequestStart,
+        Self::ConnReadError,
+        Self::CallStart,
+        Self::BodyRead,
+        Self::CallCancel,
+    ];
+
+    /// Name on the command line and in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ContextCreate => "context-create",
+            Self::ContextCancel => "context-cancel",
+            Self::RequestStart => "request-start",
+            Self::ConnReadError => "conn-read-error",
+            Self::CallStart => "call-start",
+            Self::BodyRead => "body-read",
+            Self::CallCancel => "call-cancel",
+        }
+    }
+
+    /// The hook with this number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::ContextCreate),
+            2 => Some(Self::ContextCancel),
+            11 => Some(Self::RequestStart),
+            12 => Some(Self::ConnReadError),
+            21 => Some(Self::CallStart),
+            22 => Some(Self::BodyRead),
+            23 => Some(Self::CallCancel),
+            _ => None,
+        }
+    }
+}
+
+/// What a probe counts beside its events. The counter map has [`COUNTERS`] rows per hook number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Counter {
+    /// The probe ran and went on past the filters.
+    Hits = 0,
+    /// Nothing new to learn: no event written on purpose.
+    Quiet = 1,
+    /// The ring was full: the event is lost.
+    RingFull = 2,
+    /// The goroutine's memory could not be read; the event is lost.
+    ReadGoroutine = 3,
+    /// The object itself could not be read; the event is lost.
+    ReadObject = 4,
+    /// A stack or a chain ended early because of a failed read; the event is sent.
+    ReadPartial = 5,
+    /// No layout block for the cookie: attached without one.
+    NoLayout = 6,
+}
+
+impl Counter {
+    /// All counters, in row order.
+    pub const ALL: [Self; 7] = [
+        Self::Hits,
+        Self::Quiet,
+        Self::RingFull,
+        Self::ReadGoroutine,
+        Self::ReadObject,
+        Self::ReadPartial,
+        Self::NoLayout,
+    ];
+
+    /// Whether an event was lost.
+    #[must_use]
+    pub const fn is_loss(self) -> bool {
+        matches!(self, Self::RingFull | Self::ReadGoroutine | Self::ReadObject)
+    }
+
+    /// Short name for `stats`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hits => "hits",
+            Self::Quiet => "quiet",
+            Self::RingFull => "ring_full",
+            Self::ReadGoroutine => "read_goroutine",
+            Self::ReadObject => "read_object",
+            Self::ReadPartial => "read_partial",
+            Self::NoLayout => "no_layout",
+        }
+    }
+}
+
+/// Rows of the counter map per hook number.
+pub const COUNTERS: u32 = 8;
+/// Rows of the counter map.
+pub const COUNTER_ROWS: u32 = 32 * COUNTERS;

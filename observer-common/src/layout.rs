@@ -1,0 +1,152 @@
+//! The layout block: what a probe must know of the executable it runs in.
+//!
+//! User space fills one per observed executable; the probe finds it by the cookie of its
+//! attachment. Offsets come from `observer/src/go/data/offsets.json`, addresses from the image
+//! plus the load bias.
+
+use crate::limits::{MAX_HEADER_NAME, MAX_HEADER_NAMES, MAX_RANGES};
+
+/// Code addresses `[start, end)` in the process; empty when both are 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Range {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+}
+
+impl Range {
+    /// Whether `pc` lies inside. A return address may equal `end` when the call is a function's
+    /// last instruction, so the address before it is tested.
+    #[inline(always)]
+    #[must_use]
+    pub const fn holds_return(&self, pc: u64) -> bool {
+        pc.wrapping_sub(1).wrapping_sub(self.start) < self.end.wrapping_sub(self.start)
+    }
+}
+
+/// A header name to look for, in canonical form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct HeaderName {
+    /// Name bytes, zero padded.
+    pub bytes: [u8; MAX_HEADER_NAME],
+    /// Length; 0: unused row.
+    pub len: u64,
+}
+
+/// Events are wanted. Cleared before detaching, which is slow.
+pub const ENABLED: u32 = 1;
+/// Request IDs are read in the kernel at the request's start.
+pub const READ_IDS: u32 = 1 << 1;
+/// `http.Header` is a Swiss map (Go ≥ 1.24), else a bucket map.
+pub const SWISS_MAP: u32 = 1 << 2;
+/// `propagateCancel` is a method: receiver first (Go ≥ 1.21).
+pub const CREATE_IS_METHOD: u32 = 1 << 3;
+/// A `timerCtx` begins with a pointer to its `cancelCtx` (Go 1.20).
+pub const TIMER_BY_POINTER: u32 = 1 << 4;
+/// What a probe must know of an executable. All offsets in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Layout {
+    /// [`ENABLED`] and the other flags.
+    pub flags: u32,
+    /// `g.goid`.
+    pub g_goid: u32,
+    /// Words (8 bytes) from `g.goid` to `g.parentGoid`; 0 where Go has no such field (≤ 1.20).
+    pub g_parent_words: u32,
+    /// `cancelCtx.err`.
+    pub ctx_err: u32,
+    /// `timerCtx.deadline`.
+    pub ctx_deadline: u32,
+    /// `Request.ctx`.
+    pub req_ctx: u32,
+    /// `Request.RequestURI`.
+    pub req_uri: u32,
+    /// `Request.Header`.
+    pub req_header: u32,
+    /// `Request.URL`.
+    pub req_url: u32,
+    /// `URL.Host`; `URL.Path` follows it.
+    pub url_host: u32,
+    /// `connReader.conn`.
+    pub reader_conn: u32,
+    /// Pointer inside `conn.curReq`.
+    pub conn_cur_req: u32,
+    /// `OpError.Err`.
+    pub op_error_err: u32,
+    /// `SyscallError.Err`.
+    pub syscall_error_err: u32,
+    /// Keeps the rows below aligned.
+    pub reserved: [u32; 2],
+    /// Callers whose context creations teach nothing: dropped.
+    pub create_drop: [Range; MAX_RANGES],
+    /// Callers whose context creations are known by their caller: sent without stack and chain.
+    pub create_short: [Range; MAX_RANGES],
+    /// Callers whose cancels mean that the serving goroutine ended the request: sent short.
+    pub cancel_end: [Range; MAX_RANGES],
+    /// `(*cancelCtx).cancel` itself: a cancel called from it is a cascade.
+    pub cancel_self: Range,
+    /// Request ID headers in order of preference; the last row is `Traceparent`.
+    pub headers: [HeaderName; MAX_HEADER_NAMES],
+}
+
+impl Layout {
+    /// A block with everything off.
+    pub const EMPTY: Self = Self {
+        flags: 0,
+        g_goid: 0,
+        g_parent_words: 0,
+        ctx_err: 0,
+        ctx_deadline: 0,
+        req_ctx: 0,
+        req_uri: 0,
+        req_header: 0,
+        req_url: 0,
+        url_host: 0,
+        reader_conn: 0,
+        conn_cur_req: 0,
+        op_error_err: 0,
+        syscall_error_err: 0,
+        reserved: [0; 2],
+        create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
+        create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
+        cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
+        cancel_self: Range { start: 0, end: 0 },
+        headers: [HeaderName { bytes: [0; MAX_HEADER_NAME], len: 0 }; MAX_HEADER_NAMES],
+    };
+
+    /// Whether a flag is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// Cookie of an attachment: the slot of its layout block and what the site is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cookie(pub u64);
+
+/// The site is the jump of a stack check: ignore the hit when it will be taken.
+pub const SITE_IS_JUMP: u64 = 1 << 32;
+/// Several processes share the probe: ask the pid bitmap.
+pub const FILTER_PIDS: u64 = 1 << 33;
+
+impl Cookie {
+    /// Slot of the layout block.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is the slot")]
+    pub const fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether a bit is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(self, bit: u64) -> bool {
+        self.0 & bit != 0
+    }
+}

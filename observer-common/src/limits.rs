@@ -1,0 +1,32 @@
+//! Every bound that both sides must agree on, in one place.
+
+/// Return addresses kept at most with a created context or a call.
+pub const MAX_FRAMES: usize = 16;
+/// Return addresses kept with a cancel: who cancelled is never further up.
+pub const MAX_CANCEL_FRAMES: usize = 8;
+/// Links of a context chain kept at most.
+pub const MAX_LINKS: usize = 16;
+/// Bytes of a request line kept: method, a space, and 96 bytes of path.
+pub const MAX_LINE: usize = 112;
+/// Bytes of the path that are shown.
+pub const MAX_PATH: usize = 96;
+/// Bytes of a header value kept.
+pub const MAX_VALUE: usize = 64;
+/// Bytes of a call's host kept.
+pub const MAX_HOST: usize = 64;
+/// Header names looked for in one request: request IDs in order, then `Traceparent`.
+pub const MAX_HEADER_NAMES: usize = 4;
+/// Length of the longest header name that can be configured.
+pub const MAX_HEADER_NAME: usize = 32;
+/// Groups of a Swiss map, or buckets of an old map, looked at in the kernel.
+pub const MAX_GROUPS: usize = 12;
+/// Code ranges that a layout block can hold per purpose.
+pub const MAX_RANGES: usize = 4;
+/// Executables observed at once: slots of the layout map.
+pub const MAX_SLOTS: u32 = 256;
+/// Size of the ring buffer, bytes; a power of two and a multiple of the page size.
+pub const RING_BYTES: u32 = 16 << 20;
+/// Bytes waiting in the ring at which a probe wakes the reader up. Below, its timer is enough.
+pub const WAKE_BYTES: u64 = 1 << 20;
+/// Largest pid the kernel hands out (`PID_MAX_LIMIT` on 64-bit), for the filter bitmap.
+pub const MAX_PID: u32 = 1 << 22;

@@ -1,0 +1,54 @@
+//! `connReader.handleReadError`: the connection ended, as Go sees it.
+
+use crate::event::{ConnReadError, Kind, Link};
+use crate::layout::Layout;
+use crate::mem::MemRead;
+use crate::regs::Registers;
+
+use super::{Skip, walk};
+
+/// Fills the record.
+///
+/// The error is followed blindly through the layouts of `net.OpError` and `os.SyscallError`; user
+/// space knows from each itab whether the step was right. The hook is rare, so nothing is saved.
+///
+/// # Errors
+/// [`Skip::Quiet`] when no request is in flight, [`Skip::Object`] when the reader cannot be read.
+#[inline(always)]
+pub fn read_error<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut ConnReadError,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::ConnReadError as u8;
+    let reader = regs.arg::<0>().wrapping_add(u64::from(layout.reader_conn));
+    record.conn = mem.word(reader).ok_or(Skip::Object)?;
+    if record.conn == 0 {
+        // From Go 1.25 on the reader forgets its connection once the handler has returned.
+        return Err(Skip::Quiet);
+    }
+    let response = record.conn.wrapping_add(u64::from(layout.conn_cur_req));
+    record.response = mem.word(response).ok_or(Skip::Object)?;
+    if record.response == 0 {
+        return Err(Skip::Quiet);
+    }
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    record.err = Link { itab: regs.arg::<1>(), data: regs.arg::<2>() };
+    record.op_err = link_at(mem, record.err.data, layout.op_error_err);
+    record.syscall_err = link_at(mem, record.op_err.data, layout.syscall_error_err);
+    record.errno = mem.word(record.syscall_err.data).unwrap_or(0);
+    record.text = [0; 16];
+    if let Some([text, len]) = mem.pair(record.err.data) {
+        mem.read_prefix(text, &mut record.text, len);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn link_at<M: MemRead>(mem: &M, object: u64, offset: u32) -> Link {
+    match mem.pair(object.wrapping_add(u64::from(offset))) {
+        Some([itab, data]) if object != 0 => Link { itab, data },
+        _ => Link { itab: 0, data: 0 },
+    }
+}

@@ -1,0 +1,204 @@
+//! `(*cancelCtx).propagateCancel` and `(*cancelCtx).cancel`: creation and end of contexts.
+
+use crate::event::{
+    CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, ContextCancelled, ContextCancelledShort,
+    ContextCreated, ContextCreatedShort, Header, Kind, Link,
+};
+use crate::layout::{CREATE_IS_METHOD, Layout, Range, TIMER_BY_POINTER};
+use crate::limits::MAX_RANGES;
+use crate::mem::MemRead;
+use crate::regs::Registers;
+
+use super::{Skip, walk};
+
+/// How much of an event is worth writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Nothing.
+    None,
+    /// The short record; holds what was read to find out.
+    Short(u64),
+    /// The full record.
+    Full,
+}
+
+#[inline(always)]
+fn any_holds(ranges: &[Range; MAX_RANGES], pc: u64) -> bool {
+    // Unrolled by hand: a loop over map memory costs the verifier more than four comparisons.
+    ranges[0].holds_return(pc)
+        | ranges[1].holds_return(pc)
+        | ranges[2].holds_return(pc)
+        | ranges[3].holds_return(pc)
+}
+
+/// Parent and child of a creation, in the registers' order of the Go version.
+#[inline(always)]
+fn family<R: Registers>(layout: &Layout, regs: &R) -> (Link, Link) {
+    if layout.has(CREATE_IS_METHOD) {
+        (
+            Link { itab: regs.arg::<1>(), data: regs.arg::<2>() },
+            Link { itab: regs.arg::<3>(), data: regs.arg::<4>() },
+        )
+    } else {
+        (
+            Link { itab: regs.arg::<0>(), data: regs.arg::<1>() },
+            Link { itab: regs.arg::<2>(), data: regs.arg::<3>() },
+        )
+    }
+}
+
+/// Looks one frame up: most creations are the server's and the client's own.
+#[inline(always)]
+pub fn create_detail<M: MemRead, R: Registers>(mem: &M, layout: &Layout, regs: &R) -> Detail {
+    let Some([_, caller]) = mem.pair(regs.bp()) else {
+        return Detail::Full;
+    };
+    if any_holds(&layout.create_drop, caller) {
+        Detail::None
+    } else if any_holds(&layout.create_short, caller) {
+        Detail::Short(caller)
+    } else {
+        Detail::Full
+    }
+}
+
+/// Fills the short record of a creation.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn created_short<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    caller: u64,
+    record: &mut ContextCreatedShort,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::ContextCreatedShort as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    let (parent, child) = family(layout, regs);
+    record.child = child;
+    record.parent = parent;
+    record.caller = caller;
+    Ok(())
+}
+
+/// Fills the full record of a creation; `Ok(true)` when the stack ended at a failed read.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn created<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut ContextCreated,
+) -> Result<bool, Skip> {
+    record.header.kind = Kind::ContextCreated as u8;
+    walk::goroutine(mem, layout, regs.g(), &mut record.header, &mut record.pcs)?;
+    let (parent, child) = family(layout, regs);
+    record.child = child;
+    record.indirect =
+        if layout.has(TIMER_BY_POINTER) { mem.word(child.data).unwrap_or(0) } else { 0 };
+    let deadline = child.data.wrapping_add(u64::from(layout.ctx_deadline));
+    record.deadline = mem.pair(deadline).unwrap_or([0; 2]);
+    let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
+    record.frames = frames;
+    record.links = walk::chain(mem, parent, &mut record.chain);
+    Ok(partial)
+}
+
+/// What can be told of a cancel before a record is reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CancelSight {
+    /// The two innermost return addresses.
+    pub pcs: [u64; 2],
+    /// `CANCEL_…` bits.
+    pub flags: u64,
+    /// How much to write; `Short`'s value is unused here.
+    pub detail: Detail,
+}
+
+/// Looks at who calls and whether the context is already done.
+///
+/// # Errors
+/// [`Skip::Object`] when the context's memory cannot be read.
+#[inline(always)]
+pub fn cancel_detail<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+) -> Result<CancelSight, Skip> {
+    let outer = mem.pair(regs.bp()).map_or(0, |[_, pc]| pc);
+    if any_holds(&layout.cancel_end, outer) {
+        let pcs = [0, outer];
+        return Ok(CancelSight { pcs, flags: CANCEL_END, detail: Detail::Short(0) });
+    }
+    let inner = mem.word(regs.sp()).unwrap_or(0);
+    let pcs = [inner, outer];
+    let cascade =
+        layout.cancel_self.holds_return(inner) | layout.cancel_self.holds_return(outer);
+    let err = regs.arg::<0>().wrapping_add(u64::from(layout.ctx_err));
+    let again = mem.word(err).ok_or(Skip::Object)? != 0;
+    let flags = if cascade { CANCEL_CASCADE } else { 0 } | if again { CANCEL_AGAIN } else { 0 };
+    let detail = match (cascade, again) {
+        (true, true) => Detail::None,
+        (false, false) => Detail::Full,
+        _ => Detail::Short(0),
+    };
+    Ok(CancelSight { pcs, flags, detail })
+}
+
+/// Fills the short record of a cancel.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn cancelled_short<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    sight: CancelSight,
+    record: &mut ContextCancelledShort,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::ContextCancelledShort as u8;
+    if sight.flags & CANCEL_END == 0 {
+        walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    } else {
+        no_goroutine(&mut record.header);
+    }
+    record.ctx = regs.arg::<0>();
+    record.flags = sight.flags;
+    record.err = Link { itab: regs.arg::<2>(), data: regs.arg::<3>() };
+    record.pcs = sight.pcs;
+    Ok(())
+}
+
+/// Fills the full record of a cancel; `Ok(true)` when the stack ended at a failed read.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn cancelled<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    sight: CancelSight,
+    record: &mut ContextCancelled,
+) -> Result<bool, Skip> {
+    record.header.kind = Kind::ContextCancelled as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    record.ctx = regs.arg::<0>();
+    record.flags = sight.flags;
+    record.err = Link { itab: regs.arg::<2>(), data: regs.arg::<3>() };
+    let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
+    record.frames = u64::from(frames);
+    Ok(partial)
+}
+
+#[inline(always)]
+fn no_goroutine(header: &mut Header) {
+    header.goid = 0;
+    header.parent_goid = 0;
+    header.g = 0;
+}

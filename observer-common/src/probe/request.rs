@@ -1,0 +1,95 @@
+//! `serverHandler.ServeHTTP`: a request begins.
+
+use crate::event::{Kind, Link, REQUEST_IDS_UNREAD, RequestStarted};
+use crate::layout::{Layout, READ_IDS};
+use crate::limits::{MAX_LINE, MAX_PATH};
+use crate::mem::MemRead;
+use crate::regs::Registers;
+
+use super::{Skip, headers, walk};
+
+/// Words of `http.Request` read at once: `Method` at 0 to `ctx` at 248 in Go 1.18 … 1.27.
+const REQUEST_WORDS: usize = 33;
+/// Where the path goes when it does not follow the method in memory.
+const APART: usize = MAX_LINE - MAX_PATH;
+
+/// Fills the record.
+///
+/// # Errors
+/// [`Skip::Goroutine`], [`Skip::Object`] when the goroutine or the request cannot be read.
+#[inline(always)]
+pub fn started<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut RequestStarted,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::RequestStarted as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    record.writer = Link { itab: regs.arg::<1>(), data: regs.arg::<2>() };
+    record.request = regs.arg::<3>();
+    let head: &mut [u64; REQUEST_WORDS] =
+        record.scratch.first_chunk_mut().ok_or(Skip::Object)?;
+    if !mem.read_words(record.request, head) {
+        return Err(Skip::Object);
+    }
+    let ctx = (layout.req_ctx / 8) as usize;
+    let uri = (layout.req_uri / 8) as usize;
+    let header = (layout.req_header / 8) as usize;
+    if ctx >= REQUEST_WORDS - 1 || uri >= REQUEST_WORDS - 1 || header >= REQUEST_WORDS {
+        return Err(Skip::Object);
+    }
+    record.ctx = Link { itab: head[ctx], data: head[ctx + 1] };
+    let method = Text { at: head[0], len: head[1] };
+    let target = Text { at: head[uri], len: head[uri + 1] };
+    let map = head[header];
+    line(mem, method, target, record);
+    record.id_row = 0;
+    record.id_len = 0;
+    record.trace_len = 0;
+    record.flags = 0;
+    if layout.has(READ_IDS) {
+        headers::find(mem, layout, map, record);
+    } else {
+        record.flags = REQUEST_IDS_UNREAD;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Text {
+    at: u64,
+    len: u64,
+}
+
+/// Method and target. In HTTP/1 both are parts of one request line: then one read is enough.
+#[inline(always)]
+fn line<M: MemRead>(mem: &M, method: Text, target: Text, record: &mut RequestStarted) {
+    record.method_len = 0;
+    record.path_at = 0;
+    record.path_len = 0;
+    if method.len >= APART as u64 {
+        return;
+    }
+    let path_len = if target.len > MAX_PATH as u64 { MAX_PATH as u64 } else { target.len };
+    let after = method.len + 1;
+    if method.at.wrapping_add(after) == target.at {
+        if mem.read_prefix(method.at, &mut record.line, after + path_len) {
+            record.method_len = method.len as u32;
+            record.path_at = after as u32;
+            record.path_len = path_len as u32;
+        }
+        return;
+    }
+    if let Some(front) = record.line.first_chunk_mut::<APART>()
+        && mem.read_prefix(method.at, front, method.len)
+    {
+        record.method_len = method.len as u32;
+    }
+    if let Some(back) = record.line.last_chunk_mut::<MAX_PATH>()
+        && mem.read_prefix(target.at, back, path_len)
+    {
+        record.path_at = APART as u32;
+        record.path_len = path_len as u32;
+    }
+}

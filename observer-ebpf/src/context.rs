@@ -1,0 +1,59 @@
+//! Creation and cancel of contexts.
+
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use observer_common::event::{
+    ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort,
+};
+use observer_common::hook::HookId;
+use observer_common::probe::Skip;
+use observer_common::probe::context::{self, Detail};
+
+use crate::site::{Hit, User};
+
+/// `context.(*cancelCtx).propagateCancel`, before Go 1.21 `context.propagateCancel`.
+#[uprobe]
+pub fn context_create(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = Hit::new(&ctx, HookId::ContextCreate) {
+        create(&hit);
+    }
+    0
+}
+
+#[inline(always)]
+fn create(hit: &Hit) {
+    match context::create_detail(&User, hit.layout, &hit.regs) {
+        Detail::None => hit.skip(Skip::Quiet),
+        Detail::Short(caller) => hit.send(|record: &mut ContextCreatedShort| {
+            context::created_short(&User, hit.layout, &hit.regs, caller, record).map(|()| false)
+        }),
+        Detail::Full => hit.send(|record: &mut ContextCreated| {
+            context::created(&User, hit.layout, &hit.regs, record)
+        }),
+    }
+}
+
+/// `context.(*cancelCtx).cancel`.
+#[uprobe]
+pub fn context_cancel(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = Hit::new(&ctx, HookId::ContextCancel) {
+        cancel(&hit);
+    }
+    0
+}
+
+#[inline(always)]
+fn cancel(hit: &Hit) {
+    let sight = match context::cancel_detail(&User, hit.layout, &hit.regs) {
+        Ok(sight) => sight,
+        Err(skip) => return hit.skip(skip),
+    };
+    match sight.detail {
+        Detail::None => hit.skip(Skip::Quiet),
+        Detail::Short(_) => hit.send(|record: &mut ContextCancelledShort| {
+            context::cancelled_short(&User, hit.layout, &hit.regs, sight, record).map(|()| false)
+        }),
+        Detail::Full => hit.send(|record: &mut ContextCancelled| {
+            context::cancelled(&User, hit.layout, &hit.regs, sight, record)
+        }),
+    }
+}

@@ -1,0 +1,75 @@
+//! The maps shared with user space, and the only functions that touch them.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    macros::map,
+    maps::{Array, PerCpuArray, RingBuf},
+};
+use observer_common::hook::{COUNTER_ROWS, COUNTERS, Counter, HookId};
+use observer_common::layout::Layout;
+use observer_common::limits::{MAX_PID, MAX_SLOTS, RING_BYTES, WAKE_BYTES};
+
+/// Records on their way to user space.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Layout blocks by slot.
+#[map]
+static LAYOUTS: Array<Layout> = Array::with_max_entries(MAX_SLOTS, 0);
+
+/// `Counter` rows by hook.
+#[map]
+static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_ROWS, 0);
+
+/// Row 0: a mark that changes with every loss on any CPU; travels in every record.
+#[map]
+static LOST: Array<u64> = Array::with_max_entries(1, 0);
+
+/// One bit per pid, for sites that several processes share.
+#[map]
+static PIDS: Array<u64> = Array::with_max_entries(MAX_PID / 64, 0);
+
+/// The layout block of a slot.
+#[inline(always)]
+pub fn layout(slot: u32) -> Option<&'static Layout> {
+    LAYOUTS.get(slot)
+}
+
+/// Whether the process is one of the chosen.
+#[inline(always)]
+pub fn chosen(pid: u32) -> bool {
+    PIDS.get(pid / 64).is_some_and(|word| word >> (pid % 64) & 1 != 0)
+}
+
+/// Counts; a loss also in the total that every record carries.
+#[inline(always)]
+pub fn count(hook: HookId, counter: Counter) {
+    if let Some(row) = COUNTS.get_ptr_mut(hook as u32 * COUNTERS + counter as u32) {
+        // SAFETY: the row belongs to this CPU; a lost increment by preemption is acceptable here.
+        unsafe { *row += 1 };
+    }
+    if counter.is_loss()
+        && let Some(total) = LOST.get_ptr_mut(0)
+    {
+        // SAFETY: the map's value is a live, aligned u64 shared by all CPUs. The target has no
+        // atomic addition in stable Rust; two losses at the same moment may count as one here,
+        // but the value changes, which is all that readers of the mark ask. `COUNTS` is exact.
+        unsafe { total.write_volatile(total.read_volatile() + 1) };
+    }
+}
+
+/// The mark.
+#[inline(always)]
+pub fn lost() -> u64 {
+    LOST.get(0).copied().unwrap_or(0)
+}
+
+/// How to submit: quietly while little waits, because the reader looks by itself.
+#[inline(always)]
+pub fn wake() -> u64 {
+    if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}

@@ -1,0 +1,203 @@
+//! A hit of a site: registers, the process's memory, its layout block.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::pt_regs,
+    helpers::{
+        bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated,
+    },
+    programs::ProbeContext,
+};
+use core::mem::MaybeUninit;
+use core::ptr::addr_of;
+use observer_common::event::Header;
+use observer_common::hook::{Counter, HookId};
+use observer_common::layout::{Cookie, ENABLED, FILTER_PIDS, Layout, SITE_IS_JUMP};
+use observer_common::mem::MemRead;
+use observer_common::probe::Skip;
+use observer_common::regs::{JBE_FLAGS, Registers};
+
+use crate::maps;
+
+/// Registers of the hit, read from the context when asked for.
+#[derive(Clone, Copy)]
+pub struct Regs(*const pt_regs);
+
+macro_rules! field {
+    ($regs:expr, $name:ident) => {
+        // SAFETY: the kernel hands a valid context to the program; the copy is volatile because a
+        // reference into the context may not be passed on.
+        unsafe { addr_of!((*$regs.0).$name).read_volatile() as u64 }
+    };
+}
+
+impl Registers for Regs {
+    #[inline(always)]
+    fn arg<const N: usize>(&self) -> u64 {
+        match N {
+            0 => field!(self, rax),
+            1 => field!(self, rbx),
+            2 => field!(self, rcx),
+            3 => field!(self, rdi),
+            4 => field!(self, rsi),
+            5 => field!(self, r8),
+            6 => field!(self, r9),
+            7 => field!(self, r10),
+            _ => field!(self, r11),
+        }
+    }
+    #[inline(always)]
+    fn g(&self) -> u64 {
+        field!(self, r14)
+    }
+    #[inline(always)]
+    fn sp(&self) -> u64 {
+        field!(self, rsp)
+    }
+    #[inline(always)]
+    fn bp(&self) -> u64 {
+        field!(self, rbp)
+    }
+    #[inline(always)]
+    fn jump_taken(&self) -> bool {
+        field!(self, eflags) & JBE_FLAGS != 0
+    }
+}
+
+/// Memory of the current process.
+#[derive(Clone, Copy)]
+pub struct User;
+
+impl User {
+    #[inline(always)]
+    fn copy(self, to: *mut u8, len: u32, from: u64) -> bool {
+        // SAFETY: callers pass a buffer of at least `len` bytes; the verifier checks it again.
+        unsafe { generated::bpf_probe_read_user(to.cast(), len, from as *const _) == 0 }
+    }
+}
+
+impl MemRead for User {
+    #[inline(always)]
+    fn read<const N: usize>(&self, addr: u64, buf: &mut [u8; N]) -> bool {
+        self.copy(buf.as_mut_ptr(), N as u32, addr)
+    }
+    #[inline(always)]
+    fn read_prefix<const N: usize>(&self, addr: u64, buf: &mut [u8; N], len: u64) -> bool {
+        let len = if len > N as u64 { N as u64 } else { len };
+        self.copy(buf.as_mut_ptr(), len as u32, addr)
+    }
+    #[inline(always)]
+    fn read_words<const N: usize>(&self, addr: u64, words: &mut [u64; N]) -> bool {
+        self.copy(words.as_mut_ptr().cast(), (N * 8) as u32, addr)
+    }
+}
+
+/// A hit that passed the filters.
+pub struct Hit {
+    /// Which hook.
+    pub hook: HookId,
+    /// Registers at the site.
+    pub regs: Regs,
+    /// The executable's block.
+    pub layout: &'static Layout,
+    pid: u32,
+}
+
+impl Hit {
+    /// Applies the filters: site, switch, process.
+    #[inline(always)]
+    pub fn new(ctx: &ProbeContext, hook: HookId) -> Option<Self> {
+        // SAFETY: the context is the one the kernel gave us.
+        let cookie = Cookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) });
+        let regs = Regs(ctx.regs);
+        if cookie.has(SITE_IS_JUMP) && regs.jump_taken() {
+            return None;
+        }
+        let Some(layout) = maps::layout(cookie.slot()) else {
+            maps::count(hook, Counter::NoLayout);
+            return None;
+        };
+        if !layout.has(ENABLED) {
+            return None;
+        }
+        let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+        if cookie.has(FILTER_PIDS) && !maps::chosen(pid) {
+            return None;
+        }
+        maps::count(hook, Counter::Hits);
+        Some(Self { hook, regs, layout, pid })
+    }
+
+    /// Reserves a record, lets `fill` write it, and sends it. Every way to fail is counted.
+    #[inline(always)]
+    pub fn send<T: Record>(&self, fill: impl FnOnce(&mut T) -> Result<bool, Skip>) {
+        let Some(mut entry) = maps::EVENTS.reserve::<T>(0) else {
+            maps::count(self.hook, Counter::RingFull);
+            return;
+        };
+        let slot: &mut MaybeUninit<T> = &mut entry;
+        // SAFETY: every record is plain words, for which any bytes are a value; `fill` and the
+        // header below write what is meant to be read.
+        let record = unsafe { slot.assume_init_mut() };
+        match fill(record) {
+            Ok(partial) => {
+                let header = record.header();
+                header.reserved = [0; 3];
+                header.pid = self.pid;
+                // SAFETY: no preconditions.
+                header.time_ns = unsafe { bpf_ktime_get_ns() };
+                header.lost = maps::lost();
+                entry.submit(maps::wake());
+                if partial {
+                    maps::count(self.hook, Counter::ReadPartial);
+                }
+            }
+            Err(skip) => {
+                entry.discard(u64::from(aya_ebpf::bindings::BPF_RB_NO_WAKEUP));
+                self.skip(skip);
+            }
+        }
+    }
+
+    /// Counts why nothing was sent.
+    #[inline(always)]
+    pub fn skip(&self, skip: Skip) {
+        maps::count(
+            self.hook,
+            match skip {
+                Skip::Quiet => Counter::Quiet,
+                Skip::Goroutine => Counter::ReadGoroutine,
+                Skip::Object => Counter::ReadObject,
+            },
+        );
+    }
+}
+
+/// A record that begins with the common header.
+pub trait Record: 'static {
+    /// The header.
+    fn header(&mut self) -> &mut Header;
+}
+
+macro_rules! records {
+    ($($name:ident),* $(,)?) => {
+        $(impl Record for observer_common::event::$name {
+            #[inline(always)]
+            fn header(&mut self) -> &mut Header {
+                &mut self.header
+            }
+        })*
+    };
+}
+
+records!(
+    BodyRead,
+    CallCancelled,
+    CallStarted,
+    ConnReadError,
+    ContextCancelled,
+    ContextCancelledShort,
+    ContextCreated,
+    ContextCreatedShort,
+    RequestStarted,
+);
