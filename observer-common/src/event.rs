@@ -188,7 +188,7 @@ pub struct RequestStarted {
 }
 
 /// Words of state that the header search keeps in the record.
-pub const SEARCH_WORDS: usize = 8;
+pub const SEARCH_WORDS: usize = 12;
 /// Words of one bucket of a bucket map (336 bytes), the largest block read.
 pub const SCRATCH_WORDS: usize = 42;
 
@@ -272,7 +272,7 @@ const _: () = {
     assert!(size_of::<ContextCreatedShort>() == 48 + 40);
     assert!(size_of::<ContextCancelled>() == 48 + 40 + 64);
     assert!(size_of::<ContextCancelledShort>() == 48 + 48);
-    assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 64 + 336);
+    assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
     assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<BodyRead>() == 56);

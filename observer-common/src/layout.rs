@@ -30,18 +30,38 @@ impl Range {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct HeaderName {
-    /// Name bytes, zero padded.
-    pub bytes: [u8; MAX_HEADER_NAME],
+    /// Name bytes, zero padded, as little-endian words: compared whole.
+    pub words: [u64; MAX_HEADER_NAME / 8],
     /// Length; 0: unused row.
     pub len: u64,
+}
+
+impl HeaderName {
+    /// An unused row.
+    pub const NONE: Self = Self { words: [0; MAX_HEADER_NAME / 8], len: 0 };
+
+    /// A row for a canonical name of 1 to [`MAX_HEADER_NAME`] bytes; `None` for any other length.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let mut words = [0u64; MAX_HEADER_NAME / 8];
+        if name.is_empty() || name.len() > MAX_HEADER_NAME {
+            return None;
+        }
+        for (word, bytes) in words.iter_mut().zip(name.as_bytes().chunks(8)) {
+            let mut padded = [0u8; 8];
+            for (to, from) in padded.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            *word = u64::from_le_bytes(padded);
+        }
+        Some(Self { words, len: name.len() as u64 })
+    }
 }
 
 /// Events are wanted. Cleared before detaching, which is slow.
 pub const ENABLED: u32 = 1;
 /// Request IDs are read in the kernel at the request's start.
 pub const READ_IDS: u32 = 1 << 1;
-/// `http.Header` is a Swiss map (Go ≥ 1.24), else a bucket map.
-pub const SWISS_MAP: u32 = 1 << 2;
 /// `propagateCancel` is a method: receiver first (Go ≥ 1.21).
 pub const CREATE_IS_METHOD: u32 = 1 << 3;
 /// A `timerCtx` begins with a pointer to its `cancelCtx` (Go 1.20).
@@ -88,6 +108,8 @@ pub struct Layout {
     pub cancel_end: [Range; MAX_RANGES],
     /// `(*cancelCtx).cancel` itself: a cancel called from it is a cascade.
     pub cancel_self: Range,
+    /// One bit per length that one of `headers` has.
+    pub header_lens: u64,
     /// Request ID headers in order of preference; the last row is `Traceparent`.
     pub headers: [HeaderName; MAX_HEADER_NAMES],
 }
@@ -114,7 +136,8 @@ impl Layout {
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
-        headers: [HeaderName { bytes: [0; MAX_HEADER_NAME], len: 0 }; MAX_HEADER_NAMES],
+        header_lens: 0,
+        headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };
 
     /// Whether a flag is set.

@@ -19,7 +19,7 @@ pub const MAX_HEADER_NAMES: usize = 4;
 /// Length of the longest header name that can be configured.
 pub const MAX_HEADER_NAME: usize = 32;
 /// Groups of a Swiss map, or buckets of an old map, looked at in the kernel.
-pub const MAX_GROUPS: usize = 12;
+pub const MAX_GROUPS: usize = 8;
 /// Code ranges that a layout block can hold per purpose.
 pub const MAX_RANGES: usize = 4;
 /// Executables observed at once: slots of the layout map.

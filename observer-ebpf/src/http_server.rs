@@ -7,15 +7,29 @@ use observer_common::probe::{conn, request};
 
 use crate::site::{Hit, User};
 
-/// `net/http.serverHandler.ServeHTTP`.
+/// `net/http.serverHandler.ServeHTTP` where maps are Swiss maps (Go ≥ 1.24).
+///
+/// Two programs, not a flag: each is half the work for the verifier.
 #[uprobe]
-pub fn request_start(ctx: ProbeContext) -> u32 {
-    if let Some(hit) = Hit::new(&ctx, HookId::RequestStart) {
+pub fn request_start_swiss(ctx: ProbeContext) -> u32 {
+    start::<true>(&ctx);
+    0
+}
+
+/// `net/http.serverHandler.ServeHTTP` where maps have buckets (Go ≤ 1.23).
+#[uprobe]
+pub fn request_start_buckets(ctx: ProbeContext) -> u32 {
+    start::<false>(&ctx);
+    0
+}
+
+#[inline(always)]
+fn start<const SWISS: bool>(ctx: &ProbeContext) {
+    if let Some(hit) = Hit::new(ctx, HookId::RequestStart) {
         hit.send(|record: &mut RequestStarted| {
-            request::started(&User, hit.layout, &hit.regs, record).map(|()| false)
+            request::started::<SWISS, _, _>(&User, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
-    0
 }
 
 /// `net/http.(*connReader).handleReadError`, from Go 1.25 `handleReadErrorLocked`.

@@ -34,16 +34,13 @@ fn any_holds(ranges: &[Range; MAX_RANGES], pc: u64) -> bool {
 /// Parent and child of a creation, in the registers' order of the Go version.
 #[inline(always)]
 fn family<R: Registers>(layout: &Layout, regs: &R) -> (Link, Link) {
+    // All five first: chosen after the branch, the compiler would merge two loads from the
+    // context into one with a computed offset, which the verifier refuses.
+    let args = [regs.arg::<0>(), regs.arg::<1>(), regs.arg::<2>(), regs.arg::<3>(), regs.arg::<4>()];
     if layout.has(CREATE_IS_METHOD) {
-        (
-            Link { itab: regs.arg::<1>(), data: regs.arg::<2>() },
-            Link { itab: regs.arg::<3>(), data: regs.arg::<4>() },
-        )
+        (Link { itab: args[1], data: args[2] }, Link { itab: args[3], data: args[4] })
     } else {
-        (
-            Link { itab: regs.arg::<0>(), data: regs.arg::<1>() },
-            Link { itab: regs.arg::<2>(), data: regs.arg::<3>() },
-        )
+        (Link { itab: args[0], data: args[1] }, Link { itab: args[2], data: args[3] })
     }
 }
 

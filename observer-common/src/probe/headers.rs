@@ -7,13 +7,13 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use crate::event::{REQUEST_BIG_MAP, RequestStarted, SCRATCH_WORDS};
-use crate::layout::{Layout, SWISS_MAP};
+use crate::event::{REQUEST_BIG_MAP, RequestStarted, SCRATCH_WORDS, SEARCH_WORDS};
+use crate::layout::{HeaderName, Layout};
 use crate::limits::{MAX_GROUPS, MAX_HEADER_NAMES, MAX_VALUE};
 use crate::mem::MemRead;
 
 /// Slots of a group and of a bucket.
-const SLOTS: usize = 8;
+const SLOTS: u64 = 8;
 /// Bytes of a Swiss group of `string → []string`.
 const GROUP_BYTES: u64 = 328;
 /// Bytes of a bucket of `string → []string`.
@@ -21,6 +21,8 @@ const BUCKET_BYTES: u64 = 336;
 /// Smallest tophash of a full cell.
 const MIN_TOP_HASH: u64 = 5;
 const PAGE: u64 = 4096;
+/// The last row of header names is the trace header's.
+const TRACE_ROW: u64 = MAX_HEADER_NAMES as u64 - 1;
 
 // Words of `RequestStarted::search`.
 /// Address of the next block, 0 when there is none.
@@ -29,10 +31,18 @@ const NEXT: usize = 0;
 const LEFT: usize = 1;
 /// Address of the array's next block.
 const ARRAY: usize = 2;
-/// Row of the best ID header found, from 1; larger than any row when none.
+/// Row of the best ID header found; larger than any row when none.
 const BEST: usize = 3;
 /// 1 when the trace header was found.
 const TRACED: usize = 4;
+/// Slot of the block to look at next; [`SLOTS`] when the block is used up.
+const SLOT: usize = 5;
+/// Row that the slot's key matched.
+const ROW: usize = 6;
+/// Bytes of the matched header's value to keep.
+const KEPT: usize = 7;
+/// The slot's key, zero padded: four words.
+const KEY: usize = 8;
 
 #[inline(always)]
 fn get(record: &RequestStarted, word: usize) -> u64 {
@@ -53,29 +63,36 @@ fn scratch(record: &RequestStarted, word: usize) -> u64 {
 }
 
 /// Looks for the layout's header names in the map at `map`.
+///
+/// One flat loop over slots: nested ones would be followed once per combination of branches.
 #[inline(always)]
-pub fn find<M: MemRead>(mem: &M, layout: &Layout, map: u64, record: &mut RequestStarted) {
+pub fn find<const SWISS: bool, M: MemRead>(
+    mem: &M,
+    layout: &Layout,
+    map: u64,
+    record: &mut RequestStarted,
+) {
     set(record, BEST, MAX_HEADER_NAMES as u64);
     set(record, TRACED, 0);
+    set(record, SLOT, SLOTS);
+    set(record, NEXT, 0);
     if map == 0 {
         return;
     }
-    let begun = if layout.has(SWISS_MAP) {
-        begin_swiss(mem, map, record)
+    if SWISS {
+        begin_swiss(mem, map, record);
     } else {
-        begin_buckets(mem, map, record)
-    };
-    if !begun {
-        return;
+        begin_buckets(mem, map, record);
     }
-    for _ in 0..MAX_GROUPS {
-        if get(record, NEXT) == 0 || done(layout, record) {
+    for _ in 0..MAX_GROUPS * (SLOTS as usize + 1) {
+        let slot = get(record, SLOT);
+        if slot < SLOTS {
+            set(record, SLOT, slot + 1);
+            visit::<SWISS, M>(mem, layout, slot & (SLOTS - 1), record);
+        } else if get(record, NEXT) == 0 || done(layout, record) {
             return;
-        }
-        if layout.has(SWISS_MAP) {
-            group(mem, layout, record);
         } else {
-            bucket(mem, layout, record);
+            block::<SWISS, M>(mem, record);
         }
     }
     if get(record, NEXT) != 0 && !done(layout, record) {
@@ -93,68 +110,71 @@ fn done(layout: &Layout, record: &RequestStarted) -> bool {
 
 /// Go ≥ 1.24: `used`, `seed`, `dirPtr`, `dirLen`.
 #[inline(always)]
-fn begin_swiss<M: MemRead>(mem: &M, map: u64, record: &mut RequestStarted) -> bool {
+fn begin_swiss<M: MemRead>(mem: &M, map: u64, record: &mut RequestStarted) {
     let mut head = [0u64; 4];
     if !mem.read_words(map, &mut head) || head[0] == 0 {
-        return false;
+        return;
     }
     let [_, _, directory, tables] = head;
     if tables == 0 {
         set(record, NEXT, directory);
         set(record, LEFT, 0);
-        set(record, ARRAY, 0);
-        return true;
+        return;
     }
     if tables > 1 {
         record.flags |= REQUEST_BIG_MAP;
-        return false;
+        return;
     }
-    let Some(table) = mem.word(directory) else { return false };
-    let Some([groups, mask]) = mem.pair(table.wrapping_add(16)) else { return false };
+    let Some(table) = mem.word(directory) else { return };
+    let Some([groups, mask]) = mem.pair(table.wrapping_add(16)) else { return };
     set(record, NEXT, groups);
     set(record, LEFT, mask);
     set(record, ARRAY, groups.wrapping_add(GROUP_BYTES));
-    true
 }
 
 /// Go ≤ 1.23: `count`, then `flags` and `B`, `buckets` at 16, `oldbuckets` at 24.
 #[inline(always)]
-fn begin_buckets<M: MemRead>(mem: &M, map: u64, record: &mut RequestStarted) -> bool {
+fn begin_buckets<M: MemRead>(mem: &M, map: u64, record: &mut RequestStarted) {
     let mut head = [0u64; 4];
     if !mem.read_words(map, &mut head) || head[0] == 0 {
-        return false;
+        return;
     }
     let [_, bits, buckets, old] = head;
-    if old != 0 {
-        record.flags |= REQUEST_BIG_MAP;
-        return false;
-    }
     let log2 = (bits >> 8) & 0xff;
-    if log2 > 6 {
+    if old != 0 || log2 > 6 {
         record.flags |= REQUEST_BIG_MAP;
-        return false;
+        return;
     }
     set(record, NEXT, buckets);
     set(record, LEFT, (1 << log2) - 1);
     set(record, ARRAY, buckets.wrapping_add(BUCKET_BYTES));
-    true
 }
 
-/// Goes on to the next block of the array.
+/// Reads the next block and finds the one after it.
 #[inline(always)]
-fn advance(record: &mut RequestStarted, bytes: u64) {
-    let left = get(record, LEFT);
-    if left == 0 {
+fn block<const SWISS: bool, M: MemRead>(mem: &M, record: &mut RequestStarted) {
+    if !load(mem, record) {
         set(record, NEXT, 0);
+        record.flags |= REQUEST_BIG_MAP;
         return;
     }
-    let array = get(record, ARRAY);
-    set(record, NEXT, array);
-    set(record, ARRAY, array.wrapping_add(bytes));
-    set(record, LEFT, left - 1);
+    set(record, SLOT, 0);
+    let overflow = if SWISS { 0 } else { scratch(record, SCRATCH_WORDS - 1) };
+    let left = get(record, LEFT);
+    if overflow != 0 {
+        set(record, NEXT, overflow);
+    } else if left == 0 {
+        set(record, NEXT, 0);
+    } else {
+        let array = get(record, ARRAY);
+        set(record, NEXT, array);
+        set(record, ARRAY, array.wrapping_add(if SWISS { GROUP_BYTES } else { BUCKET_BYTES }));
+        set(record, LEFT, left - 1);
+    }
 }
 
-/// Reads a block. Its tail may lie on a page that was never touched; full slots never do.
+/// Reads a block whole, or up to the end of its page: the tail may lie on a page that was never
+/// touched, but full slots never do.
 #[inline(always)]
 fn load<M: MemRead>(mem: &M, record: &mut RequestStarted) -> bool {
     let at = get(record, NEXT);
@@ -162,86 +182,81 @@ fn load<M: MemRead>(mem: &M, record: &mut RequestStarted) -> bool {
         return true;
     }
     let to_page_end = PAGE - (at & (PAGE - 1));
-    for word in 0..SCRATCH_WORDS {
-        record.scratch[word] = 0;
+    if to_page_end >= (SCRATCH_WORDS * 8) as u64 {
+        return false;
     }
-    // Whole words at a time: what is cut is in slots that are not full.
-    for word in 0..SCRATCH_WORDS {
-        if (word as u64) * 8 >= to_page_end {
-            return word != 0;
-        }
-        match mem.word(at.wrapping_add((word as u64) * 8)) {
-            Some(value) => record.scratch[word] = value,
-            None => return false,
-        }
-    }
-    true
+    // What is cut off belongs to slots that are not full, and to the overflow pointer.
+    record.scratch[SCRATCH_WORDS - 1] = 0;
+    let bytes: &mut [u8; SCRATCH_WORDS * 8] = zerocopy::transmute_mut!(&mut record.scratch);
+    mem.read_prefix(at, bytes, to_page_end)
 }
 
+/// One slot of the loaded block.
 #[inline(always)]
-fn group<M: MemRead>(mem: &M, layout: &Layout, record: &mut RequestStarted) {
-    if !load(mem, record) {
-        set(record, NEXT, 0);
-        record.flags |= REQUEST_BIG_MAP;
-        return;
-    }
-    for slot in 0..SLOTS {
-        let control = scratch(record, 0);
-        if (control >> (8 * slot)) & 0x80 == 0 {
-            let key = 1 + 5 * slot;
-            let (name, len) = (scratch(record, key), scratch(record, key + 1));
-            let (values, count) = (scratch(record, key + 2), scratch(record, key + 3));
-            cell(mem, layout, record, name, len, if count == 0 { 0 } else { values });
-        }
-    }
-    advance(record, GROUP_BYTES);
-}
-
-#[inline(always)]
-fn bucket<M: MemRead>(mem: &M, layout: &Layout, record: &mut RequestStarted) {
-    if !load(mem, record) {
-        set(record, NEXT, 0);
-        record.flags |= REQUEST_BIG_MAP;
-        return;
-    }
-    for slot in 0..SLOTS {
-        let tops = scratch(record, 0);
-        if (tops >> (8 * slot)) & 0xff >= MIN_TOP_HASH {
-            let (key, value) = (1 + 2 * slot, 17 + 3 * slot);
-            let (name, len) = (scratch(record, key), scratch(record, key + 1));
-            let (values, count) = (scratch(record, value), scratch(record, value + 1));
-            cell(mem, layout, record, name, len, if count == 0 { 0 } else { values });
-        }
-    }
-    let overflow = scratch(record, SCRATCH_WORDS - 1);
-    if overflow == 0 {
-        advance(record, BUCKET_BYTES);
+fn visit<const SWISS: bool, M: MemRead>(
+    mem: &M,
+    layout: &Layout,
+    slot: u64,
+    record: &mut RequestStarted,
+) {
+    let tag = scratch(record, 0) >> (8 * slot) & 0xff;
+    let (full, key, value) = if SWISS {
+        (tag & 0x80 == 0, 1 + 5 * slot, 3 + 5 * slot)
     } else {
-        set(record, NEXT, overflow);
+        (tag >= MIN_TOP_HASH, 1 + 2 * slot, 17 + 3 * slot)
+    };
+    if !full {
+        return;
+    }
+    let (key, value) = (key as usize, value as usize);
+    let (name, len) = (scratch(record, key), scratch(record, key + 1));
+    let (values, count) = (scratch(record, value), scratch(record, value + 1));
+    if count != 0 && matches(mem, layout, record, name, len) {
+        keep(mem, record, values);
     }
 }
 
-/// One full slot: is it one of ours, and better than what we have?
+/// Whether the key is one of ours, and better than what we have; leaves its row in `ROW`.
 #[inline(always)]
-fn cell<M: MemRead>(
+fn matches<M: MemRead>(
     mem: &M,
     layout: &Layout,
     record: &mut RequestStarted,
     name: u64,
     len: u64,
-    values: u64,
-) {
-    let row = row_of(mem, layout, name, len);
-    if row >= MAX_HEADER_NAMES as u64 || values == 0 {
-        return;
+) -> bool {
+    if layout.header_lens >> (len & 63) & 1 == 0 {
+        return false;
     }
-    let trace = row == MAX_HEADER_NAMES as u64 - 1;
-    if !trace && row >= get(record, BEST) {
-        return;
+    for word in KEY..SEARCH_WORDS {
+        set(record, word, 0);
     }
-    let Some([text, text_len]) = mem.pair(values) else { return };
-    let kept = if text_len > MAX_VALUE as u64 { MAX_VALUE as u64 } else { text_len };
-    if trace {
+    let Some(key) = record.search.last_chunk_mut::<4>() else { return false };
+    let bytes: &mut [u8; 32] = zerocopy::transmute_mut!(key);
+    // Lengths of ours are 1 to 32; masked, so that no second range is left to follow.
+    if !mem.read_prefix(name, bytes, ((len - 1) & 31) + 1) {
+        return false;
+    }
+    let key = [get(record, KEY), get(record, KEY + 1), get(record, KEY + 2), get(record, KEY + 3)];
+    // Each branch leaves nothing but a word of the record behind, so its two paths meet again.
+    set(record, ROW, MAX_HEADER_NAMES as u64);
+    for row in (0..MAX_HEADER_NAMES).rev() {
+        if differ(&layout.headers[row], len, &key) == 0 {
+            set(record, ROW, row as u64);
+        }
+    }
+    let row = get(record, ROW);
+    row == TRACE_ROW || row < get(record, BEST)
+}
+
+/// Reads the first value of the matched header.
+#[inline(always)]
+fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
+    let Some([text, len]) = mem.pair(values) else { return };
+    set(record, KEPT, if len > MAX_VALUE as u64 { MAX_VALUE as u64 } else { len });
+    let kept = get(record, KEPT);
+    let row = get(record, ROW);
+    if row == TRACE_ROW {
         if mem.read_prefix(text, &mut record.trace, kept) {
             record.trace_len = kept;
             set(record, TRACED, 1);
@@ -253,36 +268,15 @@ fn cell<M: MemRead>(
     }
 }
 
-/// Row of the header with this name; `MAX_HEADER_NAMES` when it is none of ours.
+/// 0 when the padded names are equal. Read in place at every slot: kept over the loop, the names
+/// would be spilled, and the spills compared at every step by the verifier.
 #[inline(always)]
-fn row_of<M: MemRead>(mem: &M, layout: &Layout, name: u64, len: u64) -> u64 {
-    let none = MAX_HEADER_NAMES as u64;
-    if len == 0 {
-        return none;
+fn differ(header: &HeaderName, len: u64, key: &[u64; 4]) -> u64 {
+    let mut bits = 0;
+    for (word, have) in header.words.iter().zip(key) {
+        // SAFETY: a reference is valid for reads.
+        bits |= unsafe { read_volatile(word) } ^ have;
     }
-    if !layout.headers.iter().any(|header| header.len == len) {
-        return none;
-    }
-    let mut key = [0u64; 4];
-    if !read_name(mem, name, len, &mut key) {
-        return none;
-    }
-    for (row, header) in layout.headers.iter().enumerate() {
-        if header.len == len && equal(&header.bytes, &key) {
-            return row as u64;
-        }
-    }
-    none
-}
-
-#[inline(always)]
-fn read_name<M: MemRead>(mem: &M, name: u64, len: u64, key: &mut [u64; 4]) -> bool {
-    let bytes: &mut [u8; 32] = zerocopy::transmute_mut!(key);
-    mem.read_prefix(name, bytes, len)
-}
-
-#[inline(always)]
-fn equal(name: &[u8; 32], key: &[u64; 4]) -> bool {
-    let words: [u64; 4] = zerocopy::transmute!(*name);
-    (words[0] ^ key[0]) | (words[1] ^ key[1]) | (words[2] ^ key[2]) | (words[3] ^ key[3]) == 0
+    // SAFETY: a reference is valid for reads.
+    bits | (unsafe { read_volatile(&raw const header.len) } ^ len)
 }
