@@ -4,3 +4,5 @@
 
 pub mod finding;
 pub mod go;
+pub mod inspect;
+pub mod target;

@@ -1,0 +1,257 @@
+//! One goroutine: is it still there, what is it doing, since when, where, and on what.
+
+use std::sync::Arc;
+
+use crate::target::{Memory, MemoryError};
+
+use super::raw_g::RawG;
+use super::stack::{WalkEnd, Window, walk};
+use super::{AllGs, GOffsets, StackTable, Status};
+use crate::target::fields::u64_at;
+
+/// How often a goroutine that moved under the look is looked at again.
+const ATTEMPTS: usize = 3;
+/// Channels listed for one waiting goroutine: a select with more cases is cut there.
+const MAX_WAITING: usize = 64;
+
+/// What is known of one executable's runtime in one process.
+#[derive(Clone, Copy)]
+pub struct Runtime<'a> {
+    /// Stack steps and wait reasons of the executable.
+    pub table: &'a dyn StackTable,
+    /// Fields of its `runtime.g`.
+    pub offsets: &'a GOffsets,
+    /// What to take off an address at run time to get the executable's.
+    pub bias: u64,
+    /// Its list of goroutines, if found.
+    pub allgs: Option<AllGs>,
+}
+
+/// How much of a stack is in [`Goroutine::stack`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StackState {
+    /// Everything down to the goroutine's first function.
+    Whole,
+    /// The innermost frames; the rest is beyond our bounds.
+    Cut,
+    /// Nothing: the goroutine runs, or its stack is on the move.
+    None,
+}
+
+/// A goroutine at one moment. Everything in it held at the same time.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Goroutine {
+    /// Its number, never reused in a process.
+    pub goid: u64,
+    /// Its struct, which is reused: a hint for the next look.
+    pub g_addr: u64,
+    /// What it does.
+    pub status: Status,
+    /// Why it waits, in the runtime's words; only for [`Status::Waiting`] and [`Status::Leaked`].
+    pub wait_reason: Option<Arc<str>>,
+    /// A moment (`CLOCK_MONOTONIC`) at which it was known to wait already. The runtime notes it at garbage
+    /// collections only, so the wait began earlier, and between two collections there is none.
+    pub wait_since_ns: Option<u64>,
+    /// Return addresses, innermost first, load bias taken off. Look up `pc - 1`, except for an address that is
+    /// a function's first: such a goroutine has not begun.
+    pub stack: Vec<u64>,
+    /// How much of the stack that is.
+    pub stack_state: StackState,
+    /// Return address of the `go` statement that made it, load bias taken off; 0 for the first one.
+    pub gopc: u64,
+    /// First instruction of its function, load bias taken off.
+    pub startpc: u64,
+    /// The goroutine that made it (from Go 1.21); 0 for what the runtime started.
+    pub parent_goid: Option<u64>,
+    /// Channels it waits on, as addresses of `runtime.hchan`, in the order of the runtime's locks.
+    pub waiting_channels: Vec<u64>,
+}
+
+/// What a look at a goroutine found.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inspection {
+    /// It is there.
+    Alive(Box<Goroutine>),
+    /// It has ended: a look at every goroutine of the process did not find it.
+    Gone,
+    /// It moved at every attempt: alive a moment ago, nothing more is known.
+    Torn,
+    /// Not to be known: the process ended, memory could not be read, or the list of goroutines is unknown or
+    /// longer than we look.
+    Unknown,
+}
+
+/// Looks at goroutines of one process.
+#[derive(Clone, Copy)]
+pub struct Inspector<'a, M> {
+    pub(super) memory: &'a M,
+    pub(super) runtime: Runtime<'a>,
+}
+
+/// One attempt at one goroutine.
+pub(super) enum Look {
+    Seen(Box<Goroutine>),
+    /// The struct belongs to another goroutine now, or to none.
+    Other,
+    Moved,
+}
+
+impl<'a, M: Memory> Inspector<'a, M> {
+    /// Reads through `memory`; nothing is read yet.
+    pub fn new(memory: &'a M, runtime: Runtime<'a>) -> Self {
+        Self { memory, runtime }
+    }
+
+    /// Looks at goroutine `goid`. `hint` is where its struct was when last heard of: if it is still there, the
+    /// list of all goroutines need not be read.
+    #[must_use]
+    pub fn inspect(&self, goid: u64, hint: Option<u64>) -> Inspection {
+        if let Some(addr) = hint.filter(|&addr| addr != 0) {
+            match self.look_repeatedly(addr, goid) {
+                Ok(Look::Seen(seen)) => return Inspection::Alive(seen),
+                Ok(Look::Moved) => return Inspection::Torn,
+                Ok(Look::Other) => {}
+                Err(cause) if cause.is_final() => return Inspection::Unknown,
+                Err(_) => {}
+            }
+        }
+        self.inspect_listed(goid).unwrap_or(Inspection::Unknown)
+    }
+
+    fn inspect_listed(&self, goid: u64) -> Result<Inspection, MemoryError> {
+        let Some(found) = self.find(goid)? else {
+            return Ok(Inspection::Unknown);
+        };
+        let Some(addr) = found else {
+            return Ok(Inspection::Gone);
+        };
+        Ok(match self.look_repeatedly(addr, goid)? {
+            Look::Seen(seen) => Inspection::Alive(seen),
+            Look::Moved => Inspection::Torn,
+            // It was there a moment ago, and goids are not reused.
+            Look::Other => Inspection::Gone,
+        })
+    }
+
+    pub(super) fn look_repeatedly(&self, addr: u64, goid: u64) -> Result<Look, MemoryError> {
+        for _ in 0..ATTEMPTS {
+            match self.look(addr, goid)? {
+                Look::Moved => {}
+                settled => return Ok(settled),
+            }
+        }
+        Ok(Look::Moved)
+    }
+
+    fn look(&self, addr: u64, goid: u64) -> Result<Look, MemoryError> {
+        let before = RawG::read(self.memory, self.runtime.offsets, addr)?;
+        if before.goid != goid || !before.status.is_alive() {
+            return Ok(Look::Other);
+        }
+        let window = before
+            .resume_point()
+            .map(|(_, sp)| Window::new(sp, before.stack_hi));
+        let Some(seen) = self.describe(addr, &before, window)? else {
+            return Ok(Look::Moved);
+        };
+        let after = RawG::read(self.memory, self.runtime.offsets, addr)?;
+        Ok(if after.agrees_with(&before) {
+            Look::Seen(Box::new(seen))
+        } else {
+            Look::Moved
+        })
+    }
+
+    /// Everything about a g but the second look. `None` where its parts do not fit together.
+    pub(super) fn describe(
+        &self,
+        addr: u64,
+        raw: &RawG,
+        window: Option<Window>,
+    ) -> Result<Option<Goroutine>, MemoryError> {
+        let (stack, stack_state) = match (raw.resume_point(), window) {
+            (Some((pc, _)), Some(mut window)) => {
+                let (pcs, end) = walk(
+                    self.memory,
+                    self.runtime.table,
+                    self.runtime.bias,
+                    pc,
+                    &mut window,
+                )?;
+                match end {
+                    WalkEnd::Top => (pcs, StackState::Whole),
+                    WalkEnd::Bound => (pcs, StackState::Cut),
+                    WalkEnd::Lost => return Ok(None),
+                }
+            }
+            _ if raw.should_have_stack() => return Ok(None),
+            _ => (Vec::new(), StackState::None),
+        };
+        let waits = matches!(raw.status, Status::Waiting | Status::Leaked);
+        let waiting_channels = if waits {
+            match self.waiting_channels(addr, raw.waiting)? {
+                Some(channels) => channels,
+                None => return Ok(None),
+            }
+        } else {
+            Vec::new()
+        };
+        Ok(Some(Goroutine {
+            goid: raw.goid,
+            g_addr: addr,
+            status: raw.status,
+            wait_reason: waits
+                .then(|| self.runtime.table.wait_reason(raw.wait_reason))
+                .flatten()
+                .map(Arc::from),
+            wait_since_ns: (raw.wait_since != 0).then_some(raw.wait_since),
+            stack,
+            stack_state,
+            gopc: self.unbiased(raw.gopc),
+            startpc: self.unbiased(raw.startpc),
+            parent_goid: raw.parent_goid,
+            waiting_channels,
+        }))
+    }
+
+    /// Channels of a sudog list; `None` where a sudog belongs to another goroutine: the list was let go.
+    fn waiting_channels(&self, g: u64, first: u64) -> Result<Option<Vec<u64>>, MemoryError> {
+        let at = &self.runtime.offsets.sudog;
+        let last = at.g.max(at.waitlink).max(at.channel);
+        let len = usize::try_from(last).unwrap_or(0).saturating_add(8);
+        let mut channels = Vec::new();
+        let mut next = first;
+        for _ in 0..MAX_WAITING {
+            if next == 0 {
+                break;
+            }
+            let block = self.memory.read_bytes(next, len)?;
+            let (Some(owner), Some(link), Some(channel)) = (
+                u64_at(&block, at.g),
+                u64_at(&block, at.waitlink),
+                u64_at(&block, at.channel),
+            ) else {
+                return Ok(None);
+            };
+            if owner != g {
+                return Ok(None);
+            }
+            if channel != 0 && !channels.contains(&channel) {
+                channels.push(channel);
+            }
+            next = link;
+        }
+        Ok(Some(channels))
+    }
+
+    /// An address as the executable has it; 0 stays 0.
+    pub(super) fn unbiased(&self, addr: u64) -> u64 {
+        if addr == 0 {
+            0
+        } else {
+            addr.wrapping_sub(self.runtime.bias)
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! A closer look at a target's memory, taken only when something is suspicious.
+//!
+//! Owns the reading of goroutines, contexts, requests and connections, and the doubt that belongs to it: the
+//! target runs on while it is read, so everything is read twice or checked against something that cannot have
+//! moved, and what does not hold is reported as unknown. Never writes, never stops the target, reads no
+//! executable (offsets and tables come in from outside) and draws no conclusions.
+
+mod allgs;
+mod conn;
+mod context;
+mod error_kind;
+mod gomap;
+mod goroutine;
+mod offsets;
+mod raw_g;
+mod request;
+mod snapshot;
+mod stack;
+mod strings;
+
+pub use allgs::AllGs;
+pub use conn::{ConnState, inspect_conn};
+pub use context::{
+    CancelState, Chain, ChainEnd, Children, Link, ParentAt, children, inspect_cancel, walk_chain,
+};
+pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
+pub use gomap::MapKind;
+pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
+pub use offsets::{
+    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, RequestOffsets, SudogOffsets,
+};
+pub use raw_g::Status;
+pub use request::{RequestDetails, RequestReading, inspect_request};
+pub use snapshot::{Child, Snapshot};
+pub use stack::{StackStep, StackTable};

@@ -1,0 +1,136 @@
+//! Where fields are in the target's structs. Plain numbers of bytes, filled by whoever knows the Go version.
+
+use super::MapKind;
+
+/// Fields of `runtime.g`, and of the structs inside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct GOffsets {
+    /// `stack.lo`.
+    pub stack_lo: u32,
+    /// `stack.hi`.
+    pub stack_hi: u32,
+    /// `sched.sp`.
+    pub sched_sp: u32,
+    /// `sched.pc`.
+    pub sched_pc: u32,
+    /// `syscallsp`.
+    pub syscall_sp: u32,
+    /// `syscallpc`.
+    pub syscall_pc: u32,
+    /// `atomicstatus`, 32 bits.
+    pub status: u32,
+    /// `goid`.
+    pub goid: u32,
+    /// `waitsince`.
+    pub wait_since: u32,
+    /// `waitreason`, 8 bits.
+    pub wait_reason: u32,
+    /// `parentGoid`, from Go 1.21.
+    pub parent_goid: Option<u32>,
+    /// `gopc`.
+    pub gopc: u32,
+    /// `startpc`.
+    pub startpc: u32,
+    /// `waiting`, the list of sudogs.
+    pub waiting: u32,
+    /// Fields of the sudogs on that list.
+    pub sudog: SudogOffsets,
+}
+
+impl GOffsets {
+    /// How many bytes of a g hold every field named here.
+    #[must_use]
+    pub fn block_len(&self) -> usize {
+        let last = [
+            self.stack_lo,
+            self.stack_hi,
+            self.sched_sp,
+            self.sched_pc,
+            self.syscall_sp,
+            self.syscall_pc,
+            self.status,
+            self.goid,
+            self.wait_since,
+            self.wait_reason,
+            self.parent_goid.unwrap_or(0),
+            self.gopc,
+            self.startpc,
+            self.waiting,
+        ]
+        .into_iter()
+        .max()
+        .unwrap_or(0);
+        usize::try_from(last)
+            .unwrap_or(usize::MAX)
+            .saturating_add(8)
+    }
+}
+
+/// Fields of `runtime.sudog`: one goroutine waiting on one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SudogOffsets {
+    /// `g`, which must point back to the waiting goroutine.
+    pub g: u32,
+    /// `waitlink`, the next sudog of the same goroutine.
+    pub waitlink: u32,
+    /// `c`, the channel; nil for a semaphore.
+    pub channel: u32,
+}
+
+/// Fields of `net/http.Request`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RequestOffsets {
+    /// `Proto`.
+    pub proto: u32,
+    /// `Header`.
+    pub header: u32,
+    /// `Host`.
+    pub host: u32,
+    /// `RemoteAddr`.
+    pub remote_addr: u32,
+    /// `Pattern`, from Go 1.23.
+    pub pattern: Option<u32>,
+    /// `ctx`, an interface.
+    pub ctx: u32,
+    /// How this Go version lays out maps.
+    pub map: MapKind,
+}
+
+/// Fields of `net/http.conn`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ConnOffsets {
+    /// `werr`, an error.
+    pub write_error: u32,
+    /// `hijackedv`, a bool.
+    pub hijacked: u32,
+    /// Fields of the errors that can be met in `werr`.
+    pub error: ErrorOffsets,
+}
+
+/// Where errors that wrap others keep the inner one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ErrorOffsets {
+    /// `net.OpError.Err`.
+    pub op_error: u32,
+    /// `os.SyscallError.Err`.
+    pub syscall_error: u32,
+}
+
+/// Fields of `context.cancelCtx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ContextOffsets {
+    /// `done`, an `atomic.Value` that holds a channel once somebody asked for it.
+    pub done: u32,
+    /// `children`, a map whose keys are interfaces.
+    pub children: u32,
+    /// `err`.
+    pub err: u32,
+    /// `err` is an `atomic.Value` (from Go 1.25): its first word is a type, not an itab.
+    pub err_is_atomic: bool,
+    /// Go 1.20 only: `timerCtx` begins with a pointer to its `cancelCtx` instead of the struct itself.
+    pub timer_holds_pointer: bool,
+    /// Bytes from one key of the `children` map to the next (Swiss maps pad the empty value).
+    pub children_slot: u32,
+    /// How this Go version lays out maps.
+    pub map: MapKind,
+}

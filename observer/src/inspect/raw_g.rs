@@ -1,0 +1,150 @@
+//! One read of a `runtime.g`, decoded: numbers as they stood at that moment, without any claim that they
+//! belong together.
+
+use crate::target::{Memory, MemoryError};
+
+use super::GOffsets;
+use crate::target::fields::{u8_at, u32_at, u64_at};
+
+/// Set while the garbage collector looks at the stack; the state below it stays what it is
+/// (runtime/runtime2.go, all versions).
+const SCAN_BIT: u32 = 0x1000;
+
+/// What a goroutine is doing (`runtime.g.atomicstatus` without its scan bit; runtime/runtime2.go).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Allocated, not yet initialised.
+    Idle,
+    /// On a run queue.
+    Runnable,
+    /// Executing; what memory says of its stack is old.
+    Running,
+    /// In a system call.
+    Syscall,
+    /// Blocked in the runtime.
+    Waiting,
+    /// Ended; the struct waits for reuse.
+    Dead,
+    /// Its stack is being moved.
+    CopyStack,
+    /// Stopped itself for the scheduler.
+    Preempted,
+    /// Found unreachable by the leak profile (from Go 1.26).
+    Leaked,
+    /// Spare for a thread that comes from C (from Go 1.26).
+    DeadExtra,
+    /// A number no known version uses.
+    Other(u32),
+}
+
+impl Status {
+    fn of(word: u32) -> Self {
+        match word & !SCAN_BIT {
+            0 => Self::Idle,
+            1 => Self::Runnable,
+            2 => Self::Running,
+            3 => Self::Syscall,
+            4 => Self::Waiting,
+            6 => Self::Dead,
+            8 => Self::CopyStack,
+            9 => Self::Preempted,
+            10 => Self::Leaked,
+            11 => Self::DeadExtra,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Whether there is a goroutine behind the struct at all.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        !matches!(self, Self::Idle | Self::Dead | Self::DeadExtra)
+    }
+}
+
+/// A decoded g. Two equal ones around a look at the stack mean that the stack did not move in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RawG {
+    pub(super) stack_lo: u64,
+    pub(super) stack_hi: u64,
+    pub(super) sched: (u64, u64),
+    pub(super) syscall: (u64, u64),
+    pub(super) status: Status,
+    pub(super) goid: u64,
+    pub(super) wait_since: u64,
+    pub(super) wait_reason: u8,
+    pub(super) parent_goid: Option<u64>,
+    pub(super) gopc: u64,
+    pub(super) startpc: u64,
+    pub(super) waiting: u64,
+}
+
+impl RawG {
+    /// Reads the g at `addr` in one piece.
+    pub(super) fn read(
+        memory: &impl Memory,
+        offsets: &GOffsets,
+        addr: u64,
+    ) -> Result<Self, MemoryError> {
+        let block = memory.read_bytes(addr, offsets.block_len())?;
+        Self::decode(&block, offsets).ok_or(MemoryError::Unmapped { addr })
+    }
+
+    /// `None` where the block is shorter than [`GOffsets::block_len`].
+    pub(super) fn decode(block: &[u8], at: &GOffsets) -> Option<Self> {
+        Some(Self {
+            stack_lo: u64_at(block, at.stack_lo)?,
+            stack_hi: u64_at(block, at.stack_hi)?,
+            sched: (u64_at(block, at.sched_pc)?, u64_at(block, at.sched_sp)?),
+            syscall: (u64_at(block, at.syscall_pc)?, u64_at(block, at.syscall_sp)?),
+            status: Status::of(u32_at(block, at.status)?),
+            goid: u64_at(block, at.goid)?,
+            wait_since: u64_at(block, at.wait_since)?,
+            wait_reason: u8_at(block, at.wait_reason)?,
+            parent_goid: match at.parent_goid {
+                Some(offset) => Some(u64_at(block, offset)?),
+                None => None,
+            },
+            gopc: u64_at(block, at.gopc)?,
+            startpc: u64_at(block, at.startpc)?,
+            waiting: u64_at(block, at.waiting)?,
+        })
+    }
+
+    /// Program counter and stack pointer to walk from, if what memory says of them can be true.
+    pub(super) fn resume_point(&self) -> Option<(u64, u64)> {
+        let (pc, sp) = match self.status {
+            Status::Syscall => self.syscall,
+            Status::Waiting | Status::Runnable | Status::Preempted | Status::Leaked => self.sched,
+            _ => return None,
+        };
+        let on_stack = sp >= self.stack_lo && sp < self.stack_hi;
+        (pc != 0 && on_stack).then_some((pc, sp))
+    }
+
+    /// Whether a state that should have a stack to walk has none: the read fell into a switch.
+    pub(super) fn should_have_stack(&self) -> bool {
+        self.status.is_alive()
+            && !matches!(
+                self.status,
+                Status::Running | Status::CopyStack | Status::Other(_)
+            )
+    }
+
+    /// Whether nothing a reader relies on has changed since `earlier`. A running goroutine's saved registers
+    /// mean nothing, so they are not compared there.
+    pub(super) fn agrees_with(&self, earlier: &Self) -> bool {
+        let same_life = self.goid == earlier.goid && self.status == earlier.status;
+        if self.status == Status::Running {
+            return same_life;
+        }
+        same_life
+            && self.stack_lo == earlier.stack_lo
+            && self.stack_hi == earlier.stack_hi
+            && self.sched == earlier.sched
+            && self.syscall == earlier.syscall
+            && self.wait_since == earlier.wait_since
+            && self.wait_reason == earlier.wait_reason
+            && self.waiting == earlier.waiting
+    }
+}

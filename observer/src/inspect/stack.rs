@@ -1,0 +1,129 @@
+//! Walking a stack by the executable's own tables: exact for every goroutine that is not running.
+//!
+//! Frame pointers would do for waiting goroutines only; in a system call they are wrong before Go 1.23.
+
+use crate::target::{Memory, MemoryError};
+
+use crate::target::fields::u64_at;
+
+/// Bytes of stack read at a time.
+const WINDOW: u64 = 64 << 10;
+/// Bytes of stack looked at in all. A stack may be 512 MiB; nobody reads the middle of that.
+const MAX_STACK: u64 = 1 << 20;
+/// Return addresses kept in all.
+pub(super) const MAX_FRAMES: usize = 512;
+
+/// What the tables say of one program counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StackStep {
+    /// Bytes from the stack pointer to the return address.
+    pub sp_delta: u64,
+    /// The function has no caller: `runtime.goexit`, `runtime.mstart`, `runtime.rt0_go`.
+    pub top: bool,
+}
+
+/// The tables of one executable, as far as reading goroutines needs them.
+pub trait StackTable {
+    /// The frame at `pc`, an address as the executable has it (load bias taken off). `None` outside its code.
+    fn stack_step(&self, pc: u64) -> Option<StackStep>;
+
+    /// Text for a `runtime.waitReason`; `None` for a number this Go version does not define.
+    fn wait_reason(&self, id: u8) -> Option<&str>;
+}
+
+/// How a walk ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WalkEnd {
+    /// At the goroutine's first function.
+    Top,
+    /// At a bound of ours.
+    Bound,
+    /// Where no frame can be: the stack moved under the walk, or the tables do not cover the code (C).
+    Lost,
+}
+
+/// The part of a stack that was read so far, from the stack pointer upwards.
+pub(super) struct Window {
+    start: u64,
+    hi: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// An unread window over `[sp, hi)`.
+    pub(super) fn new(sp: u64, hi: u64) -> Self {
+        Self::with_bytes(sp, hi, Vec::new())
+    }
+
+    /// A window whose first bytes were read already.
+    pub(super) fn with_bytes(sp: u64, hi: u64, bytes: Vec<u8>) -> Self {
+        Self {
+            start: sp,
+            hi,
+            bytes,
+        }
+    }
+
+    /// The word at `addr`; `None` outside the stack or beyond our bound.
+    fn word(&mut self, memory: &impl Memory, addr: u64) -> Result<Option<u64>, MemoryError> {
+        let Some(offset) = addr.checked_sub(self.start) else {
+            return Ok(None);
+        };
+        let wanted = offset.saturating_add(8);
+        let size = self.hi.saturating_sub(self.start);
+        if wanted > size || wanted > MAX_STACK {
+            return Ok(None);
+        }
+        let have = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
+        if wanted > have {
+            let upto = wanted.saturating_add(WINDOW).min(size).min(MAX_STACK);
+            let more = usize::try_from(upto - have).unwrap_or(0);
+            let fresh = memory.read_bytes(self.start.saturating_add(have), more)?;
+            self.bytes.extend_from_slice(&fresh);
+        }
+        Ok(u32::try_from(offset)
+            .ok()
+            .and_then(|at| u64_at(&self.bytes, at)))
+    }
+
+    /// Whether `addr` lies on the stack but beyond what a walk may look at.
+    fn is_beyond_bound(&self, addr: u64) -> bool {
+        addr < self.hi && addr.saturating_sub(self.start).saturating_add(8) > MAX_STACK
+    }
+}
+
+/// Return addresses from `pc` outwards, load bias taken off, without the top frame itself.
+pub(super) fn walk(
+    memory: &impl Memory,
+    table: &(impl StackTable + ?Sized),
+    bias: u64,
+    pc: u64,
+    window: &mut Window,
+) -> Result<(Vec<u64>, WalkEnd), MemoryError> {
+    let mut pcs = Vec::new();
+    let mut pc = pc.wrapping_sub(bias);
+    let mut sp = window.start;
+    loop {
+        let Some(step) = table.stack_step(pc) else {
+            return Ok((pcs, WalkEnd::Lost));
+        };
+        if step.top {
+            return Ok((pcs, WalkEnd::Top));
+        }
+        if pcs.len() >= MAX_FRAMES {
+            return Ok((pcs, WalkEnd::Bound));
+        }
+        pcs.push(pc);
+        let slot = sp.saturating_add(step.sp_delta);
+        let Some(caller) = window.word(memory, slot)? else {
+            let end = if window.is_beyond_bound(slot) {
+                WalkEnd::Bound
+            } else {
+                WalkEnd::Lost
+            };
+            return Ok((pcs, end));
+        };
+        pc = caller.wrapping_sub(bias);
+        sp = slot.saturating_add(8);
+    }
+}

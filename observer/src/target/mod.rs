@@ -1,0 +1,25 @@
+//! Processes on this host: which there are, which one is meant, whether it is still the same, what its
+//! memory holds and what this host lets us do with it.
+//!
+//! Owns everything that reads `/proc` and remote memory. Never writes to a target, stops it or traces it,
+//! and knows nothing of Go beyond "is this executable one".
+
+mod elf;
+mod error;
+pub(crate) mod fields;
+mod find;
+mod identity;
+mod maps;
+mod memory;
+mod preflight;
+mod process;
+mod recorded;
+
+pub use error::TargetError;
+pub use find::{Listed, by_exe, by_port, list_go};
+pub use identity::{ExitNotice, Identity, Still};
+pub use maps::{FileId, Mapping, Segment};
+pub use memory::{Memory, MemoryError, ProcessMemory, ReadRequest};
+pub use preflight::{Host, Missing};
+pub use process::{CodeCheck, Process};
+pub use recorded::{RecordedMemory, RecordingMemory};
