@@ -29,7 +29,9 @@ type Route struct {
 	// PatienceMS is when the client gives up, in milliseconds; 0 means that it waits for the answer.
 	PatienceMS int `json:"patience_ms"`
 	// Mode is the mode of the client program that this route is made for; empty means get.
-	Mode    string           `json:"mode,omitempty"`
+	Mode string `json:"mode,omitempty"`
+	// Status is the answer's status; 0 means 200.
+	Status  int              `json:"status,omitempty"`
 	Handler http.HandlerFunc `json:"-"`
 }
 

@@ -7,7 +7,7 @@ import "context"
 // WithoutCancel cuts cancellation and deadline off ctx and keeps its values.
 func WithoutCancel(ctx context.Context) context.Context { return context.WithoutCancel(ctx) }
 
-// WithCancelCause is context.WithCancelCause with the cause's text given as an error.
+// WithCancelCause names the cause of the cancellation.
 func WithCancelCause(ctx context.Context) (context.Context, func(error)) {
 	child, cancel := context.WithCancelCause(ctx)
 	return child, cancel
