@@ -63,9 +63,6 @@ func writesOn(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 		flusher.Flush()
-		if r.Context().Err() != nil {
-			break
-		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	_ = until(r.Context(), brief)
