@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net/http"
 	"time"
 
@@ -47,10 +48,17 @@ func until(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// ended answers, and logs for those whose client cannot read the answer any more: what the context said, and
+// how long after start.
+func ended(w http.ResponseWriter, r *http.Request, start time.Time, err error) {
+	fmt.Fprintln(w, "ended by:", err)
+	log.Printf("%s %s ended by: %v, %d ms", r.Proto, r.URL.Path, err, time.Since(start).Milliseconds())
+}
+
 // waits ends with its request's context, whoever cancels that.
 func waits(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	fmt.Fprintln(w, "ended by:", until(r.Context(), work))
+	ended(w, r, time.Now(), until(r.Context(), work))
 }
 
 // writesOn does not look at its context: only the failing write tells it that the client is gone. With an
@@ -65,13 +73,13 @@ func writesOn(w http.ResponseWriter, r *http.Request) {
 		flusher.Flush()
 		time.Sleep(50 * time.Millisecond)
 	}
-	_ = until(r.Context(), brief)
+	ended(w, r, time.Now(), until(r.Context(), brief))
 }
 
 func readDeadline(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	_ = app.Conn(r).SetReadDeadline(time.Now().Add(brief)) // want: premature-cancel cancelers-read-deadline deadline
-	fmt.Fprintln(w, "ended by:", until(r.Context(), work)) // want: premature-cancel cancelers-read-deadline
+	ended(w, r, time.Now(), until(r.Context(), work))      // want: premature-cancel cancelers-read-deadline
 }
 
 // The client reads slower than we write, until the connection's write deadline passes.
@@ -84,35 +92,35 @@ func writeDeadline(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 	}
-	_ = until(r.Context(), work)
+	ended(w, r, time.Now(), until(r.Context(), work))
 }
 
 func deadlineFires(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	ctx, cancel := context.WithTimeout(r.Context(), brief)
 	defer cancel()
-	fmt.Fprintln(w, "ended by:", until(ctx, work))
+	ended(w, r, time.Now(), until(ctx, work))
 }
 
 func deadlineExpired(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	ctx, cancel := context.WithDeadline(r.Context(), time.Now().Add(-time.Second))
 	defer cancel()
-	fmt.Fprintln(w, "ended by:", until(ctx, work))
+	ended(w, r, time.Now(), until(ctx, work))
 }
 
 func cancelledByCode(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	ctx, cancel := context.WithCancel(r.Context())
 	time.AfterFunc(brief, cancel)
-	fmt.Fprintln(w, "ended by:", until(ctx, work))
+	ended(w, r, time.Now(), until(ctx, work))
 }
 
 func cancelledWithCause(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	ctx, cancel := compat.WithCancelCause(r.Context())
 	time.AfterFunc(brief, func() { cancel(errors.New("enough")) })
-	fmt.Fprintln(w, "ended by:", until(ctx, work))
+	ended(w, r, time.Now(), until(ctx, work))
 }
 
 // The code cancels a context; the one that the wait is on dies with it.
@@ -122,7 +130,7 @@ func cancelledByParent(w http.ResponseWriter, r *http.Request) {
 	time.AfterFunc(brief, stop)
 	child, cancel := context.WithTimeout(parent, 10*time.Second)
 	defer cancel()
-	fmt.Fprintln(w, "ended by:", until(child, work))
+	ended(w, r, time.Now(), until(child, work))
 }
 
 // A goroutine of the request ends with it, at once.

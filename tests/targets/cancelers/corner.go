@@ -19,8 +19,8 @@ func cornerRoutes() []app.Route {
 			Handler: http.TimeoutHandler(http.HandlerFunc(waits), brief, "too slow").ServeHTTP,
 		},
 		{Path: "/hijack", Handler: hijack},
-		{Path: "/panic", Mode: "drop", PatienceMS: 2000, Handler: panics},
-		{Path: "/panic-abort", Mode: "drop", PatienceMS: 2000, Handler: aborts},
+		{Path: "/panic", Mode: "drop", Outcome: "failed", Handler: panics},
+		{Path: "/panic-abort", Mode: "drop", Outcome: "failed", Handler: aborts},
 		{Path: "/panic-recovered", Status: http.StatusInternalServerError, Handler: recovers},
 		{Path: "/expect", Mode: "expect100", Handler: readsBody},
 		{Path: "/unread-body", Mode: "postunread", PatienceMS: leave, Handler: unreadBody},
@@ -92,23 +92,26 @@ func readsBody(w http.ResponseWriter, r *http.Request) {
 // While the body is unread, net/http does not watch the connection: nobody tells this handler.
 func unreadBody(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
+	start := time.Now()
 	timer := time.NewTimer(work)
 	defer timer.Stop()
 	select { // want: cancel-undelivered unread-body
 	case <-timer.C:
 	case <-r.Context().Done():
 	}
-	fmt.Fprintln(w, "ended by:", r.Context().Err())
+	ended(w, r, start, r.Context().Err())
 }
 
-// One byte of the next request, and net/http stops watching too.
+// One byte of the next request, and net/http stops watching too; a request that came in the same read is in
+// its buffer already and does no harm.
 func pipelined(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
+	start := time.Now()
 	timer := time.NewTimer(work)
 	defer timer.Stop()
 	select { // want: cancel-undelivered pipelined
 	case <-timer.C:
 	case <-r.Context().Done():
 	}
-	fmt.Fprintln(w, "ended by:", r.Context().Err())
+	ended(w, r, start, r.Context().Err())
 }

@@ -34,6 +34,9 @@ type options struct {
 	rate     float64
 	patience time.Duration
 	limit    time.Duration
+	// gap lets the server read the first pipelined request before the second arrives; sent together, both land
+	// in its buffer at once and it goes on watching the connection.
+	gap      time.Duration
 	headers  headers
 	idPrefix string
 	idHeader string
@@ -60,6 +63,7 @@ func parse() *options {
 	target := flag.String("url", "", "where to send the requests")
 	patience := flag.Int("patience-ms", 0, "when to leave, in ms; 0 waits for the answer")
 	limit := flag.Int("max-seconds", 60, "when to end in any case")
+	gap := flag.Int("pipeline-gap-ms", 50, "pause before the pipelined request, in ms; 0 sends both in one write")
 	flag.StringVar(&o.mode, "mode", "get", "get|drop|rst|halfclose|slowread|pipeline|http10|expect100|h2|postunread")
 	flag.StringVar(&o.close, "close", "fin", "how drop, pipeline, slowread and postunread leave: fin or rst")
 	flag.StringVar(&o.method, "method", "", "request method (default GET, POST when the mode has a body)")
@@ -88,6 +92,7 @@ func parse() *options {
 		usage("-c and -max-seconds begin at 1, -n at 0")
 	}
 	o.patience = time.Duration(*patience) * time.Millisecond
+	o.gap = time.Duration(*gap) * time.Millisecond
 	o.limit = time.Duration(*limit) * time.Second
 	switch {
 	case o.bodySize > 0:

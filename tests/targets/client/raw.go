@@ -54,7 +54,10 @@ func exchange(o *options, conn net.Conn, id string) (result, error) {
 	var first []byte
 	switch o.mode {
 	case "pipeline":
-		first = append(append(append(append(first, head...), body...), head...), body...)
+		first = append(append(first, head...), body...)
+		if o.gap == 0 {
+			first = append(first, first...)
+		}
 		answers = 2
 	case "expect100":
 		first = head
@@ -66,6 +69,12 @@ func exchange(o *options, conn net.Conn, id string) (result, error) {
 	}
 	if _, err := conn.Write(first); err != nil {
 		return failed, err
+	}
+	if o.mode == "pipeline" && o.gap > 0 {
+		time.Sleep(o.gap)
+		if _, err := conn.Write(first); err != nil {
+			return failed, err
+		}
 	}
 	if o.mode == "expect100" {
 		sendBody, err := awaitContinue(in)

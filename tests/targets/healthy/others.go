@@ -65,7 +65,7 @@ func afterFunc(w http.ResponseWriter, r *http.Request) {
 // An audit record has to be written even if the client has just left; it has a second for that.
 func (s *service) audit(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	ctx, cancel := context.WithTimeout(compat.WithoutCancel(r.Context()), time.Second) // want: detached-context audit
+	ctx, cancel := context.WithTimeout(compat.WithoutCancel(r.Context()), time.Second) // info: detached-context audit
 	defer cancel()
 	reply(w, s.call(ctx, quick))
 }
@@ -75,7 +75,7 @@ func (s *service) refresh(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	kept := compat.WithoutCancel(r.Context())
 	go func() {
-		ctx, cancel := context.WithTimeout(kept, 2*time.Second) // want: detached-context refresh
+		ctx, cancel := context.WithTimeout(kept, 2*time.Second) // info: detached-context refresh
 		defer cancel()
 		s.cache.put(ctx, r.URL.Path, s.call(ctx, 400*time.Millisecond))
 	}()
@@ -88,7 +88,7 @@ func (s *service) cacheFill(w http.ResponseWriter, r *http.Request) {
 	err := s.call(r.Context(), quick)
 	kept := compat.WithoutCancel(r.Context())
 	go func() {
-		ctx, cancel := context.WithTimeout(kept, time.Second) // want: detached-context cache-fill
+		ctx, cancel := context.WithTimeout(kept, time.Second) // info: detached-context cache-fill
 		defer cancel()
 		_ = s.call(ctx, 10*quick)
 	}()
@@ -170,7 +170,7 @@ func (f *flights) do(ctx context.Context, key string, work func(context.Context)
 }
 
 func (f *flights) fly(ctx context.Context, key string, own *flight, work func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second) // want: detached-context singleflight
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second) // info: detached-context singleflight
 	defer cancel()
 	own.err = work(ctx)
 	f.mu.Lock()

@@ -74,7 +74,8 @@ func (s *service) lateOK(w http.ResponseWriter, r *http.Request) {
 func (s *service) open(ctx context.Context) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, generous)
 	defer cancel()
-	return s.http.Do(s.request(ctx, "/body?chunks=8&ms=100"))
+	// Go reports the line of the return statement for a deferred call.
+	return s.http.Do(s.request(ctx, "/body?chunks=8&ms=100")) // want: premature-cancel body cancel
 }
 
 func (s *service) body(w http.ResponseWriter, r *http.Request) {

@@ -30,6 +30,8 @@ type Route struct {
 	PatienceMS int `json:"patience_ms"`
 	// Mode is the mode of the client program that this route is made for; empty means get.
 	Mode string `json:"mode,omitempty"`
+	// Outcome is what the client counts the request as: ok, dropped (when it has no patience) or failed (no answer).
+	Outcome string `json:"outcome"`
 	// Status is the answer's status; 0 means 200.
 	Status  int              `json:"status,omitempty"`
 	Handler http.HandlerFunc `json:"-"`
@@ -41,8 +43,14 @@ func RequestID(r *http.Request) string { return r.Header.Get("X-Request-Id") }
 // Mux registers the routes directly, and beside them /all and /debug/goroutines.
 func Mux(routes []Route) *http.ServeMux {
 	mux := http.NewServeMux()
-	for _, route := range routes {
+	for i := range routes {
+		route := &routes[i]
 		mux.HandleFunc(route.Path, route.Handler)
+		if route.Outcome == "" && route.PatienceMS > 0 {
+			route.Outcome = "dropped"
+		} else if route.Outcome == "" {
+			route.Outcome = "ok"
+		}
 	}
 	mux.HandleFunc("/all", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
