@@ -79,7 +79,14 @@ func writesOn(w http.ResponseWriter, r *http.Request) {
 func readDeadline(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	_ = app.Conn(r).SetReadDeadline(time.Now().Add(brief)) // want: premature-cancel cancelers-read-deadline deadline
-	ended(w, r, time.Now(), until(r.Context(), work))      // want: premature-cancel cancelers-read-deadline
+	start := time.Now()
+	timer := time.NewTimer(work)
+	defer timer.Stop()
+	select { // want: premature-cancel cancelers-read-deadline
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+	ended(w, r, start, r.Context().Err())
 }
 
 // The client reads slower than we write, until the connection's write deadline passes.

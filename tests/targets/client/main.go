@@ -62,7 +62,7 @@ func parse() *options {
 	o := &options{}
 	target := flag.String("url", "", "where to send the requests")
 	patience := flag.Int("patience-ms", 0, "when to leave, in ms; 0 waits for the answer")
-	limit := flag.Int("max-seconds", 60, "when to end in any case")
+	limit := flag.Int("max-seconds", 60, "when to send no more; what is under way gets one second")
 	gap := flag.Int("pipeline-gap-ms", 50, "pause before the pipelined request, in ms; 0 sends both in one write")
 	flag.StringVar(&o.mode, "mode", "get", "get|drop|rst|halfclose|slowread|pipeline|http10|expect100|h2|postunread")
 	flag.StringVar(&o.close, "close", "fin", "how drop, pipeline, slowread and postunread leave: fin or rst")
@@ -126,7 +126,6 @@ const (
 	dropped        // we left before the answer was complete
 	bad            // an answer, but not the right one
 	failed         // no answer, and we had not left
-	unsent         // out of time before it was sent
 )
 
 // sender does one request; it has to return soon after deadline.
@@ -138,11 +137,14 @@ var modes = map[string]sender{
 	"expect100": raw, "postunread": raw,
 }
 
+// lastWord is how long a request may take that is under way when -max-seconds are over.
+const lastWord = time.Second
+
 // keptLatencies bounds the memory of a long run; the first ones are kept.
 const keptLatencies = 2_000_000
 
 type worker struct {
-	counts    [unsent + 1]int
+	counts    [failed + 1]int
 	latencies []time.Duration
 }
 
@@ -187,7 +189,7 @@ func (w *worker) run(o *options, start time.Time, next, complaints *int64) {
 		if o.idPrefix != "" {
 			id = o.idPrefix + strconv.FormatInt(i, 10)
 		}
-		outcome, err := modes[o.mode](o, id, end)
+		outcome, err := modes[o.mode](o, id, end.Add(lastWord))
 		w.counts[outcome]++
 		if outcome == ok && len(w.latencies) < keptLatencies/o.workers {
 			w.latencies = append(w.latencies, time.Since(sent))
@@ -199,7 +201,7 @@ func (w *worker) run(o *options, start time.Time, next, complaints *int64) {
 }
 
 func report(workers []worker, took time.Duration) {
-	var counts [unsent + 1]int
+	var counts [failed + 1]int
 	var latencies []time.Duration
 	for _, w := range workers {
 		for i, n := range w.counts {
