@@ -1,0 +1,3 @@
+module example.com/observer-targets
+
+go 1.18

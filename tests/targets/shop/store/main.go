@@ -1,0 +1,15 @@
+// Command store is the second service of the demo shop: it owns the catalogue. Nothing is wrong with it.
+package main
+
+import (
+	"flag"
+	"net/http"
+
+	"example.com/observer-targets/internal/app"
+	"example.com/observer-targets/shop/store/catalog"
+)
+
+func main() {
+	flag.Parse()
+	app.Run(&http.Server{Handler: app.Mux(catalog.Routes())})
+}
