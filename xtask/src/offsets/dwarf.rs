@@ -44,13 +44,15 @@ struct Type {
     tag: DwTag,
     name: String,
     size: u64,
+    /// What a typedef is another name for.
+    base: Option<usize>,
     members: Vec<Member>,
 }
 
 struct Member {
     name: String,
     offset: u64,
-    type_at: usize,
+    type_at: Option<usize>,
     embedded: bool,
 }
 
@@ -74,7 +76,7 @@ pub fn structs(program: &[u8], names: &BTreeSet<&str>) -> Result<BTreeMap<String
 fn layout(types: &Types, kind: &Type) -> Struct {
     let mut fields = BTreeMap::new();
     for member in &kind.members {
-        let of = types.get(&member.type_at);
+        let of = resolve(types, member.type_at);
         let is = |tag| of.is_some_and(|of| of.tag == tag);
         let embedded_pointer = member.embedded && is(gimli::DW_TAG_pointer_type);
         fields.insert(
@@ -96,6 +98,24 @@ fn layout(types: &Types, kind: &Type) -> Struct {
     Struct {
         size: kind.size,
         fields,
+    }
+}
+
+/// The kinds of types that a layout is made of.
+fn is_type(tag: DwTag) -> bool {
+    matches!(
+        tag,
+        gimli::DW_TAG_structure_type | gimli::DW_TAG_pointer_type | gimli::DW_TAG_typedef
+    )
+}
+
+/// The type at this offset, behind the typedef that Go puts before every named type.
+fn resolve(types: &Types, at: Option<usize>) -> Option<&Type> {
+    let found = types.get(&at?)?;
+    if found.tag == gimli::DW_TAG_typedef {
+        types.get(&found.base?)
+    } else {
+        Some(found)
     }
 }
 
@@ -129,35 +149,40 @@ fn types(program: &[u8]) -> Result<Types> {
             entry.attr(attribute).and_then(|value| value.udata_value())
         };
 
+        let type_of = |entry: &Entry<'_>| match entry.attr_value(gimli::DW_AT_type)? {
+            AttributeValue::DebugInfoRef(offset) => Some(offset.0),
+            AttributeValue::UnitRef(offset) => global(offset),
+            _ => None,
+        };
+
         let mut current = None;
         let mut entries = unit.entries();
         while let Some(entry) = entries.next_dfs()? {
             match (entry.tag(), current) {
-                (tag @ (gimli::DW_TAG_structure_type | gimli::DW_TAG_pointer_type), _) => {
+                (
+                    tag @ (gimli::DW_TAG_structure_type
+                    | gimli::DW_TAG_pointer_type
+                    | gimli::DW_TAG_typedef),
+                    _,
+                ) => {
                     current = global(entry.offset());
-                    let size = number(entry, gimli::DW_AT_byte_size).unwrap_or(0);
                     let kind = Type {
                         tag,
                         name: name(entry)?,
-                        size,
+                        size: number(entry, gimli::DW_AT_byte_size).unwrap_or(0),
+                        base: type_of(entry),
                         members: Vec::new(),
                     };
                     types.extend(current.map(|at| (at, kind)));
                 }
                 (gimli::DW_TAG_member, Some(parent)) => {
-                    let type_at = match entry.attr_value(gimli::DW_AT_type) {
-                        Some(AttributeValue::DebugInfoRef(offset)) => offset.0,
-                        Some(AttributeValue::UnitRef(offset)) => global(offset).unwrap_or(0),
-                        _ => 0,
-                    };
+                    let offset = number(entry, gimli::DW_AT_data_member_location);
+                    let embedded = entry.attr_value(EMBEDDED);
                     let member = Member {
                         name: name(entry)?,
-                        offset: number(entry, gimli::DW_AT_data_member_location).unwrap_or(0),
-                        type_at,
-                        embedded: matches!(
-                            entry.attr_value(EMBEDDED),
-                            Some(AttributeValue::Flag(true))
-                        ),
+                        offset: offset.context("a member without an offset")?,
+                        type_at: type_of(entry),
+                        embedded: matches!(embedded, Some(AttributeValue::Flag(true))),
                     };
                     types
                         .entry(parent)
@@ -168,4 +193,55 @@ fn types(program: &[u8]) -> Result<Types> {
         }
     }
     Ok(types)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(tag: DwTag, base: Option<usize>, members: Vec<Member>) -> Type {
+        Type {
+            tag,
+            name: String::new(),
+            size: 24,
+            base,
+            members,
+        }
+    }
+
+    fn member(name: &str, offset: u64, type_at: usize, embedded: bool) -> Member {
+        Member {
+            name: name.to_owned(),
+            offset,
+            type_at: Some(type_at),
+            embedded,
+        }
+    }
+
+    #[test]
+    fn nested_fields_are_found_behind_typedefs_and_pointers_only_when_embedded() {
+        let inner = vec![member("lo", 0, 9, false), member("hi", 8, 9, false)];
+        let outer = vec![
+            member("stack", 8, 2, false),
+            member("Base", 0, 3, true),
+            member("next", 16, 3, false),
+        ];
+        let types = Types::from([
+            (1, kind(gimli::DW_TAG_structure_type, None, inner)),
+            (2, kind(gimli::DW_TAG_typedef, Some(1), Vec::new())),
+            (3, kind(gimli::DW_TAG_pointer_type, None, Vec::new())),
+            (4, kind(gimli::DW_TAG_structure_type, None, outer)),
+        ]);
+        let layout = layout(&types, &types[&4]);
+        let place = |path| {
+            layout
+                .field(path)
+                .map(|place| (place.offset, place.embedded_pointer))
+        };
+        assert_eq!(place("stack.hi"), Some((16, false)));
+        assert_eq!(place("Base"), Some((0, true)));
+        assert_eq!(place("next"), Some((16, false)));
+        assert_eq!(place("next.lo"), None);
+        assert_eq!(layout.size, 24);
+    }
 }

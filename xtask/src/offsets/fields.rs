@@ -56,10 +56,7 @@ const WANTED: &[Wanted] = &[
         &["net/http.conn"],
         "server cancelCtx rwc remoteAddr werr r curReq hijackedv",
     ),
-    wanted(
-        &["net/http.connReader"],
-        "conn rwc mu inRead hasByte closed cond",
-    ),
+    wanted(&["net/http.connReader"], "conn rwc mu inRead hasByte cond"),
     wanted(
         &["net/http.response"],
         "conn req reqBody cancelCtx wroteHeader wroteContinue written contentLength status handlerDone",

@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 /// When the source does not have the shape that it has had since Go 1.11: a block of constants counted up from
 /// `waitReasonZero`, and an array of their texts.
 pub fn parse(source: &str) -> Result<Value> {
-    let constants =
-        block(source, "waitReasonZero waitReason = iota", ")").context("no constants")?;
+    let constants = block(source, "\nconst (\n\twaitReasonZero ", ")").context("no constants")?;
     let constants: Vec<&str> = std::iter::once("waitReasonZero")
         .chain(constants.lines().skip(1).filter_map(constant))
         .collect();
@@ -65,7 +64,7 @@ fn text(line: &str) -> Option<(&str, String)> {
 mod tests {
     use super::*;
 
-    const SOURCE: &str = "const (\n\twaitReasonZero waitReason = iota // \"\"\n\twaitReasonIOWait // \"IO wait\"\n\
+    const SOURCE: &str = "package runtime\n\nconst (\n\twaitReasonZero   waitReason = iota // \"\"\n\twaitReasonIOWait // \"IO wait\"\n\
                           \n\t// A remark.\n\twaitReasonSelect\n)\n\nvar waitReasonStrings = [...]string{\n\
                           \twaitReasonZero:   \"\",\n\twaitReasonSelect: \"select\",\n\twaitReasonIOWait: \"IO wait\",\n}\n";
 
