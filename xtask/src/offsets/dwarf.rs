@@ -159,12 +159,7 @@ fn types(program: &[u8]) -> Result<Types> {
         let mut entries = unit.entries();
         while let Some(entry) = entries.next_dfs()? {
             match (entry.tag(), current) {
-                (
-                    tag @ (gimli::DW_TAG_structure_type
-                    | gimli::DW_TAG_pointer_type
-                    | gimli::DW_TAG_typedef),
-                    _,
-                ) => {
+                (tag, _) if is_type(tag) => {
                     current = global(entry.offset());
                     let kind = Type {
                         tag,
