@@ -32,7 +32,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Err(error @ ebpf::build::Error::NoToolchain(_)) => {
             // Profiles that inherit from release, bench included, say "release" here.
             if env::var("PROFILE")? == "release" {
-                return Err(format!("{error}\n\n{HINT}").into());
+                println!("cargo::error={error}");
+                println!("cargo::error={HINT}");
+                return Ok(());
             }
             println!("cargo::warning={error}; this build cannot attach to anything ({HINT})");
             fs::write(&embedded, "")?;
@@ -42,7 +44,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("cargo::rerun-if-changed={}", hash_file.display());
             String::new()
         }
-        Err(error) => return Err(error.to_string().into()),
+        Err(error) => {
+            for line in error.to_string().lines() {
+                println!("cargo::error={line}");
+            }
+            return Ok(());
+        }
     };
     println!("cargo::rustc-env=OBSERVER_EBPF_SOURCES_SHA256={sources_sha256}");
     Ok(())

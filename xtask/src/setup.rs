@@ -12,7 +12,7 @@ use observer_tests::go::Go;
 
 use crate::{
     ebpf::toolchain::{Compiler, Toolchain, find_linker},
-    workspace::{cargo, is_root, output, root, run as run_command},
+    workspace::{cargo, is_root, output, root, run_quietly},
 };
 
 const LINKER_VERSION: &str = "0.13.0";
@@ -84,7 +84,7 @@ fn setup_compiler() -> Result<()> {
             "--component",
             "rust-src",
         ];
-        run_command(Command::new("rustup").args(nightly))?;
+        run_quietly(Command::new("rustup").args(nightly))?;
     } else {
         bail!(
             "no way to get a Rust compiler for BPF\n\nhint: install rustup, or, on Debian, run this as root so that \
@@ -114,7 +114,7 @@ fn setup_linker() -> Result<()> {
         "missing, installing with cargo (some minutes)",
     );
     let feature = format!("llvm-{llvm}");
-    run_command(
+    run_quietly(
         cargo()
             .args([
                 "install",
@@ -199,7 +199,7 @@ fn setup_go() -> Result<()> {
         "no way to get Go\n\nhint: install Go 1.21 or newer from https://go.dev/dl"
     );
     let folder = root().join("target/tools/go");
-    run_command(
+    run_quietly(
         Command::new("python3")
             .args([
                 "-m",
@@ -237,16 +237,16 @@ fn debian_offers(packages: &[&str]) -> Result<bool> {
     if !is_root() || !Path::new("/etc/debian_version").exists() || !has_command("apt-get") {
         return Ok(false);
     }
-    run_command(Command::new("apt-get").args(["update", "--quiet=2"]))?;
+    run_quietly(Command::new("apt-get").args(["update"]))?;
     let offered =
         |package: &&str| output(Command::new("apt-cache").args(["show", package])).is_ok();
     Ok(packages.iter().all(offered))
 }
 
 fn apt_install(packages: &[&str]) -> Result<()> {
-    run_command(
+    run_quietly(
         Command::new("apt-get")
-            .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
+            .args(["install", "--yes", "--no-install-recommends"])
             .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )

@@ -22,17 +22,13 @@ pub fn cargo() -> Command {
     command
 }
 
-/// Shows a command and runs it, with its output where ours goes.
-pub fn run(command: &mut Command) -> Result<()> {
+/// Shows a command and runs it, with its output only where it fails.
+pub fn run_quietly(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", show(command));
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{}`", show(command)))?;
-    ensure!(status.success(), "`{}` failed: {status}", show(command));
-    Ok(())
+    output(command).map(drop)
 }
 
-/// Runs a command quietly and returns its standard output.
+/// Runs a command silently and returns its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .output()
