@@ -38,9 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             println!("cargo::warning={error}; this build cannot attach to anything ({HINT})");
             fs::write(&embedded, "")?;
-            // Whoever builds the object later replaces this file, which makes cargo run this script again.
+            // Setting up or building the object later changes this file, so cargo runs this script again.
             let hash_file = ebpf::build::hash_file(root);
-            fs::write(&hash_file, "none\n")?;
+            fs::write(&hash_file, ebpf::build::STUB)?;
             println!("cargo::rerun-if-changed={}", hash_file.display());
             String::new()
         }

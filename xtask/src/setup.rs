@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use observer_tests::go::Go;
 
 use crate::{
+    ebpf::build::{STUB, hash_file},
     ebpf::toolchain::{Compiler, Toolchain, find_linker},
     workspace::{cargo, is_root, output, root, run_quietly},
 };
@@ -35,8 +36,7 @@ pub struct Args {
 
 /// Installs all that is missing.
 pub fn run(args: &Args) -> Result<()> {
-    setup_compiler()?;
-    setup_linker()?;
+    setup_bpf()?;
     setup_go()?;
     if args.bench {
         setup_wrk()?;
@@ -49,8 +49,7 @@ pub fn ensure_bpf() -> Result<()> {
     if Toolchain::find().is_ok() {
         return Ok(());
     }
-    setup_compiler()?;
-    setup_linker()
+    setup_bpf()
 }
 
 /// Makes sure that there is a Go command; silent when there is.
@@ -60,6 +59,20 @@ pub fn ensure_go() -> Result<()> {
     } else {
         setup_go()
     }
+}
+
+fn setup_bpf() -> Result<()> {
+    setup_compiler()?;
+    setup_linker()?;
+    let hash_file = hash_file(&root());
+    if std::fs::read_to_string(&hash_file).is_ok_and(|hash| hash == STUB) {
+        say(
+            "stub",
+            "removed, the next build of observer embeds the real eBPF object",
+        );
+        std::fs::remove_file(&hash_file).with_context(|| hash_file.display().to_string())?;
+    }
+    Ok(())
 }
 
 fn setup_compiler() -> Result<()> {

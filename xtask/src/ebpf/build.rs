@@ -50,6 +50,9 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What [`hash_file`] holds where something was built with a stub in place of the object.
+pub const STUB: &str = "none\n";
+
 /// The file that names the sources of the object in place. The folder is always the workspace's own `target/bpf`, so
 /// that the build script and `cargo xtask` agree whatever `CARGO_TARGET_DIR` says.
 pub fn hash_file(root: &Path) -> PathBuf {
