@@ -5,4 +5,5 @@
 pub mod finding;
 pub mod go;
 pub mod inspect;
+pub mod probe;
 pub mod target;

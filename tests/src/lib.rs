@@ -1,1 +1,7 @@
 //! Helpers of the end-to-end tests.
+//!
+//! `cargo xtask` depends on this library, so it must not depend on `observer`: tests that need it name it in
+//! `[dev-dependencies]`.
+
+pub mod go;
+pub mod target;

@@ -1,2 +1,40 @@
-//! Chores of the workspace.
-fn main() {}
+//! Chores of the workspace: `cargo xtask …`.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool talks to a person"
+)]
+
+use clap::Parser;
+
+mod build_ebpf;
+mod ebpf;
+mod generate;
+mod offsets;
+mod setup;
+mod targets;
+mod test;
+mod workspace;
+
+/// Chores of the workspace.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Xtask {
+    Setup(setup::Args),
+    BuildEbpf(build_ebpf::Args),
+    Generate(generate::Args),
+    Offsets(offsets::Args),
+    Targets(targets::Args),
+    Test(test::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Xtask::parse() {
+        Xtask::Setup(args) => setup::run(&args),
+        Xtask::BuildEbpf(args) => build_ebpf::run(&args),
+        Xtask::Generate(args) => generate::run(&args),
+        Xtask::Offsets(args) => offsets::run(&args),
+        Xtask::Targets(args) => targets::run(&args),
+        Xtask::Test(args) => test::run(&args),
+    }
+}

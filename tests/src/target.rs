@@ -1,0 +1,180 @@
+//! Builds the Go programs that the tests observe, from `tests/targets/`, once for each state of their sources.
+//!
+//! Only builds; starting and stopping them is the tests' own.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    fs::{self, File},
+    hash::Hasher,
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::go::{Go, workspace_root};
+
+/// How a target is built: what observer has to cope with differs a lot between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flavor {
+    /// As `go build` makes it: symbols and DWARF present.
+    Plain,
+    /// `-ldflags "-s -w"`: neither symbols nor DWARF.
+    Stripped,
+    /// Position independent, and stripped.
+    PieStripped,
+    /// With the race detector. Needs a C compiler.
+    Race,
+}
+
+impl Flavor {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Stripped => "stripped",
+            Self::PieStripped => "pie-stripped",
+            Self::Race => "race",
+        }
+    }
+
+    const fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &[],
+            Self::Stripped => &["-ldflags=-s -w"],
+            Self::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
+            Self::Race => &["-race"],
+        }
+    }
+
+    const fn cgo(self) -> &'static str {
+        match self {
+            Self::Plain | Self::Stripped | Self::PieStripped => "0",
+            Self::Race => "1",
+        }
+    }
+}
+
+/// Builds `tests/targets/<program>` (such as `shop/front`) with this Go version (such as `1.24.11`) and returns the
+/// executable. It is kept in `target/go-targets/` for as long as the sources stay the same.
+///
+/// Safe to call from many tests at once: a lock for each executable makes one of them build and the others wait.
+///
+/// # Errors
+/// When there is no such program, no Go, no such version, or the compiler refuses.
+pub fn build_target(program: &str, go_version: &str, flavor: Flavor) -> Result<PathBuf> {
+    let sources = workspace_root().join("tests/targets");
+    build(&sources, program, go_version, flavor)
+}
+
+fn build(sources: &Path, program: &str, go_version: &str, flavor: Flavor) -> Result<PathBuf> {
+    let package = sources.join(program);
+    ensure!(
+        package.is_dir(),
+        "no target program `{program}`: {} is not a folder",
+        package.display()
+    );
+
+    let mut hasher = DefaultHasher::new();
+    hash_folder(&mut hasher, sources)
+        .with_context(|| format!("cannot read {}", sources.display()))?;
+    // Debug information names the folder of the sources.
+    hasher.write(sources.as_os_str().as_encoded_bytes());
+    for flag in flavor.flags() {
+        hasher.write(flag.as_bytes());
+    }
+    let folder = workspace_root()
+        .join("target/go-targets")
+        .join(format!("{:016x}", hasher.finish()));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+
+    // The file's name is what `ps` and observer show.
+    let name = format!(
+        "{}-go{go_version}-{}",
+        program.replace('/', "-"),
+        flavor.name()
+    );
+    let executable = folder.join(&name);
+    let lock = File::create(folder.join(format!("{name}.lock")))?;
+    lock.lock()?;
+    if executable.is_file() {
+        return Ok(executable);
+    }
+
+    let unfinished = folder.join(format!("{name}.new"));
+    let mut go = Go::find()?.at(go_version)?;
+    go.args(["build", "-buildvcs=false", "-o"])
+        .arg(&unfinished)
+        .args(flavor.flags())
+        .arg(format!("./{program}"))
+        .env("CGO_ENABLED", flavor.cgo())
+        .current_dir(sources);
+    let output = go.output().context("cannot run go")?;
+    ensure!(
+        output.status.success(),
+        "cannot build `{program}` with go{go_version} ({}):\n{}",
+        flavor.name(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    fs::rename(&unfinished, &executable)?;
+    Ok(executable)
+}
+
+fn hash_folder(hasher: &mut DefaultHasher, folder: &Path) -> io::Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        hasher.write(entry.file_name().as_encoded_bytes());
+        hasher.write_u8(0);
+        if entry.file_type()?.is_dir() {
+            hash_folder(hasher, &entry.path())?;
+        } else {
+            let content = fs::read(entry.path())?;
+            hasher.write_usize(content.len());
+            hasher.write(&content);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{process::Command, thread};
+
+    use super::*;
+
+    fn module(folder: &Path) {
+        fs::create_dir_all(folder.join("say/hello")).unwrap();
+        fs::write(folder.join("go.mod"), "module example.com/say\n\ngo 1.18\n").unwrap();
+        let main =
+            "package main\n\nimport \"runtime\"\n\nfunc main() { print(runtime.Version()) }\n";
+        fs::write(folder.join("say/hello/main.go"), main).unwrap();
+    }
+
+    #[test]
+    fn concurrent_builds_give_one_executable_of_the_version_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        module(folder.path());
+        let built: Vec<PathBuf> = thread::scope(|scope| {
+            let build = || build(folder.path(), "say/hello", "1.21.13", Flavor::Stripped).unwrap();
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(build)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert!(built.iter().all(|path| path == &built[0]));
+        let output = Command::new(&built[0]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "go1.21.13");
+        fs::remove_dir_all(built[0].parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn an_unknown_program_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = build(folder.path(), "nobody", "1.21.13", Flavor::Plain).unwrap_err();
+        assert!(
+            error.to_string().starts_with("no target program `nobody`"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! Which fields of which Go types observer wants, as data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::dwarf::Struct;
+
+/// One wanted type.
+struct Wanted {
+    /// What Go has called it, newest first; the first is its name in the data.
+    names: &'static [&'static str],
+    /// The wanted fields, separated by blanks. `a.b` is field `b` of the struct in field `a`; `new|old` is a field that
+    /// has been renamed, `new` being its name in the data.
+    fields: &'static str,
+}
+
+const fn wanted(names: &'static [&'static str], fields: &'static str) -> Wanted {
+    Wanted { names, fields }
+}
+
+const WANTED: &[Wanted] = &[
+    wanted(
+        &["runtime.g"],
+        "stack.lo stack.hi m sched.sp sched.pc sched.bp syscallsp syscallpc syscallbp stktopsp atomicstatus goid \
+         schedlink waitsince waitreason parentGoid gopc startpc waiting labels",
+    ),
+    wanted(&["runtime.m"], "g0 procid curg p"),
+    wanted(&["runtime.sudog"], "g next elem waitlink c"),
+    wanted(&["runtime.hchan"], "qcount dataqsiz buf closed recvq sendq"),
+    wanted(
+        &["runtime.moduledata"],
+        "pcHeader pclntable ftab minpc maxpc text etext rodata types etypes gofunc typelinks itablinks itaboffset \
+         textsectmap next",
+    ),
+    wanted(
+        &["internal/abi.Type", "runtime._type"],
+        "Size_|size TFlag|tflag Kind_|kind Str|str",
+    ),
+    wanted(
+        &["internal/abi.ITab", "runtime.itab"],
+        "Inter|inter Type|_type Hash|hash",
+    ),
+    wanted(&["time.Time"], "wall ext loc"),
+    wanted(&["context.cancelCtx"], "Context mu done children err cause"),
+    wanted(&["context.timerCtx"], "cancelCtx timer deadline"),
+    wanted(&["context.valueCtx"], "Context key val"),
+    wanted(&["context.withoutCancelCtx"], "c"),
+    wanted(&["context.afterFuncCtx"], "cancelCtx once f"),
+    wanted(&["context.stopCtx"], "Context stop"),
+    wanted(
+        &["net/http.Request"],
+        "Method URL Proto ProtoMajor Header Body Host RemoteAddr RequestURI Pattern ctx pat",
+    ),
+    wanted(
+        &["net/http.conn"],
+        "server cancelCtx rwc remoteAddr werr r curReq hijackedv",
+    ),
+    wanted(&["net/http.connReader"], "conn rwc mu inRead hasByte cond"),
+    wanted(
+        &["net/http.response"],
+        "conn req reqBody cancelCtx wroteHeader wroteContinue written contentLength status handlerDone",
+    ),
+    wanted(&["net/http.Transport"], "idleConn"),
+    wanted(&["net/http.persistConn"], "t cacheKey closed"),
+    wanted(&["net/http.bodyEOFSignal"], "body closed rerr fn"),
+    wanted(
+        &["net/http.transportRequest"],
+        "Request cancelKey ctx cancel err",
+    ),
+    wanted(&["net/http.cancelKey"], "req"),
+    wanted(
+        &["net/http/internal/http2.stream", "net/http.http2stream"],
+        "sc id ctx cancelCtx state",
+    ),
+    wanted(
+        &[
+            "net/http/internal/http2.responseWriterState",
+            "net/http.http2responseWriterState",
+        ],
+        "stream req conn status",
+    ),
+    wanted(
+        &["net/http/internal/http2.ServerRequest"],
+        "Context Method URL Header",
+    ),
+    wanted(&["net/url.URL"], "Scheme Host Path"),
+    wanted(&["net.OpError"], "Op Err"),
+    wanted(&["os.SyscallError"], "Syscall Err"),
+    wanted(&["database/sql.DB"], "connector numOpen"),
+    wanted(&["database/sql.driverConn"], "db ci"),
+];
+
+/// The names of all types to look for: the wanted ones in all their spellings. Types of nested fields are found through
+/// the field.
+pub fn names() -> BTreeSet<&'static str> {
+    WANTED
+        .iter()
+        .flat_map(|wanted| wanted.names)
+        .copied()
+        .collect()
+}
+
+/// The wanted types out of those found: `{"size": …, "fields": {…}}`, and with `"pointers"` where an embedded struct is
+/// embedded by pointer; null for a type that this version does not have.
+pub fn select(structs: &BTreeMap<String, Struct>) -> Value {
+    let entry = |wanted: &Wanted| {
+        let (name, _) = wanted.names.split_first()?;
+        let found = wanted.names.iter().find_map(|name| structs.get(*name));
+        Some((
+            (*name).to_owned(),
+            found.map_or(Value::Null, |found| describe(found, wanted.fields)),
+        ))
+    };
+    Value::Object(WANTED.iter().filter_map(entry).collect())
+}
+
+fn describe(found: &Struct, wanted: &str) -> Value {
+    let mut fields = Map::new();
+    let mut pointers = Vec::new();
+    for spellings in wanted.split_whitespace() {
+        let field = spellings.split('|').find_map(|path| found.field(path));
+        let name = spellings.split('|').next().unwrap_or(spellings);
+        if field.is_some_and(|field| field.embedded_pointer) {
+            pointers.push(name);
+        }
+        fields.insert(
+            name.to_owned(),
+            field.map_or(Value::Null, |field| json!(field.offset)),
+        );
+    }
+    let mut value = json!({"size": found.size, "fields": fields});
+    if let (Some(object), false) = (value.as_object_mut(), pointers.is_empty()) {
+        object.insert("pointers".to_owned(), json!(pointers));
+    }
+    value
+}
