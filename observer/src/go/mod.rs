@@ -9,6 +9,9 @@ pub mod site;
 mod version;
 mod wait_reason;
 
+pub use cache::ImageCache;
 pub use frame::{Frame, TypeName, package_of};
+pub use image::{Image, ImageError};
+pub use layout::{Layout, LayoutError};
 pub use version::GoVersion;
 pub use wait_reason::wait_reason;

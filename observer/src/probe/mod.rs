@@ -1,5 +1,17 @@
-//! Everything that is in the kernel on our behalf.
+//! Everything that is in the kernel on our behalf: which hooks there are, where they go, how they
+//! get there and away again.
 //!
-//! The only module that names aya.
+//! The catalogue is data, the plan a pure function of it and an executable; only `kernel` and the
+//! ring in `ring` name aya.
 
+pub mod block;
+mod catalogue;
+mod kernel;
 pub mod object;
+mod plan;
+mod ring;
+
+pub use catalogue::{CATALOGUE, Hook, Rate, Since};
+pub use kernel::{Attached, Counters, Kernel, ProbeError, Programs, Scope};
+pub use plan::{HookPlan, Off, Plan, PlannedSite, SiteChoice, plan};
+pub use ring::Ring;

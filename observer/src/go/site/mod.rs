@@ -10,11 +10,16 @@ mod tests;
 use crate::go::image::Function;
 use crate::go::isa::Isa;
 
+/// Bytes compared before a probe goes to a function's entry.
+const ENTRY_BYTES: usize = 4;
+
 /// What an event needs to happen at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// The function was called; its arguments are in their registers.
     AfterStackCheck,
+    /// The function's first instruction, whatever it costs: to compare with.
+    Entry,
     /// The function's one direct call of another, just before it is made.
     DirectCall {
         /// Virtual address of the callee's entry.
@@ -113,6 +118,11 @@ pub fn find_site(
     let isa = source.isa();
     let candidate = match wanted {
         Wanted::AfterStackCheck => isa.after_stack_check(code, function.entry)?,
+        Wanted::Entry => Candidate {
+            offset: 0,
+            kind: SiteKind::Entry,
+            length: code.len().min(ENTRY_BYTES),
+        },
         Wanted::DirectCall { callee } => one(isa.direct_calls(code, function.entry, callee))?,
     };
     let end = candidate.offset.saturating_add(candidate.length);

@@ -1,0 +1,133 @@
+//! The layout block of one executable in one process: what its probes need to know.
+
+use observer_common::hook::HookId;
+use observer_common::layout::{
+    self, CREATE_IS_METHOD, ENABLED, HeaderName, READ_IDS, Range, TIMER_BY_POINTER,
+};
+use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
+
+use crate::go::{Image, Layout};
+
+/// Callers whose creations teach nothing: the request's own context, which the request's start
+/// names anyway, and the transport's context for a dial, which is detached on purpose.
+const CREATE_DROP: &[&str] = &["net/http.(*conn).readRequest", "net/http.(*Transport).getConn"];
+/// Callers whose creations are known by the caller: the transport's context for a call.
+const CREATE_SHORT: &[&str] = &["net/http.(*Transport).roundTrip"];
+/// Callers whose cancel of a request's context means that its handler returned or panicked.
+const CANCEL_END: &[&str] = &[
+    "net/http.(*conn).serve",
+    "net/http.(*conn).serve.func1",
+    "net/http.(*http2serverConn).runHandler.func1",
+    "net/http/internal/http2.(*serverConn).runHandler.func1",
+];
+const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
+const TRACE_HEADER: &str = "Traceparent";
+
+/// Choices of the user that the probes must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wishes {
+    /// Canonical names of request ID headers, best first.
+    pub id_headers: Vec<String>,
+    /// Read IDs at every request's start.
+    pub read_ids: bool,
+}
+
+/// The block for `image` loaded with `bias` added to its addresses; enabled.
+///
+/// Offsets that the version lacks are 0; the plan has switched their hooks off.
+#[must_use]
+pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layout::Layout {
+    let minor = image.go_version().minor;
+    let at = |of: &str, field: &str| fields.field(of, field).unwrap_or(0);
+    let goid = at("runtime.g", "goid");
+    let parent = fields
+        .field("runtime.g", "parentGoid")
+        .and_then(|parent| parent.checked_sub(goid))
+        .map_or(0, |bytes| bytes / 8);
+    let flag = |set: bool, bit: u32| if set { bit } else { 0 };
+    let headers = header_rows(wishes);
+    layout::Layout {
+        flags: ENABLED
+            | flag(wishes.read_ids, READ_IDS)
+            | flag(minor >= 21, CREATE_IS_METHOD)
+            | flag(timer_by_pointer(fields), TIMER_BY_POINTER),
+        g_goid: goid,
+        g_parent_words: parent,
+        ctx_err: at("context.cancelCtx", "err"),
+        ctx_deadline: at("context.timerCtx", "deadline"),
+        req_ctx: at("net/http.Request", "ctx"),
+        req_uri: at("net/http.Request", "RequestURI"),
+        req_header: at("net/http.Request", "Header"),
+        req_url: at("net/http.Request", "URL"),
+        url_host: at("net/url.URL", "Host"),
+        reader_conn: at("net/http.connReader", "conn"),
+        conn_cur_req: at("net/http.conn", "curReq") + cur_req_word(minor),
+        op_error_err: at("net.OpError", "Err"),
+        syscall_error_err: at("os.SyscallError", "Err"),
+        reserved: [0; 2],
+        create_drop: ranges(image, bias, CREATE_DROP),
+        create_short: ranges(image, bias, CREATE_SHORT),
+        cancel_end: ranges(image, bias, CANCEL_END),
+        cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
+        header_lens: headers.iter().filter(|row| row.len != 0).fold(0, |lens, row| lens | 1 << row.len),
+        headers,
+    }
+}
+
+/// Up to Go 1.19 `curReq` is an `atomic.Value`, whose first word names the type.
+const fn cur_req_word(minor: u32) -> u32 {
+    if minor <= 19 { 8 } else { 0 }
+}
+
+/// Whether a `timerCtx` holds its `cancelCtx` by pointer: its timer then follows at once.
+#[must_use]
+pub fn timer_by_pointer(fields: &Layout) -> bool {
+    fields.field("context.timerCtx", "timer") == Some(8)
+}
+
+/// Program for the request's start: maps changed their layout with Go 1.24.
+#[must_use]
+pub fn program(hook: HookId, image: &Image) -> &'static str {
+    match hook {
+        HookId::ContextCreate => "context_create",
+        HookId::ContextCancel => "context_cancel",
+        HookId::RequestStart if swiss_maps(image) => "request_start_swiss",
+        HookId::RequestStart => "request_start_buckets",
+        HookId::ConnReadError => "conn_read_error",
+        HookId::CallStart => "call_start",
+        HookId::BodyRead => "body_read",
+        HookId::CallCancel => "call_cancel",
+    }
+}
+
+/// Go 1.24 and 1.25 can be built with the old maps.
+fn swiss_maps(image: &Image) -> bool {
+    let without = image
+        .build_setting("GOEXPERIMENT")
+        .is_some_and(|list| list.split(',').any(|experiment| experiment == "noswissmap"));
+    image.go_version().minor >= 24 && !without
+}
+
+fn range(image: &Image, bias: u64, name: &str) -> Option<Range> {
+    let [function] = image.functions(name) else { return None };
+    Some(Range { start: function.entry.wrapping_add(bias), end: function.end.wrapping_add(bias) })
+}
+
+fn ranges(image: &Image, bias: u64, names: &[&str]) -> [Range; MAX_RANGES] {
+    let mut rows = [Range::default(); MAX_RANGES];
+    let found = names.iter().filter_map(|name| range(image, bias, name));
+    for (row, range) in rows.iter_mut().zip(found) {
+        *row = range;
+    }
+    rows
+}
+
+fn header_rows(wishes: &Wishes) -> [HeaderName; MAX_HEADER_NAMES] {
+    let mut rows = [HeaderName::NONE; MAX_HEADER_NAMES];
+    let [ids @ .., trace] = &mut rows;
+    for (row, name) in ids.iter_mut().zip(&wishes.id_headers) {
+        *row = HeaderName::new(name).unwrap_or(HeaderName::NONE);
+    }
+    *trace = HeaderName::new(TRACE_HEADER).unwrap_or(HeaderName::NONE);
+    rows
+}

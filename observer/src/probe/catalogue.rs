@@ -1,0 +1,181 @@
+//! The hooks, as data.
+
+use observer_common::hook::HookId;
+
+use crate::finding::RuleName;
+
+/// How often a hook is hit on healthy traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rate {
+    /// Not at all: only when something goes wrong.
+    Rare,
+    /// Once or twice a request.
+    PerRequest,
+    /// Once per context, call or body read.
+    PerOperation,
+    /// Once per goroutine.
+    Hot,
+}
+
+impl Rate {
+    /// Name in `check` and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rare => "rare",
+            Self::PerRequest => "per-request",
+            Self::PerOperation => "per-operation",
+            Self::Hot => "hot",
+        }
+    }
+}
+
+/// A symbol and the minor Go versions that have it.
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    /// Function name as pclntab has it.
+    pub symbol: &'static str,
+    /// First minor version.
+    pub from: u32,
+    /// Last minor version; `u32::MAX` while it lives.
+    pub to: u32,
+}
+
+/// A hook: where something we care about happens.
+#[derive(Debug)]
+pub struct Hook {
+    /// Number shared with the kernel.
+    pub id: HookId,
+    /// Where it is, by version; the first that is linked in is taken.
+    pub symbols: &'static [Since],
+    /// Struct fields whose offsets the probe needs, as (type, field).
+    pub fields: &'static [(&'static str, &'static str)],
+    /// How often it is hit.
+    pub rate: Rate,
+    /// Rules that are blind or weaker without it.
+    pub rules: &'static [RuleName],
+    /// What it means when the function is not linked in; `None` where every program has it.
+    pub absent: Option<&'static str>,
+    /// Nothing can be observed without it.
+    pub required: bool,
+}
+
+const ALWAYS: u32 = u32::MAX;
+const GOID: (&str, &str) = ("runtime.g", "goid");
+
+use RuleName::{CancelIgnored, CancelNotCalled, DetachedContext, PrematureCancel};
+
+/// All hooks, in the order in which they are attached: what ends things before what begins them,
+/// so that nothing is seen to begin whose end could be missed.
+pub const CATALOGUE: &[Hook] = &[
+    Hook {
+        id: HookId::ContextCancel,
+        symbols: &[Since { symbol: "context.(*cancelCtx).cancel", from: 18, to: ALWAYS }],
+        fields: &[GOID, ("context.cancelCtx", "err")],
+        rate: Rate::PerRequest,
+        rules: &RuleName::ALL,
+        absent: None,
+        required: true,
+    },
+    Hook {
+        id: HookId::ConnReadError,
+        symbols: &[
+            Since { symbol: "net/http.(*connReader).handleReadErrorLocked", from: 25, to: ALWAYS },
+            Since { symbol: "net/http.(*connReader).handleReadError", from: 18, to: 24 },
+        ],
+        fields: &[
+            GOID,
+            ("net/http.connReader", "conn"),
+            ("net/http.conn", "curReq"),
+            ("net.OpError", "Err"),
+            ("os.SyscallError", "Err"),
+        ],
+        rate: Rate::Rare,
+        rules: &[CancelIgnored, PrematureCancel],
+        absent: Some("net/http server not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallCancel,
+        symbols: &[Since { symbol: "net/http.(*Transport).cancelRequest", from: 18, to: 22 }],
+        fields: &[GOID],
+        rate: Rate::Rare,
+        rules: &[PrematureCancel],
+        absent: Some("net/http client not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::ContextCreate,
+        symbols: &[
+            Since { symbol: "context.(*cancelCtx).propagateCancel", from: 21, to: ALWAYS },
+            Since { symbol: "context.propagateCancel", from: 18, to: 20 },
+        ],
+        fields: &[GOID, ("context.timerCtx", "deadline")],
+        rate: Rate::PerOperation,
+        rules: &RuleName::ALL,
+        absent: None,
+        required: true,
+    },
+    Hook {
+        id: HookId::BodyRead,
+        symbols: &[Since { symbol: "net/http.(*bodyEOFSignal).Read", from: 18, to: ALWAYS }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: &[PrematureCancel],
+        absent: Some("net/http client not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallStart,
+        symbols: &[Since { symbol: "net/http.(*Transport).roundTrip", from: 18, to: ALWAYS }],
+        fields: &[
+            GOID,
+            ("net/http.Request", "ctx"),
+            ("net/http.Request", "URL"),
+            ("net/url.URL", "Host"),
+        ],
+        rate: Rate::PerOperation,
+        rules: &[DetachedContext, PrematureCancel, CancelIgnored],
+        absent: Some("net/http client not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::RequestStart,
+        symbols: &[Since { symbol: "net/http.serverHandler.ServeHTTP", from: 18, to: ALWAYS }],
+        fields: &[
+            GOID,
+            ("net/http.Request", "ctx"),
+            ("net/http.Request", "RequestURI"),
+            ("net/http.Request", "Header"),
+        ],
+        rate: Rate::PerRequest,
+        rules: &[CancelIgnored, DetachedContext, CancelNotCalled, PrematureCancel],
+        absent: Some("net/http server not linked"),
+        required: false,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{ALWAYS, CATALOGUE};
+    use observer_common::hook::HookId;
+
+    #[test]
+    fn every_hook_is_in_the_catalogue_once() {
+        for id in HookId::ALL {
+            assert_eq!(CATALOGUE.iter().filter(|hook| hook.id == id).count(), 1, "{id:?}");
+        }
+    }
+
+    #[test]
+    fn versions_of_a_hook_do_not_overlap() {
+        for hook in CATALOGUE {
+            for minor in 18..60 {
+                let names =
+                    hook.symbols.iter().filter(|s| (s.from..=s.to).contains(&minor)).count();
+                assert!(names <= 1, "{:?} has {names} symbols in 1.{minor}", hook.id);
+            }
+            assert!(hook.symbols.iter().any(|s| s.to == ALWAYS || s.to >= 18));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Which hooks can be probed in an executable, and at which instruction: a pure function.
+
+use observer_common::hook::HookId;
+
+use crate::finding::HookState;
+use crate::go::site::{Site, SiteKind, Wanted, find_site};
+use crate::go::{Image, Layout};
+
+use super::catalogue::{CATALOGUE, Hook};
+
+/// Which sort of site to plan. Anything but [`SiteChoice::Cheap`] is for the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SiteChoice {
+    /// An instruction that the kernel emulates, where there is one.
+    #[default]
+    Cheap,
+    /// The function's first instruction, single-stepped: what others pay.
+    Entry,
+}
+
+/// Why a hook is off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Off {
+    /// For people.
+    pub reason: String,
+    /// The program does not do what the hook watches, so nothing is missed.
+    pub harmless: bool,
+}
+
+/// A hook that can be attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedSite {
+    /// Which.
+    pub hook: HookId,
+    /// Function found.
+    pub symbol: &'static str,
+    /// Instruction.
+    pub site: Site,
+}
+
+/// What became of one hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookPlan {
+    /// Which.
+    pub hook: HookId,
+    /// Where, or why not.
+    pub outcome: Result<PlannedSite, Off>,
+}
+
+/// The plan for one executable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// One entry per hook, in catalogue order.
+    pub hooks: Vec<HookPlan>,
+}
+
+/// Plans every hook of the catalogue.
+#[must_use]
+pub fn plan(image: &Image, layout: &Layout, choice: SiteChoice) -> Plan {
+    let hooks = CATALOGUE
+        .iter()
+        .map(|hook| HookPlan { hook: hook.id, outcome: plan_hook(image, layout, choice, hook) })
+        .collect();
+    Plan { hooks }
+}
+
+impl Plan {
+    /// Sites to attach, in order.
+    pub fn sites(&self) -> impl Iterator<Item = &PlannedSite> {
+        self.hooks.iter().filter_map(|hook| hook.outcome.as_ref().ok())
+    }
+
+    /// Whether a hook has a site.
+    #[must_use]
+    pub fn has(&self, hook: HookId) -> bool {
+        self.sites().any(|site| site.hook == hook)
+    }
+
+    /// The first required hook that is off, and why: then nothing can be observed.
+    #[must_use]
+    pub fn blocked(&self) -> Option<(HookId, &Off)> {
+        CATALOGUE.iter().filter(|hook| hook.required).find_map(|hook| {
+            let planned = self.hooks.iter().find(|planned| planned.hook == hook.id)?;
+            planned.outcome.as_ref().err().map(|off| (hook.id, off))
+        })
+    }
+
+    /// The plan as users see it.
+    #[must_use]
+    pub fn states(&self) -> Vec<HookState> {
+        self.hooks.iter().map(state).collect()
+    }
+}
+
+fn state(planned: &HookPlan) -> HookState {
+    let rate = CATALOGUE
+        .iter()
+        .find(|hook| hook.id == planned.hook)
+        .map_or("", |hook| hook.rate.as_str());
+    let site = planned.outcome.as_ref().ok();
+    HookState {
+        hook: planned.hook.name().to_owned(),
+        on: site.is_some(),
+        symbol: site.map(|site| site.symbol.to_owned()),
+        site: site.map(|site| format!("{:#x}", site.site.vaddr)),
+        kind: site.map(|site| kind_name(site.site.kind).to_owned()),
+        rate: rate.to_owned(),
+        reason: match &planned.outcome {
+            Ok(site) if site.site.kind == SiteKind::Entry => {
+                Some("single-stepped: about ten times the cost of the other sites".to_owned())
+            }
+            Ok(_) => None,
+            Err(off) => Some(off.reason.clone()),
+        },
+    }
+}
+
+const fn kind_name(kind: SiteKind) -> &'static str {
+    match kind {
+        SiteKind::Push => "push",
+        SiteKind::StackCheckJump => "jbe",
+        SiteKind::Call => "call",
+        SiteKind::Entry => "entry",
+    }
+}
+
+fn plan_hook(
+    image: &Image,
+    layout: &Layout,
+    choice: SiteChoice,
+    hook: &Hook,
+) -> Result<PlannedSite, Off> {
+    let version = image.go_version();
+    let off = |reason: String, harmless| Off { reason, harmless };
+    let Some(since) =
+        hook.symbols.iter().find(|since| (since.from..=since.to).contains(&version.minor))
+    else {
+        return Err(off(format!("not needed with {}", version.raw), true));
+    };
+    if !layout.is_proved() {
+        return Err(off(
+            format!("{} is newer than the struct offsets known to observer", version.raw),
+            false,
+        ));
+    }
+    let (function, rest) = match image.functions(since.symbol) {
+        [function, rest @ ..] => (function, rest),
+        [] => {
+            return Err(match hook.absent {
+                Some(meaning) => off(meaning.to_owned(), true),
+                None => off(format!("{} is not in the executable", since.symbol), false),
+            });
+        }
+    };
+    if !rest.is_empty() {
+        let found = rest.len() + 1;
+        return Err(off(format!("{} is in the executable {found} times", since.symbol), false));
+    }
+    if let Some((of, field)) =
+        hook.fields.iter().find(|(of, field)| layout.field(of, field).is_none())
+    {
+        return Err(off(format!("offset of {of}.{field} is unknown for {}", version.raw), false));
+    }
+    let wanted = match choice {
+        SiteChoice::Cheap => Wanted::AfterStackCheck,
+        SiteChoice::Entry => Wanted::Entry,
+    };
+    find_site(image, function, wanted)
+        .map(|site| PlannedSite { hook: hook.id, symbol: since.symbol, site })
+        .map_err(|why| off(why.to_string(), false))
+}
