@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 
 /// Every version that observer is tested with, oldest first: the last patch release of each, as far as it is out.
 pub const VERSIONS: [&str; 10] = [
@@ -89,8 +89,8 @@ impl Go {
                 .env("GO111MODULE", "on");
             command
         };
-        let got = version(&mut command()).with_context(|| {
-            format!("cannot get go{wanted}\n\nhint: it is fetched from the Go module proxy; check GOPROXY")
+        let got = version(&mut command()).map_err(|error| {
+            anyhow!("cannot get go{wanted}: {error}\n\nhint: it is fetched from the Go module proxy; check GOPROXY")
         })?;
         ensure!(
             got == format!("go{wanted}"),

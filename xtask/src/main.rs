@@ -5,6 +5,8 @@
     reason = "a command-line tool talks to a person"
 )]
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 mod build_ebpf;
@@ -28,13 +30,18 @@ enum Xtask {
     Test(test::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Xtask::parse() {
+fn main() -> ExitCode {
+    let done = match Xtask::parse() {
         Xtask::Setup(args) => setup::run(&args),
         Xtask::BuildEbpf(args) => build_ebpf::run(&args),
         Xtask::Generate(args) => generate::run(&args),
         Xtask::Offsets(args) => offsets::run(&args),
         Xtask::Targets(args) => targets::run(&args),
         Xtask::Test(args) => test::run(&args),
+    };
+    if let Err(error) = done {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }
