@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test fails by panicking, and prints its measurements"
 )]
 
@@ -17,7 +18,7 @@ use std::fs::File;
 use std::process::Command;
 use std::time::Instant;
 
-use build::{EXTERNAL_PIE, FLAVOURS, Flavour, build, versions};
+use build::{EXTERNAL_PIE, FLAVOURS, Flavour, ODD, build, versions};
 use observer::go::image::Image;
 use observer::go::site::{SiteKind, Wanted, find_site};
 use observer::go::{Frame, GoVersion};
@@ -46,9 +47,16 @@ fn hex(text: &str) -> u64 {
 
 fn listen(program: &std::path::Path) -> Said {
     let output = Command::new(program).output().expect("the program runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).expect("text");
-    assert!(text.ends_with("end\n") || text.contains("\nend\n"), "the program did not finish");
+    assert!(
+        text.ends_with("end\n") || text.contains("\nend\n"),
+        "the program did not finish"
+    );
     let mut said = Said::default();
     for line in text.lines() {
         let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -57,7 +65,9 @@ fn listen(program: &std::path::Path) -> Said {
                 let (address, name) = rest.split_once(' ').expect("an anchor");
                 said.anchor = (hex(address), name.to_owned());
             }
-            "stack" => said.stacks.push((rest.split(' ').map(hex).collect(), Vec::new())),
+            "stack" => said
+                .stacks
+                .push((rest.split(' ').map(hex).collect(), Vec::new())),
             "frame" => {
                 let (line, rest) = rest.split_once(' ').expect("a frame");
                 let (function, file) = rest.split_once('\t').expect("a frame");
@@ -139,7 +149,9 @@ fn check_itabs(image: &Image, said: &Said, bias: u64, label: &str) {
 }
 
 fn check_allgs(image: &Image, label: &str) {
-    let vars = image.allgs().unwrap_or_else(|error| panic!("{label}: {error}"));
+    let vars = image
+        .allgs()
+        .unwrap_or_else(|error| panic!("{label}: {error}"));
     let range = image.address_range();
     for vaddr in [vars.len_vaddr, vars.ptr_vaddr] {
         assert!((range.low..range.high).contains(&vaddr), "{label}");
@@ -152,7 +164,14 @@ fn check_allgs(image: &Image, label: &str) {
 fn check_sites(image: &Image, label: &str) {
     let old = image.go_version().minor < 21;
     for (name, kind) in [
-        (if old { "context.propagateCancel" } else { "context.(*cancelCtx).propagateCancel" }, None),
+        (
+            if old {
+                "context.propagateCancel"
+            } else {
+                "context.(*cancelCtx).propagateCancel"
+            },
+            None,
+        ),
         ("context.(*cancelCtx).cancel", None),
         ("net/http.serverHandler.ServeHTTP", None),
         ("net/http.(*Transport).roundTrip", None),
@@ -162,16 +181,33 @@ fn check_sites(image: &Image, label: &str) {
         assert_eq!(functions.len(), 1, "{label}: {name}");
         let site = find_site(image, &functions[0], Wanted::AfterStackCheck)
             .unwrap_or_else(|error| panic!("{label}: {name}: {error}"));
-        let expected = kind.unwrap_or(if old { SiteKind::StackCheckJump } else { SiteKind::Push });
+        let expected = kind.unwrap_or(if old {
+            SiteKind::StackCheckJump
+        } else {
+            SiteKind::Push
+        });
         assert_eq!(site.kind, expected, "{label}: {name}");
-        assert_eq!(image.bytes(site.vaddr, site.bytes.len()), Some(&*site.bytes));
+        assert_eq!(
+            image.bytes(site.vaddr, site.bytes.len()),
+            Some(&*site.bytes)
+        );
         assert_eq!(image.function_at(site.vaddr).map(|f| f.name), Some(name));
     }
     let callee = image.functions("runtime.runqput");
     let caller = image.functions("runtime.newproc.func1");
-    let site = find_site(image, &caller[0], Wanted::DirectCall { callee: callee[0].entry })
-        .unwrap_or_else(|error| panic!("{label}: runqput: {error}"));
-    assert_eq!((site.kind, site.bytes[0]), (SiteKind::Call, 0xe8), "{label}");
+    let site = find_site(
+        image,
+        &caller[0],
+        Wanted::DirectCall {
+            callee: callee[0].entry,
+        },
+    )
+    .unwrap_or_else(|error| panic!("{label}: runqput: {error}"));
+    assert_eq!(
+        (site.kind, site.bytes[0]),
+        (SiteKind::Call, 0xe8),
+        "{label}"
+    );
 }
 
 fn check(version: &str, flavour: Flavour) {
@@ -183,9 +219,15 @@ fn check(version: &str, flavour: Flavour) {
         .unwrap_or_else(|error| panic!("{label}: {error}"));
     let opened = started.elapsed();
     let count = image.function_count();
-    eprintln!("{label}: opened in {opened:?}, {count} functions indexed in {:?}", started.elapsed() - opened);
+    eprintln!(
+        "{label}: opened in {opened:?}, {count} functions indexed in {:?}",
+        started.elapsed() - opened
+    );
 
-    assert_eq!(*image.go_version(), GoVersion::parse(&format!("go{version}")).expect("version"));
+    assert_eq!(
+        *image.go_version(),
+        GoVersion::parse(&format!("go{version}")).expect("version")
+    );
     assert_eq!(image.is_pie(), flavour.name.contains("pie"), "{label}");
     assert_eq!(image.is_stripped(), flavour.name != "plain", "{label}");
     assert_eq!(image.main_package(), "command-line-arguments", "{label}");
@@ -198,7 +240,10 @@ fn check(version: &str, flavour: Flavour) {
     assert_eq!(bias != 0, image.is_pie(), "{label}");
     let compared = check_stacks(&image, &said, bias, &label);
     assert!(compared >= 100, "{label}: only {compared} frames");
-    eprintln!("{label}: {compared} frames in {} stacks equal", said.stacks.len());
+    eprintln!(
+        "{label}: {compared} frames in {} stacks equal",
+        said.stacks.len()
+    );
     check_itabs(&image, &said, bias, &label);
     check_allgs(&image, &label);
     check_sites(&image, &label);
@@ -210,7 +255,10 @@ fn check(version: &str, flavour: Flavour) {
         .functions_under("main.(*service).ServeHTTP")
         .map(|(name, _)| name)
         .collect();
-    assert!(nested.contains(&"main.(*service).ServeHTTP"), "{label}: {nested:?}");
+    assert!(
+        nested.contains(&"main.(*service).ServeHTTP"),
+        "{label}: {nested:?}"
+    );
     assert!(nested.len() >= 2, "{label}: {nested:?}");
 }
 
@@ -231,5 +279,37 @@ fn external_linking_moves_everything_and_changes_nothing() {
     }
     for version in versions() {
         check(version, EXTERNAL_PIE);
+    }
+}
+
+/// Functions whose prologues the unit tests of `go::site` keep.
+const KEPT: [&str; 8] = [
+    "context.propagateCancel",
+    "context.(*cancelCtx).propagateCancel",
+    "context.(*cancelCtx).cancel",
+    "net/http.serverHandler.ServeHTTP",
+    "net/http.(*connReader).handleReadError",
+    "net/http.(*connReader).handleReadErrorLocked",
+    "net/http.(*Transport).roundTrip",
+    "net/http.(*bodyEOFSignal).Read",
+];
+
+/// Writes `observer/src/go/site/testdata/prologues.txt`; the command is in that file.
+#[test]
+#[ignore = "prints test data, checks nothing"]
+fn print_prologues() {
+    let odd = ["1.19.13", "1.21.13", "1.27.3"].map(|version| ODD.map(|odd| (version, odd)));
+    let plain = versions().iter().map(|&version| (version, FLAVOURS[1]));
+    for (version, flavour) in plain.chain(odd.into_iter().flatten()) {
+        let program = File::open(build(SOURCE, version, flavour)).expect("the program");
+        let image = Image::open(&program).expect("an image");
+        for name in KEPT {
+            for function in image.functions(name) {
+                let length = function.end - function.entry;
+                let code = image.bytes(function.entry, 48).expect("code");
+                let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
+                println!("{version} {} {name} {length} {hex}", flavour.name);
+            }
+        }
     }
 }

@@ -20,6 +20,19 @@ pub struct Function {
     name: i32,
 }
 
+#[cfg(test)]
+impl Function {
+    /// A function without a name, for tests on bare code.
+    pub(crate) fn at(entry: u64, end: u64) -> Self {
+        Self {
+            entry,
+            end,
+            hash: 0,
+            name: 0,
+        }
+    }
+}
+
 /// The function that holds an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FunctionRef<'a> {
