@@ -5,8 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and prints its measurements"
+    reason = "helpers of tests fail by panicking, and print their measurements"
 )]
 
 #[path = "go_image/build.rs"]
@@ -312,4 +311,26 @@ fn print_prologues() {
             }
         }
     }
+}
+
+#[test]
+fn an_executable_is_opened_once_whatever_its_path() {
+    let cache = observer::go::cache::ImageCache::default();
+    let path = build(SOURCE, "1.27.3", FLAVOURS[0]);
+    let open = |path: &std::path::Path| File::open(path).expect("the program");
+    let first = cache.get(&open(&path)).expect("an image");
+    let again = cache.get(&open(&path)).expect("an image");
+    assert!(std::sync::Arc::ptr_eq(&first, &again));
+    assert_eq!(cache.len(), 1);
+    // A copy, as in another container's layer.
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("copy");
+    std::fs::copy(&path, &copy).expect("a copy");
+    let copied = cache.get(&open(&copy)).expect("an image");
+    assert!(std::sync::Arc::ptr_eq(&first, &copied));
+    let other = cache
+        .get(&open(&build(SOURCE, "1.27.3", FLAVOURS[1])))
+        .expect("an image");
+    assert!(!std::sync::Arc::ptr_eq(&first, &other));
+    assert_eq!(cache.len(), 3);
 }

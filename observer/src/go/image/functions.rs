@@ -97,10 +97,6 @@ impl Index {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "half of a hash is a hash; names are compared afterwards"
-)]
 fn hash(name: &str) -> u32 {
     let hash = BuildHasherDefault::<FxHasher>::default().hash_one(name);
     (hash >> 32) as u32
