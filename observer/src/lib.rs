@@ -2,5 +2,9 @@
 //!
 //! The binary is a thin shell over this library; `ARCHITECTURE.md` is the map.
 
+//CLI
+//CFG
+pub mod error;
 pub mod finding;
 pub mod go;
+pub mod sink;
