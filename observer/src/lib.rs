@@ -2,8 +2,8 @@
 //!
 //! The binary is a thin shell over this library; `ARCHITECTURE.md` is the map.
 
-//CLI
-//CFG
+pub mod cli;
+pub mod config;
 pub mod error;
 pub mod finding;
 pub mod go;

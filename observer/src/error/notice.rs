@@ -17,13 +17,17 @@ pub enum Notice {
         pid: u32,
     },
     /// Somebody else's probes sit on the same functions.
-    #[error("other probes sit on functions of pid {pid} that observer hooks: the target pays for both")]
+    #[error(
+        "other probes sit on functions of pid {pid} that observer hooks: the target pays for both"
+    )]
     OtherProbes {
         /// Whose.
         pid: u32,
     },
     /// Some hooks could not be proved for this Go version.
-    #[error("{version} is newer than this observer knows; hooks that cannot be proved are off: {hooks}")]
+    #[error(
+        "{version} is newer than this observer knows; hooks that cannot be proved are off: {hooks}"
+    )]
     NewerGo {
         /// As the binary states it.
         version: String,

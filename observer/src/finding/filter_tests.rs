@@ -54,7 +54,11 @@ fn allowed_prefixes_end_at_a_name() {
     ] {
         assert_eq!(judge(None, site), Err(Silenced::Allowed), "{site}");
     }
-    for site in ["example.com/sho", "example.com/shop/report.(*Builder).wa", "x"] {
+    for site in [
+        "example.com/sho",
+        "example.com/shop/report.(*Builder).wa",
+        "x",
+    ] {
         assert_eq!(judge(None, site), Ok(Severity::Error), "{site}");
     }
     let other = Some(RuleName::DetachedContext);

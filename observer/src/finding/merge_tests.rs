@@ -72,14 +72,26 @@ fn the_end_of_the_running_case_is_shown_once() {
 #[test]
 fn worse_and_more_severe_cases_are_shown_and_kept() {
     let mut merger = Merger::new(8);
-    report(&mut merger, case(1, 1, Severity::Warning, 1000), Phase::Whole);
+    report(
+        &mut merger,
+        case(1, 1, Severity::Warning, 1000),
+        Phase::Whole,
+    );
     let jitter = case(1, 2, Severity::Warning, 1099);
     assert_eq!(report(&mut merger, jitter, Phase::Whole), vec![]);
-    let out = report(&mut merger, case(1, 3, Severity::Warning, 2000), Phase::Whole);
+    let out = report(
+        &mut merger,
+        case(1, 3, Severity::Warning, 2000),
+        Phase::Whole,
+    );
     assert_eq!(update(&out), Some((UpdateReason::Worse, 3)));
     let out = report(&mut merger, case(1, 4, Severity::Error, 10), Phase::Whole);
     assert_eq!(update(&out), Some((UpdateReason::Severity, 4)));
-    let out = report(&mut merger, case(1, 5, Severity::Warning, 9000), Phase::Whole);
+    let out = report(
+        &mut merger,
+        case(1, 5, Severity::Warning, 9000),
+        Phase::Whole,
+    );
     assert_eq!(out, vec![], "a warning is never worse than an error");
     let mut out = vec![];
     merger.flush(6, &mut out);
@@ -87,7 +99,10 @@ fn worse_and_more_severe_cases_are_shown_and_kept() {
         panic!("one update, got {out:?}");
     };
     assert_eq!(last.severity, Severity::Error);
-    assert_eq!((last.count, last.first_seen_ns, last.last_seen_ns), (5, 1, 5));
+    assert_eq!(
+        (last.count, last.first_seen_ns, last.last_seen_ns),
+        (5, 1, 5)
+    );
 }
 
 #[test]

@@ -11,9 +11,7 @@ pub mod samples;
 mod types;
 
 pub use evidence::{CallEvidence, CallOutcome, CancelledBy, Evidence, WorkState};
-pub use filter::{
-    Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline,
-};
+pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
 pub use hash::finding_id;
 pub use merge::{
     COUNT_INTERVAL_NS, CaseId, DEFAULT_LIMIT, Emission, Merger, Phase, UpdateReason, WORSE_PERCENT,

@@ -89,7 +89,13 @@ fn request() -> RequestInfo {
     }
 }
 
-fn link(label: &str, type_name: &str, site: Option<Frame>, deadline_ns: Option<i64>, trust: Trust) -> ContextLink {
+fn link(
+    label: &str,
+    type_name: &str,
+    site: Option<Frame>,
+    deadline_ns: Option<i64>,
+    trust: Trust,
+) -> ContextLink {
     ContextLink {
         type_name: Some(TypeName {
             package: "context".into(),
@@ -136,7 +142,11 @@ pub fn cancel_ignored() -> Finding {
                 77,
             ),
             frame("net/http.HandlerFunc.ServeHTTP", "net/http/server.go", 2322),
-            frame("net/http.serverHandler.ServeHTTP", "net/http/server.go", 3340),
+            frame(
+                "net/http.serverHandler.ServeHTTP",
+                "net/http/server.go",
+                3340,
+            ),
             frame("net/http.(*conn).serve", "net/http/server.go", 2109),
         ],
         context: vec![

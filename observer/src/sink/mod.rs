@@ -25,9 +25,7 @@ use crate::finding::{Filter, Finding, Fingerprint, Severity, Silenced, render_ba
 
 pub use human::{Glyphs, Human, Rendered, Terminal, Verbosity, short_file, short_function};
 pub use log::{LogOptions, RotatingLog};
-pub use output::{
-    Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Tally,
-};
+pub use output::{Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Tally};
 pub use queue::{Delivery, Fate, PATIENCE, Parcel, QUEUE_LIMIT, Sink, Writer};
 pub use style::{Color, Styles, locale_is_utf8};
 
@@ -91,11 +89,7 @@ impl Sinks {
     ///
     /// # Errors
     /// As [`Sinks::open`].
-    pub fn on<O, E>(
-        options: SinkOptions,
-        stdout: O,
-        stderr: impl Fn() -> E,
-    ) -> Result<Self, Error>
+    pub fn on<O, E>(options: SinkOptions, stdout: O, stderr: impl Fn() -> E) -> Result<Self, Error>
     where
         O: Write + Send + 'static,
         E: Write + Send + 'static,
@@ -178,9 +172,11 @@ impl Sinks {
         let stdout = self.stdout.finish();
         let log = self.log.map(Writer::finish);
         if let Some(path) = &self.options.write_baseline {
-            write_whole(path, &render_baseline(&self.baseline)).map_err(|source| Error::Output {
-                what: format!("the baseline `{}`", path.display()),
-                source,
+            write_whole(path, &render_baseline(&self.baseline)).map_err(|source| {
+                Error::Output {
+                    what: format!("the baseline `{}`", path.display()),
+                    source,
+                }
             })?;
         }
         let closed = stdout.closed;

@@ -71,7 +71,8 @@ impl View<'_> {
         let tag = format!("{word}[{}]", self.finding.rule);
         let styled = self.terminal.styles.severity(self.finding.severity, &tag);
         let message = self.clean(message);
-        self.terminal.block(&styled, &format!("{tag}: {message}"), rows)
+        self.terminal
+            .block(&styled, &format!("{tag}: {message}"), rows)
     }
 
     fn clean(&self, text: &str) -> String {
@@ -179,10 +180,7 @@ impl View<'_> {
 
     fn cancel(&self) -> Option<Row> {
         let site = self.finding.evidence.cancel_site.as_ref()?;
-        let parts = vec![
-            self.clean(&full_function(&site.function)),
-            self.file(site),
-        ];
+        let parts = vec![self.clean(&full_function(&site.function)), self.file(site)];
         Some(Row::facts("cancel", 2, parts))
     }
 

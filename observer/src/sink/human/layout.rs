@@ -124,7 +124,10 @@ impl Terminal {
     /// Wraps the headline under its own beginning; only the first line has styled words.
     fn headline(&self, head: &str, plain_head: &str, text: &mut String) -> usize {
         let (tag, message) = plain_head.split_once(": ").unwrap_or(("", plain_head));
-        let first = self.width.max(MIN_WIDTH).saturating_sub(tag.chars().count() + 2);
+        let first = self
+            .width
+            .max(MIN_WIDTH)
+            .saturating_sub(tag.chars().count() + 2);
         let words: Vec<String> = message.split_whitespace().map(str::to_owned).collect();
         let mut lines = pack(&words, " ", first, self.width.max(MIN_WIDTH) - 4);
         if !self.verbose && lines.len() > MAX_ROW_LINES {
@@ -201,8 +204,9 @@ fn pack(parts: &[String], gap: &str, first_width: usize, width: usize) -> Vec<St
 /// First the second lines of what matters least, then whole rows, until it fits.
 fn shrink(laid: &mut Vec<(usize, Vec<String>)>, rows: &[Row], limit: usize) {
     let rank = |index: usize| rows.get(index).map_or(0, |row| row.rank);
-    let too_long =
-        |laid: &[(usize, Vec<String>)]| laid.iter().map(|(_, lines)| lines.len()).sum::<usize>() > limit;
+    let too_long = |laid: &[(usize, Vec<String>)]| {
+        laid.iter().map(|(_, lines)| lines.len()).sum::<usize>() > limit
+    };
     let mut order: Vec<usize> = laid.iter().map(|(index, _)| *index).collect();
     order.retain(|index| rank(*index) > 0);
     order.sort_by_key(|index| std::cmp::Reverse(rank(*index)));

@@ -88,17 +88,48 @@ mod tests {
     #[test]
     fn files_as_seen_from_the_module() {
         for (function, file, short) in [
-            ("example.com/shop/report.(*B).wait", "/home/ci/src/shop/report/build.go", "report/build.go:7"),
-            ("example.com/shop/report.(*B).wait", "example.com/shop/report/build.go", "report/build.go:7"),
+            (
+                "example.com/shop/report.(*B).wait",
+                "/home/ci/src/shop/report/build.go",
+                "report/build.go:7",
+            ),
+            (
+                "example.com/shop/report.(*B).wait",
+                "example.com/shop/report/build.go",
+                "report/build.go:7",
+            ),
             ("example.com/shop.Run", "/x/run.go", "run.go:7"),
-            ("example.com/shopping/a.Run", "/x/run.go", "example.com/shopping/a/run.go:7"),
-            ("main.main", "/home/ci/shop/cmd/api/main.go", "cmd/api/main.go:7"),
-            ("main.main", "example.com/shop/cmd/api/main.go", "cmd/api/main.go:7"),
+            (
+                "example.com/shopping/a.Run",
+                "/x/run.go",
+                "example.com/shopping/a/run.go:7",
+            ),
+            (
+                "main.main",
+                "/home/ci/shop/cmd/api/main.go",
+                "cmd/api/main.go:7",
+            ),
+            (
+                "main.main",
+                "example.com/shop/cmd/api/main.go",
+                "cmd/api/main.go:7",
+            ),
             ("main.main", "/tmp/x/main.go", "main.go:7"),
-            ("net/http.(*conn).serve", "/usr/local/go/src/net/http/server.go", "net/http/server.go:7"),
-            ("gopkg.in/yaml%2ev3.Unmarshal", "/m/gopkg.in/yaml.v3@v3.0.1/yaml.go", "gopkg.in/yaml.v3/yaml.go:7"),
+            (
+                "net/http.(*conn).serve",
+                "/usr/local/go/src/net/http/server.go",
+                "net/http/server.go:7",
+            ),
+            (
+                "gopkg.in/yaml%2ev3.Unmarshal",
+                "/m/gopkg.in/yaml.v3@v3.0.1/yaml.go",
+                "gopkg.in/yaml.v3/yaml.go:7",
+            ),
         ] {
-            assert_eq!(short_file(&frame(function, file, 7), "example.com/shop"), short);
+            assert_eq!(
+                short_file(&frame(function, file, 7), "example.com/shop"),
+                short
+            );
         }
         let unknown = frame("main.main", "", 0);
         assert_eq!(short_file(&unknown, "example.com/shop"), "main.main");

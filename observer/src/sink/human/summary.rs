@@ -76,7 +76,10 @@ pub fn last_line(
         glyphs.number(lost)
     ));
     if tally.dropped > 0 {
-        parts.push(format!("{} dropped", count(terminal, tally.dropped, "line")));
+        parts.push(format!(
+            "{} dropped",
+            count(terminal, tally.dropped, "line")
+        ));
     }
     parts.push(cost(stats));
     let mut line = parts.join(&format!(" {} ", glyphs.dot));
