@@ -64,7 +64,8 @@ pub fn parse(text: &str, path: &Path) -> Result<Settings, Error> {
     let document = toml::Deserializer::parse(text).map_err(|error| bad(&error))?;
     let settings: Settings = serde_ignored::deserialize(document, |key| {
         unknown.push(UnknownKey {
-            path: key.to_string(),
+            // serde_ignored shows the step through an Option as `?`.
+            path: key.to_string().replace("?.", ""),
             nearest: None,
         });
     })

@@ -267,8 +267,8 @@ mod tests {
         assert_eq!((named.rule, named.level), (RuleName::CancelIgnored, None));
         let level = rule("detached-context=info").unwrap().level;
         assert_eq!(level, Some(Level::Always(Severity::Info)));
-        insta::assert_snapshot!(rule("cancel-ignord").unwrap_err(), @"");
-        insta::assert_snapshot!(rule("xyz").unwrap_err(), @"");
-        insta::assert_snapshot!(rule("cancel-ignored=loud").unwrap_err(), @"");
+        insta::assert_snapshot!(rule("cancel-ignord").unwrap_err(), @"there is no rule `cancel-ignord`; did you mean `cancel-ignored`?");
+        insta::assert_snapshot!(rule("xyz").unwrap_err(), @"there is no rule `xyz`");
+        insta::assert_snapshot!(rule("cancel-ignored=loud").unwrap_err(), @"there is no level `loud`; it is one of off, info, warning, error");
     }
 }

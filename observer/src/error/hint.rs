@@ -62,7 +62,7 @@ impl Error {
                 "restart the service, so that it runs the file that is there now".into()
             }
             Self::NothingMatched { .. } => {
-                "list the Go processes of this host and what they listen on: `observer ps`".into()
+                "list the Go processes of this host: `observer ps`".into()
             }
             Self::Usage { remedy, .. } => remedy.clone(),
             Self::UnknownRule { nearest, .. } => match nearest {

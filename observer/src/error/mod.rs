@@ -38,6 +38,16 @@ impl std::fmt::Display for Subject {
     }
 }
 
+impl Subject {
+    /// After "the executable": `of pid 7`, or the path itself.
+    fn owned(&self) -> String {
+        match self {
+            Self::Pid(_) => format!("of {self}"),
+            Self::Path(_) => self.to_string(),
+        }
+    }
+}
+
 /// A key of the configuration file that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownKey {
@@ -128,7 +138,7 @@ pub enum Error {
         source: Cause,
     },
     /// Truncated, contradictory, or no ELF at all.
-    #[error("cannot read the executable of {subject}: {problem}")]
+    #[error("cannot read the executable {}: {problem}", subject.owned())]
     BadElf {
         /// Which executable.
         subject: Subject,
@@ -136,7 +146,7 @@ pub enum Error {
         problem: String,
     },
     /// Beyond the bound that keeps memory bounded.
-    #[error("the executable of {subject} is too large: {size} bytes, the limit is {limit}")]
+    #[error("the executable {} is too large: {size} bytes, the limit is {limit}", subject.owned())]
     ElfTooLarge {
         /// Which executable.
         subject: Subject,

@@ -102,7 +102,7 @@ mod tests {
             line: 132,
         };
         let print = Fingerprint::of(RuleName::CancelIgnored, "example.com/shop", Some(&site));
-        insta::assert_snapshot!(print, @"");
+        insta::assert_snapshot!(print, @"e91be97f79a8702c");
         let none = Fingerprint::of(RuleName::CancelIgnored, "example.com/shop", None);
         assert_ne!(print, none);
         let other = Fingerprint::of(RuleName::CancelIgnored, "example.com", Some(&site));

@@ -23,7 +23,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     rows.extend(view.context());
     let pieces = timeline(finding, terminal);
     if !pieces.is_empty() {
-        rows.push(Row::chain("time", 1, pieces));
+        rows.push(Row::chain("time", 2, pieces));
     }
     rows.extend(view.seen());
     if !finding.help.is_empty() {

@@ -93,7 +93,10 @@ impl Terminal {
             .map(|(index, row)| (index, self.lay(row)))
             .collect();
         if !self.verbose {
-            shrink(&mut laid, rows, MAX_LINES.saturating_sub(head_lines));
+            let room = MAX_LINES.saturating_sub(head_lines);
+            shrink(&mut laid, rows, room, |lines| {
+                self.mark_cut(lines, self.text_width());
+            });
         }
         for (index, lines) in laid {
             let Some(row) = rows.get(index) else { continue };
@@ -201,27 +204,49 @@ fn pack(parts: &[String], gap: &str, first_width: usize, width: usize) -> Vec<St
     lines
 }
 
-/// First the second lines of what matters least, then whole rows, until it fits.
-fn shrink(laid: &mut Vec<(usize, Vec<String>)>, rows: &[Row], limit: usize) {
+/// Rows from here on may go whole before those that matter more lose a line.
+const DISPENSABLE: u8 = 3;
+
+/// What one step of shortening does to a row.
+#[derive(Clone, Copy)]
+enum Cut {
+    SecondLine,
+    Whole,
+}
+
+/// Shortens step by step until it fits: second lines of facts, rows that can be spared, the rest.
+fn shrink(
+    laid: &mut Vec<(usize, Vec<String>)>,
+    rows: &[Row],
+    limit: usize,
+    mark: impl Fn(&mut [String]),
+) {
     let rank = |index: usize| rows.get(index).map_or(0, |row| row.rank);
-    let too_long = |laid: &[(usize, Vec<String>)]| {
-        laid.iter().map(|(_, lines)| lines.len()).sum::<usize>() > limit
-    };
     let mut order: Vec<usize> = laid.iter().map(|(index, _)| *index).collect();
     order.retain(|index| rank(*index) > 0);
     order.sort_by_key(|index| std::cmp::Reverse(rank(*index)));
-    for index in &order {
-        if !too_long(laid) {
-            return;
+    let steps = [
+        (2, Cut::SecondLine),
+        (DISPENSABLE, Cut::Whole),
+        (1, Cut::SecondLine),
+        (1, Cut::Whole),
+    ];
+    for (from, cut) in steps {
+        for index in order.iter().filter(|index| rank(**index) >= from) {
+            let length: usize = laid.iter().map(|(_, lines)| lines.len()).sum();
+            if length <= limit {
+                return;
+            }
+            match cut {
+                Cut::Whole => laid.retain(|(this, _)| this != index),
+                Cut::SecondLine => {
+                    let row = laid.iter_mut().find(|(this, _)| this == index);
+                    if let Some((_, lines)) = row.filter(|(_, lines)| lines.len() > 1) {
+                        lines.truncate(1);
+                        mark(lines);
+                    }
+                }
+            }
         }
-        if let Some((_, lines)) = laid.iter_mut().find(|(this, _)| this == index) {
-            lines.truncate(1);
-        }
-    }
-    for index in &order {
-        if !too_long(laid) {
-            return;
-        }
-        laid.retain(|(this, _)| this != index);
     }
 }

@@ -119,7 +119,7 @@ fn silence_can_be_trusted() {
         });
         human.render(&end, &tally).stdout
     };
-    insta::assert_snapshot!(last(samples::stats(), Tally::default()), @"");
+    insta::assert_snapshot!("nothing_found", last(samples::stats(), Tally::default()));
     let mut lossy = samples::stats();
     lossy.requests_unknown = 1;
     lossy.lost.insert(crate::sink::LossCause::RingFull, 1200);
@@ -128,7 +128,7 @@ fn silence_can_be_trusted() {
         dropped: 1,
         ..Tally::default()
     };
-    insta::assert_snapshot!(last(lossy, tally), @"");
+    insta::assert_snapshot!("nothing_found_but_lossy", last(lossy, tally));
 }
 
 #[test]

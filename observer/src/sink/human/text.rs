@@ -93,7 +93,7 @@ impl Glyphs {
         let units = [(1, "ns"), (1_000, self.micro), (1_000_000, "ms")];
         for (unit, name) in units {
             // A unit's last value is the one that rounds to 999.
-            if ns < unit * 999 + unit / 2 {
+            if ns < unit * 1000 - unit / 2 {
                 return format!("{} {name}", three_digits(ns, unit));
             }
         }
