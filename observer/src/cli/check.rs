@@ -24,7 +24,8 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub struct CheckArgs {
     /// Look at this running process
-    #[arg(long, env = "OBSERVER_PID", value_name = "PID",
+    // No environment variable: a pid meant for `run` would fight with PATH here.
+    #[arg(long, value_name = "PID",
           value_parser = clap::value_parser!(u32).range(1..),
           required_unless_present = "path", conflicts_with = "path")]
     pub pid: Option<u32>,

@@ -1,6 +1,6 @@
 //! The subcommands and their help.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use super::{check, explain, generate, ps, replay, run};
 
@@ -51,4 +51,11 @@ pub enum Command {
     /// Print the manual page, or write all of them to a folder
     #[command(hide = true)]
     Man(generate::ManArgs),
+}
+
+/// The command as it is parsed and documented: help names environment variables, and never shows
+/// what this user has set them to.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.hide_env_values(true)))
 }

@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::FromArgMatches as _;
 
 use crate::error::{Error, Exit, Subject};
 use crate::sink::{Color, Sinks, Start, Styles};
@@ -57,7 +57,8 @@ pub trait Engine {
 
 /// The whole program: parses, runs, reports.
 pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = command::command().try_get_matches_from(args);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help into a closed pipe is help that somebody has read enough of.
@@ -83,13 +84,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> E
 fn dispatch(command: Command, engine: &impl Engine) -> Result<Exit, Error> {
     match command {
         Command::Run(args) => run::run(*args, engine),
-        Command::Ps(args) => ps::run(args, engine),
+        Command::Ps(args) => ps::run(&args, engine),
         Command::Check(args) => check::run(args, engine),
         Command::Replay(args) => replay::run(*args, engine),
         Command::Explain(args) => explain::run(&args),
         Command::Schema => schema::run(),
-        Command::Completions(args) => generate::completions(&args, &mut Cli::command()),
-        Command::Man(args) => generate::man(&args, Cli::command()),
+        Command::Completions(args) => generate::completions(&args, &mut command::command()),
+        Command::Man(args) => generate::man(&args, command::command()),
     }
 }
 

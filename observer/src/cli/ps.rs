@@ -25,7 +25,7 @@ pub struct PsArgs {
 }
 
 /// Runs it.
-pub(super) fn run(args: PsArgs, engine: &impl Engine) -> Result<Exit, Error> {
+pub(super) fn run(args: &PsArgs, engine: &impl Engine) -> Result<Exit, Error> {
     let processes = engine.processes()?;
     match args.look.output {
         OutputForm::Human => print(&table(

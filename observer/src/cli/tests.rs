@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 
-use super::command::Command;
+use super::command::{Command, command};
 use super::run::{Options, Selector};
 use super::{Cli, Engine, check, ps, replay, run};
 use crate::config::{IdReading, Settings};
@@ -20,7 +20,7 @@ struct Fake {
 }
 
 impl Engine for Fake {
-    fn run(&self, options: &run::Options, _: &mut Sinks) -> Result<(), Error> {
+    fn run(&self, options: &Options, _: &mut Sinks) -> Result<(), Error> {
         *self.ran.borrow_mut() = Some(options.clone());
         Ok(())
     }
@@ -62,12 +62,12 @@ fn plain() -> Terminal {
 
 #[test]
 fn the_command_is_sound() {
-    Cli::command().debug_assert();
+    command().debug_assert();
 }
 
 #[test]
 fn help_of_every_subcommand() {
-    let mut command = Cli::command().term_width(100);
+    let mut command = command().term_width(100);
     command.build();
     insta::assert_snapshot!("help", command.render_help());
     for sub in command.get_subcommands_mut() {
@@ -80,16 +80,19 @@ fn help_of_every_subcommand() {
 
 #[test]
 fn every_flag_has_an_environment_variable() {
-    for sub in Cli::command().get_subcommands() {
+    for sub in command().get_subcommands() {
         for arg in sub.get_arguments() {
             let Some(long) = arg.get_long().filter(|long| *long != "help") else {
                 continue;
             };
-            let is_display = sub.get_name() == "replay" && matches!(long, "verbose" | "quiet");
+            let has_none = matches!(
+                (sub.get_name(), long),
+                ("replay", "verbose" | "quiet") | ("check", "pid")
+            );
             let expected = format!("OBSERVER_{}", long.to_uppercase().replace('-', "_"));
             let env = arg.get_env().map(|env| env.to_string_lossy().into_owned());
             assert!(
-                is_display || env.as_deref() == Some(&expected),
+                has_none || env.as_deref() == Some(&expected),
                 "{} --{long}: {env:?}",
                 sub.get_name()
             );
@@ -158,7 +161,7 @@ fn flags_can_take_back_what_the_file_says() {
         ..Settings::default()
     };
     let flags = settings("observer run --pid 1 --redact-path=false");
-    assert_eq!(flags.over(file.clone()).redact_path, Some(false));
+    assert_eq!(flags.over(file).redact_path, Some(false));
     let flags = settings("observer run --pid 1 --redact-path");
     assert_eq!(flags.redact_path, Some(true));
 }

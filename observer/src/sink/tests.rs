@@ -157,8 +157,10 @@ fn a_baseline_silences_the_next_run() {
         text.contains("# cancel-ignored report/build.go:132"),
         "{text}"
     );
-    let mut filter = Filter::default();
-    filter.baseline = parse_baseline(&text).unwrap();
+    let filter = Filter {
+        baseline: parse_baseline(&text).unwrap(),
+        ..Filter::default()
+    };
     let (exit, out, _) = run(SinkOptions {
         filter,
         fail_on: Some(Severity::Info),
