@@ -9,6 +9,10 @@ fn observer(args: &[&str]) -> Command {
     command
 }
 
+#[expect(
+    clippy::unwrap_used,
+    reason = "only tests call it, and they may stop at the first thing that is wrong"
+)]
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
     let Output {
         status,

@@ -1,15 +1,13 @@
 //! `observer explain`, and the rules' pages: both made from the doc comments of the rules' files.
 
-use std::io;
-
 use clap::Args;
 
 use crate::config::{nearest_rule, parse_rule};
 use crate::error::{Error, Exit};
 use crate::finding::RuleName;
-use crate::sink::{Color, Styles};
+use crate::sink::{Color, Styles, Terminal};
 
-use super::print;
+use super::{print, screen};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -45,15 +43,15 @@ pub struct ExplainArgs {
 
 /// Runs it.
 pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Error> {
-    let styles = Styles::for_stream(args.color, &io::stdout());
+    let terminal = screen::terminal(args.color, false);
     let Some(name) = &args.rule else {
-        return print(&list(styles));
+        return print(&list(terminal.styles));
     };
     let rule = parse_rule(name).map_err(|_| Error::UnknownRule {
         name: name.clone(),
         nearest: nearest_rule(name),
     })?;
-    print(&for_terminal(&markdown(rule), styles))
+    print(&for_terminal(&markdown(rule), &terminal))
 }
 
 /// The source file of a rule: its doc comment is its documentation.
@@ -123,20 +121,20 @@ fn list(styles: Styles) -> String {
 }
 
 /// Headings without their signs, code indented instead of fenced.
-fn for_terminal(markdown: &str, styles: Styles) -> String {
+fn for_terminal(markdown: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
     let mut in_code = false;
     for line in markdown.lines() {
+        let line = &terminal.glyphs.clean(&line.replace('\t', "    "));
         if line.starts_with("```") {
             in_code = !in_code;
         } else if in_code {
-            let line = line.replace('\t', "    ");
             text.push_str(format!("    {line}").trim_end());
             text.push('\n');
         } else {
             let heading = line.trim_start_matches('#');
             if heading.len() < line.len() {
-                text.push_str(&styles.strong(heading.trim_start()));
+                text.push_str(&terminal.styles.strong(heading.trim_start()));
             } else {
                 text.push_str(line);
             }
@@ -152,7 +150,7 @@ mod tests {
 
     use super::{DOCS_FOLDER, SECTIONS, docs, for_terminal, markdown, summary};
     use crate::finding::RuleName;
-    use crate::sink::Styles;
+    use crate::sink::{Glyphs, Styles, Terminal};
 
     #[test]
     fn every_rule_has_every_section() {
@@ -191,7 +189,16 @@ mod tests {
 
     #[test]
     fn on_a_terminal() {
-        let text = for_terminal(&markdown(RuleName::CancelNotCalled), Styles::new(false));
+        let terminal = |utf8| Terminal {
+            styles: Styles::new(false),
+            glyphs: Glyphs::new(utf8),
+            width: 100,
+            verbose: false,
+        };
+        let text = for_terminal(&markdown(RuleName::CancelNotCalled), &terminal(true));
         insta::assert_snapshot!(text);
+        for rule in RuleName::ALL {
+            assert!(for_terminal(&markdown(rule), &terminal(false)).is_ascii());
+        }
     }
 }

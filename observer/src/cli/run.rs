@@ -24,7 +24,13 @@ Examples:
   sudo observer run --exe shop-api --log /var/log/observer.jsonl --quiet
 
 Selectors are united: a process is observed if any of them fits. With --pid alone, observer ends
-when its processes have ended. Findings and the last line go to stdout, all else to stderr.";
+when its processes have ended. Findings and the last line go to stdout, all else to stderr.
+
+In the file only:
+  own-packages = [\"example.com/platform\"]    these count as the service's own code
+  [[allow]]                                  sites that are as they are on purpose
+  site = \"example.com/shop/audit\"            a package, a function, or a prefix of either
+  rule = \"detached-context\"                  without it, all rules";
 
 /// Flags of `run`.
 #[derive(Debug, Clone, Args)]

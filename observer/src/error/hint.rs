@@ -21,7 +21,7 @@ impl Error {
                 format!("look at what it is now, then try again: `observer check --pid {pid}`")
             }
             Self::MissingCapability { capability, .. } => format!(
-                "run it as root (`sudo observer …`), or give it the capability: \
+                "run it as root (`sudo observer ...`), or give it the capability: \
                  `sudo setcap {}+ep \"$(command -v observer)\"`",
                 capability_set(capability)
             ),
@@ -77,7 +77,7 @@ impl Error {
                 format!("see whether it is there and who may read it: `ls -l {}`", path.display())
             }
             Self::BadBaseline { path, .. } => {
-                format!("make a new one: `observer run … --write-baseline {}`", path.display())
+                format!("make a new one: `observer run ... --write-baseline {}`", path.display())
             }
             Self::NotARecording { .. } => {
                 "make one: `observer run --pid PID --record FILE`".into()

@@ -56,13 +56,21 @@ impl Glyphs {
     /// Foreign text made harmless: a path or an ID must not move the cursor or change colours.
     #[must_use]
     pub fn clean(&self, text: &str) -> String {
-        text.chars()
-            .map(|c| match c {
-                '→' | '✂' | '─' | '…' | '·' if !self.utf8 => '-',
-                _ if c.is_control() || is_format(c) || (!self.utf8 && !c.is_ascii()) => '?',
-                _ => c,
-            })
-            .collect()
+        let mut clean = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                '→' => clean.push_str(self.arrow),
+                '✂' => clean.push_str(self.cut),
+                '…' => clean.push_str(self.ellipsis),
+                '·' => clean.push_str(self.dot),
+                '─' => clean.push(self.dash),
+                _ if c.is_control() || is_format(c) || (!self.utf8 && !c.is_ascii()) => {
+                    clean.push('?');
+                }
+                _ => clean.push(c),
+            }
+        }
+        clean
     }
 
     /// `1 904`.
@@ -206,7 +214,7 @@ mod tests {
     fn foreign_text_cannot_steer_the_terminal() {
         let evil = "/a\x1b[2J\u{202e}\n/b";
         assert_eq!(Glyphs::new(true).clean(evil), "/a?[2J??/b");
-        assert_eq!(Glyphs::new(false).clean("/ü → x"), "/? - x");
+        assert_eq!(Glyphs::new(false).clean("/ü → x"), "/? -> x");
     }
 
     #[test]
