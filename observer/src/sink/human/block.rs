@@ -281,11 +281,33 @@ const fn confidence(finding: &Finding) -> &'static str {
     }
 }
 
+/// Method and path; the route where the path is unknown or redacted.
 fn line_of(request: &RequestInfo) -> String {
-    match (&request.method, &request.path) {
+    match (
+        &request.method,
+        request.path.as_ref().or(request.route.as_ref()),
+    ) {
         (Some(method), Some(path)) => format!("{method} {path}"),
         (None, Some(path)) => path.clone(),
         (Some(method), None) => format!("{method} (path unknown)"),
         (None, None) => format!("request {} (method and path unknown)", request.number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line_of;
+    use crate::finding::samples;
+
+    #[test]
+    fn the_route_stands_in_for_a_hidden_path() {
+        let mut request = samples::cancel_ignored().request.unwrap();
+        assert_eq!(line_of(&request), "GET /report/7");
+        request.path = None;
+        assert_eq!(line_of(&request), "GET /report/{}");
+        request.route = None;
+        assert_eq!(line_of(&request), "GET (path unknown)");
+        request.method = None;
+        assert_eq!(line_of(&request), "request 7 (method and path unknown)");
     }
 }
