@@ -1,0 +1,34 @@
+//! What depends on the instruction set: shapes of prologues, calls and global loads.
+//!
+//! One implementation a machine, found by the ELF header's number. The rest of `go` asks here
+//! and has no machine of its own.
+
+mod amd64;
+
+use object::elf;
+
+use crate::go::site::{Candidate, NoSite};
+
+/// Everything observer needs to know of a machine's code as Go's compiler writes it.
+pub(crate) trait Isa: Send + Sync + std::fmt::Debug {
+    /// The relocation that adds the load bias to an addend, by its ELF number.
+    fn relative_relocation(&self) -> u32;
+
+    /// The cheapest instruction that runs once per call with the arguments still in their
+    /// registers. `code` is the whole function, `entry` its address.
+    fn after_stack_check(&self, code: &[u8], entry: u64) -> Result<Candidate, NoSite>;
+
+    /// Every direct call of `callee` in the function.
+    fn direct_calls(&self, code: &[u8], entry: u64, callee: u64) -> Vec<Candidate>;
+
+    /// Addresses of the pointer-sized globals that the function loads, in order.
+    fn global_loads(&self, code: &[u8], entry: u64) -> Vec<u64>;
+}
+
+/// The machine of an ELF header, if observer knows it.
+pub(crate) fn for_machine(machine: elf::Machine) -> Option<&'static dyn Isa> {
+    match machine {
+        elf::EM_X86_64 => Some(&amd64::Amd64),
+        _ => None,
+    }
+}
