@@ -18,6 +18,8 @@ mod snapshot;
 mod stack;
 mod strings;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use allgs::AllGs;
 pub use conn::{ConnState, inspect_conn};
