@@ -54,6 +54,11 @@ fn assert_equal(target: &Target, goroutine: &Goroutine, dumped: &Dumped) {
         assert!(mine.len() > dumped.functions.len(), "{context}");
         mine.drain(cut..mine.len() - tail);
     }
+    // Up to Go 1.20 a dump ends after 100 frames, hidden ones counted, and does not say so.
+    if target.image.go_version().minor <= 20 && goroutine.stack.len() > 100 {
+        assert!(dumped.functions.len() > 90, "{context}");
+        mine.truncate(dumped.functions.len());
+    }
     // `go f(x)` starts a closure that the compiler makes in the creating function (`creator.gowrap1`,
     // `creator.func1` before 1.22); a dump does not show it.
     let wrapper = dumped.created_by.as_ref().map(|by| format!("{by}."));
@@ -161,7 +166,8 @@ fn stacks_of_a_busy_program_are_whole_or_said_to_be_torn() {
                 if goroutine.stack_state != StackState::Whole {
                     continue;
                 }
-                // The outermost frame must be of the function the goroutine was started with.
+                // The outermost frame must be of the function the goroutine was started with, unless that
+                // has returned: then the goroutine is on its way out.
                 let outermost = *goroutine.stack.last().unwrap();
                 let at = target.image.function_at(if outermost == goroutine.startpc {
                     outermost
@@ -169,8 +175,10 @@ fn stacks_of_a_busy_program_are_whole_or_said_to_be_torn() {
                     outermost - 1
                 });
                 let start = target.image.function_at(goroutine.startpc);
-                let names = (at.map(|f| f.name), start.map(|f| f.name));
-                assert_eq!(names.0, names.1, "{variant:?} {goroutine:?}");
+                let names = (at.unwrap().name, start.unwrap().name);
+                if names.0 != "runtime.goexit1" {
+                    assert_eq!(names.0, names.1, "{variant:?} {goroutine:?}");
+                }
                 walked += 1;
             }
         }
