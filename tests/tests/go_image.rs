@@ -1,0 +1,235 @@
+//! Real executables of many Go versions against what the programs say of themselves.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and prints its measurements"
+)]
+
+#[path = "go_image/build.rs"]
+mod build;
+#[path = "go_image/refusals.rs"]
+mod refusals;
+
+use std::fs::File;
+use std::process::Command;
+use std::time::Instant;
+
+use build::{EXTERNAL_PIE, FLAVOURS, Flavour, build, versions};
+use observer::go::image::Image;
+use observer::go::site::{SiteKind, Wanted, find_site};
+use observer::go::{Frame, GoVersion};
+
+const SOURCE: &str = include_str!("go_image/self_describing.go.txt");
+
+/// What a program printed.
+#[derive(Default)]
+struct Said {
+    /// Run-time address and name of a function.
+    anchor: (u64, String),
+    stacks: Vec<(Vec<u64>, Vec<Frame>)>,
+    itabs: Vec<Itab>,
+}
+
+struct Itab {
+    address: u64,
+    pointer: bool,
+    package: String,
+    name: String,
+}
+
+fn hex(text: &str) -> u64 {
+    u64::from_str_radix(text, 16).expect("a hexadecimal number")
+}
+
+fn listen(program: &std::path::Path) -> Said {
+    let output = Command::new(program).output().expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.ends_with("end\n") || text.contains("\nend\n"), "the program did not finish");
+    let mut said = Said::default();
+    for line in text.lines() {
+        let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match what {
+            "anchor" => {
+                let (address, name) = rest.split_once(' ').expect("an anchor");
+                said.anchor = (hex(address), name.to_owned());
+            }
+            "stack" => said.stacks.push((rest.split(' ').map(hex).collect(), Vec::new())),
+            "frame" => {
+                let (line, rest) = rest.split_once(' ').expect("a frame");
+                let (function, file) = rest.split_once('\t').expect("a frame");
+                said.stacks.last_mut().expect("a stack").1.push(Frame {
+                    function: function.into(),
+                    file: file.into(),
+                    line: line.parse().expect("a line"),
+                });
+            }
+            "itab" => {
+                let fields: Vec<&str> = rest.splitn(5, ' ').collect();
+                said.itabs.push(Itab {
+                    address: hex(fields[0]),
+                    pointer: fields[1] == "true",
+                    package: fields[2].to_owned(),
+                    name: fields[4].to_owned(),
+                });
+            }
+            _ => {}
+        }
+    }
+    said
+}
+
+/// Go prints type arguments of functions as `[...]`.
+fn as_printed(frame: &Frame) -> Frame {
+    let function = match (frame.function.find('['), frame.function.rfind(']')) {
+        (Some(open), Some(close)) => format!(
+            "{}[...]{}",
+            &frame.function[..open],
+            &frame.function[close + 1..]
+        ),
+        _ => frame.function.to_string(),
+    };
+    Frame {
+        function: function.into(),
+        ..frame.clone()
+    }
+}
+
+fn check_stacks(image: &Image, said: &Said, bias: u64, label: &str) -> usize {
+    let mut compared = 0;
+    for (pcs, logical) in &said.stacks {
+        assert_eq!(pcs.len(), logical.len(), "{label}");
+        // The runtime hands out one counter for each inlined call too; those that our
+        // expansion of the real return address already covered are passed over.
+        let mut at = 0;
+        while at < pcs.len() {
+            let ours: Vec<Frame> = image
+                .frames(pcs[at] - bias)
+                .iter()
+                .map(as_printed)
+                .collect();
+            let end = (at + ours.len()).min(logical.len());
+            assert_eq!(ours, logical[at..end], "{label}: {:x}", pcs[at]);
+            assert!(!ours.is_empty(), "{label}: no frame at {:x}", pcs[at]);
+            at = end;
+            compared += ours.len();
+        }
+    }
+    compared
+}
+
+fn check_itabs(image: &Image, said: &Said, bias: u64, label: &str) {
+    assert!(said.itabs.len() >= 17, "{label}");
+    for itab in &said.itabs {
+        let vaddr = image
+            .itab_type_vaddr(itab.address - bias)
+            .unwrap_or_else(|| panic!("{label}: itab of {}", itab.name));
+        let name = image
+            .type_of(vaddr)
+            .unwrap_or_else(|| panic!("{label}: type of {}", itab.name));
+        assert_eq!(
+            (&*name.package, &*name.name, name.pointer),
+            (&*itab.package, &*itab.name, itab.pointer),
+            "{label}"
+        );
+    }
+}
+
+fn check_allgs(image: &Image, label: &str) {
+    let vars = image.allgs().unwrap_or_else(|error| panic!("{label}: {error}"));
+    let range = image.address_range();
+    for vaddr in [vars.len_vaddr, vars.ptr_vaddr] {
+        assert!((range.low..range.high).contains(&vaddr), "{label}");
+        assert_eq!(vaddr % 8, 0, "{label}");
+        // Both live in zeroed memory, which the file does not hold.
+        assert_eq!(image.bytes(vaddr, 8), None, "{label}");
+    }
+}
+
+fn check_sites(image: &Image, label: &str) {
+    let old = image.go_version().minor < 21;
+    for (name, kind) in [
+        (if old { "context.propagateCancel" } else { "context.(*cancelCtx).propagateCancel" }, None),
+        ("context.(*cancelCtx).cancel", None),
+        ("net/http.serverHandler.ServeHTTP", None),
+        ("net/http.(*Transport).roundTrip", None),
+        ("net/http.(*conn).serve", None),
+    ] {
+        let functions = image.functions(name);
+        assert_eq!(functions.len(), 1, "{label}: {name}");
+        let site = find_site(image, &functions[0], Wanted::AfterStackCheck)
+            .unwrap_or_else(|error| panic!("{label}: {name}: {error}"));
+        let expected = kind.unwrap_or(if old { SiteKind::StackCheckJump } else { SiteKind::Push });
+        assert_eq!(site.kind, expected, "{label}: {name}");
+        assert_eq!(image.bytes(site.vaddr, site.bytes.len()), Some(&*site.bytes));
+        assert_eq!(image.function_at(site.vaddr).map(|f| f.name), Some(name));
+    }
+    let callee = image.functions("runtime.runqput");
+    let caller = image.functions("runtime.newproc.func1");
+    let site = find_site(image, &caller[0], Wanted::DirectCall { callee: callee[0].entry })
+        .unwrap_or_else(|error| panic!("{label}: runqput: {error}"));
+    assert_eq!((site.kind, site.bytes[0]), (SiteKind::Call, 0xe8), "{label}");
+}
+
+fn check(version: &str, flavour: Flavour) {
+    let label = format!("{version} {}", flavour.name);
+    let program = build(SOURCE, version, flavour);
+    let said = listen(&program);
+    let started = Instant::now();
+    let image = Image::open(&File::open(&program).expect("the program"))
+        .unwrap_or_else(|error| panic!("{label}: {error}"));
+    let opened = started.elapsed();
+    let count = image.function_count();
+    eprintln!("{label}: opened in {opened:?}, {count} functions indexed in {:?}", started.elapsed() - opened);
+
+    assert_eq!(*image.go_version(), GoVersion::parse(&format!("go{version}")).expect("version"));
+    assert_eq!(image.is_pie(), flavour.name.contains("pie"), "{label}");
+    assert_eq!(image.is_stripped(), flavour.name != "plain", "{label}");
+    assert_eq!(image.main_package(), "command-line-arguments", "{label}");
+    assert_eq!(image.build_setting("GOARCH"), Some("amd64"), "{label}");
+    assert!(!image.build_id().is_empty(), "{label}");
+
+    let anchor = image.functions(&said.anchor.1);
+    assert_eq!(anchor.len(), 1, "{label}");
+    let bias = said.anchor.0 - anchor[0].entry;
+    assert_eq!(bias != 0, image.is_pie(), "{label}");
+    let compared = check_stacks(&image, &said, bias, &label);
+    assert!(compared >= 100, "{label}: only {compared} frames");
+    eprintln!("{label}: {compared} frames in {} stacks equal", said.stacks.len());
+    check_itabs(&image, &said, bias, &label);
+    check_allgs(&image, &label);
+    check_sites(&image, &label);
+
+    let goexit = image.functions("runtime.goexit");
+    let step = image.stack_step(goexit[0].entry + 1).expect("a step");
+    assert!(step.top && step.sp_delta == 0, "{label}: {step:?}");
+    let nested: Vec<&str> = image
+        .functions_under("main.(*service).ServeHTTP")
+        .map(|(name, _)| name)
+        .collect();
+    assert!(nested.contains(&"main.(*service).ServeHTTP"), "{label}: {nested:?}");
+    assert!(nested.len() >= 2, "{label}: {nested:?}");
+}
+
+#[test]
+fn executables_are_understood_as_they_describe_themselves() {
+    for version in versions() {
+        for flavour in FLAVOURS {
+            check(version, flavour);
+        }
+    }
+}
+
+#[test]
+fn external_linking_moves_everything_and_changes_nothing() {
+    if Command::new("cc").arg("--version").output().is_err() {
+        eprintln!("skipped: no C compiler");
+        return;
+    }
+    for version in versions() {
+        check(version, EXTERNAL_PIE);
+    }
+}

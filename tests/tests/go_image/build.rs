@@ -1,0 +1,84 @@
+//! Builds one Go file with real toolchains; results are kept by contents, version and flavour.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Toolchains that behave differently enough to run always.
+const USUAL: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+
+/// One of each minor version that observer promises.
+const ALL: [&str; 10] = [
+    "1.18.10", "1.19.13", "1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.11", "1.25.8",
+    "1.26.8", "1.27.3",
+];
+
+/// How an executable is linked.
+#[derive(Debug, Clone, Copy)]
+pub struct Flavour {
+    pub name: &'static str,
+    pub flags: &'static [&'static str],
+    /// Whether the flags need a C toolchain.
+    pub cgo: bool,
+}
+
+/// The ways users build servers.
+pub const FLAVOURS: [Flavour; 3] = [
+    Flavour { name: "plain", flags: &[], cgo: false },
+    Flavour { name: "stripped", flags: &["-ldflags=-s -w"], cgo: false },
+    Flavour { name: "pie", flags: &["-ldflags=-s -w", "-buildmode=pie"], cgo: false },
+];
+
+/// Position-independent and linked by the C linker, which writes other sections.
+pub const EXTERNAL_PIE: Flavour = Flavour {
+    name: "external-pie",
+    flags: &["-ldflags=-s -w -linkmode=external", "-buildmode=pie"],
+    cgo: true,
+};
+
+/// The versions to test: all with `OBSERVER_TEST_FULL=1`.
+pub fn versions() -> &'static [&'static str] {
+    if std::env::var("OBSERVER_TEST_FULL").as_deref() == Ok("1") {
+        &ALL
+    } else {
+        &USUAL
+    }
+}
+
+/// Builds `source` and gives the path of the executable.
+pub fn build(source: &str, version: &str, flavour: Flavour) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    source.hash(&mut hasher);
+    flavour.flags.hash(&mut hasher);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+        "go-image-{:016x}-{version}-{}",
+        hasher.finish(),
+        flavour.name
+    ));
+    let program = folder.join("program");
+    if program.exists() {
+        return program;
+    }
+    std::fs::create_dir_all(&folder).expect("a folder for the program");
+    std::fs::write(folder.join("go.mod"), "module example.com/self\n\ngo 1.18\n").expect("go.mod");
+    std::fs::write(folder.join("main.go"), source).expect("main.go");
+    let output = Command::new("go")
+        .args(["build", "-o", "program.new"])
+        .args(flavour.flags)
+        .arg("main.go")
+        .current_dir(&folder)
+        .env("GOTOOLCHAIN", format!("go{version}"))
+        .env("GOFLAGS", "-mod=mod")
+        .env("CGO_ENABLED", if flavour.cgo { "1" } else { "0" })
+        .output()
+        .expect("a Go command");
+    assert!(
+        output.status.success(),
+        "go {version} {}: {}",
+        flavour.name,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // A build that was interrupted must not be taken for a whole one the next time.
+    std::fs::rename(folder.join("program.new"), &program).expect("the program");
+    program
+}
