@@ -91,7 +91,7 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
-    processes: FxHashMap<u32, Process>,
+    processes: FxHashMap<u32, Box<Process>>,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
