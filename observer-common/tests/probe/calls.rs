@@ -56,7 +56,7 @@ fn a_call_is_told_with_its_target_and_its_context_first() {
     assert_eq!(event.pcs[..event.frames as usize], [inside(1), inside(2)]);
     assert_eq!(&event.method[..event.method_len as usize], b"POST");
     assert_eq!(&event.host[..event.host_len as usize], b"store:8080");
-    assert_eq!(&event.path[..event.path_len as usize], b"/item/7");
+    assert_eq!((event.path_len, &event.path[..7]), (7, &b"/item/7"[..]));
 }
 
 #[test]

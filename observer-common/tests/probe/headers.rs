@@ -44,7 +44,7 @@ fn search<const SWISS: bool>(memory: &Memory, map: u64, names: &[&str]) -> Found
     Found {
         row: event.id_row,
         id: text(&event.id[..event.id_len as usize]),
-        trace: text(&event.trace[..event.trace_len as usize]),
+        trace: text(&event.trace[..usize::try_from(event.trace_len).unwrap()]),
         big: event.flags & REQUEST_BIG_MAP != 0,
     }
 }
