@@ -52,6 +52,8 @@ pub struct Limits {
     pub goroutines: usize,
     /// Ended requests kept, because work may still begin on their contexts.
     pub ended: usize,
+    /// Contexts, and calls, remembered of one request: one that never ends loses its oldest.
+    pub per_request: usize,
 }
 
 impl Default for Limits {
@@ -60,8 +62,9 @@ impl Default for Limits {
             requests: 65_536,
             contexts: 98_304,
             calls: 32_768,
-            goroutines: 65_536,
+            goroutines: 32_768,
             ended: 8_192,
+            per_request: 1_024,
         }
     }
 }
@@ -113,7 +116,8 @@ impl Model {
         self.now_ns = self.now_ns.max(now_ns);
         self.totals.events += 1;
         let header = event.header();
-        let mut process = self.processes.remove(&header.pid).unwrap_or_default();
+        let known = self.processes.remove(&header.pid);
+        let mut process = known.unwrap_or_else(|| Process::new(self.limits.goroutines));
         let mut on = On {
             model: self,
             process: &mut process,
@@ -166,9 +170,9 @@ impl Model {
     /// Counters.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let evicted = self.requests.evicted() + self.contexts.evicted() + self.calls.evicted();
+        let tables = self.requests.evicted() + self.contexts.evicted() + self.calls.evicted();
         Totals {
-            evicted,
+            evicted: self.totals.evicted + tables,
             ..self.totals
         }
     }

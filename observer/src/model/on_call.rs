@@ -12,6 +12,7 @@ use super::chain::{links, pcs};
 use super::context::Root;
 use super::fact::Fact;
 use super::ids::{CallId, CtxId};
+use super::request::surplus;
 use super::text::{head, text};
 
 impl On<'_> {
@@ -48,6 +49,10 @@ impl On<'_> {
         let (id, _) = self.model.calls.insert(|id| Call { id, ..call });
         if let Some(request) = owner.and_then(|owner| self.model.requests.get_mut(owner)) {
             request.calls.push(id);
+            for oldest in surplus(&mut request.calls, self.model.limits.per_request) {
+                self.model.totals.evicted += 1;
+                self.model.calls.remove(oldest);
+            }
         }
         self.process.calls.insert(header.goid, id);
         self.facts.push(Fact::CallStarted(id));
@@ -112,7 +117,7 @@ impl On<'_> {
     pub(super) fn body_read(&mut self, record: &BodyRead) {
         let goid = record.header.goid;
         let known = self.process.bodies.get(&record.body).copied();
-        let id = match known.filter(|id| self.reads(*id, record.body)) {
+        let id = match known.filter(|id| self.reads(*id, record.body, goid)) {
             Some(id) => id,
             None => {
                 // A body that is new here belongs to this goroutine's last call, if that has none.
@@ -146,11 +151,18 @@ impl On<'_> {
         }
     }
 
-    fn reads(&self, id: CallId, body: u64) -> bool {
-        self.model
-            .calls
-            .get(id)
-            .is_some_and(|call| call.body == Some(body))
+    /// Whether the body is still this call's: an address comes again. One that is over gives way
+    /// to a younger call of the reading goroutine that has none yet.
+    fn reads(&self, id: CallId, body: u64, goid: u64) -> bool {
+        let Some(call) = self.model.calls.get(id) else {
+            return false;
+        };
+        let over = matches!(call.ended, Some((_, CallEnd::Done | CallEnd::Cancelled)));
+        let younger = self.process.calls.get(&goid).filter(|own| **own > id);
+        let waits = younger
+            .and_then(|own| self.model.calls.get(*own))
+            .is_some_and(|own| own.body.is_none());
+        call.body == Some(body) && !(over && waits)
     }
 
     /// Up to Go 1.22 the transport says that it gives a call up.
