@@ -49,7 +49,7 @@ fn parse(text: &str) -> Option<Load> {
     Some(Load {
         requests: word_before(" requests in ")?.parse().ok()?,
         per_second: word_after("Requests/sec:")?.parse().ok()?,
-        p99_us: microseconds(word_after("99%")?)?,
+        p99_us: microseconds(word_after("\n     99%")?)?,
     })
 }
 
@@ -72,7 +72,7 @@ mod tests {
     const SAID: &str = "Running 3s test @ http://127.0.0.1:7711/
   1 threads and 16 connections
   Thread Stats   Avg      Stdev     Max   +/- Stdev
-    Latency   260.52us  390.07us   7.66ms   91.95%
+    Latency   260.52us  390.07us   7.66ms   91.99%
     Req/Sec    73.00k    20.88k   94.68k    66.67%
   Latency Distribution
      50%  149.00us
