@@ -8,6 +8,7 @@ pub mod error;
 pub mod finding;
 pub mod go;
 pub mod inspect;
+pub mod model;
 pub mod probe;
 pub mod sink;
 pub mod stream;
