@@ -12,7 +12,9 @@ use crate::{
 };
 
 mod attach;
+mod halfload;
 mod ids;
+mod large;
 mod latency;
 mod load;
 mod machine;
@@ -37,6 +39,9 @@ pub struct Args {
     /// Length of a window
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=120))]
     seconds: u64,
+    /// Attach to an executable of 100 MB too; building it takes some minutes the first time
+    #[arg(long)]
+    large: bool,
     /// Print markdown, as in docs/performance.md
     #[arg(long)]
     markdown: bool,
@@ -53,6 +58,8 @@ enum Part {
     Burn200,
     /// Request IDs read always and lazily, 1 and 9 header lines
     Ids,
+    /// Latency at half load
+    HalfLoad,
     /// Attaching and detaching
     Attach,
     /// From the grace time to the finding
@@ -70,6 +77,7 @@ struct Bench {
     client: PathBuf,
     rounds: usize,
     seconds: u64,
+    large: bool,
     form: Form,
     verdicts: Vec<Verdict>,
 }
@@ -89,6 +97,7 @@ pub fn run(args: &Args) -> Result<()> {
         client: build("client")?,
         rounds: usize::try_from(args.rounds)?,
         seconds: args.seconds,
+        large: args.large,
         form: if args.markdown {
             Form::Markdown
         } else {
@@ -124,6 +133,7 @@ impl Part {
             Self::Json => throughput::JSON.measure(bench),
             Self::Burn200 => throughput::BURN200.measure(bench),
             Self::Ids => ids::measure(bench),
+            Self::HalfLoad => halfload::measure(bench),
             Self::Attach => attach::measure(bench),
             Self::Latency => latency::measure(bench),
         }
