@@ -61,7 +61,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             format!("{mb:.1} MB"),
             format!("{first:.0} ms"),
             format!("{:.1} ms", first / mb),
-            format!("{known:.0} ms"),
+            format!("{known:.1} ms"),
             format!("{:.0} ms", median(attach.ready_ms)),
             format!("{flushed:.0} ms"),
             format!("{gone:.0} ms"),
@@ -75,7 +75,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
             },
             Verdict {
                 promise: format!("{name}: attach ≤ 100 ms where the executable is known"),
-                measured: format!("{known:.0} ms"),
+                measured: format!("{known:.1} ms"),
                 kept: known <= KNOWN_MS,
             },
             Verdict {

@@ -163,7 +163,8 @@ impl Ended {
         let value = end.and_then(|line| line.value.pointer(pointer));
         let value = value.with_context(|| format!("the `end` line has no {pointer}"))?;
         Ok(match value {
-            Value::Object(fields) => fields.values().filter_map(Value::as_f64).sum(),
+            // An empty sum of floats is -0.
+            Value::Object(fields) => fields.values().filter_map(Value::as_f64).sum::<f64>() + 0.0,
             other => other.as_f64().unwrap_or_default(),
         })
     }

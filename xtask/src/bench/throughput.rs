@@ -9,7 +9,10 @@ use super::{
     programs::{Statistics, runs},
     session::Session,
     table::{Table, Verdict, median, percent, thousands},
-    window::{EMPTY, ENTRY, FULL, Setting, UNOBSERVED, Variant, Window, kept, typical, with_range},
+    window::{
+        EMPTY, ENTRY, FULL, Setting, UNOBSERVED, Variant, Window, kept, kept_by_cpu, typical,
+        with_range,
+    },
 };
 use crate::live::Target;
 
@@ -104,13 +107,13 @@ impl Server {
             let share = median(floor.iter().copied());
             verdict(
                 "≥ 92 % of the trap floor".into(),
-                with_range(&floor),
+                by_both(with_range(&floor), full, empty),
                 share >= OF_FLOOR,
             );
             let times = median(kept(full, entry));
             verdict(
                 "≥ 2 × function entry".into(),
-                format!("{times:.2} ×"),
+                format!("{times:.2} ×; by CPU {:.2} ×", kept_by_cpu(full, entry)),
                 times >= TIMES_ENTRY,
             );
         }
@@ -119,7 +122,7 @@ impl Server {
             let share = median(shares.iter().copied());
             verdict(
                 format!("≥ {:.0} % of unobserved", least * 100.0),
-                with_range(&shares),
+                by_both(with_range(&shares), full, unobserved),
                 share >= least,
             );
         }
@@ -149,7 +152,8 @@ impl Server {
             .iter()
             .filter_map(|window| window.own)
             .map(|own| own.lost)
-            .sum();
+            .sum::<f64>()
+            + 0.0;
         verdict("0 events lost".into(), thousands(lost), lost == 0.0);
 
         target.stop()?;
@@ -167,6 +171,7 @@ impl Server {
                 variant.name.to_owned(),
                 thousands(typical(windows, |window| window.load.per_second)),
                 with_range(&kept(windows, unobserved)),
+                percent(kept_by_cpu(windows, unobserved)),
                 format!("{server_us:.1} µs"),
                 format!("{:+.1} µs", server_us - base_us),
                 format!(
@@ -181,6 +186,7 @@ impl Server {
                 "",
                 "requests/s",
                 "kept (range)",
+                "by CPU",
                 "server CPU/request",
                 "added",
                 "p99",
@@ -188,6 +194,10 @@ impl Server {
             rows: VARIANTS.iter().zip(windows).map(row).collect(),
         }
     }
+}
+
+fn by_both(throughput: String, these: &[Window], those: &[Window]) -> String {
+    throughput + "; by CPU " + &percent(kept_by_cpu(these, those))
 }
 
 /// Observer's own side of the windows.
@@ -236,7 +246,7 @@ fn own(windows: &[Window], title: &str) -> Result<Table> {
             ],
             vec![
                 "events lost, all windows".into(),
-                thousands(own.iter().map(|(_, own)| own.lost).sum()),
+                thousands(own.iter().map(|(_, own)| own.lost).sum::<f64>() + 0.0),
             ],
         ],
     })

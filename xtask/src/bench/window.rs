@@ -151,6 +151,13 @@ pub fn kept(these: &[Window], those: &[Window]) -> Vec<f64> {
         .collect()
 }
 
+/// What is left of the throughput by the server's own CPU time alone, round by round: other work on the machine, wrk
+/// and observer included, does not count.
+pub fn kept_by_cpu(these: &[Window], those: &[Window]) -> f64 {
+    let pairs = these.iter().zip(those);
+    median(pairs.map(|(this, that)| that.server_us / this.server_us))
+}
+
 /// `81.2 % (79.0–83.5)`: median and range.
 pub fn with_range(shares: &[f64]) -> String {
     let least = shares.iter().copied().fold(f64::INFINITY, f64::min);
