@@ -112,24 +112,8 @@ impl On<'_> {
 
     pub(super) fn body_read(&mut self, record: &BodyRead) {
         let goid = record.header.goid;
-        let known = self.process.bodies.get(&record.body).copied();
-        let id = match known.filter(|id| self.reads(*id, record.body)) {
-            Some(id) => id,
-            None => {
-                // A body that is new here belongs to this goroutine's last call, if that has none.
-                let Some(id) = self.process.calls.get(&goid).copied() else {
-                    return;
-                };
-                let Some(call) = self.model.calls.get_mut(id) else {
-                    return;
-                };
-                if call.body.is_some() {
-                    return;
-                }
-                call.body = Some(record.body);
-                self.process.bodies.insert(record.body, id);
-                id
-            }
+        let Some(id) = self.call_of_body(record.body, goid) else {
+            return;
         };
         let Some(call) = self.model.calls.get(id) else {
             return;
@@ -149,6 +133,26 @@ impl On<'_> {
             }
             self.facts.push(Fact::DeadBodyRead(id));
         }
+    }
+
+    /// A goroutine's last call, while it has no body, is what the goroutine reads from. That holds against a call
+    /// that had a body at this address before: memory is used again, and an older call may well be dead.
+    fn call_of_body(&mut self, body: u64, goid: u64) -> Option<CallId> {
+        let known = self.process.bodies.get(&body).copied();
+        let known = known.filter(|id| self.reads(*id, body));
+        let last = self.process.calls.get(&goid).copied();
+        let bare = |id: &CallId| {
+            let call = self.model.calls.get(*id);
+            call.is_some_and(|call| call.body.is_none())
+        };
+        let Some(last) = last.filter(bare) else {
+            return known;
+        };
+        if let Some(call) = self.model.calls.get_mut(last) {
+            call.body = Some(body);
+        }
+        self.process.bodies.insert(body, last);
+        Some(last)
     }
 
     fn reads(&self, id: CallId, body: u64) -> bool {
