@@ -112,7 +112,7 @@ impl On<'_> {
 
     pub(super) fn body_read(&mut self, record: &BodyRead) {
         let goid = record.header.goid;
-        let Some(id) = self.call_of_body(record.body, goid) else {
+        let Some(id) = self.read_by(goid, record.body) else {
             return;
         };
         let Some(call) = self.model.calls.get(id) else {
@@ -135,31 +135,25 @@ impl On<'_> {
         }
     }
 
-    /// A goroutine's last call, while it has no body, is what the goroutine reads from. That holds against a call
-    /// that had a body at this address before: memory is used again, and an older call may well be dead.
-    fn call_of_body(&mut self, body: u64, goid: u64) -> Option<CallId> {
-        let known = self.process.bodies.get(&body).copied();
-        let known = known.filter(|id| self.reads(*id, body));
+    /// The call whose body is read. A body that is new here belongs to the goroutine's last call,
+    /// if that has none yet; its address may have been another call's before, so that is asked last.
+    fn read_by(&mut self, goid: u64, body: u64) -> Option<CallId> {
         let last = self.process.calls.get(&goid).copied();
-        let bare = |id: &CallId| {
-            let call = self.model.calls.get(*id);
-            call.is_some_and(|call| call.body.is_none())
-        };
-        let Some(last) = last.filter(bare) else {
-            return known;
-        };
-        if let Some(call) = self.model.calls.get_mut(last) {
-            call.body = Some(body);
+        if let Some(id) = last
+            && let Some(call) = self.model.calls.get_mut(id)
+        {
+            if call.body == Some(body) {
+                return Some(id);
+            }
+            if call.body.is_none() {
+                call.body = Some(body);
+                self.process.bodies.insert(body, id);
+                return Some(id);
+            }
         }
-        self.process.bodies.insert(body, last);
-        Some(last)
-    }
-
-    fn reads(&self, id: CallId, body: u64) -> bool {
-        self.model
-            .calls
-            .get(id)
-            .is_some_and(|call| call.body == Some(body))
+        let known = self.process.bodies.get(&body).copied()?;
+        let reads = self.model.calls.get(known)?.body == Some(body);
+        reads.then_some(known)
     }
 
     /// Up to Go 1.22 the transport says that it gives a call up.
