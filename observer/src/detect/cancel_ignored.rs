@@ -93,6 +93,8 @@ const BEATS: usize = 3;
 pub(super) struct CancelIgnored {
     /// Cases that run, with what was shown.
     running: BTreeMap<ReqId, Finding>,
+    /// Cases of derived contexts that run, with what was shown.
+    derived: BTreeMap<CtxId, (ReqId, Finding)>,
 }
 
 impl CancelIgnored {
@@ -146,15 +148,16 @@ impl CancelIgnored {
         let Root::Request(request) = ctx.root else {
             return;
         };
-        let by_itself = ctx
+        // With the request's own context it is (a) that speaks, once this is looked at.
+        let by_other = ctx
             .cancelled
             .as_ref()
-            .is_some_and(|cancel| matches!(cancel.by, CancelledBy::Deadline | CancelledBy::Code));
+            .is_some_and(|cancel| cancel.by != CancelledBy::NormalEnd);
         let timeout_handler = cx
             .model
             .request(request)
             .is_some_and(|request| request.timeout == Some(id));
-        if by_itself && !ctx.internal && ctx.cancel_called_ns.is_none() && !timeout_handler {
+        if by_other && !ctx.internal && ctx.cancel_called_ns.is_none() && !timeout_handler {
             cx.later(cx.thresholds.grace_ns, Topic::Derived(id));
         }
     }
@@ -204,7 +207,11 @@ impl CancelIgnored {
             return;
         };
         let Some(cancel) = &ctx.cancelled else { return };
-        if ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
+        let said = self
+            .derived
+            .values()
+            .any(|(of, shown)| *of == request_id && shown.process.pid == pid);
+        if said || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
             return;
         }
         let Some(stack) = stack(work, pid, cx) else {
@@ -234,11 +241,15 @@ impl CancelIgnored {
             &unit,
         );
         let after_ns = cx.now_ns.saturating_sub(cancel.at_ns);
+        let by = match cancel.by {
+            CancelledBy::Parent => cancel.origin,
+            by => by,
+        };
         let Inspection::Alive(goroutine) = &work.goroutine else {
             return;
         };
         finding.evidence = Evidence {
-            cancelled_by: Some(cancel.by),
+            cancelled_by: Some(by),
             cancelled_at_ns: Some(cancel.at_ns),
             after_cancel_ns: Some(after_ns),
             state: Some(overrun::state(goroutine.status)),
@@ -251,25 +262,65 @@ impl CancelIgnored {
             ..Evidence::default()
         };
         finding.message = if in_call {
-            format!(
-                "call still waits {} after {}",
-                span(after_ns),
-                cancel.by.clause()
-            )
+            format!("call still waits {} after {}", span(after_ns), by.clause())
         } else {
-            format!(
-                "work went on {} after {}",
-                span(after_ns),
-                cancel.by.clause()
-            )
+            format!("work went on {} after {}", span(after_ns), by.clause())
         };
         finding.context = draft::chain(cx, &[], Some(id));
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         finding.help = HELP.to_owned();
         let at = site::direct(&unit, &stack).cloned();
         draft::place(&mut finding, &unit, at.as_ref(), stack);
-        cx.report(finding);
+        self.derived.insert(id, (request_id, finding.clone()));
+        cx.report_running(finding, request_id);
     }
+
+    /// The dead context's CancelFunc was called: the work on it is over.
+    pub(super) fn cancel_called(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some((request, shown)) = self.derived.remove(&id) else {
+            return;
+        };
+        derived_ended(shown, request, cx);
+    }
+
+    /// The request has ended, and with it work on its derived contexts.
+    pub(super) fn request_ended(&mut self, request: ReqId, cx: &mut Context<'_>) {
+        if self.derived.is_empty() {
+            return;
+        }
+        let ended: Vec<CtxId> = self
+            .derived
+            .iter()
+            .filter(|(_, (of, _))| *of == request)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            self.cancel_called(id, cx);
+        }
+    }
+}
+
+/// Work on a derived context that was shown while it ran is over.
+fn derived_ended(mut shown: Finding, request: ReqId, cx: &mut Context<'_>) {
+    let Some(at_ns) = shown.evidence.cancelled_at_ns else {
+        return;
+    };
+    let after_ns = cx.now_ns.saturating_sub(at_ns);
+    shown.time_ns = cx.now_ns;
+    shown.evidence.after_cancel_ns = Some(after_ns);
+    shown.evidence.state = Some(WorkState::Ended);
+    let clause = shown
+        .evidence
+        .cancelled_by
+        .map_or("its context died", CancelledBy::clause);
+    let what = if shown.evidence.call.is_some() {
+        "call waited"
+    } else {
+        "work went on"
+    };
+    shown.message = format!("{what} {} after {clause}", span(after_ns));
+    shown.request = draft::request_of(cx, Some(request)).or(shown.request);
+    cx.report_ended(shown, request);
 }
 
 /// The request runs and its own context lives: else (a) speaks.

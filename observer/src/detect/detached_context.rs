@@ -248,8 +248,9 @@ fn is_detached_after_cancel(call: &Call, cx: &Context<'_>) -> bool {
         Root::Detached(_) => true,
         Root::Request(_) => false,
         Root::Unknown => {
+            // In the round trip so long after the cancel: a context that had died would have ended it.
             let node = call.inner.or(call.ctx).and_then(|id| cx.model.context(id));
-            node.is_some_and(|ctx| ctx.cancelled.is_none())
+            node.is_none_or(|ctx| ctx.cancelled.is_none())
         }
     }
 }

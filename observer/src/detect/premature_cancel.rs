@@ -87,6 +87,8 @@ const SETTLE_NS: u64 = 20_000_000;
 pub(super) struct PrematureCancel {
     /// Calls said already: a call fails once.
     said: BTreeSet<CallId>,
+    /// Requests said to be killed by a read deadline before a call of theirs was seen to fail.
+    announced: BTreeSet<ReqId>,
 }
 
 /// Calls remembered in `said`.
@@ -156,7 +158,11 @@ impl PrematureCancel {
             "clear the read deadline once the body is read: `SetReadDeadline(time.Time{})`".into();
         let at = site::direct(&unit, &stack).cloned();
         draft::place(&mut finding, &unit, at.as_ref(), stack);
-        cx.report(finding);
+        self.announced.insert(id);
+        if self.announced.len() > SAID {
+            self.announced.pop_first();
+        }
+        cx.report_running(finding, id);
     }
 
     /// A call begins: on a context that its request's end has killed?
@@ -167,7 +173,9 @@ impl PrematureCancel {
         let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
             return;
         };
-        if !matches!(call.root, Root::Request(_)) || !ended_normally(&cancel) {
+        // Its own goroutine killed it before: the call cannot succeed.
+        let own = cancel.origin == CancelledBy::Code && cancel.goid == call.goid;
+        if !matches!(call.root, Root::Request(_)) || !(own || ended_normally(&cancel)) {
             return;
         }
         self.say(id, &cancel, Severity::Error, CallOutcome::Cancelled, cx);
@@ -254,8 +262,14 @@ impl PrematureCancel {
         if self.said.len() > SAID {
             self.said.pop_first();
         }
-        if let Some(finding) = killed(call, cancel, severity, outcome, &unit, cx) {
-            cx.report(finding);
+        let owner = call.owner;
+        let Some(finding) = killed(call, cancel, severity, outcome, &unit, cx) else {
+            return;
+        };
+        match owner.filter(|owner| self.announced.remove(owner)) {
+            // The request was said already; this is what became of it.
+            Some(owner) => cx.report_ended(finding, owner),
+            None => cx.report(finding),
         }
     }
 }
@@ -277,7 +291,8 @@ fn killed(
     unit: &Unit,
     cx: &Context<'_>,
 ) -> Option<Finding> {
-    let stack = site::frames(cx.code, call.pid, &call.pcs);
+    let pcs = call.dead_read.as_ref().unwrap_or(&call.pcs);
+    let stack = site::frames(cx.code, call.pid, pcs);
     let at = site::direct(unit, &stack)?.clone();
     let mut finding = draft::blank(
         RuleName::PrematureCancel,
@@ -298,7 +313,15 @@ fn killed(
         call: Some(call_evidence),
         ..Evidence::default()
     };
-    let (why, help) = if cancel.origin == CancelledBy::Code {
+    let (why, help) = if cancel.origin == CancelledBy::Code && begun {
+        (
+            format!(
+                "it began {} after its own goroutine cancelled the context",
+                span(call.start_ns.saturating_sub(cancel.at_ns))
+            ),
+            "use the parent's context for what comes after the cancel",
+        )
+    } else if cancel.origin == CancelledBy::Code {
         (
             "its context was cancelled before its body was read".to_owned(),
             "read the body before the function returns, or return the cancel function with it",

@@ -50,8 +50,10 @@ pub struct Limits {
     pub calls: usize,
     /// Goroutines remembered per process, by each of the maps that name them.
     pub goroutines: usize,
-    /// Ended requests kept, because work may still begin on their contexts.
-    pub ended: usize,
+    /// Ended requests kept that made nothing, because work may still begin on their contexts.
+    pub ended_plain: usize,
+    /// Other ended requests kept: what they made may be judged only after the grace time.
+    pub ended_busy: usize,
     /// Contexts, and calls, remembered of one request: one that never ends loses its oldest.
     pub per_request: usize,
 }
@@ -63,7 +65,8 @@ impl Default for Limits {
             contexts: 98_304,
             calls: 32_768,
             goroutines: 32_768,
-            ended: 8_192,
+            ended_plain: 4_096,
+            ended_busy: 32_768,
             per_request: 1_024,
         }
     }

@@ -42,6 +42,7 @@ impl On<'_> {
             start_ns: now_ns,
             inner: None,
             body: None,
+            dead_read: None,
             ended: None,
             failed: false,
             epoch,
@@ -116,24 +117,8 @@ impl On<'_> {
 
     pub(super) fn body_read(&mut self, record: &BodyRead) {
         let goid = record.header.goid;
-        let known = self.process.bodies.get(&record.body).copied();
-        let id = match known.filter(|id| self.reads(*id, record.body, goid)) {
-            Some(id) => id,
-            None => {
-                // A body that is new here belongs to this goroutine's last call, if that has none.
-                let Some(id) = self.process.calls.get(&goid).copied() else {
-                    return;
-                };
-                let Some(call) = self.model.calls.get_mut(id) else {
-                    return;
-                };
-                if call.body.is_some() {
-                    return;
-                }
-                call.body = Some(record.body);
-                self.process.bodies.insert(record.body, id);
-                id
-            }
+        let Some(id) = self.read_by(goid, record.body) else {
+            return;
         };
         let Some(call) = self.model.calls.get(id) else {
             return;
@@ -147,22 +132,33 @@ impl On<'_> {
                 .is_some_and(|ctx| ctx.cancelled.is_some()),
         };
         if dead {
+            let stack = pcs(&record.pcs, record.frames);
+            if let Some(call) = self.model.calls.get_mut(id) {
+                call.dead_read.get_or_insert(stack);
+            }
             self.facts.push(Fact::DeadBodyRead(id));
         }
     }
 
-    /// Whether the body is still this call's: an address comes again. One that is over gives way
-    /// to a younger call of the reading goroutine that has none yet.
-    fn reads(&self, id: CallId, body: u64, goid: u64) -> bool {
-        let Some(call) = self.model.calls.get(id) else {
-            return false;
-        };
-        let over = matches!(call.ended, Some((_, CallEnd::Done | CallEnd::Cancelled)));
-        let younger = self.process.calls.get(&goid).filter(|own| **own > id);
-        let waits = younger
-            .and_then(|own| self.model.calls.get(*own))
-            .is_some_and(|own| own.body.is_none());
-        call.body == Some(body) && !(over && waits)
+    /// The call whose body is read. A body that is new here belongs to the goroutine's last call,
+    /// if that has none yet; its address may have been another call's before, so that is asked last.
+    fn read_by(&mut self, goid: u64, body: u64) -> Option<CallId> {
+        let last = self.process.calls.get(&goid).copied();
+        if let Some(id) = last
+            && let Some(call) = self.model.calls.get_mut(id)
+        {
+            if call.body == Some(body) {
+                return Some(id);
+            }
+            if call.body.is_none() {
+                call.body = Some(body);
+                self.process.bodies.insert(body, id);
+                return Some(id);
+            }
+        }
+        let known = self.process.bodies.get(&body).copied()?;
+        let reads = self.model.calls.get(known)?.body == Some(body);
+        reads.then_some(known)
     }
 
     /// Up to Go 1.22 the transport says that it gives a call up.

@@ -45,8 +45,10 @@ pub(super) struct Process {
     pub(super) calls: Recent<u64, CallId>,
     /// Calls by response body.
     pub(super) bodies: Recent<u64, CallId>,
-    /// Requests that ended lately, oldest first.
-    pub(super) ended: VecDeque<ReqId>,
+    /// Requests that ended lately and made neither contexts nor calls, oldest first.
+    pub(super) ended_plain: VecDeque<ReqId>,
+    /// Other requests that ended lately, oldest first.
+    pub(super) ended_busy: VecDeque<ReqId>,
 }
 
 impl Process {
@@ -61,13 +63,14 @@ impl Process {
             conn_errors: Recent::new(goroutines),
             calls: Recent::new(goroutines),
             bodies: Recent::new(goroutines),
-            ended: VecDeque::new(),
+            ended_plain: VecDeque::new(),
+            ended_busy: VecDeque::new(),
         }
     }
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 9] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 10] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -77,7 +80,8 @@ impl Process {
             ("conn errors", self.conn_errors.len()),
             ("calls", self.calls.len()),
             ("bodies", self.bodies.len()),
-            ("ended", self.ended.len()),
+            ("ended plain", self.ended_plain.len()),
+            ("ended busy", self.ended_busy.len()),
         ]
     }
 }

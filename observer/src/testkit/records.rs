@@ -272,10 +272,16 @@ pub(crate) fn call(
 
 /// A response body is read.
 pub(crate) fn body_read(goid: u64, body: u64) -> Record {
-    Record::BodyRead(BodyRead {
-        header: header(Kind::BodyRead, goid, 0),
-        body,
-    })
+    body_read_at(&FakeCode::default(), goid, body, &[])
+}
+
+/// A response body is read with this stack.
+pub(crate) fn body_read_at(code: &FakeCode, goid: u64, body: u64, stack: &[&str]) -> Record {
+    let mut record = BodyRead::new_zeroed();
+    record.header = header(Kind::BodyRead, goid, 0);
+    record.body = body;
+    record.frames = u64::from(fill(&mut record.pcs, &code.pcs(stack)));
+    Record::BodyRead(record)
 }
 
 /// The transport of Go ≤ 1.22 gives a call up, or with a nil error has finished with it.
