@@ -41,26 +41,6 @@ impl Record {
             Self::CallCancelled(record) => Event::CallCancelled(record),
         }
     }
-
-    fn header(&mut self) -> &mut Header {
-        match self {
-            Self::Created(record) => &mut record.header,
-            Self::CreatedShort(record) => &mut record.header,
-            Self::Cancelled(record) => &mut record.header,
-            Self::CancelledShort(record) => &mut record.header,
-            Self::Request(record) => &mut record.header,
-            Self::ConnError(record) => &mut record.header,
-            Self::Call(record) => &mut record.header,
-            Self::BodyRead(record) => &mut record.header,
-            Self::CallCancelled(record) => &mut record.header,
-        }
-    }
-}
-
-/// The record with a loss mark.
-pub(crate) fn with_lost(mut record: Record, lost: u64) -> Record {
-    record.header().lost = lost;
-    record
 }
 
 fn header(kind: Kind, goid: u64, parent_goid: u64) -> Header {
