@@ -94,7 +94,7 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
-    processes: FxHashMap<u32, Process>,
+    processes: FxHashMap<u32, Box<Process>>,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
@@ -120,7 +120,7 @@ impl Model {
         self.totals.events += 1;
         let header = event.header();
         let known = self.processes.remove(&header.pid);
-        let mut process = known.unwrap_or_else(|| Process::new(self.limits.goroutines));
+        let mut process = known.unwrap_or_else(|| Box::new(Process::new(self.limits.goroutines)));
         let mut on = On {
             model: self,
             process: &mut process,

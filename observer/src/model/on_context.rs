@@ -147,7 +147,10 @@ impl On<'_> {
         let process = if ctx.pid == self.pid {
             Some(&mut *self.process)
         } else {
-            self.model.processes.get_mut(&ctx.pid)
+            self.model
+                .processes
+                .get_mut(&ctx.pid)
+                .map(|process| &mut **process)
         };
         let Some(process) = process else { return };
         for address in [ctx.ptr, ctx.data] {
