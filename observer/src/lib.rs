@@ -2,8 +2,14 @@
 //!
 //! The binary is a thin shell over this library; `ARCHITECTURE.md` is the map.
 
+pub mod cli;
+pub mod config;
+pub mod error;
 pub mod finding;
 pub mod go;
 pub mod inspect;
+pub mod model;
 pub mod probe;
+pub mod sink;
+pub mod stream;
 pub mod target;

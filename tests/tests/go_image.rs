@@ -5,7 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    reason = "a test fails by panicking, and prints its measurements"
+    reason = "helpers of tests fail by panicking, and print their measurements"
 )]
 
 #[path = "go_image/build.rs"]
@@ -17,7 +17,7 @@ use std::fs::File;
 use std::process::Command;
 use std::time::Instant;
 
-use build::{EXTERNAL_PIE, FLAVOURS, Flavour, build, versions};
+use build::{EXTERNAL_PIE, FLAVOURS, Flavour, ODD, build, versions};
 use observer::go::image::Image;
 use observer::go::site::{SiteKind, Wanted, find_site};
 use observer::go::{Frame, GoVersion};
@@ -46,9 +46,16 @@ fn hex(text: &str) -> u64 {
 
 fn listen(program: &std::path::Path) -> Said {
     let output = Command::new(program).output().expect("the program runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).expect("text");
-    assert!(text.ends_with("end\n") || text.contains("\nend\n"), "the program did not finish");
+    assert!(
+        text.ends_with("end\n") || text.contains("\nend\n"),
+        "the program did not finish"
+    );
     let mut said = Said::default();
     for line in text.lines() {
         let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -57,7 +64,9 @@ fn listen(program: &std::path::Path) -> Said {
                 let (address, name) = rest.split_once(' ').expect("an anchor");
                 said.anchor = (hex(address), name.to_owned());
             }
-            "stack" => said.stacks.push((rest.split(' ').map(hex).collect(), Vec::new())),
+            "stack" => said
+                .stacks
+                .push((rest.split(' ').map(hex).collect(), Vec::new())),
             "frame" => {
                 let (line, rest) = rest.split_once(' ').expect("a frame");
                 let (function, file) = rest.split_once('\t').expect("a frame");
@@ -101,20 +110,22 @@ fn as_printed(frame: &Frame) -> Frame {
 fn check_stacks(image: &Image, said: &Said, bias: u64, label: &str) -> usize {
     let mut compared = 0;
     for (pcs, logical) in &said.stacks {
-        // Since Go 1.21 the runtime hands out one counter for each inlined call too; those
-        // that our expansion already covered are passed over.
-        let one_for_each = image.go_version().minor >= 21;
-        let (mut pc, mut frame) = (0, 0);
-        while pc < pcs.len() {
-            let ours: Vec<Frame> = image.frames(pcs[pc] - bias).iter().map(as_printed).collect();
-            let end = (frame + ours.len()).min(logical.len());
-            assert_eq!(ours, logical[frame..end], "{label}: {:x}", pcs[pc]);
-            assert!(!ours.is_empty(), "{label}: no frame at {:x}", pcs[pc]);
-            pc += if one_for_each { ours.len() } else { 1 };
-            frame += ours.len();
+        assert_eq!(pcs.len(), logical.len(), "{label}");
+        // The runtime hands out one counter for each inlined call too; those that our
+        // expansion of the real return address already covered are passed over.
+        let mut at = 0;
+        while at < pcs.len() {
+            let ours: Vec<Frame> = image
+                .frames(pcs[at] - bias)
+                .iter()
+                .map(as_printed)
+                .collect();
+            let end = (at + ours.len()).min(logical.len());
+            assert_eq!(ours, logical[at..end], "{label}: {:x}", pcs[at]);
+            assert!(!ours.is_empty(), "{label}: no frame at {:x}", pcs[at]);
+            at = end;
             compared += ours.len();
         }
-        assert_eq!(frame, logical.len(), "{label}: frames left over");
     }
     compared
 }
@@ -137,7 +148,9 @@ fn check_itabs(image: &Image, said: &Said, bias: u64, label: &str) {
 }
 
 fn check_allgs(image: &Image, label: &str) {
-    let vars = image.allgs().unwrap_or_else(|error| panic!("{label}: {error}"));
+    let vars = image
+        .allgs()
+        .unwrap_or_else(|error| panic!("{label}: {error}"));
     let range = image.address_range();
     for vaddr in [vars.len_vaddr, vars.ptr_vaddr] {
         assert!((range.low..range.high).contains(&vaddr), "{label}");
@@ -150,7 +163,14 @@ fn check_allgs(image: &Image, label: &str) {
 fn check_sites(image: &Image, label: &str) {
     let old = image.go_version().minor < 21;
     for (name, kind) in [
-        (if old { "context.propagateCancel" } else { "context.(*cancelCtx).propagateCancel" }, None),
+        (
+            if old {
+                "context.propagateCancel"
+            } else {
+                "context.(*cancelCtx).propagateCancel"
+            },
+            None,
+        ),
         ("context.(*cancelCtx).cancel", None),
         ("net/http.serverHandler.ServeHTTP", None),
         ("net/http.(*Transport).roundTrip", None),
@@ -160,16 +180,33 @@ fn check_sites(image: &Image, label: &str) {
         assert_eq!(functions.len(), 1, "{label}: {name}");
         let site = find_site(image, &functions[0], Wanted::AfterStackCheck)
             .unwrap_or_else(|error| panic!("{label}: {name}: {error}"));
-        let expected = kind.unwrap_or(if old { SiteKind::StackCheckJump } else { SiteKind::Push });
+        let expected = kind.unwrap_or(if old {
+            SiteKind::StackCheckJump
+        } else {
+            SiteKind::Push
+        });
         assert_eq!(site.kind, expected, "{label}: {name}");
-        assert_eq!(image.bytes(site.vaddr, site.bytes.len()), Some(&*site.bytes));
+        assert_eq!(
+            image.bytes(site.vaddr, site.bytes.len()),
+            Some(&*site.bytes)
+        );
         assert_eq!(image.function_at(site.vaddr).map(|f| f.name), Some(name));
     }
     let callee = image.functions("runtime.runqput");
     let caller = image.functions("runtime.newproc.func1");
-    let site = find_site(image, &caller[0], Wanted::DirectCall { callee: callee[0].entry })
-        .unwrap_or_else(|error| panic!("{label}: runqput: {error}"));
-    assert_eq!((site.kind, site.bytes[0]), (SiteKind::Call, 0xe8), "{label}");
+    let site = find_site(
+        image,
+        &caller[0],
+        Wanted::DirectCall {
+            callee: callee[0].entry,
+        },
+    )
+    .unwrap_or_else(|error| panic!("{label}: runqput: {error}"));
+    assert_eq!(
+        (site.kind, site.bytes[0]),
+        (SiteKind::Call, 0xe8),
+        "{label}"
+    );
 }
 
 fn check(version: &str, flavour: Flavour) {
@@ -181,9 +218,15 @@ fn check(version: &str, flavour: Flavour) {
         .unwrap_or_else(|error| panic!("{label}: {error}"));
     let opened = started.elapsed();
     let count = image.function_count();
-    eprintln!("{label}: opened in {opened:?}, {count} functions indexed in {:?}", started.elapsed() - opened);
+    eprintln!(
+        "{label}: opened in {opened:?}, {count} functions indexed in {:?}",
+        started.elapsed() - opened
+    );
 
-    assert_eq!(*image.go_version(), GoVersion::parse(&format!("go{version}")).expect("version"));
+    assert_eq!(
+        *image.go_version(),
+        GoVersion::parse(&format!("go{version}")).expect("version")
+    );
     assert_eq!(image.is_pie(), flavour.name.contains("pie"), "{label}");
     assert_eq!(image.is_stripped(), flavour.name != "plain", "{label}");
     assert_eq!(image.main_package(), "command-line-arguments", "{label}");
@@ -196,7 +239,10 @@ fn check(version: &str, flavour: Flavour) {
     assert_eq!(bias != 0, image.is_pie(), "{label}");
     let compared = check_stacks(&image, &said, bias, &label);
     assert!(compared >= 100, "{label}: only {compared} frames");
-    eprintln!("{label}: {compared} frames in {} stacks equal", said.stacks.len());
+    eprintln!(
+        "{label}: {compared} frames in {} stacks equal",
+        said.stacks.len()
+    );
     check_itabs(&image, &said, bias, &label);
     check_allgs(&image, &label);
     check_sites(&image, &label);
@@ -208,7 +254,10 @@ fn check(version: &str, flavour: Flavour) {
         .functions_under("main.(*service).ServeHTTP")
         .map(|(name, _)| name)
         .collect();
-    assert!(nested.contains(&"main.(*service).ServeHTTP"), "{label}: {nested:?}");
+    assert!(
+        nested.contains(&"main.(*service).ServeHTTP"),
+        "{label}: {nested:?}"
+    );
     assert!(nested.len() >= 2, "{label}: {nested:?}");
 }
 
@@ -230,4 +279,58 @@ fn external_linking_moves_everything_and_changes_nothing() {
     for version in versions() {
         check(version, EXTERNAL_PIE);
     }
+}
+
+/// Functions whose prologues the unit tests of `go::site` keep.
+const KEPT: [&str; 8] = [
+    "context.propagateCancel",
+    "context.(*cancelCtx).propagateCancel",
+    "context.(*cancelCtx).cancel",
+    "net/http.serverHandler.ServeHTTP",
+    "net/http.(*connReader).handleReadError",
+    "net/http.(*connReader).handleReadErrorLocked",
+    "net/http.(*Transport).roundTrip",
+    "net/http.(*bodyEOFSignal).Read",
+];
+
+/// Writes `observer/src/go/site/testdata/prologues.txt`; the command is in that file.
+#[test]
+#[ignore = "prints test data, checks nothing"]
+fn print_prologues() {
+    let odd = ["1.19.13", "1.21.13", "1.27.3"].map(|version| ODD.map(|odd| (version, odd)));
+    let plain = versions().iter().map(|&version| (version, FLAVOURS[1]));
+    for (version, flavour) in plain.chain(odd.into_iter().flatten()) {
+        let program = File::open(build(SOURCE, version, flavour)).expect("the program");
+        let image = Image::open(&program).expect("an image");
+        for name in KEPT {
+            for function in image.functions(name) {
+                let length = function.end - function.entry;
+                let code = image.bytes(function.entry, 48).expect("code");
+                let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
+                println!("{version} {} {name} {length} {hex}", flavour.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_executable_is_opened_once_whatever_its_path() {
+    let cache = observer::go::cache::ImageCache::default();
+    let path = build(SOURCE, "1.27.3", FLAVOURS[0]);
+    let open = |path: &std::path::Path| File::open(path).expect("the program");
+    let first = cache.get(&open(&path)).expect("an image");
+    let again = cache.get(&open(&path)).expect("an image");
+    assert!(std::sync::Arc::ptr_eq(&first, &again));
+    assert_eq!(cache.len(), 1);
+    // A copy, as in another container's layer.
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("copy");
+    std::fs::copy(&path, &copy).expect("a copy");
+    let copied = cache.get(&open(&copy)).expect("an image");
+    assert!(std::sync::Arc::ptr_eq(&first, &copied));
+    let other = cache
+        .get(&open(&build(SOURCE, "1.27.3", FLAVOURS[1])))
+        .expect("an image");
+    assert!(!std::sync::Arc::ptr_eq(&first, &other));
+    assert_eq!(cache.len(), 3);
 }

@@ -1,11 +1,21 @@
 //! What a rule concludes and a user reads.
 //!
-//! Plain data, merge by fingerprint and ranking. No I/O, no clock: times are the events'.
+//! Plain data, merge by fingerprint and filtering. No I/O, no clock: times are the events'.
 
 mod evidence;
+mod filter;
+mod hash;
+mod merge;
+#[cfg(test)]
+pub mod samples;
 mod types;
 
 pub use evidence::{CallEvidence, CallOutcome, CancelledBy, Evidence, WorkState};
+pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
+pub use hash::finding_id;
+pub use merge::{
+    COUNT_INTERVAL_NS, CaseId, DEFAULT_LIMIT, Emission, Merger, Phase, UpdateReason, WORSE_PERCENT,
+};
 pub use types::{
     Confidence, ContextLink, Finding, Fingerprint, HookState, ProcessInfo, RequestInfo, RuleName,
     Severity, Trust,

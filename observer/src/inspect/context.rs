@@ -3,7 +3,7 @@
 use crate::go::TypeName;
 use crate::target::{Memory, MemoryError};
 
-use super::gomap::{MapKind, MapShape, Seen, for_each};
+use super::gomap::{MapShape, Seen, for_each};
 use super::{ContextOffsets, ErrorKind, ErrorOffsets, TypeNames, error_kind, error_kind_of_type};
 use crate::target::fields::pair_at;
 
@@ -204,10 +204,7 @@ pub fn children(
         kind: offsets.map,
         key: 16,
         value: 0,
-        slot: match offsets.map {
-            MapKind::Swiss => offsets.children_slot,
-            MapKind::Bucket => 16,
-        },
+        slot: offsets.children_slot,
     };
     let mut found = Vec::new();
     let seen = for_each(memory, shape, map, |key, _| {

@@ -17,6 +17,9 @@ mod request;
 mod snapshot;
 mod stack;
 mod strings;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use allgs::AllGs;
 pub use conn::{ConnState, inspect_conn};
@@ -32,4 +35,5 @@ pub use offsets::{
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use snapshot::{Child, Snapshot};
-pub use stack::{StackStep, StackTable};
+pub use stack::StackTable;
+pub use tables::TargetTypes;

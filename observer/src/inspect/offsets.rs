@@ -1,6 +1,33 @@
 //! Where fields are in the target's structs. Plain numbers of bytes, filled by whoever knows the Go version.
 
+use crate::go::layout::Layout;
+
 use super::MapKind;
+
+/// First Go 1.N whose maps are Swiss (unless built with `GOEXPERIMENT=noswissmap`).
+const SWISS_MAPS_SINCE: u32 = 24;
+/// First Go 1.N whose `cancelCtx.err` is an `atomic.Value`.
+const ATOMIC_ERR_SINCE: u32 = 25;
+/// The only Go 1.N whose `timerCtx` begins with a pointer.
+const TIMER_HOLDS_POINTER_IN: u32 = 20;
+/// Bytes of an empty struct at the end of a slot, padded to a word.
+const PADDED_EMPTY: u32 = 8;
+/// Bytes of an interface.
+const INTERFACE: u32 = 16;
+
+impl MapKind {
+    /// The kind that Go 1.`minor` makes; `experiments` is the build setting `GOEXPERIMENT`.
+    #[must_use]
+    pub fn of(minor: u32, experiments: Option<&str>) -> Self {
+        let refused =
+            experiments.is_some_and(|list| list.split(',').any(|name| name == "noswissmap"));
+        if minor >= SWISS_MAPS_SINCE && !refused {
+            Self::Swiss
+        } else {
+            Self::Bucket
+        }
+    }
+}
 
 /// Fields of `runtime.g`, and of the structs inside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -38,6 +65,29 @@ pub struct GOffsets {
 }
 
 impl GOffsets {
+    /// As the layout has them; `None` where it lacks one that no version lacks.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        let g = |name| layout.field("runtime.g", name);
+        Some(Self {
+            stack_lo: g("stack.lo")?,
+            stack_hi: g("stack.hi")?,
+            sched_sp: g("sched.sp")?,
+            sched_pc: g("sched.pc")?,
+            syscall_sp: g("syscallsp")?,
+            syscall_pc: g("syscallpc")?,
+            status: g("atomicstatus")?,
+            goid: g("goid")?,
+            wait_since: g("waitsince")?,
+            wait_reason: g("waitreason")?,
+            parent_goid: g("parentGoid"),
+            gopc: g("gopc")?,
+            startpc: g("startpc")?,
+            waiting: g("waiting")?,
+            sudog: SudogOffsets::of(layout)?,
+        })
+    }
+
     /// How many bytes of a g hold every field named here.
     #[must_use]
     pub fn block_len(&self) -> usize {
@@ -77,6 +127,23 @@ pub struct SudogOffsets {
     pub channel: u32,
 }
 
+impl SudogOffsets {
+    /// As the layout has them.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        let field = |name| layout.field("runtime.sudog", name);
+        let channel = field("c")?;
+        // From Go 1.26 the channel is two words: one that the collector may be made to forget, and the
+        // truth (runtime.maybeTraceablePtr).
+        let two_words = layout.size("runtime.sudog")? == channel.checked_add(16)?;
+        Some(Self {
+            g: field("g")?,
+            waitlink: field("waitlink")?,
+            channel: if two_words { channel + 8 } else { channel },
+        })
+    }
+}
+
 /// Fields of `net/http.Request`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RequestOffsets {
@@ -96,6 +163,23 @@ pub struct RequestOffsets {
     pub map: MapKind,
 }
 
+impl RequestOffsets {
+    /// As the layout has them.
+    #[must_use]
+    pub fn of(layout: &Layout, map: MapKind) -> Option<Self> {
+        let field = |name| layout.field("net/http.Request", name);
+        Some(Self {
+            proto: field("Proto")?,
+            header: field("Header")?,
+            host: field("Host")?,
+            remote_addr: field("RemoteAddr")?,
+            pattern: field("Pattern"),
+            ctx: field("ctx")?,
+            map,
+        })
+    }
+}
+
 /// Fields of `net/http.conn`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ConnOffsets {
@@ -107,6 +191,18 @@ pub struct ConnOffsets {
     pub error: ErrorOffsets,
 }
 
+impl ConnOffsets {
+    /// As the layout has them.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        Some(Self {
+            write_error: layout.field("net/http.conn", "werr")?,
+            hijacked: layout.field("net/http.conn", "hijackedv")?,
+            error: ErrorOffsets::of(layout)?,
+        })
+    }
+}
+
 /// Where errors that wrap others keep the inner one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ErrorOffsets {
@@ -114,6 +210,17 @@ pub struct ErrorOffsets {
     pub op_error: u32,
     /// `os.SyscallError.Err`.
     pub syscall_error: u32,
+}
+
+impl ErrorOffsets {
+    /// As the layout has them.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        Some(Self {
+            op_error: layout.field("net.OpError", "Err")?,
+            syscall_error: layout.field("os.SyscallError", "Err")?,
+        })
+    }
 }
 
 /// Fields of `context.cancelCtx`.
@@ -133,4 +240,24 @@ pub struct ContextOffsets {
     pub children_slot: u32,
     /// How this Go version lays out maps.
     pub map: MapKind,
+}
+
+impl ContextOffsets {
+    /// As the layout has them, for Go 1.`minor`.
+    #[must_use]
+    pub fn of(layout: &Layout, minor: u32, map: MapKind) -> Option<Self> {
+        let field = |name| layout.field("context.cancelCtx", name);
+        Some(Self {
+            done: field("done")?,
+            children: field("children")?,
+            err: field("err")?,
+            err_is_atomic: minor >= ATOMIC_ERR_SINCE,
+            timer_holds_pointer: minor == TIMER_HOLDS_POINTER_IN,
+            children_slot: match map {
+                MapKind::Swiss => INTERFACE + PADDED_EMPTY,
+                MapKind::Bucket => INTERFACE,
+            },
+            map,
+        })
+    }
 }

@@ -96,13 +96,15 @@ fn read(
     })
 }
 
-/// First values of the named headers, and whether the whole map was looked through.
+/// First values of headers, and whether the whole map was looked through.
+type Values = (Vec<Option<Arc<str>>>, bool);
+
 fn look_up(
     memory: &impl Memory,
     at: &RequestOffsets,
     map: u64,
     names: &[&str],
-) -> Result<(Vec<Option<Arc<str>>>, bool), MemoryError> {
+) -> Result<Values, MemoryError> {
     let mut values = vec![None; names.len()];
     if names.is_empty() {
         return Ok((values, true));

@@ -2,9 +2,9 @@
 //!
 //! Frame pointers would do for waiting goroutines only; in a system call they are wrong before Go 1.23.
 
-use crate::target::{Memory, MemoryError};
-
+use crate::go::image::StackStep;
 use crate::target::fields::u64_at;
+use crate::target::{Memory, MemoryError};
 
 /// Bytes of stack read at a time.
 const WINDOW: u64 = 64 << 10;
@@ -12,15 +12,6 @@ const WINDOW: u64 = 64 << 10;
 const MAX_STACK: u64 = 1 << 20;
 /// Return addresses kept in all.
 pub(super) const MAX_FRAMES: usize = 512;
-
-/// What the tables say of one program counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StackStep {
-    /// Bytes from the stack pointer to the return address.
-    pub sp_delta: u64,
-    /// The function has no caller: `runtime.goexit`, `runtime.mstart`, `runtime.rt0_go`.
-    pub top: bool,
-}
 
 /// The tables of one executable, as far as reading goroutines needs them.
 pub trait StackTable {
@@ -36,7 +27,7 @@ pub trait StackTable {
 pub(super) enum WalkEnd {
     /// At the goroutine's first function.
     Top,
-    /// At a bound of ours.
+    /// At a bound of ours, or at a function that changes stacks, above which nothing can be told.
     Bound,
     /// Where no frame can be: the stack moved under the walk, or the tables do not cover the code (C).
     Lost,
@@ -114,7 +105,13 @@ pub(super) fn walk(
             return Ok((pcs, WalkEnd::Bound));
         }
         pcs.push(pc);
-        let slot = sp.saturating_add(step.sp_delta);
+        if step.writes_sp {
+            return Ok((pcs, WalkEnd::Bound));
+        }
+        let Ok(frame) = u64::try_from(step.sp_delta) else {
+            return Ok((pcs, WalkEnd::Lost));
+        };
+        let slot = sp.saturating_add(frame);
         let Some(caller) = window.word(memory, slot)? else {
             let end = if window.is_beyond_bound(slot) {
                 WalkEnd::Bound

@@ -23,6 +23,12 @@ pub enum TargetError {
         /// The pid asked for.
         pid: i32,
     },
+    /// It is between two executables, or on its way out: what can be seen of it does not fit together.
+    #[error("process {pid} is just starting or ending")]
+    Unsettled {
+        /// The pid asked for.
+        pid: i32,
+    },
     /// It belongs to somebody else, and observer lacks what it takes to look at it.
     #[error("process {pid} belongs to uid {uid} and this user may not look at it")]
     NotPermitted {

@@ -36,7 +36,7 @@ pub struct Identity {
 pub enum Still {
     /// It is the same.
     Same,
-    /// It executes something else now, or the same anew: nothing known of its memory holds.
+    /// It executes something else now, or the same anew, or is about to: nothing known of its memory holds.
     Replaced,
     /// It has ended; its pid may already be another's.
     Ended,
@@ -46,7 +46,8 @@ impl Identity {
     /// Identity of the process that has `pid` now.
     ///
     /// # Errors
-    /// There is none, it is a kernel thread or has ended, or it may not be looked at.
+    /// There is none, it is a kernel thread or has ended, it may not be looked at, or it is in the middle of an
+    /// exec.
     pub fn of(pid: i32) -> Result<Self, TargetError> {
         let process =
             procfs::process::Process::new(pid).map_err(|error| TargetError::of_proc(pid, error))?;
@@ -67,8 +68,9 @@ impl Identity {
             .map_err(|error| TargetError::of_io(pid, error))?;
         let auxv = process.auxv().map_err(of_proc)?;
         if auxv.is_empty() {
-            // The kernel shows none once the process has let go of its memory.
-            return Err(TargetError::Ended { pid });
+            // The kernel shows none until an exec has laid the new memory out, and none once the process has
+            // let go of it.
+            return Err(TargetError::Unsettled { pid });
         }
         Ok(Self {
             pid,
@@ -84,6 +86,7 @@ impl Identity {
         match Self::of(self.pid) {
             Ok(now) if now == *self => Still::Same,
             Ok(now) if now.start_ticks == self.start_ticks => Still::Replaced,
+            Err(TargetError::Unsettled { .. }) => Still::Replaced,
             _ => Still::Ended,
         }
     }
@@ -166,6 +169,16 @@ mod tests {
         i32::try_from(child.id()).unwrap()
     }
 
+    /// Identity of a child that may still be in its exec.
+    fn settled(pid: i32) -> Identity {
+        loop {
+            match Identity::of(pid) {
+                Err(TargetError::Unsettled { .. }) => std::thread::yield_now(),
+                settled => return settled.unwrap(),
+            }
+        }
+    }
+
     #[test]
     fn own_process_stays_the_same() {
         let own = Identity::of(i32::try_from(std::process::id()).unwrap()).unwrap();
@@ -176,7 +189,7 @@ mod tests {
     #[test]
     fn an_end_is_noticed_also_before_the_parent_does() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let identity = Identity::of(pid_of(&child)).unwrap();
+        let identity = settled(pid_of(&child));
         let notice = ExitNotice::of(&identity).unwrap();
         child.kill().unwrap();
         while !notice.has_ended() {
@@ -204,13 +217,7 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = pid_of(&child);
-        let identity = loop {
-            let now = Identity::of(pid).unwrap();
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
-            if name == "sh\n" {
-                break now;
-            }
-        };
+        let identity = settled(pid);
         assert_eq!(identity.check(), Still::Same);
         let mut stdin = child.stdin.take().unwrap();
         std::io::Write::write_all(&mut stdin, b"go\n").unwrap();
@@ -218,6 +225,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(identity.check(), Still::Replaced);
+        assert_eq!(settled(pid).start_ticks, identity.start_ticks);
         drop(stdin);
         child.wait().unwrap();
     }

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::identity::AT_ENTRY;
-use super::{Identity, Mapping, Memory, MemoryError, ProcessMemory, TargetError, elf};
+use super::{Identity, Mapping, Memory, MemoryError, ProcessMemory, Still, TargetError, elf};
 
 /// The one-byte instruction a uprobe puts in place of the first byte of its site (amd64).
 const BREAKPOINT: u8 = 0xcc;
@@ -37,12 +38,27 @@ pub enum CodeCheck {
     Different,
 }
 
+/// How often a process in the middle of an exec is looked at again, and how long between.
+const ATTEMPTS: u32 = 20;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
+
 impl Process {
     /// Looks at the process that has `pid` now, and makes sure that all that was seen belongs to one life of it.
+    /// Waits up to 40 ms for one that is just being executed.
     ///
     /// # Errors
     /// See [`TargetError`]; never for a process that could be observed.
     pub fn open(pid: i32) -> Result<Self, TargetError> {
+        for _ in 1..ATTEMPTS {
+            match Self::look(pid) {
+                Err(TargetError::Unsettled { .. }) => std::thread::sleep(BETWEEN_ATTEMPTS),
+                settled => return settled,
+            }
+        }
+        Self::look(pid)
+    }
+
+    fn look(pid: i32) -> Result<Self, TargetError> {
         let of_proc = |error| TargetError::of_proc(pid, error);
         let of_io = |error| TargetError::of_io(pid, error);
         let process = procfs::process::Process::new(pid).map_err(of_proc)?;
@@ -58,12 +74,14 @@ impl Process {
             .map_err(of_proc)?
             .get(&AT_ENTRY)
             .copied()
-            .ok_or(TargetError::Ended { pid })?;
+            .ok_or(TargetError::Unsettled { pid })?;
         let maps = process.maps().map_err(of_proc)?.0;
         let mapping = Mapping::of(&maps, identity.exe, &exe_path, (file_entry, live_entry));
-        // An exec in the middle of this gives parts of two lives; asking again is for the caller.
-        if !identity.still_same() {
-            return Err(TargetError::Ended { pid });
+        // An exec in the middle of this gives parts of two lives.
+        match identity.check() {
+            Still::Same => {}
+            Still::Replaced => return Err(TargetError::Unsettled { pid }),
+            Still::Ended => return Err(TargetError::Ended { pid }),
         }
         Ok(Self {
             identity,

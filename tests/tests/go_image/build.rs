@@ -24,9 +24,21 @@ pub struct Flavour {
 
 /// The ways users build servers.
 pub const FLAVOURS: [Flavour; 3] = [
-    Flavour { name: "plain", flags: &[], cgo: false },
-    Flavour { name: "stripped", flags: &["-ldflags=-s -w"], cgo: false },
-    Flavour { name: "pie", flags: &["-ldflags=-s -w", "-buildmode=pie"], cgo: false },
+    Flavour {
+        name: "plain",
+        flags: &[],
+        cgo: false,
+    },
+    Flavour {
+        name: "stripped",
+        flags: &["-ldflags=-s -w"],
+        cgo: false,
+    },
+    Flavour {
+        name: "pie",
+        flags: &["-ldflags=-s -w", "-buildmode=pie"],
+        cgo: false,
+    },
 ];
 
 /// Position-independent and linked by the C linker, which writes other sections.
@@ -35,6 +47,20 @@ pub const EXTERNAL_PIE: Flavour = Flavour {
     flags: &["-ldflags=-s -w -linkmode=external", "-buildmode=pie"],
     cgo: true,
 };
+
+/// Instrumented, and not optimised: other prologues.
+pub const ODD: [Flavour; 2] = [
+    Flavour {
+        name: "race",
+        flags: &["-race"],
+        cgo: true,
+    },
+    Flavour {
+        name: "noopt",
+        flags: &["-gcflags=all=-N -l"],
+        cgo: false,
+    },
+];
 
 /// The versions to test: all with `OBSERVER_TEST_FULL=1`.
 pub fn versions() -> &'static [&'static str] {
@@ -60,7 +86,11 @@ pub fn build(source: &str, version: &str, flavour: Flavour) -> PathBuf {
         return program;
     }
     std::fs::create_dir_all(&folder).expect("a folder for the program");
-    std::fs::write(folder.join("go.mod"), "module example.com/self\n\ngo 1.18\n").expect("go.mod");
+    std::fs::write(
+        folder.join("go.mod"),
+        "module example.com/self\n\ngo 1.18\n",
+    )
+    .expect("go.mod");
     std::fs::write(folder.join("main.go"), source).expect("main.go");
     let output = Command::new("go")
         .args(["build", "-o", "program.new"])

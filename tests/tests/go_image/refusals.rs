@@ -35,13 +35,25 @@ fn program() -> Vec<u8> {
 
 #[test]
 fn foreign_files() {
-    assert!(matches!(refusal(&file_of(b""), "empty"), ImageError::NotElf));
-    assert!(matches!(refusal(&file_of(b"#!/bin/sh\n"), "script"), ImageError::NotElf));
-    assert!(matches!(refusal(&file_of(b"\x7fELF"), "magic only"), ImageError::NotElf));
+    assert!(matches!(
+        refusal(&file_of(b""), "empty"),
+        ImageError::NotElf
+    ));
+    assert!(matches!(
+        refusal(&file_of(b"#!/bin/sh\n"), "script"),
+        ImageError::NotElf
+    ));
+    assert!(matches!(
+        refusal(&file_of(b"\x7fELF"), "magic only"),
+        ImageError::NotElf
+    ));
     let shell = File::open("/bin/sh").expect("a shell");
     assert!(matches!(refusal(&shell, "shell"), ImageError::NotGo { .. }));
     let own = File::open(std::env::current_exe().expect("this test")).expect("this test");
-    assert!(matches!(refusal(&own, "Rust executable"), ImageError::NotGo { .. }));
+    assert!(matches!(
+        refusal(&own, "Rust executable"),
+        ImageError::NotGo { .. }
+    ));
     let folder = File::open("/").expect("a folder");
     assert!(matches!(refusal(&folder, "folder"), ImageError::NotElf));
 }
@@ -50,7 +62,10 @@ fn foreign_files() {
 fn a_foreign_executable_of_any_length() {
     let file = file_of(&std::fs::read("/bin/sh").expect("a shell"));
     file.set_len(3 << 30).expect("a sparse file");
-    assert!(matches!(refusal(&file, "3 GiB sparse shell"), ImageError::NotGo { .. }));
+    assert!(matches!(
+        refusal(&file, "3 GiB sparse shell"),
+        ImageError::NotGo { .. }
+    ));
 }
 
 #[test]
@@ -73,20 +88,35 @@ fn a_go_executable_whose_sections_claim_gigabytes() {
 fn other_machines_and_older_versions() {
     let mut bytes = program();
     bytes[18] = 40;
-    assert!(matches!(refusal(&file_of(&bytes), "ARM"), ImageError::WrongArch { .. }));
+    assert!(matches!(
+        refusal(&file_of(&bytes), "ARM"),
+        ImageError::WrongArch { .. }
+    ));
     bytes[18] = 62;
     bytes[4] = 1;
-    assert!(matches!(refusal(&file_of(&bytes), "32 bits"), ImageError::WrongArch { .. }));
+    assert!(matches!(
+        refusal(&file_of(&bytes), "32 bits"),
+        ImageError::WrongArch { .. }
+    ));
     bytes[4] = 2;
     let at = bytes
         .windows(14)
         .position(|window| window == b"\xff Go buildinf:")
         .expect("build info");
-    let version = bytes[at..].windows(8).position(|window| window == b"go1.27.3").expect("version");
+    let version = bytes[at..]
+        .windows(8)
+        .position(|window| window == b"go1.27.3")
+        .expect("version");
     bytes[at + version + 4..at + version + 6].copy_from_slice(b"17");
-    assert!(matches!(refusal(&file_of(&bytes), "Go 1.17"), ImageError::TooOld { .. }));
+    assert!(matches!(
+        refusal(&file_of(&bytes), "Go 1.17"),
+        ImageError::TooOld { .. }
+    ));
     bytes[at + version..at + version + 2].copy_from_slice(b"xx");
-    assert!(matches!(refusal(&file_of(&bytes), "no version"), ImageError::NoVersion));
+    assert!(matches!(
+        refusal(&file_of(&bytes), "no version"),
+        ImageError::NoVersion
+    ));
 }
 
 #[test]
@@ -145,7 +175,10 @@ fn damaged_copy() -> File {
 /// table's head and middle, the rest.
 fn spots(bytes: &[u8]) -> Vec<(usize, usize)> {
     let find = |needle: &[u8]| {
-        bytes.windows(needle.len()).position(|window| window == needle).unwrap_or(0)
+        bytes
+            .windows(needle.len())
+            .position(|window| window == needle)
+            .unwrap_or(0)
     };
     static FOUND: std::sync::OnceLock<(usize, usize)> = std::sync::OnceLock::new();
     let &(info, table) = FOUND.get_or_init(|| {
@@ -154,7 +187,8 @@ fn spots(bytes: &[u8]) -> Vec<(usize, usize)> {
             find(&[0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8]),
         )
     });
-    let sections = usize::try_from(u64::from_le_bytes(bytes[40..48].try_into().expect("8"))).expect("offset");
+    let sections =
+        usize::try_from(u64::from_le_bytes(bytes[40..48].try_into().expect("8"))).expect("offset");
     vec![
         (0, 600),
         (sections, (sections + 2000).min(bytes.len())),

@@ -1,1 +1,174 @@
-//! Sites.
+//! Prologues of real builds, and hand-made ones that must be refused.
+
+use super::{CodeSource, NoSite, Site, SiteKind, Wanted, find_site};
+use crate::go::image::Function;
+use crate::go::isa::{Isa, for_machine};
+
+/// One function a line: Go version, build, name, length, first bytes.
+const PROLOGUES: &str = include_str!("testdata/prologues.txt");
+
+const ENTRY: u64 = 0x40_1000;
+
+#[derive(Debug)]
+struct Bytes(Vec<u8>);
+
+impl CodeSource for Bytes {
+    fn code(&self, vaddr: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(vaddr.checked_sub(ENTRY)?).ok()?;
+        self.0.get(start..start.checked_add(len)?)
+    }
+
+    fn code_offset(&self, vaddr: u64) -> Option<u64> {
+        vaddr.checked_sub(ENTRY)?.checked_add(0x1000)
+    }
+
+    fn isa(&self) -> &'static dyn Isa {
+        for_machine(object::elf::EM_X86_64).expect("x86-64")
+    }
+}
+
+fn find(code: &[u8], wanted: Wanted) -> Result<Site, NoSite> {
+    let length = u64::try_from(code.len()).expect("a length");
+    let function = Function::at(ENTRY, ENTRY + length);
+    find_site(&Bytes(code.to_vec()), &function, wanted)
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    hex.as_bytes()
+        .chunks(2)
+        .map(|pair| {
+            let pair = std::str::from_utf8(pair).expect("ASCII");
+            u8::from_str_radix(pair, 16).expect("a byte")
+        })
+        .collect()
+}
+
+/// (minor version, build, function, whole code with what follows the first bytes left out)
+fn prologues() -> impl Iterator<Item = (u32, &'static str, &'static str, Vec<u8>)> {
+    PROLOGUES
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let [version, build, name, length, hex] = line
+                .split(' ')
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("five fields");
+            let minor = version.split('.').nth(1).expect("a minor version");
+            let mut code = bytes(hex);
+            code.resize(length.parse().expect("a length"), 0xcc);
+            (minor.parse().expect("a number"), build, name, code)
+        })
+}
+
+#[test]
+fn every_kept_prologue_has_a_cheap_site() {
+    let mut seen = 0;
+    for (minor, build, name, code) in prologues() {
+        let site = find(&code, Wanted::AfterStackCheck)
+            .unwrap_or_else(|error| panic!("1.{minor} {build} {name}: {error}"));
+        let expected = if minor >= 21 {
+            SiteKind::Push
+        } else {
+            SiteKind::StackCheckJump
+        };
+        assert_eq!(site.kind, expected, "1.{minor} {build} {name}");
+        let first = *site.bytes.first().expect("an instruction");
+        match expected {
+            SiteKind::Push => assert_eq!(&*site.bytes, [0x55]),
+            _ => assert!(first == 0x76 || first == 0x0f, "{first:x}"),
+        }
+        assert_eq!(site.file_offset, site.vaddr - ENTRY + 0x1000);
+        seen += 1;
+    }
+    assert!(seen >= 80, "only {seen} prologues");
+}
+
+/// Offsets read off live processes, independently of the finder.
+#[test]
+fn sites_are_where_live_probes_hit() {
+    let known = |minor: u32, build: &str, name: &str| match (name, build) {
+        ("context.propagateCancel", "stripped") => Some(4),
+        ("context.propagateCancel", "noopt") => Some(9),
+        ("context.(*cancelCtx).propagateCancel", "stripped") => {
+            Some(if (22..=24).contains(&minor) { 10 } else { 15 })
+        }
+        ("context.(*cancelCtx).propagateCancel", "race") => Some(15),
+        ("context.(*cancelCtx).propagateCancel", "noopt") => Some(18),
+        ("net/http.serverHandler.ServeHTTP", "stripped") => Some(if minor <= 20 { 9 } else { 10 }),
+        ("net/http.(*connReader).handleReadError", "stripped") => {
+            Some(if minor <= 20 { 4 } else { 6 })
+        }
+        _ => None,
+    };
+    let mut checked = 0;
+    for (minor, build, name, code) in prologues() {
+        if let Some(offset) = known(minor, build, name) {
+            let site = find(&code, Wanted::AfterStackCheck).expect("a site");
+            assert_eq!(site.vaddr - ENTRY, offset, "1.{minor} {build} {name}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 25, "only {checked} checked");
+}
+
+fn refused(hex: &str) -> NoSite {
+    find(&bytes(hex), Wanted::AfterStackCheck).expect_err("refused")
+}
+
+#[test]
+fn frames_of_every_size() {
+    let site = |hex| find(&bytes(hex), Wanted::AfterStackCheck).map(|s| (s.kind, s.vaddr - ENTRY));
+    // mov %rsp,%r12; sub $0x12345,%r12; jb +12; cmp 16(%r14),%r12; jbe +4; push %rbp
+    let huge = "4989e4 4981ec45230100 720c 4d3b6610 7604 55 4889e5 c3 cc cc cc cc".replace(' ', "");
+    assert_eq!(site(&huge), Ok((SiteKind::Push, 18)));
+    // A leaf with a frame: push %rbp; mov %rsp,%rbp; …
+    assert_eq!(site("554889e55dc3"), Ok((SiteKind::Push, 0)));
+    // A leaf without: mov %rax,%rbx; ret
+    assert_eq!(site("4889c3c3"), Ok((SiteKind::Entry, 0)));
+}
+
+#[test]
+fn surprises_are_refused() {
+    // dec %rax; jne entry; ret
+    assert_eq!(refused("48ffc875fbc3"), NoSite::LoopsToEntry);
+    // cmp 16(%r14),%rsp; jae instead of jbe
+    assert!(matches!(refused("493b6610730155c3"), NoSite::Prologue(_)));
+    // The jump leaves the function.
+    assert!(matches!(
+        refused("493b6610767f554889e5c3"),
+        NoSite::Prologue(_)
+    ));
+    // The jump goes back.
+    assert!(matches!(
+        refused("493b661076fa554889e5c3"),
+        NoSite::Prologue(_)
+    ));
+    // No frame after the check: mov %rax,%rbx
+    assert!(matches!(
+        refused("493b661076044889c3c3cccccccc"),
+        NoSite::Prologue(_)
+    ));
+    // jmp elsewhere, a trap, nothing.
+    assert!(matches!(refused("eb00c3"), NoSite::Prologue(_)));
+    assert!(matches!(refused("cccc"), NoSite::Prologue(_)));
+    assert!(matches!(refused(""), NoSite::Prologue(_)));
+    // Cut short inside the stack check.
+    for cut in ["493b6610", "493b66107604", "4c8d642480", "4989e4"] {
+        assert!(matches!(refused(cut), NoSite::Prologue(_)), "{cut}");
+    }
+}
+
+#[test]
+fn one_direct_call_or_none() {
+    let callee = ENTRY + 0x100;
+    let call = |hex: &str| find(&bytes(hex), Wanted::DirectCall { callee });
+    // nop; call +0xfa (from +1, five bytes long); ret
+    let site = call("90e8fa000000c3").expect("a call");
+    assert_eq!((site.kind, site.vaddr), (SiteKind::Call, ENTRY + 1));
+    assert_eq!(&*site.bytes, [0xe8, 0xfa, 0, 0, 0]);
+    assert_eq!(call("90e8fb000000c3"), Err(NoSite::NoCall));
+    assert_eq!(call("e8fb000000e8f6000000c3"), Err(NoSite::SeveralCalls(2)));
+    // The same bytes inside another instruction are no call: mov $imm64,%rax
+    assert_eq!(call("48b8e8f900000000000000c3"), Err(NoSite::NoCall));
+}

@@ -1,0 +1,124 @@
+//! `observer check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::OutputForm;
+use crate::error::{Error, Exit, Subject};
+use crate::finding::HookState;
+use crate::sink::wire::Line;
+use crate::sink::{Start, Terminal};
+
+use super::look::LookArgs;
+use super::{Engine, print, screen};
+
+const AFTER_HELP: &str = "\
+Examples:
+  observer check --pid 4121
+  observer check ./shop-api
+  observer check ./shop-api --output json | jq '.hooks[] | select(.on | not)'";
+
+/// Flags of `check`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct CheckArgs {
+    /// Look at this running process
+    // No environment variable: a pid meant for `run` would fight with PATH here.
+    #[arg(long, value_name = "PID",
+          value_parser = clap::value_parser!(u32).range(1..),
+          required_unless_present = "path", conflicts_with = "path")]
+    pub pid: Option<u32>,
+
+    /// Look at this executable
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+
+    /// Form and colour.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// Runs it.
+pub(super) fn run(args: CheckArgs, engine: &impl Engine) -> Result<Exit, Error> {
+    let subject = match (args.path, args.pid) {
+        (Some(path), _) => Subject::Path(path),
+        (None, Some(pid)) => Subject::Pid(pid),
+        (None, None) => {
+            return Err(Error::Usage {
+                problem: "nothing to check".into(),
+                remedy: "name a process or a file: `observer check --pid PID`".into(),
+            });
+        }
+    };
+    let start = engine.examine(&subject)?;
+    match args.look.output {
+        OutputForm::Human => print(&report(&start, &screen::terminal(args.look.color, false))),
+        OutputForm::Json => print(&lines([Line::examined(&start)])?),
+    }
+}
+
+/// JSON lines as text.
+pub(super) fn lines(lines: impl IntoIterator<Item = Line>) -> Result<String, Error> {
+    lines
+        .into_iter()
+        .map(|line| {
+            line.to_json().map_err(|error| Error::Internal {
+                what: "writing JSON".into(),
+                source: Some(error.into()),
+            })
+        })
+        .collect()
+}
+
+/// The coverage report: each hook, found how, at which site, or why not.
+pub(super) fn report(start: &Start, terminal: &Terminal) -> String {
+    let process = &start.process;
+    let clean = |text: &str| terminal.glyphs.clean(text);
+    let who = match process.pid {
+        0 => clean(&process.exe),
+        pid => clean(&format!("{} (pid {pid})", process.name)),
+    };
+    let module = match process.module.as_str() {
+        "" => "module unknown",
+        module => module,
+    };
+    let mut text = terminal.styles.strong(&who);
+    text.push_str(&clean(&format!(": {}, {module}", process.go)));
+    text.push_str("\n\n");
+    let width = start.hooks.iter().map(|hook| hook.hook.len()).max();
+    for hook in &start.hooks {
+        text.push_str(&hook_line(hook, width.unwrap_or(0), terminal));
+    }
+    let on = start.hooks.iter().filter(|hook| hook.on).count();
+    text.push_str(&format!("\n{on} of {} hooks", start.hooks.len()));
+    if !start.not_covered.is_empty() {
+        text.push_str("; not covered: ");
+        text.push_str(&clean(&start.not_covered.join(", ")));
+    }
+    text.push('\n');
+    text
+}
+
+fn hook_line(hook: &HookState, width: usize, terminal: &Terminal) -> String {
+    let state = if hook.on {
+        terminal.styles.help("on ")
+    } else {
+        terminal.styles.warning("off")
+    };
+    let place = match (&hook.symbol, &hook.site) {
+        (Some(symbol), Some(site)) => format!(
+            "  {symbol} at {site} ({}, {})",
+            hook.kind.as_deref().unwrap_or("?"),
+            hook.rate
+        ),
+        (Some(symbol), None) => format!("  {symbol}"),
+        (None, _) => String::new(),
+    };
+    let reason = hook
+        .reason
+        .as_ref()
+        .map_or_else(String::new, |reason| format!("  {reason}"));
+    let rest = terminal.glyphs.clean(&format!("{place}{reason}"));
+    format!("  {state}  {:<width$}{rest}\n", hook.hook)
+}

@@ -1,0 +1,204 @@
+//! `observer explain`, and the rules' pages: both made from the doc comments of the rules' files.
+
+use clap::Args;
+
+use crate::config::{nearest_rule, parse_rule};
+use crate::error::{Error, Exit};
+use crate::finding::RuleName;
+use crate::sink::{Color, Styles, Terminal};
+
+use super::{print, screen};
+
+const AFTER_HELP: &str = "\
+Examples:
+  observer explain                      all rules, one line each
+  observer explain cancel-ignored       one rule, with an example and how to fix it";
+
+/// Sections of every rule's text, in order.
+pub const SECTIONS: [&str; 6] = [
+    "What it finds",
+    "Why it matters",
+    "Example",
+    "How to fix",
+    "How sure",
+    "When silent",
+];
+
+/// Flags of `explain`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct ExplainArgs {
+    /// Which rule; without one, all are listed
+    pub rule: Option<String>,
+
+    /// When to colour
+    #[arg(
+        long,
+        env = "OBSERVER_COLOR",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub color: Color,
+}
+
+/// Runs it.
+pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Error> {
+    let terminal = screen::terminal(args.color, false);
+    let Some(name) = &args.rule else {
+        return print(&list(terminal.styles));
+    };
+    let rule = parse_rule(name).map_err(|_| Error::UnknownRule {
+        name: name.clone(),
+        nearest: nearest_rule(name),
+    })?;
+    print(&for_terminal(&markdown(rule), &terminal))
+}
+
+/// The source file of a rule: its doc comment is its documentation.
+const fn source(rule: RuleName) -> &'static str {
+    match rule {
+        RuleName::CancelIgnored => include_str!("../detect/cancel_ignored.rs"),
+        RuleName::DetachedContext => include_str!("../detect/detached_context.rs"),
+        RuleName::CancelNotCalled => include_str!("../detect/cancel_not_called.rs"),
+        RuleName::PrematureCancel => include_str!("../detect/premature_cancel.rs"),
+    }
+}
+
+/// The rule's text as Markdown, with its title.
+#[must_use]
+pub fn markdown(rule: RuleName) -> String {
+    let mut text = String::new();
+    for line in source(rule).lines() {
+        let Some(line) = line.strip_prefix("//!") else {
+            break;
+        };
+        text.push_str(line.strip_prefix(' ').unwrap_or(line));
+        text.push('\n');
+    }
+    text
+}
+
+/// The sentence under the title.
+#[must_use]
+pub fn summary(rule: RuleName) -> String {
+    markdown(rule)
+        .lines()
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// Folder of the rules' pages, from the workspace's root.
+pub const DOCS_FOLDER: &str = "docs/rules";
+
+/// Every page under [`DOCS_FOLDER`]: file name and text.
+#[must_use]
+pub fn docs() -> Vec<(String, String)> {
+    let mut index = String::from(
+        "# Rules\n\n\
+         Made from the rules' own doc comments; `observer explain RULE` prints the same text.\n\n\
+         | rule | what it says |\n|---|---|\n",
+    );
+    let mut pages = vec![];
+    for rule in RuleName::ALL {
+        index.push_str(&format!("| [`{rule}`]({rule}.md) | {} |\n", summary(rule)));
+        pages.push((format!("{rule}.md"), markdown(rule)));
+    }
+    pages.insert(0, ("README.md".to_owned(), index));
+    pages
+}
+
+fn list(styles: Styles) -> String {
+    let width = RuleName::ALL.iter().map(|rule| rule.as_str().len()).max();
+    let width = width.unwrap_or(0);
+    RuleName::ALL
+        .iter()
+        .map(|rule| {
+            let name = styles.strong(&format!("{:<width$}", rule.as_str()));
+            format!("{name}  {}\n", summary(*rule))
+        })
+        .collect()
+}
+
+/// Headings without their signs, code indented instead of fenced.
+fn for_terminal(markdown: &str, terminal: &Terminal) -> String {
+    let mut text = String::new();
+    let mut in_code = false;
+    for line in markdown.lines() {
+        let line = &terminal.glyphs.clean(&line.replace('\t', "    "));
+        if line.starts_with("```") {
+            in_code = !in_code;
+        } else if in_code {
+            text.push_str(format!("    {line}").trim_end());
+            text.push('\n');
+        } else {
+            let heading = line.trim_start_matches('#');
+            if heading.len() < line.len() {
+                text.push_str(&terminal.styles.strong(heading.trim_start()));
+            } else {
+                text.push_str(line);
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{DOCS_FOLDER, SECTIONS, docs, for_terminal, markdown, summary};
+    use crate::finding::RuleName;
+    use crate::sink::{Glyphs, Styles, Terminal};
+
+    #[test]
+    fn every_rule_has_every_section() {
+        for rule in RuleName::ALL {
+            let text = markdown(rule);
+            assert_eq!(text.lines().next(), Some(format!("# {rule}").as_str()));
+            let sections: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("## "))
+                .collect();
+            assert_eq!(sections, SECTIONS, "{rule}");
+            assert!(summary(rule).ends_with('.'), "{rule}");
+            assert!(text.contains("```go\n"), "{rule} needs an example");
+            assert_eq!(text.matches("```").count() % 2, 0, "{rule}");
+        }
+    }
+
+    #[test]
+    fn the_checked_in_pages_are_current() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(DOCS_FOLDER);
+        for (name, text) in docs() {
+            let path = folder.join(&name);
+            if std::env::var_os("OBSERVER_REGENERATE").is_some() {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(&path, &text).unwrap();
+            }
+            let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                checked_in == text,
+                "{DOCS_FOLDER}/{name} is old: `OBSERVER_REGENERATE=1 cargo test -p observer` writes it"
+            );
+        }
+    }
+
+    #[test]
+    fn on_a_terminal() {
+        let terminal = |utf8| Terminal {
+            styles: Styles::new(false),
+            glyphs: Glyphs::new(utf8),
+            width: 100,
+            verbose: false,
+        };
+        let text = for_terminal(&markdown(RuleName::CancelNotCalled), &terminal(true));
+        insta::assert_snapshot!(text);
+        for rule in RuleName::ALL {
+            assert!(for_terminal(&markdown(rule), &terminal(false)).is_ascii());
+        }
+    }
+}

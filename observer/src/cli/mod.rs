@@ -1,0 +1,114 @@
+//! The command line: one file per subcommand, parsing only.
+//!
+//! Turns arguments into plain option structs and hands them to an [`Engine`]. It must not look at
+//! processes, events or kernels itself.
+
+mod check;
+mod command;
+pub mod explain;
+mod generate;
+mod look;
+mod ps;
+pub mod replay;
+pub mod run;
+mod schema;
+mod screen;
+mod show;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::FromArgMatches as _;
+
+use crate::error::{Error, Exit, Subject};
+use crate::sink::{Color, Sinks, Start, Styles};
+
+pub use command::Cli;
+use command::Command;
+
+/// What the subcommands need from the rest of observer.
+pub trait Engine {
+    /// Observes until `options` or a signal end it, emitting into `sinks`; returns soon after
+    /// [`Sinks::is_closed`] becomes true. Emits the end itself.
+    ///
+    /// # Errors
+    /// Whatever prevents observing.
+    fn run(&self, options: &run::Options, sinks: &mut Sinks) -> Result<(), Error>;
+
+    /// Replays a recording into `sinks`.
+    ///
+    /// # Errors
+    /// A file that is no recording, is too new or damaged.
+    fn replay(&self, options: &replay::Options, sinks: &mut Sinks) -> Result<(), Error>;
+
+    /// All Go processes that can be seen, by pid.
+    ///
+    /// # Errors
+    /// Where processes cannot be listed.
+    fn processes(&self) -> Result<Vec<Start>, Error>;
+
+    /// What could be observed of one process or executable, without attaching.
+    ///
+    /// # Errors
+    /// Where it is not there, not Go, too old or unreadable.
+    fn examine(&self, subject: &Subject) -> Result<Start, Error>;
+}
+
+/// The whole program: parses, runs, reports.
+pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> ExitCode {
+    let parsed = command::command().try_get_matches_from(args);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help into a closed pipe is help that somebody has read enough of.
+            let _unheard = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Fine
+            });
+        }
+    };
+    match dispatch(cli.command, engine) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let styles = Styles::for_stream(Color::Auto, &io::stderr());
+            // A broken stderr leaves nobody to tell.
+            let _unheard = io::stderr().write_all(error.render(styles).as_bytes());
+            error.exit().into()
+        }
+    }
+}
+
+fn dispatch(command: Command, engine: &impl Engine) -> Result<Exit, Error> {
+    match command {
+        Command::Run(args) => run::run(*args, engine),
+        Command::Ps(args) => ps::run(&args, engine),
+        Command::Check(args) => check::run(args, engine),
+        Command::Replay(args) => replay::run(*args, engine),
+        Command::Explain(args) => explain::run(&args),
+        Command::Schema => schema::run(),
+        Command::Completions(args) => generate::completions(&args, &mut command::command()),
+        Command::Man(args) => generate::man(&args, command::command()),
+    }
+}
+
+/// Writes a result to stdout; a reader that has closed it has read enough.
+fn print(text: &str) -> Result<Exit, Error> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Ok(()) => Ok(Exit::Fine),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Fine),
+        Err(source) => Err(Error::Output {
+            what: "stdout".into(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! `observer run`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::{self, BenchPrograms, BenchSites, IdReading, Settings};
+use crate::error::{Error, Exit};
+use crate::finding::RuleChoice;
+use crate::sink::{Delivery, Sinks};
+
+use super::{Engine, show};
+
+const GRACE: Duration = Duration::from_millis(500);
+const REQUEST_ID_HEADER: &str = "X-Request-Id";
+
+const AFTER_HELP: &str = "\
+Examples:
+  sudo observer run --pid 4121
+  sudo observer run --port 8080 --duration 30s --fail-on warning
+  sudo observer run --exe shop-api --output json | jq .message
+  sudo observer run --pid 4121 --rule cancel-ignored --rule detached-context=info
+  sudo observer run --exe shop-api --log /var/log/observer.jsonl --quiet
+
+Selectors are united: a process is observed if any of them fits. With --pid alone, observer ends
+when its processes have ended. Findings and the last line go to stdout, all else to stderr.
+
+In the file only:
+  own-packages = [\"example.com/platform\"]    these count as the service's own code
+  [[allow]]                                  sites that are as they are on purpose
+  site = \"example.com/shop/audit\"            a package, a function, or a prefix of either
+  rule = \"detached-context\"                  without it, all rules";
+
+/// Flags of `run`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct RunArgs {
+    /// Read settings from this file instead of /etc/observer/observer.toml
+    #[arg(long, env = "OBSERVER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Everything that the file can say too.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What a process must be to be observed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// By pid, in observer's own namespace.
+    Pid(u32),
+    /// By name or path of the executable; a path where it holds a `/`.
+    Exe(String),
+    /// By TCP port that it listens on.
+    Port(u16),
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "--pid {pid}"),
+            Self::Exe(exe) => write!(f, "--exe {exe}"),
+            Self::Port(port) => write!(f, "--port {port}"),
+        }
+    }
+}
+
+/// How request IDs are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestIds {
+    /// Names of headers; the first that is present wins.
+    pub headers: Vec<String>,
+    /// When they are read.
+    pub reading: IdReading,
+}
+
+/// Switches for benchmarks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bench {
+    /// Where probes sit.
+    pub sites: BenchSites,
+    /// What they do.
+    pub programs: BenchPrograms,
+}
+
+/// Everything that observing depends on, besides where output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// United; at least one.
+    pub selectors: Vec<Selector>,
+    /// End after this time.
+    pub duration: Option<Duration>,
+    /// Which rules run.
+    pub rules: RuleChoice,
+    /// How long work may go on after a cancel, a close or a request's end.
+    pub grace: Duration,
+    /// How request IDs are found.
+    pub request_ids: RequestIds,
+    /// Never let a request's path out of the model; routes only.
+    pub redact_path: bool,
+    /// Import path prefixes that count as the main module.
+    pub own_packages: Vec<String>,
+    /// Write raw events here.
+    pub record: Option<PathBuf>,
+    /// For benchmarks.
+    pub bench: Bench,
+}
+
+impl Options {
+    /// Observing ends when the processes have: nothing but pids was asked for.
+    #[must_use]
+    pub fn ends_with_processes(&self) -> bool {
+        let is_pid = |selector: &Selector| matches!(selector, Selector::Pid(_));
+        self.selectors.iter().all(is_pid)
+    }
+
+    /// What `settings` mean, defaults filled in.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where nothing is selected or a value makes no sense.
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let pids = settings.pid.iter().flatten().copied().map(Selector::Pid);
+        let exes = settings.exe.iter().flatten().cloned().map(Selector::Exe);
+        let ports = settings.port.iter().flatten().copied().map(Selector::Port);
+        let selectors: Vec<Selector> = pids.chain(exes).chain(ports).collect();
+        if selectors.is_empty() {
+            return Err(Error::Usage {
+                problem: "nothing is selected".into(),
+                remedy: "name a process: `observer run --pid PID`; list them: `observer ps`".into(),
+            });
+        }
+        Ok(Self {
+            selectors,
+            duration: settings.duration.map(|span| span.0),
+            rules: show::rules(settings),
+            grace: settings.grace.map_or(GRACE, |span| span.0),
+            request_ids: RequestIds {
+                headers: headers(settings)?,
+                reading: settings.request_ids.unwrap_or_default(),
+            },
+            redact_path: settings.redact_path.unwrap_or(false),
+            own_packages: settings.own_packages.clone().unwrap_or_default(),
+            record: settings.record.clone(),
+            bench: Bench {
+                sites: settings.bench_sites.unwrap_or_default(),
+                programs: settings.bench_programs.unwrap_or_default(),
+            },
+        })
+    }
+}
+
+fn headers(settings: &Settings) -> Result<Vec<String>, Error> {
+    let names = match &settings.request_id_header {
+        Some(names) if !names.is_empty() => names.clone(),
+        _ => vec![REQUEST_ID_HEADER.to_owned()],
+    };
+    match names.iter().find(|name| !is_token(name)) {
+        Some(name) => Err(Error::Usage {
+            problem: format!("`{name}` cannot be the name of a header"),
+            remedy: "write it like `--request-id-header X-Request-Id`".into(),
+        }),
+        None => Ok(names),
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Runs it.
+pub(super) fn run(args: RunArgs, engine: &impl Engine) -> Result<Exit, Error> {
+    let file = config::from_file(args.config.as_deref())?;
+    let settings = args.settings.over(file);
+    let options = Options::new(&settings)?;
+    let sinks = show::sink_options(&settings, Delivery::Bounded)?;
+    let mut sinks = Sinks::open(sinks)?;
+    let ran = engine.run(&options, &mut sinks);
+    // What was found before a failure is written all the same.
+    let delivered = sinks.finish();
+    ran.and(delivered)
+}

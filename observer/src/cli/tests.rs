@@ -1,0 +1,210 @@
+//! Help texts, parsing, and what is handed to the engine.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+use super::command::{Command, command};
+use super::run::{Options, Selector};
+use super::{Cli, Engine, check, ps, replay, run};
+use crate::config::{IdReading, Settings};
+use crate::error::{Error, Exit, Subject};
+use crate::finding::RuleName;
+use crate::sink::{Glyphs, Sinks, Start, Styles, Terminal, samples};
+
+/// Remembers what it was asked for.
+#[derive(Default)]
+struct Fake {
+    ran: RefCell<Option<Options>>,
+}
+
+impl Engine for Fake {
+    fn run(&self, options: &Options, _: &mut Sinks) -> Result<(), Error> {
+        *self.ran.borrow_mut() = Some(options.clone());
+        Ok(())
+    }
+
+    fn replay(&self, options: &replay::Options, _: &mut Sinks) -> Result<(), Error> {
+        Err(Error::NotARecording {
+            path: options.file.clone(),
+        })
+    }
+
+    fn processes(&self) -> Result<Vec<Start>, Error> {
+        Ok(vec![samples::start()])
+    }
+
+    fn examine(&self, _: &Subject) -> Result<Start, Error> {
+        Ok(samples::start())
+    }
+}
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace().map(OsString::from))
+}
+
+fn settings(line: &str) -> Settings {
+    match parse(line).unwrap().command {
+        Command::Run(args) => args.settings,
+        other => panic!("not run: {other:?}"),
+    }
+}
+
+fn plain() -> Terminal {
+    Terminal {
+        styles: Styles::new(false),
+        glyphs: Glyphs::new(true),
+        width: 100,
+        verbose: false,
+    }
+}
+
+#[test]
+fn the_command_is_sound() {
+    command().debug_assert();
+}
+
+#[test]
+fn help_of_every_subcommand() {
+    let mut command = command().term_width(100);
+    command.build();
+    insta::assert_snapshot!("help", command.render_help());
+    for sub in command.get_subcommands_mut() {
+        if sub.get_name() != "help" {
+            let name = format!("help_{}", sub.get_name());
+            insta::assert_snapshot!(name, sub.render_help());
+        }
+    }
+}
+
+#[test]
+fn every_flag_has_an_environment_variable() {
+    for sub in command().get_subcommands() {
+        for arg in sub.get_arguments() {
+            let Some(long) = arg.get_long().filter(|long| *long != "help") else {
+                continue;
+            };
+            let has_none = matches!(
+                (sub.get_name(), long),
+                ("replay", "verbose" | "quiet") | ("check", "pid")
+            );
+            let expected = format!("OBSERVER_{}", long.to_uppercase().replace('-', "_"));
+            let env = arg.get_env().map(|env| env.to_string_lossy().into_owned());
+            assert!(
+                has_none || env.as_deref() == Some(&expected),
+                "{} --{long}: {env:?}",
+                sub.get_name()
+            );
+        }
+    }
+}
+
+#[test]
+fn lists_and_repeats_are_united() {
+    let settings = settings("observer run --pid 1,2 --pid 3 --exe a --port 8080");
+    let options = Options::new(&settings).unwrap();
+    let expected = [
+        Selector::Pid(1),
+        Selector::Pid(2),
+        Selector::Pid(3),
+        Selector::Exe("a".into()),
+        Selector::Port(8080),
+    ];
+    assert_eq!(options.selectors, expected);
+    assert!(!options.ends_with_processes());
+}
+
+#[test]
+fn defaults() {
+    let options = Options::new(&settings("observer run --pid 7")).unwrap();
+    assert!(options.ends_with_processes());
+    assert_eq!(options.grace.as_millis(), 500);
+    assert_eq!(options.request_ids.headers, ["X-Request-Id"]);
+    assert_eq!(options.request_ids.reading, IdReading::Lazy);
+    assert!(
+        RuleName::ALL
+            .into_iter()
+            .all(|rule| options.rules.is_on(rule))
+    );
+    assert_eq!((options.duration, options.redact_path), (None, false));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for line in [
+        "observer run --pid 0",
+        "observer run --pid x",
+        "observer run --port 70000",
+        "observer run --pid 1 -v -q",
+        "observer run --pid 1 --rule cancel-ignord",
+        "observer run --pid 1 --grace 5",
+        "observer run --pid 1 --log-max-size lots",
+        "observer check",
+        "observer check --pid 1 ./x",
+        "observer replay",
+        "observer",
+    ] {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+    let nothing = Options::new(&settings("observer run")).unwrap_err();
+    assert_eq!(nothing.exit(), Exit::Usage);
+    let header = settings("observer run --pid 1 --request-id-header X:Y");
+    assert_eq!(Options::new(&header).unwrap_err().exit(), Exit::Usage);
+}
+
+#[test]
+fn flags_can_take_back_what_the_file_says() {
+    let file = Settings {
+        redact_path: Some(true),
+        ..Settings::default()
+    };
+    let flags = settings("observer run --pid 1 --redact-path=false");
+    assert_eq!(flags.over(file).redact_path, Some(false));
+    let flags = settings("observer run --pid 1 --redact-path");
+    assert_eq!(flags.redact_path, Some(true));
+}
+
+#[test]
+fn the_engine_gets_the_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("o.toml");
+    std::fs::write(&config, "grace = \"2s\"\nexe = [\"other\"]\n").unwrap();
+    let engine = Fake::default();
+    let args = ["observer", "run", "-q", "--pid", "7", "--config"].map(OsString::from);
+    let args = args.into_iter().chain([config.into_os_string()]);
+    let Command::Run(args) = Cli::try_parse_from(args).unwrap().command else {
+        panic!("run");
+    };
+    let exit = run::run(*args, &engine).unwrap();
+    assert_eq!(exit, Exit::Fine);
+    let options = engine.ran.into_inner().unwrap();
+    assert_eq!(options.selectors, [Selector::Pid(7)]);
+    assert_eq!(options.grace.as_secs(), 2);
+}
+
+#[test]
+fn an_error_of_the_engine_is_the_programs() {
+    let Command::Replay(args) = parse("observer replay x.rec -q --config /dev/null")
+        .unwrap()
+        .command
+    else {
+        panic!("replay");
+    };
+    let error = replay::run(*args, &Fake::default()).unwrap_err();
+    assert!(matches!(error, Error::NotARecording { .. }));
+}
+
+#[test]
+fn tables() {
+    let mut other = samples::start();
+    let mut process = (*other.process).clone();
+    process.pid = 17;
+    process.module = String::new();
+    process.name = "x\u{1b}[31m".into();
+    other.process = process.into();
+    insta::assert_snapshot!("ps", ps::table(&[samples::start(), other], &plain()));
+    insta::assert_snapshot!("ps_none", ps::table(&[], &plain()));
+    insta::assert_snapshot!("check", check::report(&samples::start(), &plain()));
+}

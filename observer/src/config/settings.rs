@@ -1,0 +1,265 @@
+//! Every setting once: as a flag, as an environment variable and as a key of the file.
+//!
+//! Keys of the file are the flags' long names, because both come from the same fields.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::sink::Color;
+
+use super::values::{
+    BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, RuleSetting, Size, Span,
+};
+
+/// What one source says. `None` leaves it to the next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Observe this process; repeatable
+    #[arg(long, env = "OBSERVER_PID", value_name = "PID", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..), help_heading = "What to observe")]
+    pub pid: Option<Vec<u32>>,
+
+    /// Observe every Go process whose executable has this name or path; repeatable
+    #[arg(
+        long,
+        env = "OBSERVER_EXE",
+        value_name = "NAME|PATH",
+        value_delimiter = ',',
+        help_heading = "What to observe"
+    )]
+    pub exe: Option<Vec<String>>,
+
+    /// Observe the Go process that listens on this TCP port; repeatable
+    #[arg(long, env = "OBSERVER_PORT", value_name = "PORT", value_delimiter = ',',
+          value_parser = clap::value_parser!(u16).range(1..), help_heading = "What to observe")]
+    pub port: Option<Vec<u16>>,
+
+    /// End after this time, as SIGINT does
+    #[arg(long, env = "OBSERVER_DURATION", value_name = "TIME")]
+    pub duration: Option<Span>,
+
+    /// Exit with 1 when a finding is at least this severe [default: never]
+    #[arg(
+        long,
+        env = "OBSERVER_FAIL_ON",
+        value_name = "SEVERITY",
+        help_heading = "Rules"
+    )]
+    pub fail_on: Option<FailOn>,
+
+    /// Run only the named rules; with =off|info|warning|error, adjust one; repeatable
+    #[arg(
+        long,
+        env = "OBSERVER_RULE",
+        value_name = "NAME[=LEVEL]",
+        value_delimiter = ',',
+        help_heading = "Rules"
+    )]
+    pub rule: Option<Vec<RuleSetting>>,
+
+    /// How long work may go on after a cancel, a close or a request's end [default: 500ms]
+    #[arg(
+        long,
+        env = "OBSERVER_GRACE",
+        value_name = "TIME",
+        help_heading = "Rules"
+    )]
+    pub grace: Option<Span>,
+
+    /// Count findings listed in this file, but do not show them
+    #[arg(
+        long,
+        env = "OBSERVER_BASELINE",
+        value_name = "FILE",
+        help_heading = "Rules"
+    )]
+    pub baseline: Option<PathBuf>,
+
+    /// At the end, write all findings to this file, for --baseline
+    #[arg(
+        long,
+        env = "OBSERVER_WRITE_BASELINE",
+        value_name = "FILE",
+        help_heading = "Rules"
+    )]
+    pub write_baseline: Option<PathBuf>,
+
+    /// Header that holds the request's ID; repeatable, the first that is present wins
+    /// [default: X-Request-Id]
+    #[arg(
+        long,
+        env = "OBSERVER_REQUEST_ID_HEADER",
+        value_name = "HEADER",
+        value_delimiter = ',',
+        help_heading = "Requests"
+    )]
+    pub request_id_header: Option<Vec<String>>,
+
+    /// Read IDs of all requests, or only of those that a finding is about [default: lazy]
+    #[arg(
+        long,
+        env = "OBSERVER_REQUEST_IDS",
+        value_name = "WHEN",
+        help_heading = "Requests"
+    )]
+    pub request_ids: Option<IdReading>,
+
+    /// Show routes only, never the paths of requests
+    #[arg(long, env = "OBSERVER_REDACT_PATH", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
+          help_heading = "Requests")]
+    pub redact_path: Option<bool>,
+
+    /// Form of the output on stdout [default: human]
+    #[arg(
+        long,
+        short,
+        env = "OBSERVER_OUTPUT",
+        value_name = "FORM",
+        help_heading = "Output"
+    )]
+    pub output: Option<OutputForm>,
+
+    /// Also append JSON lines to this file (mode 0600)
+    #[arg(
+        long,
+        env = "OBSERVER_LOG",
+        value_name = "FILE",
+        help_heading = "Output"
+    )]
+    pub log: Option<PathBuf>,
+
+    /// Rotate the log before it grows larger [default: 64MiB]
+    #[arg(
+        long,
+        env = "OBSERVER_LOG_MAX_SIZE",
+        value_name = "SIZE",
+        help_heading = "Output"
+    )]
+    pub log_max_size: Option<Size>,
+
+    /// Rotate the log when it is older [default: 24h]
+    #[arg(
+        long,
+        env = "OBSERVER_LOG_MAX_AGE",
+        value_name = "TIME",
+        help_heading = "Output"
+    )]
+    pub log_max_age: Option<Span>,
+
+    /// Delete the oldest rotated logs beyond this total [default: 512MiB]
+    #[arg(
+        long,
+        env = "OBSERVER_LOG_MAX_TOTAL",
+        value_name = "SIZE",
+        help_heading = "Output"
+    )]
+    pub log_max_total: Option<Size>,
+
+    /// Record everything that findings depend on, for `observer replay`
+    #[arg(
+        long,
+        env = "OBSERVER_RECORD",
+        value_name = "FILE",
+        help_heading = "Output"
+    )]
+    pub record: Option<PathBuf>,
+
+    /// When to colour [default: auto]
+    #[arg(
+        long,
+        env = "OBSERVER_COLOR",
+        value_name = "WHEN",
+        help_heading = "Output"
+    )]
+    pub color: Option<Color>,
+
+    /// Show all that is known about each finding
+    #[arg(long, short, env = "OBSERVER_VERBOSE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
+          conflicts_with = "quiet", help_heading = "Output")]
+    pub verbose: Option<bool>,
+
+    /// Show findings and the last line only
+    #[arg(long, short, env = "OBSERVER_QUIET", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
+          help_heading = "Output")]
+    pub quiet: Option<bool>,
+
+    /// Benchmarks: where probes sit
+    #[arg(long, env = "OBSERVER_BENCH_SITES", hide = true)]
+    pub bench_sites: Option<BenchSites>,
+
+    /// Benchmarks: what probes do
+    #[arg(long, env = "OBSERVER_BENCH_PROGRAMS", hide = true)]
+    pub bench_programs: Option<BenchPrograms>,
+
+    /// Sites that are as they are on purpose. In the file only.
+    #[arg(skip)]
+    pub allow: Option<Vec<AllowEntry>>,
+
+    /// Packages that count as the main module's. In the file only.
+    #[arg(skip)]
+    pub own_packages: Option<Vec<String>>,
+}
+
+/// One `[[allow]]` of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AllowEntry {
+    /// Function, package, or a prefix of either that ends at a `.` or `/`.
+    pub site: String,
+    /// Only for this rule.
+    #[serde(default)]
+    pub rule: Option<String>,
+}
+
+impl Settings {
+    /// These, and `below` where they say nothing. Selectors count as one setting: naming a pid on
+    /// the command line must not observe what the file selects as well.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        let selects = self.pid.is_some() || self.exe.is_some() || self.port.is_some();
+        let (pid, exe, port) = if selects {
+            (self.pid, self.exe, self.port)
+        } else {
+            (below.pid, below.exe, below.port)
+        };
+        // -v on the command line beats `quiet` in the file, and the other way round.
+        let loudness = self.verbose.is_some() || self.quiet.is_some();
+        let (verbose, quiet) = if loudness {
+            (self.verbose, self.quiet)
+        } else {
+            (below.verbose, below.quiet)
+        };
+        Self {
+            pid,
+            exe,
+            port,
+            duration: self.duration.or(below.duration),
+            fail_on: self.fail_on.or(below.fail_on),
+            rule: self.rule.or(below.rule),
+            grace: self.grace.or(below.grace),
+            baseline: self.baseline.or(below.baseline),
+            write_baseline: self.write_baseline.or(below.write_baseline),
+            request_id_header: self.request_id_header.or(below.request_id_header),
+            request_ids: self.request_ids.or(below.request_ids),
+            redact_path: self.redact_path.or(below.redact_path),
+            output: self.output.or(below.output),
+            log: self.log.or(below.log),
+            log_max_size: self.log_max_size.or(below.log_max_size),
+            log_max_age: self.log_max_age.or(below.log_max_age),
+            log_max_total: self.log_max_total.or(below.log_max_total),
+            record: self.record.or(below.record),
+            color: self.color.or(below.color),
+            verbose,
+            quiet,
+            bench_sites: self.bench_sites.or(below.bench_sites),
+            bench_programs: self.bench_programs.or(below.bench_programs),
+            allow: self.allow.or(below.allow),
+            own_packages: self.own_packages.or(below.own_packages),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Values that flags, environment and file share, each with one parser.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::finding::{Level, RuleName, Severity};
+
+use super::nearest;
+
+/// Longer spans would not fit nanoseconds in 64 bits together with a time: 100 years.
+const MAX_SPAN: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// A value that does not parse, in words for the user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadValue(pub String);
+
+/// A duration as humans write it: `500ms`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let span = humantime::parse_duration(text)
+            .map_err(|error| BadValue(format!("{error}; write it like `500ms` or `1h 30m`")))?;
+        if span > MAX_SPAN {
+            return Err(BadValue("longer than 100 years".into()));
+        }
+        Ok(Self(span))
+    }
+}
+
+/// A size in bytes as humans write it: `64MiB`, `10MB`, `4096`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(pub u64);
+
+/// Names of units, lower case, and their bytes. A bare letter is binary, as `ls -h` has it.
+const UNITS: [(&str, u64); 14] = [
+    ("", 1),
+    ("b", 1),
+    ("k", 1 << 10),
+    ("kib", 1 << 10),
+    ("kb", 1_000),
+    ("m", 1 << 20),
+    ("mib", 1 << 20),
+    ("mb", 1_000_000),
+    ("g", 1 << 30),
+    ("gib", 1 << 30),
+    ("gb", 1_000_000_000),
+    ("t", 1 << 40),
+    ("tib", 1 << 40),
+    ("tb", 1_000_000_000_000),
+];
+
+impl FromStr for Size {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let bad = || BadValue("not a size; write it like `64MiB`, `10MB` or `4096`".into());
+        let text = text.trim();
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at_checked(digits).ok_or_else(bad)?;
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        let unit = unit.trim().to_ascii_lowercase();
+        let (_, bytes) = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(bad)?;
+        let size = number.checked_mul(*bytes).ok_or_else(bad)?;
+        if size == 0 {
+            return Err(BadValue("must be more than nothing".into()));
+        }
+        Ok(Self(size))
+    }
+}
+
+/// `NAME` or `NAME=LEVEL`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct RuleSetting {
+    /// Which.
+    pub rule: RuleName,
+    /// Absent: only the rules that are named run.
+    pub level: Option<Level>,
+}
+
+impl FromStr for RuleSetting {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (name, level) = match text.split_once('=') {
+            Some((name, level)) => (name, Some(level)),
+            None => (text, None),
+        };
+        let rule = parse_rule(name)?;
+        let level = level.map(parse_level).transpose()?;
+        Ok(Self { rule, level })
+    }
+}
+
+/// A rule by its name.
+///
+/// # Errors
+/// With the nearest name, if one is near.
+pub fn parse_rule(name: &str) -> Result<RuleName, BadValue> {
+    RuleName::ALL
+        .into_iter()
+        .find(|rule| rule.as_str() == name)
+        .ok_or_else(|| {
+            let near = nearest_rule(name)
+                .map(|near| format!("; did you mean `{near}`?"))
+                .unwrap_or_default();
+            BadValue(format!("there is no rule `{name}`{near}"))
+        })
+}
+
+/// The rule whose name looks most like `name`.
+#[must_use]
+pub fn nearest_rule(name: &str) -> Option<&'static str> {
+    nearest(name, RuleName::ALL.iter().map(|rule| rule.as_str()))
+}
+
+fn parse_level(level: &str) -> Result<Level, BadValue> {
+    match level {
+        "off" => Ok(Level::Off),
+        "info" => Ok(Level::Always(Severity::Info)),
+        "warning" => Ok(Level::Always(Severity::Warning)),
+        "error" => Ok(Level::Always(Severity::Error)),
+        other => Err(BadValue(format!(
+            "there is no level `{other}`; it is one of off, info, warning, error"
+        ))),
+    }
+}
+
+/// serde reads these from strings with the parser that the flags use.
+macro_rules! from_string {
+    ($($kind:ty),*) => {$(
+        impl TryFrom<String> for $kind {
+            type Error = BadValue;
+
+            fn try_from(text: String) -> Result<Self, BadValue> {
+                text.parse()
+            }
+        }
+    )*};
+}
+
+from_string!(Span, Size, RuleSetting);
+
+/// From which severity on findings make the run fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailOn {
+    /// Findings do not change the exit code.
+    Never,
+    /// Any finding.
+    Info,
+    /// Warnings and errors.
+    Warning,
+    /// Errors only.
+    Error,
+}
+
+impl FailOn {
+    /// As a limit.
+    #[must_use]
+    pub const fn severity(self) -> Option<Severity> {
+        match self {
+            Self::Never => None,
+            Self::Info => Some(Severity::Info),
+            Self::Warning => Some(Severity::Warning),
+            Self::Error => Some(Severity::Error),
+        }
+    }
+}
+
+/// The form on stdout.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputForm {
+    /// For people.
+    #[default]
+    Human,
+    /// JSON lines, see `observer schema`.
+    Json,
+}
+
+/// When request IDs are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdReading {
+    /// Of every request, at its start.
+    Always,
+    /// Of requests that a finding is about, when it is made.
+    #[default]
+    Lazy,
+}
+
+/// Benchmarks only: where probes sit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BenchSites {
+    /// At function entry, which the kernel single-steps.
+    Entry,
+    /// Where the kernel can emulate.
+    #[default]
+    Cheap,
+}
+
+/// Benchmarks only: what probes do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BenchPrograms {
+    /// Nothing: the floor of what a trap costs.
+    Empty,
+    /// Their work.
+    #[default]
+    Full,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{RuleSetting, Size, Span};
+    use crate::finding::{Level, RuleName, Severity};
+
+    #[test]
+    fn sizes() {
+        let size = |text: &str| text.parse::<Size>().map(|size| size.0).ok();
+        assert_eq!(size("64MiB"), Some(64 << 20));
+        assert_eq!(size("10 MB"), Some(10_000_000));
+        assert_eq!(size("4096"), Some(4096));
+        assert_eq!(size("1g"), Some(1 << 30));
+        for bad in [
+            "",
+            "MiB",
+            "1.5G",
+            "-1",
+            "0",
+            "5 parsec",
+            "99999999999T",
+            "١k",
+        ] {
+            assert_eq!(size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn spans() {
+        let span = |text: &str| text.parse::<Span>().map(|span| span.0).ok();
+        assert_eq!(span("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(span("1h 30m"), Some(Duration::from_secs(5400)));
+        for bad in ["", "5", "-1s", "1000000years"] {
+            assert_eq!(span(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn rules_and_levels() {
+        let rule = |text: &str| text.parse::<RuleSetting>();
+        let named = rule("cancel-ignored").unwrap();
+        assert_eq!((named.rule, named.level), (RuleName::CancelIgnored, None));
+        let level = rule("detached-context=info").unwrap().level;
+        assert_eq!(level, Some(Level::Always(Severity::Info)));
+        insta::assert_snapshot!(rule("cancel-ignord").unwrap_err(), @"there is no rule `cancel-ignord`; did you mean `cancel-ignored`?");
+        insta::assert_snapshot!(rule("xyz").unwrap_err(), @"there is no rule `xyz`");
+        insta::assert_snapshot!(rule("cancel-ignored=loud").unwrap_err(), @"there is no level `loud`; it is one of off, info, warning, error");
+    }
+}

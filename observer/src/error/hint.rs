@@ -1,0 +1,138 @@
+//! The remedy for each error, as a command where there is one.
+
+use super::{Error, Subject, UnknownKey};
+
+impl Error {
+    /// What the user can do.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoSuchProcess { .. } => "list the Go processes of this host: `observer ps`".into(),
+            Self::NotGo { .. } => "list the Go processes that can be observed: `observer ps`".into(),
+            Self::GoTooOld { .. } => {
+                "rebuild the service with go1.18 or later; see which one builds it now: `go version`"
+                    .into()
+            }
+            Self::ProcessExited { .. } => {
+                "if it restarts often, select it by name instead of by pid: `observer run --exe NAME`"
+                    .into()
+            }
+            Self::ProcessReplaced { pid, .. } => {
+                format!("look at what it is now, then try again: `observer check --pid {pid}`")
+            }
+            Self::MissingCapability { capability, .. } => format!(
+                "run it as root (`sudo observer ...`), or give it the capability: \
+                 `sudo setcap {}+ep \"$(command -v observer)\"`",
+                capability_set(capability)
+            ),
+            Self::Denied { .. } => {
+                "a security module may forbid it; see what it logged: `sudo dmesg | grep -iE 'lockdown|apparmor|selinux'`"
+                    .into()
+            }
+            Self::KernelTooOld { .. } => {
+                "run observer on a newer kernel; in a container it is the host's that counts: `uname -r`"
+                    .into()
+            }
+            Self::KernelWithoutBpf { .. } => {
+                "the kernel needs CONFIG_BPF_SYSCALL: `grep CONFIG_BPF_SYSCALL /boot/config-$(uname -r)`"
+                    .into()
+            }
+            Self::KernelWithoutUprobes => {
+                "the kernel needs CONFIG_UPROBE_EVENTS: `grep CONFIG_UPROBE_EVENTS /boot/config-$(uname -r)`; \
+                 in a container, mount `/sys`"
+                    .into()
+            }
+            Self::ProgramRefused { .. } => {
+                "please report this with the text above and the output of `observer check --pid PID --output json`"
+                    .into()
+            }
+            Self::BadElf { subject, .. } => match subject {
+                Subject::Pid(pid) => {
+                    format!("look at it: `readelf --file-header --sections /proc/{pid}/exe`")
+                }
+                Subject::Path(path) => format!(
+                    "look at it: `readelf --file-header --sections {}`",
+                    path.display()
+                ),
+            },
+            Self::ElfTooLarge { .. } => {
+                "build it without DWARF, which observer does not need: `go build -ldflags=-w`".into()
+            }
+            Self::ExecutableGone { .. } => {
+                "restart the service, so that it runs the file that is there now".into()
+            }
+            Self::NothingMatched { .. } => {
+                "list the Go processes of this host: `observer ps`".into()
+            }
+            Self::Usage { remedy, .. } => remedy.clone(),
+            Self::UnknownRule { nearest, .. } => match nearest {
+                Some(nearest) => {
+                    format!("did you mean `{nearest}`? list all rules: `observer explain`")
+                }
+                None => "list all rules: `observer explain`".into(),
+            },
+            Self::BadConfig { .. } => "see every key and what it takes: `observer run --help`".into(),
+            Self::UnknownKeys { keys, .. } => nearest_keys(keys),
+            Self::Unreadable { path, .. } => {
+                format!("see whether it is there and who may read it: `ls -l {}`", path.display())
+            }
+            Self::BadBaseline { path, .. } => {
+                format!("make a new one: `observer run ... --write-baseline {}`", path.display())
+            }
+            Self::NotARecording { .. } => {
+                "make one: `observer run --pid PID --record FILE`".into()
+            }
+            Self::RecordingTooNew { .. } => {
+                "replay it with the observer that recorded it, or with a newer one: `observer --version`"
+                    .into()
+            }
+            Self::RecordingDamaged { .. } => {
+                "record again, and let observer end by itself (`--duration 30s`) or by SIGINT".into()
+            }
+            Self::Output { .. } => {
+                "see whether there is space left and who may write there: `df -h`".into()
+            }
+            Self::StubObject => {
+                "install the eBPF toolchain and build again: `cargo xtask setup && cargo build --release`"
+                    .into()
+            }
+            Self::ChildPidNamespace => {
+                "run it in the host's pid namespace: `hostPID: true` in the pod, `docker run --pid=host`"
+                    .into()
+            }
+            Self::Internal { .. } => {
+                "this is a bug in observer; please report it with the text above and `observer --version`"
+                    .into()
+            }
+        }
+    }
+}
+
+/// Whoever lacks one of the four usually lacks the others: name them all, the missing one first.
+fn capability_set(missing: &str) -> String {
+    let needed = [
+        "cap_bpf",
+        "cap_perfmon",
+        "cap_sys_ptrace",
+        "cap_dac_read_search",
+    ];
+    let first = missing.to_ascii_lowercase();
+    let mut set = vec![first.as_str()];
+    set.extend(needed.iter().filter(|name| **name != first));
+    set.join(",")
+}
+
+fn nearest_keys(keys: &[UnknownKey]) -> String {
+    let near: Vec<String> = keys
+        .iter()
+        .filter_map(|key| {
+            let nearest = key.nearest.as_deref()?;
+            Some(format!("`{nearest}` instead of `{}`", key.path))
+        })
+        .collect();
+    if near.is_empty() {
+        "keys are the flags' long names: `observer run --help`".into()
+    } else {
+        format!("did you mean {}?", near.join(", "))
+    }
+}

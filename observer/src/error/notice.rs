@@ -1,0 +1,77 @@
+//! What is said on stderr although observing goes on.
+
+use std::path::PathBuf;
+
+use crate::sink::Styles;
+
+/// The closed set of warnings. Each is said once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// Socket states cannot be read portably without type information.
+    #[error("this kernel has no BTF: what the peer's socket says is not compared with Go's view")]
+    NoBtf,
+    /// Another observer is attached.
+    #[error("another observer watches pid {pid} too: both are right, the target pays twice")]
+    SecondObserver {
+        /// Whose.
+        pid: u32,
+    },
+    /// Somebody else's probes sit on the same functions.
+    #[error(
+        "other probes sit on functions of pid {pid} that observer hooks: the target pays for both"
+    )]
+    OtherProbes {
+        /// Whose.
+        pid: u32,
+    },
+    /// Some hooks could not be proved for this Go version.
+    #[error(
+        "{version} is newer than this observer knows; hooks that cannot be proved are off: {hooks}"
+    )]
+    NewerGo {
+        /// As the binary states it.
+        version: String,
+        /// Names, comma separated.
+        hooks: String,
+    },
+    /// The log goes on in the old file.
+    #[error("cannot rotate the log `{}` ({why}); it goes on in the same file", path.display())]
+    RotationFailed {
+        /// The log.
+        path: PathBuf,
+        /// What the kernel said.
+        why: String,
+    },
+    /// Lines are missing from an output.
+    #[error("cannot write {what} ({why}); observing goes on, lines that are lost are counted")]
+    WriteFailed {
+        /// Which output.
+        what: String,
+        /// What the kernel said.
+        why: String,
+    },
+    /// The reader of an output is too slow.
+    #[error("{what} is read too slowly: {lines} lines dropped")]
+    LinesDropped {
+        /// Which output.
+        what: String,
+        /// How many.
+        lines: u64,
+    },
+    /// Events were lost.
+    #[error("{events} events lost ({causes}): requests that they belong to are unknown, not clean")]
+    EventsLost {
+        /// How many, all causes.
+        events: u64,
+        /// `ring buffer full 12, malformed 1`.
+        causes: String,
+    },
+}
+
+impl Notice {
+    /// `warning: …` with a newline.
+    #[must_use]
+    pub fn render(&self, styles: Styles) -> String {
+        format!("{} {self}\n", styles.warning("warning:"))
+    }
+}

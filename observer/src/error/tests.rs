@@ -1,0 +1,198 @@
+//! How every error looks, and how it exits.
+
+use std::io;
+
+use super::{Error, Exit, Notice, Subject, UnknownKey};
+use crate::sink::Styles;
+
+fn denied() -> io::Error {
+    io::Error::from_raw_os_error(13)
+}
+
+/// One of each variant.
+fn all() -> Vec<Error> {
+    let path = || "/srv/shop/shop-api".into();
+    vec![
+        Error::NoSuchProcess { pid: 4121 },
+        Error::NotGo {
+            subject: Subject::Pid(4121),
+            why: "no .gopclntab section and no build info".into(),
+        },
+        Error::GoTooOld {
+            subject: Subject::Path(path()),
+            version: "go1.16.15".into(),
+        },
+        Error::ProcessExited { pid: 4121 },
+        Error::ProcessReplaced {
+            pid: 4121,
+            exe: "/bin/sh".into(),
+        },
+        Error::MissingCapability {
+            action: "attach to pid 4121".into(),
+            capability: "CAP_PERFMON",
+        },
+        Error::Denied {
+            action: "attach to pid 4121".into(),
+            source: denied(),
+        },
+        Error::KernelTooOld {
+            release: "5.10.0-30-amd64".into(),
+        },
+        Error::KernelWithoutBpf {
+            source: Box::new(io::Error::from_raw_os_error(38)),
+        },
+        Error::KernelWithoutUprobes,
+        Error::ProgramRefused {
+            release: "5.15.0".into(),
+            program: "context_cancel".into(),
+            source: "0: R1=ctx()\n1: invalid access".into(),
+        },
+        Error::BadElf {
+            subject: Subject::Path(path()),
+            problem: "section headers end after the file does".into(),
+        },
+        Error::ElfTooLarge {
+            subject: Subject::Pid(4121),
+            size: 5_000_000_000,
+            limit: 4_294_967_296,
+        },
+        Error::ExecutableGone {
+            pid: 4121,
+            exe: path(),
+        },
+        Error::NothingMatched {
+            selectors: "--exe api --port 8080".into(),
+        },
+        Error::Usage {
+            problem: "nothing is selected".into(),
+            remedy: "name a process: `observer run --pid PID`; list them: `observer ps`".into(),
+        },
+        Error::UnknownRule {
+            name: "cancel-ignord".into(),
+            nearest: Some("cancel-ignored"),
+        },
+        Error::UnknownRule {
+            name: "x".into(),
+            nearest: None,
+        },
+        Error::BadConfig {
+            path: "observer.toml".into(),
+            line: 3,
+            source: "expected a number".into(),
+        },
+        Error::UnknownKeys {
+            path: "observer.toml".into(),
+            keys: vec![UnknownKey {
+                path: "gracee".into(),
+                nearest: Some("grace".into()),
+            }],
+        },
+        Error::Unreadable {
+            what: "recording",
+            path: "run.rec".into(),
+            source: denied(),
+        },
+        Error::BadBaseline {
+            path: "known.txt".into(),
+            line: 4,
+        },
+        Error::NotARecording {
+            path: "run.rec".into(),
+        },
+        Error::RecordingTooNew {
+            path: "run.rec".into(),
+            found: 3,
+            known: 1,
+        },
+        Error::RecordingDamaged {
+            path: "run.rec".into(),
+            offset: 81_920,
+            problem: "it ends inside a record".into(),
+        },
+        Error::Output {
+            what: "the log `/var/log/observer.jsonl`".into(),
+            source: io::Error::from_raw_os_error(28),
+        },
+        Error::StubObject,
+        Error::ChildPidNamespace,
+        Error::Internal {
+            what: "joining the decoder".into(),
+            source: None,
+        },
+    ]
+}
+
+#[test]
+fn every_error_as_it_is_printed() {
+    let mut text = String::new();
+    for error in all() {
+        let exit = error.exit();
+        let rendered = error.render(Styles::new(false));
+        text.push_str(&format!("--- exit {} ({exit:?})\n{rendered}\n", exit as u8));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn colour_only_adds_to_the_words() {
+    let plain = Error::StubObject.render(Styles::new(false));
+    let coloured = Error::StubObject.render(Styles::new(true));
+    assert!(coloured.starts_with("\u{1b}["));
+    let mut stripped = String::new();
+    let mut rest = coloured.as_str();
+    while let Some((before, after)) = rest.split_once('\u{1b}') {
+        stripped.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    stripped.push_str(rest);
+    assert_eq!(stripped, plain);
+}
+
+#[test]
+fn all_exits_are_used() {
+    let mut exits: Vec<Exit> = all().iter().map(Error::exit).collect();
+    exits.sort();
+    exits.dedup();
+    let expected = [
+        Exit::Usage,
+        Exit::Host,
+        Exit::Target,
+        Exit::Output,
+        Exit::Internal,
+    ];
+    assert_eq!(exits, expected);
+}
+
+#[test]
+fn notices() {
+    let notices = [
+        Notice::NoBtf,
+        Notice::SecondObserver { pid: 4121 },
+        Notice::OtherProbes { pid: 4121 },
+        Notice::NewerGo {
+            version: "go1.29".into(),
+            hooks: "http-serve, goroutine-new".into(),
+        },
+        Notice::RotationFailed {
+            path: "/var/log/observer.jsonl".into(),
+            why: "Permission denied".into(),
+        },
+        Notice::WriteFailed {
+            what: "stdout".into(),
+            why: "No space left on device".into(),
+        },
+        Notice::LinesDropped {
+            what: "stdout".into(),
+            lines: 12,
+        },
+        Notice::EventsLost {
+            events: 13,
+            causes: "ring buffer full 12, malformed 1".into(),
+        },
+    ];
+    let text: String = notices
+        .iter()
+        .map(|notice| notice.render(Styles::new(false)))
+        .collect();
+    insta::assert_snapshot!(text);
+}

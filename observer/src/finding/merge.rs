@@ -1,0 +1,244 @@
+//! Repeats become one finding.
+//!
+//! The first occurrence of a fingerprint in a process is shown whole; later ones are counted and
+//! shown again only when that tells something new. Pure: time comes from the events, and the
+//! table is bounded with a counter for what the bound cost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Finding;
+
+/// Counts alone are shown at most this often, ns.
+pub const COUNT_INTERVAL_NS: u64 = 10_000_000_000;
+
+/// A case is worse only when its harm exceeds the shown one's by this much, percent: otherwise
+/// the jitter of equal cases would be reported as news.
+pub const WORSE_PERCENT: u64 = 10;
+
+/// Findings kept at once. One entry holds one finding with its stack (about 8 KiB at worst).
+pub const DEFAULT_LIMIT: usize = 4096;
+
+/// Names one running case of a finding; the rule chooses it (the request's number).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CaseId(pub u64);
+
+/// What a rule reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Complete at once: nothing of it runs on.
+    Whole,
+    /// It still runs: `Ended` with the same case will follow.
+    Running(CaseId),
+    /// The end of a case reported as `Running`; it is not counted again.
+    Ended(CaseId),
+}
+
+/// Why a finding is shown again.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum UpdateReason {
+    /// The case that was shown has ended.
+    Ended,
+    /// The severity rose.
+    Severity,
+    /// A case with clearly more harm came.
+    Worse,
+    /// Nothing but the count changed.
+    Count,
+}
+
+/// What is to be shown.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Emission {
+    /// First occurrence.
+    Finding(Box<Finding>),
+    /// The whole finding again.
+    Update(Box<Finding>, UpdateReason),
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The worst case, with count and times of all.
+    shown: Finding,
+    /// The shown case, while it runs.
+    running: Option<CaseId>,
+    emitted_ns: u64,
+    /// Something changed since it was emitted.
+    stale: bool,
+}
+
+/// The table of findings so far, by id.
+#[derive(Debug)]
+pub struct Merger {
+    limit: usize,
+    entries: BTreeMap<u64, Entry>,
+    by_age: BTreeSet<(u64, u64)>,
+    stale: BTreeSet<u64>,
+    evicted: u64,
+}
+
+impl Merger {
+    /// For at most `limit` findings (at least one).
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            limit: if limit == 0 { 1 } else { limit },
+            entries: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            stale: BTreeSet::new(),
+            evicted: 0,
+        }
+    }
+
+    /// Findings forgotten because the table was full: if they come again, they are new again.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Takes one identified occurrence ([`Finding::identified`]); its count, first and last seen
+    /// are set here from `time_ns`. What is to be shown is appended to `out`.
+    pub fn report(&mut self, mut case: Finding, phase: Phase, out: &mut Vec<Emission>) {
+        let id = case.id;
+        let now_ns = case.time_ns;
+        let Some(entry) = self.entries.get_mut(&id) else {
+            case.count = 1;
+            case.first_seen_ns = now_ns;
+            case.last_seen_ns = now_ns;
+            out.push(Emission::Finding(Box::new(case.clone())));
+            self.insert(case, phase, out);
+            return;
+        };
+        self.by_age.remove(&(entry.shown.last_seen_ns, id));
+        let reason = entry.take(case, phase);
+        self.by_age.insert((entry.shown.last_seen_ns, id));
+        match reason {
+            Some(reason) => {
+                self.stale.remove(&id);
+                out.push(entry.emit(now_ns, reason));
+            }
+            None if entry.stale => {
+                self.stale.insert(id);
+            }
+            None => {}
+        }
+    }
+
+    /// Shows counts that are due at `now_ns`. Call it about once a second.
+    pub fn tick(&mut self, now_ns: u64, out: &mut Vec<Emission>) {
+        let due: Vec<u64> = self
+            .stale
+            .iter()
+            .copied()
+            .filter(|id| {
+                self.entries.get(id).is_none_or(|entry| {
+                    now_ns.saturating_sub(entry.emitted_ns) >= COUNT_INTERVAL_NS
+                })
+            })
+            .collect();
+        self.emit_counts(&due, now_ns, out);
+    }
+
+    /// Shows every count that has not been shown. Call it once, at the end.
+    pub fn flush(&mut self, now_ns: u64, out: &mut Vec<Emission>) {
+        let due: Vec<u64> = self.stale.iter().copied().collect();
+        self.emit_counts(&due, now_ns, out);
+    }
+
+    fn emit_counts(&mut self, due: &[u64], now_ns: u64, out: &mut Vec<Emission>) {
+        for id in due {
+            self.stale.remove(id);
+            if let Some(entry) = self.entries.get_mut(id) {
+                out.push(entry.emit(now_ns, UpdateReason::Count));
+            }
+        }
+    }
+
+    fn insert(&mut self, case: Finding, phase: Phase, out: &mut Vec<Emission>) {
+        if self.entries.len() >= self.limit
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.evicted += 1;
+            if self.stale.contains(&oldest) {
+                self.emit_counts(&[oldest], case.time_ns, out);
+            }
+            self.entries.remove(&oldest);
+        }
+        let id = case.id;
+        self.by_age.insert((case.last_seen_ns, id));
+        let entry = Entry {
+            emitted_ns: case.time_ns,
+            running: match phase {
+                Phase::Running(name) => Some(name),
+                Phase::Whole | Phase::Ended(_) => None,
+            },
+            stale: false,
+            shown: case,
+        };
+        self.entries.insert(id, entry);
+    }
+}
+
+impl Entry {
+    /// Merges one case; the reason, if it must be shown at once.
+    fn take(&mut self, case: Finding, phase: Phase) -> Option<UpdateReason> {
+        let ends_shown = matches!(phase, Phase::Ended(name) if self.running == Some(name));
+        let rises = case.severity > self.shown.severity;
+        let worse = rises
+            || (case.severity == self.shown.severity
+                && is_worse(harm_ns(&case), harm_ns(&self.shown)));
+        let counts = !matches!(phase, Phase::Ended(_));
+        let severity = self.shown.severity.max(case.severity);
+        let count = self.shown.count.saturating_add(u64::from(counts));
+        let first_seen_ns = self.shown.first_seen_ns.min(case.time_ns);
+        let last_seen_ns = self.shown.last_seen_ns.max(case.time_ns);
+        if ends_shown || worse {
+            self.running = match phase {
+                Phase::Running(name) => Some(name),
+                Phase::Whole | Phase::Ended(_) => None,
+            };
+            self.shown = case;
+        }
+        self.shown.severity = severity;
+        self.shown.count = count;
+        self.shown.first_seen_ns = first_seen_ns;
+        self.shown.last_seen_ns = last_seen_ns;
+        self.stale |= counts;
+        if rises {
+            Some(UpdateReason::Severity)
+        } else if ends_shown {
+            Some(UpdateReason::Ended)
+        } else if worse {
+            Some(UpdateReason::Worse)
+        } else {
+            None
+        }
+    }
+
+    fn emit(&mut self, now_ns: u64, reason: UpdateReason) -> Emission {
+        self.emitted_ns = self.emitted_ns.max(now_ns);
+        self.stale = false;
+        Emission::Update(Box::new(self.shown.clone()), reason)
+    }
+}
+
+/// One number to rank cases of one finding by: time lost, ns.
+fn harm_ns(finding: &Finding) -> u64 {
+    let evidence = &finding.evidence;
+    evidence
+        .after_cancel_ns
+        .or(evidence.wait_ns)
+        .or_else(|| evidence.call.as_ref().and_then(|call| call.duration_ns))
+        .or(evidence.live)
+        .unwrap_or(0)
+}
+
+const fn is_worse(new_ns: u64, old_ns: u64) -> bool {
+    new_ns > old_ns.saturating_add(old_ns / 100 * WORSE_PERCENT)
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

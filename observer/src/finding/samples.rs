@@ -1,0 +1,249 @@
+//! Hand-made findings for the tests of what comes after the rules.
+
+use std::sync::Arc;
+
+use super::{
+    CallEvidence, CallOutcome, CancelledBy, Confidence, ContextLink, Evidence, Finding,
+    Fingerprint, HookState, ProcessInfo, RequestInfo, RuleName, Severity, Trust, WorkState,
+};
+use crate::go::{Frame, TypeName};
+
+/// Monotonic time of the first request, ns.
+pub const START_NS: u64 = 5_000_000_000;
+
+/// A frame.
+#[must_use]
+pub fn frame(function: &str, file: &str, line: u32) -> Frame {
+    Frame {
+        function: function.into(),
+        file: file.into(),
+        line,
+    }
+}
+
+/// The process of all samples.
+#[must_use]
+pub fn process() -> Arc<ProcessInfo> {
+    Arc::new(ProcessInfo {
+        pid: 4121,
+        start_ticks: 88_120,
+        name: "shop-api".into(),
+        exe: "/srv/shop/shop-api".into(),
+        build_id: "k3Jm/aQ".into(),
+        go: "go1.27.3".into(),
+        module: "example.com/shop".into(),
+    })
+}
+
+/// Two hooks that are on and one that is off.
+#[must_use]
+pub fn hooks() -> Vec<HookState> {
+    let on = |hook: &str, symbol: &str, site: &str, rate: &str| HookState {
+        hook: hook.into(),
+        on: true,
+        symbol: Some(symbol.into()),
+        site: Some(site.into()),
+        kind: Some("push".into()),
+        rate: rate.into(),
+        reason: None,
+    };
+    vec![
+        on(
+            "context-cancel",
+            "context.(*cancelCtx).cancel",
+            "0x48a2c4",
+            "per-operation",
+        ),
+        on(
+            "http-serve",
+            "net/http.serverHandler.ServeHTTP",
+            "0x6f10a1",
+            "per-request",
+        ),
+        HookState {
+            hook: "sql-query".into(),
+            on: false,
+            symbol: None,
+            site: None,
+            kind: None,
+            rate: "per-operation".into(),
+            reason: Some("not linked".into()),
+        },
+    ]
+}
+
+fn request() -> RequestInfo {
+    RequestInfo {
+        number: 7,
+        method: Some("GET".into()),
+        path: Some("/report/7".into()),
+        route: Some("/report/{}".into()),
+        proto: Some("HTTP/1.1".into()),
+        id: Some("3f1c9a".into()),
+        id_header: Some("X-Request-Id".into()),
+        trace_id: None,
+        peer: Some("10.0.3.9:51322".into()),
+        goid: 412,
+        start_ns: START_NS,
+        duration_ns: Some(4_430_000_000),
+    }
+}
+
+fn link(
+    label: &str,
+    type_name: &str,
+    site: Option<Frame>,
+    deadline_ns: Option<i64>,
+    trust: Trust,
+) -> ContextLink {
+    ContextLink {
+        type_name: Some(TypeName {
+            package: "context".into(),
+            name: type_name.into(),
+            pointer: type_name.ends_with("Ctx") && !type_name.starts_with("background"),
+        }),
+        label: label.into(),
+        site,
+        deadline_ns,
+        trust,
+    }
+}
+
+/// The example of the documentation: a handler that waits on a channel after its client left.
+#[must_use]
+pub fn cancel_ignored() -> Finding {
+    let site = frame(
+        "example.com/shop/report.(*Builder).wait",
+        "/home/ci/src/shop/report/build.go",
+        132,
+    );
+    Finding {
+        id: 0,
+        fingerprint: Fingerprint(0),
+        rule: RuleName::CancelIgnored,
+        severity: Severity::Error,
+        confidence: Confidence::High,
+        message: "handler worked 4.31 s after the client left".into(),
+        time_ns: START_NS + 4_430_000_000,
+        process: process(),
+        request: Some(request()),
+        site: Some(site.clone()),
+        caller: None,
+        stack: vec![
+            site,
+            frame(
+                "example.com/shop/report.(*Builder).Build",
+                "/home/ci/src/shop/report/build.go",
+                58,
+            ),
+            frame(
+                "example.com/shop/api.GetReport",
+                "/home/ci/src/shop/api/report.go",
+                77,
+            ),
+            frame("net/http.HandlerFunc.ServeHTTP", "net/http/server.go", 2322),
+            frame(
+                "net/http.serverHandler.ServeHTTP",
+                "net/http/server.go",
+                3340,
+            ),
+            frame("net/http.(*conn).serve", "net/http/server.go", 2109),
+        ],
+        context: vec![
+            link(
+                "context.Background",
+                "backgroundCtx",
+                Some(frame(
+                    "example.com/shop/report.(*Builder).Build",
+                    "/home/ci/src/shop/report/build.go",
+                    40,
+                )),
+                None,
+                Trust::Root,
+            ),
+            link(
+                "WithTimeout",
+                "timerCtx",
+                Some(frame(
+                    "example.com/shop/api.GetReport",
+                    "/home/ci/src/shop/api/report.go",
+                    71,
+                )),
+                Some(30_000_000_000),
+                Trust::Known,
+            ),
+            link("request", "cancelCtx", None, None, Trust::Root),
+        ],
+        evidence: Evidence {
+            cancelled_by: Some(CancelledBy::Client),
+            cancelled_at_ns: Some(START_NS + 120_000_000),
+            after_cancel_ns: Some(4_310_000_000),
+            state: Some(WorkState::Ended),
+            wait_reason: Some("chan receive".into()),
+            wait_ns: Some(4_290_000_000),
+            ..Evidence::default()
+        },
+        count: 1,
+        first_seen_ns: START_NS + 4_430_000_000,
+        last_seen_ns: START_NS + 4_430_000_000,
+        help: "derive from the request's context at report/build.go:40".into(),
+        related: vec![],
+    }
+    .identified()
+}
+
+/// A call killed by a cancel, with everything unknown that can be.
+#[must_use]
+pub fn premature_cancel() -> Finding {
+    let site = frame(
+        "example.com/shop/api.refresh.func1",
+        "/home/ci/src/shop/api/refresh.go",
+        24,
+    );
+    Finding {
+        rule: RuleName::PrematureCancel,
+        severity: Severity::Warning,
+        confidence: Confidence::Medium,
+        message: "call to store:8080 was killed by `defer cancel` of the handler".into(),
+        request: Some(RequestInfo {
+            number: 9,
+            method: None,
+            path: None,
+            route: None,
+            proto: None,
+            id: None,
+            id_header: None,
+            trace_id: None,
+            peer: None,
+            goid: 77,
+            start_ns: START_NS,
+            duration_ns: None,
+        }),
+        site: Some(site.clone()),
+        stack: vec![site],
+        context: vec![],
+        evidence: Evidence {
+            cancelled_by: Some(CancelledBy::NormalEnd),
+            cancelled_at_ns: Some(START_NS + 12_000_000),
+            cancel_site: Some(frame(
+                "example.com/shop/api.Refresh",
+                "/home/ci/src/shop/api/refresh.go",
+                31,
+            )),
+            call: Some(CallEvidence {
+                kind: "http",
+                target: "GET store:8080/item/7".into(),
+                start_ns: START_NS + 9_000_000,
+                duration_ns: Some(3_000_000),
+                outcome: CallOutcome::Cancelled,
+            }),
+            ..Evidence::default()
+        },
+        help: "give the goroutine a context of its own: context.WithoutCancel(ctx) with a timeout"
+            .into(),
+        count: 3,
+        related: vec![0x1234],
+        ..cancel_ignored()
+    }
+    .identified()
+}

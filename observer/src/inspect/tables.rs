@@ -1,0 +1,48 @@
+//! What reading a process needs of its executable's tables, in the form this module asks for.
+
+use crate::go::image::{Image, StackStep};
+use crate::go::{TypeName, wait_reason};
+use crate::target::Memory;
+
+use super::{StackTable, TypeNames};
+
+/// Offset of the concrete type in an itab (`internal/abi.ITab.Type`, all versions).
+const ITAB_TYPE: u64 = 8;
+
+impl StackTable for Image {
+    fn stack_step(&self, pc: u64) -> Option<StackStep> {
+        self.stack_step(pc)
+    }
+
+    fn wait_reason(&self, id: u8) -> Option<&str> {
+        wait_reason(self.go_version(), id)
+    }
+}
+
+/// Names of types of one process: from its executable where they lie there, as nearly all do.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetTypes<'a, M> {
+    /// Its executable.
+    pub image: &'a Image,
+    /// Its memory, for itabs made at run time.
+    pub memory: &'a M,
+    /// What to take off an address at run time to get the executable's.
+    pub bias: u64,
+}
+
+impl<M: Memory> TypeNames for TargetTypes<'_, M> {
+    fn of_itab(&self, itab: u64) -> Option<TypeName> {
+        let in_file = itab
+            .checked_sub(self.bias)
+            .and_then(|vaddr| self.image.itab_type_vaddr(vaddr));
+        if let Some(vaddr) = in_file {
+            return self.image.type_of(vaddr);
+        }
+        let descriptor = self.memory.read_u64(itab.checked_add(ITAB_TYPE)?).ok()?;
+        self.of_type(descriptor)
+    }
+
+    fn of_type(&self, descriptor: u64) -> Option<TypeName> {
+        self.image.type_of(descriptor.checked_sub(self.bias)?)
+    }
+}

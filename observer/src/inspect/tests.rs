@@ -1,0 +1,212 @@
+//! Everything that reads goroutines and requests, on memory recorded from live programs.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{
+    AllGs, GOffsets, Goroutine, Inspection, Inspector, RequestOffsets, RequestReading, Runtime,
+    StackTable, inspect_request,
+};
+use crate::go::image::StackStep;
+use crate::target::{Memory, MemoryError, RecordedMemory};
+
+const IMAGES: [&str; 3] = [
+    include_str!("testdata/waits-1.21.13.json"),
+    include_str!("testdata/waits-1.24.11.json"),
+    include_str!("testdata/waits-1.27.3.json"),
+];
+
+#[derive(Deserialize)]
+struct Image {
+    bias: u64,
+    allgs: AllGs,
+    g_offsets: GOffsets,
+    request_offsets: RequestOffsets,
+    steps: BTreeMap<u64, (i32, bool, bool)>,
+    wait_reasons: BTreeMap<u8, String>,
+    goroutines: Vec<Seen>,
+    requests: Vec<Request>,
+    memory: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Seen {
+    function: String,
+    seen: Goroutine,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    at: u64,
+    ctx: u64,
+    names: Vec<String>,
+    seen: RequestReading,
+}
+
+impl StackTable for Image {
+    fn stack_step(&self, pc: u64) -> Option<StackStep> {
+        let &(sp_delta, top, writes_sp) = self.steps.get(&pc)?;
+        Some(StackStep {
+            sp_delta,
+            top,
+            writes_sp,
+        })
+    }
+
+    fn wait_reason(&self, id: u8) -> Option<&str> {
+        self.wait_reasons.get(&id).map(String::as_str)
+    }
+}
+
+impl Image {
+    fn all() -> Vec<Self> {
+        IMAGES
+            .map(|text| serde_json::from_str(text).unwrap())
+            .into()
+    }
+
+    fn memory(&self) -> RecordedMemory {
+        RecordedMemory::parse(&self.memory.join("\n")).unwrap()
+    }
+
+    /// The recording with one of its ranges left out.
+    fn memory_without(&self, left_out: usize) -> RecordedMemory {
+        let mut lines = self.memory.clone();
+        lines.remove(left_out);
+        RecordedMemory::parse(&lines.join("\n")).unwrap()
+    }
+
+    fn runtime(&self) -> Runtime<'_> {
+        Runtime {
+            table: self,
+            offsets: &self.g_offsets,
+            bias: self.bias,
+            allgs: Some(self.allgs),
+        }
+    }
+}
+
+#[test]
+fn goroutines_are_read_from_hints_and_from_the_list() {
+    for image in Image::all() {
+        let memory = image.memory();
+        let inspector = Inspector::new(&memory, image.runtime());
+        for Seen { function, seen } in &image.goroutines {
+            let expected = Inspection::Alive(Box::new(seen.clone()));
+            for hint in [Some(seen.g_addr), Some(8), None] {
+                assert_eq!(inspector.inspect(seen.goid, hint), expected, "{function}");
+            }
+            let children = inspector.find_children(1, 1000).unwrap().unwrap();
+            assert!(children.iter().any(|child| child.goid == seen.goid));
+        }
+        assert_eq!(inspector.inspect(123_456, None), Inspection::Gone);
+    }
+}
+
+#[test]
+fn without_the_list_an_unknown_goroutine_is_not_called_gone() {
+    for image in Image::all() {
+        let memory = image.memory();
+        let runtime = Runtime {
+            allgs: None,
+            ..image.runtime()
+        };
+        let inspector = Inspector::new(&memory, runtime);
+        assert_eq!(inspector.inspect(123_456, None), Inspection::Unknown);
+        assert_eq!(inspector.find_children(1, 10), Ok(None));
+    }
+}
+
+#[test]
+fn missing_memory_never_makes_up_a_goroutine() {
+    for image in Image::all() {
+        for left_out in 0..image.memory.len() {
+            let memory = image.memory_without(left_out);
+            let inspector = Inspector::new(&memory, image.runtime());
+            for Seen { function, seen } in &image.goroutines {
+                match inspector.inspect(seen.goid, Some(seen.g_addr)) {
+                    Inspection::Alive(other) => assert_eq!(*other, *seen, "{function}"),
+                    found => assert_eq!(found, Inspection::Unknown, "{function}"),
+                }
+            }
+        }
+    }
+}
+
+/// Memory in which every g has been waiting since another moment at every look.
+struct Restless<'a> {
+    inner: &'a RecordedMemory,
+    offsets: &'a GOffsets,
+    looks: Cell<u8>,
+}
+
+impl Memory for Restless<'_> {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        self.inner.read(addr, buf)?;
+        if buf.len() == self.offsets.block_len() {
+            self.looks.set(self.looks.get().wrapping_add(1));
+            let at = usize::try_from(self.offsets.wait_since).unwrap();
+            buf[at] = self.looks.get();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_moves_at_every_look_is_torn_after_three() {
+    for image in Image::all() {
+        let recorded = image.memory();
+        let memory = Restless {
+            inner: &recorded,
+            offsets: &image.g_offsets,
+            looks: Cell::new(0),
+        };
+        let seen = &image.goroutines[0].seen;
+        let inspector = Inspector::new(&memory, image.runtime());
+        assert_eq!(
+            inspector.inspect(seen.goid, Some(seen.g_addr)),
+            Inspection::Torn
+        );
+        assert_eq!(memory.looks.get(), 6);
+    }
+}
+
+#[test]
+fn requests_are_read_while_their_context_is_theirs() {
+    for image in Image::all() {
+        let memory = image.memory();
+        for request in &image.requests {
+            let names: Vec<_> = request.names.iter().map(String::as_str).collect();
+            let read =
+                |ctx| inspect_request(&memory, &image.request_offsets, request.at, ctx, &names);
+            assert_eq!(read(request.ctx), request.seen);
+            assert_eq!(read(request.ctx + 16), RequestReading::Reused);
+        }
+        let found: Vec<_> = image
+            .requests
+            .iter()
+            .map(|request| match &request.seen {
+                RequestReading::Is(details) => details.headers.iter().flatten().count(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(found, [0, 1, 2, 2, 2, 3]);
+    }
+}
+
+#[test]
+fn a_request_with_missing_memory_is_whole_or_unreadable() {
+    for image in Image::all() {
+        for left_out in 0..image.memory.len() {
+            let memory = image.memory_without(left_out);
+            for request in &image.requests {
+                let names: Vec<_> = request.names.iter().map(String::as_str).collect();
+                let at = &image.request_offsets;
+                let read = inspect_request(&memory, at, request.at, request.ctx, &names);
+                assert!(read == request.seen || read == RequestReading::Unreadable);
+            }
+        }
+    }
+}

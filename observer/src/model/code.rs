@@ -1,0 +1,74 @@
+//! What the model asks about addresses.
+
+use std::sync::Arc;
+
+use crate::finding::ProcessInfo;
+use crate::go::{Frame, TypeName};
+
+/// Resolves addresses of observed processes. Answers must be pure: the same for the same question
+/// while the process lives, for they are recorded once and replayed.
+pub trait Code {
+    /// Logical frames of a return address, innermost first; empty where unknown.
+    fn frames(&self, pid: u32, pc: u64) -> Arc<[Frame]>;
+
+    /// The type that an itab names.
+    fn type_of(&self, pid: u32, itab: u64) -> Option<Arc<TypeName>>;
+
+    /// The process and what counts as its own code.
+    fn unit(&self, pid: u32) -> Option<Arc<Unit>>;
+}
+
+/// A process and what counts as its own code.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Unit {
+    /// Who.
+    pub process: Arc<ProcessInfo>,
+    /// Minor Go version.
+    pub go_minor: u32,
+    /// Main module, modules replaced by a path, configured prefixes.
+    pub own: Vec<String>,
+}
+
+/// What a type means for a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContextKind {
+    /// `Background`, `TODO`.
+    Empty,
+    /// `WithValue` and others that hand everything on.
+    Through,
+    /// `WithoutCancel`.
+    Without,
+    /// A `cancelCtx`.
+    Cancel,
+    /// A `timerCtx`.
+    Timer,
+    /// An `afterFuncCtx`: nobody's CancelFunc, but a stop function.
+    AfterFunc,
+    /// Any other: its layout is not known.
+    Opaque,
+}
+
+impl ContextKind {
+    /// The kind of a type; `None` is a type that could not be read.
+    #[must_use]
+    pub fn of(name: Option<&TypeName>) -> Self {
+        let Some(name) = name.filter(|name| &*name.package == "context") else {
+            return Self::Opaque;
+        };
+        match &*name.name {
+            "backgroundCtx" | "todoCtx" | "emptyCtx" => Self::Empty,
+            "valueCtx" | "stopCtx" => Self::Through,
+            "withoutCancelCtx" => Self::Without,
+            "cancelCtx" => Self::Cancel,
+            "timerCtx" => Self::Timer,
+            "afterFuncCtx" => Self::AfterFunc,
+            _ => Self::Opaque,
+        }
+    }
+
+    /// Whether its creation is an event, so that it can be a node of the model.
+    #[must_use]
+    pub const fn is_node(self) -> bool {
+        matches!(self, Self::Cancel | Self::Timer | Self::AfterFunc)
+    }
+}

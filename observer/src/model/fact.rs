@@ -1,0 +1,26 @@
+//! What the model learnt: the input of the rules.
+
+use super::ids::{CallId, CtxId, ReqId};
+
+/// Something became known. Details are in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fact {
+    /// A handler is about to run.
+    RequestStarted(ReqId),
+    /// A request's own context was cancelled while its handler ran.
+    RequestCancelled(ReqId),
+    /// The handler returned or panicked.
+    RequestEnded(ReqId),
+    /// A context was made.
+    ContextCreated(CtxId),
+    /// A context that is not a request's own was cancelled for the first time.
+    ContextCancelled(CtxId),
+    /// Its CancelFunc was called.
+    CancelCalled(CtxId),
+    /// A call begins.
+    CallStarted(CallId),
+    /// A call failed because its context died.
+    CallFailed(CallId),
+    /// The body of a call is read although its context is dead.
+    DeadBodyRead(CallId),
+}

@@ -1,0 +1,28 @@
+//! Numbers of the model's entries: never reused within a run.
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl From<u64> for $name {
+            fn from(number: u64) -> Self {
+                Self(number)
+            }
+        }
+    };
+}
+
+id! {
+    /// A request, from 1.
+    ReqId
+}
+id! {
+    /// A context: one life of one address.
+    CtxId
+}
+id! {
+    /// An outgoing call.
+    CallId
+}

@@ -1,0 +1,228 @@
+//! Events → facts: what is known of requests, contexts, calls and goroutines.
+//!
+//! Pure and bounded: no I/O, no clock (time comes with the input), every table has a limit and a
+//! counter. What an address means in the code is asked of [`Code`]. Nothing is judged here.
+
+mod call;
+mod canceller;
+mod chain;
+mod code;
+mod context;
+mod fact;
+mod goroutine;
+mod ids;
+mod on_call;
+mod on_context;
+mod on_request;
+mod process;
+mod request;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use call::{Call, CallEnd};
+pub use canceller::{Who, who};
+pub use code::{Code, ContextKind, Unit};
+pub use context::{Cancel, Ctx, Cut, Root, Step};
+pub use fact::Fact;
+pub use ids::{CallId, CtxId, ReqId};
+pub use request::{Ending, Request};
+pub use table::Table;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::inspect::RequestDetails;
+use crate::stream::Event;
+
+use process::Process;
+
+/// Bounds of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests, running and lately ended.
+    pub requests: usize,
+    /// Contexts.
+    pub contexts: usize,
+    /// Outgoing calls.
+    pub calls: usize,
+    /// Goroutines remembered per process, by each of the maps that name them.
+    pub goroutines: usize,
+    /// Ended requests kept, because work may still begin on their contexts.
+    pub ended: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests: 65_536, contexts: 98_304, calls: 32_768, goroutines: 65_536, ended: 8_192 }
+    }
+}
+
+/// What the model counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests whose start was seen.
+    pub requests: u64,
+    /// Requests that missed an event.
+    pub unknown: u64,
+    /// Events taken in.
+    pub events: u64,
+    /// Entries forgotten because a table was full.
+    pub evicted: u64,
+}
+
+/// Everything known now.
+#[derive(Debug, Default)]
+pub struct Model {
+    limits: Limits,
+    now_ns: u64,
+    realtime_minus_monotonic_ns: i64,
+    /// Grows with every loss: what began in an earlier epoch may have missed something.
+    epoch: u64,
+    totals: Totals,
+    processes: FxHashMap<u32, Process>,
+    requests: Table<ReqId, Request>,
+    contexts: Table<CtxId, Ctx>,
+    calls: Table<CallId, Call>,
+}
+
+impl Model {
+    /// An empty model. The clock difference turns wall-clock deadlines into time left.
+    #[must_use]
+    pub fn new(limits: Limits, realtime_minus_monotonic_ns: i64) -> Self {
+        Self {
+            limits,
+            realtime_minus_monotonic_ns,
+            requests: Table::new(limits.requests),
+            contexts: Table::new(limits.contexts),
+            calls: Table::new(limits.calls),
+            ..Self::default()
+        }
+    }
+
+    /// Takes one event at `now_ns`; facts are appended in order.
+    pub fn event(&mut self, event: Event<'_>, now_ns: u64, code: &dyn Code, facts: &mut Vec<Fact>) {
+        self.now_ns = self.now_ns.max(now_ns);
+        self.totals.events += 1;
+        let header = event.header();
+        let mut process = self.processes.remove(&header.pid).unwrap_or_default();
+        let mut on = On { model: self, process: &mut process, pid: header.pid, code, facts };
+        match event {
+            Event::ContextCreated(record) => on.context_created(record),
+            Event::ContextCreatedShort(record) => on.context_created_short(record),
+            Event::ContextCancelled(record) => on.context_cancelled(record),
+            Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
+            Event::RequestStarted(record) => on.request_started(record),
+            Event::ConnReadError(record) => on.conn_read_error(record),
+            Event::CallStarted(record) => on.call_started(record),
+            Event::BodyRead(record) => on.body_read(record),
+            Event::CallCancelled(record) => on.call_cancelled(record),
+        }
+        self.processes.insert(header.pid, process);
+    }
+
+    /// Something was lost: all that is alive may have missed it. Gives how many running requests
+    /// became unknown by it.
+    pub fn loss(&mut self) -> u64 {
+        let running = self
+            .requests
+            .values()
+            .filter(|request| request.ended.is_none() && request.epoch == self.epoch)
+            .count();
+        self.epoch += 1;
+        let running = u64::try_from(running).unwrap_or(u64::MAX);
+        self.totals.unknown += running;
+        running
+    }
+
+    /// Forgets a process that has ended.
+    pub fn forget_process(&mut self, pid: u32) {
+        self.processes.remove(&pid);
+        self.requests.retain(|request| request.pid != pid);
+        self.contexts.retain(|ctx| ctx.pid != pid);
+        self.calls.retain(|call| call.pid != pid);
+    }
+
+    /// Latest time seen, monotonic ns.
+    #[must_use]
+    pub const fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let evicted = self.requests.evicted() + self.contexts.evicted() + self.calls.evicted();
+        Totals { evicted, ..self.totals }
+    }
+
+    /// A request.
+    #[must_use]
+    pub fn request(&self, id: ReqId) -> Option<&Request> {
+        self.requests.get(id)
+    }
+
+    /// A context.
+    #[must_use]
+    pub fn context(&self, id: CtxId) -> Option<&Ctx> {
+        self.contexts.get(id)
+    }
+
+    /// A call.
+    #[must_use]
+    pub fn call(&self, id: CallId) -> Option<&Call> {
+        self.calls.get(id)
+    }
+
+    /// The call that a goroutine is in or was in last.
+    #[must_use]
+    pub fn last_call_of(&self, pid: u32, goid: u64) -> Option<&Call> {
+        let id = self.processes.get(&pid)?.calls.get(&goid)?;
+        self.calls.get(*id)
+    }
+
+    /// Requests running now.
+    pub fn running(&self) -> impl Iterator<Item = &Request> {
+        self.requests.values().filter(|request| request.ended.is_none())
+    }
+
+    /// Nothing about it was lost, and its beginning was seen.
+    #[must_use]
+    pub const fn is_whole(&self, epoch: u64) -> bool {
+        epoch == self.epoch
+    }
+
+    /// Corrects who cancelled a request, from what memory says.
+    pub fn correct_cancel(&mut self, id: ReqId, by: crate::finding::CancelledBy) {
+        let root = self.requests.get(id).map(|request| request.root);
+        if let Some(cancel) =
+            root.and_then(|root| self.contexts.get_mut(root)).and_then(|ctx| ctx.cancelled.as_mut())
+        {
+            cancel.by = by;
+        }
+    }
+
+    /// Keeps what a request's memory said.
+    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>) {
+        if let Some(request) = self.requests.get_mut(id) {
+            request.details = Some(details);
+        }
+    }
+
+    /// Entries in all tables: what the bounds bound.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.requests.len() + self.contexts.len() + self.calls.len()
+    }
+}
+
+/// One event being taken in: the model without the process, the process, and what they need.
+struct On<'a> {
+    model: &'a mut Model,
+    process: &'a mut Process,
+    pid: u32,
+    code: &'a dyn Code,
+    facts: &'a mut Vec<Fact>,
+}

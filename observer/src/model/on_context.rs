@@ -1,0 +1,347 @@
+//! Contexts are created and cancelled.
+
+use std::sync::Arc;
+
+use observer_common::event::{
+    CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, ContextCancelled, ContextCancelledShort,
+    ContextCreated, ContextCreatedShort, Header, Link,
+};
+
+use crate::finding::CancelledBy;
+
+use super::canceller::{Who, who};
+use super::chain::{links, pcs};
+use super::code::ContextKind;
+use super::context::{Cancel, Ctx, Root};
+use super::fact::Fact;
+use super::ids::{CtxId, ReqId};
+use super::process::Origin;
+use super::request::Ending;
+use super::On;
+
+/// `time.Time.wall`: the time has a monotonic reading.
+const HAS_MONOTONIC: u64 = 1 << 63;
+/// Bits of nanoseconds in `wall`.
+const NANO_BITS: u32 = 30;
+/// Seconds from 1885-01-01 to 1970-01-01, in which `wall` counts.
+const WALL_TO_UNIX: i64 = 2_682_288_000;
+/// Seconds from 0001-01-01 to 1970-01-01, in which `ext` counts without a monotonic reading.
+const YEAR_ONE_TO_UNIX: i64 = 62_135_596_800;
+
+impl On<'_> {
+    pub(super) fn context_created(&mut self, record: &ContextCreated) {
+        let header = &record.header;
+        let type_name = self.code.type_of(self.pid, record.child.itab);
+        let kind = ContextKind::of(type_name.as_deref());
+        let resolved = self.resolve(links(&record.chain, record.links));
+        let by_goroutine = self.owner(header);
+        let owner = match &resolved.root {
+            Root::Request(request) => Some(*request),
+            _ => by_goroutine,
+        };
+        // Go 1.20's timers hold their cancelCtx by pointer, and cancels name that.
+        let by_pointer = kind == ContextKind::Timer && record.indirect != 0;
+        let ptr = if by_pointer { record.indirect } else { record.child.data };
+        let deadline_ns =
+            (kind == ContextKind::Timer).then(|| self.time_left(record.deadline)).flatten();
+        let mut ctx = self.blank(header, ptr, record.child);
+        ctx.type_name = type_name;
+        ctx.parent = resolved.ctx;
+        ctx.steps = resolved.steps;
+        ctx.root = resolved.root;
+        ctx.owner = owner;
+        ctx.pcs = pcs(&record.pcs, u64::from(record.frames));
+        ctx.deadline_ns = deadline_ns;
+        let id = self.add(ctx);
+        self.note_timeout_handler(id);
+        self.facts.push(Fact::ContextCreated(id));
+    }
+
+    /// The transport's own context of a call.
+    pub(super) fn context_created_short(&mut self, record: &ContextCreatedShort) {
+        let header = &record.header;
+        let parent = self.process.contexts.get(&record.parent.data).copied();
+        let parent = parent.filter(|_| self.kind(record.parent).is_node());
+        let call = self.process.calls.get(&header.goid).copied();
+        let mut ctx = self.blank(header, record.child.data, record.child);
+        if let Some(call) = call.and_then(|call| self.model.calls.get(call)) {
+            ctx.parent = parent.or(call.ctx);
+            ctx.root = call.root.clone();
+            ctx.owner = call.owner;
+        }
+        ctx.internal = true;
+        ctx.pcs = Arc::from([record.caller]);
+        let id = self.add(ctx);
+        if let Some(call) = call.and_then(|call| self.model.calls.get_mut(call))
+            && call.inner.is_none()
+        {
+            call.inner = Some(id);
+        }
+    }
+
+    fn blank(&self, header: &Header, ptr: u64, child: Link) -> Ctx {
+        Ctx {
+            id: CtxId(0),
+            pid: self.pid,
+            ptr,
+            data: child.data,
+            type_name: None,
+            parent: None,
+            steps: Vec::new(),
+            root: Root::Unknown,
+            owner: None,
+            created_ns: self.model.now_ns,
+            goid: header.goid,
+            parent_goid: header.parent_goid,
+            g: header.g,
+            pcs: Arc::from([]),
+            deadline_ns: None,
+            cancelled: None,
+            cancel_called_ns: None,
+            internal: false,
+            is_root: false,
+            epoch: self.model.epoch,
+        }
+    }
+
+    fn add(&mut self, mut ctx: Ctx) -> CtxId {
+        let (ptr, data, owner) = (ctx.ptr, ctx.data, ctx.owner);
+        let (id, made_room) = self.model.contexts.insert(|id| {
+            ctx.id = id;
+            ctx
+        });
+        self.made_room(made_room);
+        self.process.contexts.insert(ptr, id);
+        self.process.contexts.insert(data, id);
+        if let Some(request) = owner.and_then(|owner| self.model.requests.get_mut(owner)) {
+            request.contexts.push(id);
+        }
+        id
+    }
+
+    /// Drops a context and its addresses.
+    pub(super) fn forget_context(&mut self, id: CtxId) {
+        let gone = self.model.contexts.remove(id);
+        self.made_room(gone);
+    }
+
+    /// Drops the addresses of a context that is gone, unless they mean a younger one already.
+    pub(super) fn made_room(&mut self, gone: Option<Ctx>) {
+        let Some(ctx) = gone else { return };
+        let process = if ctx.pid == self.pid {
+            Some(&mut *self.process)
+        } else {
+            self.model.processes.get_mut(&ctx.pid)
+        };
+        let Some(process) = process else { return };
+        for address in [ctx.ptr, ctx.data] {
+            if process.contexts.get(&address) == Some(&ctx.id) {
+                process.contexts.remove(&address);
+            }
+        }
+    }
+
+    /// Inside `http.TimeoutHandler` its deadline counts as the request's own.
+    fn note_timeout_handler(&mut self, id: CtxId) {
+        let Some(ctx) = self.model.contexts.get(id) else { return };
+        let Root::Request(request) = ctx.root else { return };
+        let by_handler = ctx.deadline_ns.is_some()
+            && ctx.pcs.iter().take(4).any(|pc| {
+                self.code
+                    .frames(self.pid, *pc)
+                    .iter()
+                    .any(|frame| &*frame.function == "net/http.(*timeoutHandler).ServeHTTP")
+            });
+        if by_handler && let Some(request) = self.model.requests.get_mut(request) {
+            request.timeout = Some(id);
+        }
+    }
+
+    /// Time left until a `time.Time` (`wall`, `ext`), ns; `None` where it makes no sense.
+    fn time_left(&self, [wall, ext]: [u64; 2]) -> Option<i64> {
+        let nanos = i64::try_from(wall & ((1 << NANO_BITS) - 1)).ok()?;
+        let seconds = if wall & HAS_MONOTONIC == 0 {
+            ext.cast_signed().checked_sub(YEAR_ONE_TO_UNIX)?
+        } else {
+            i64::try_from((wall & !HAS_MONOTONIC) >> NANO_BITS).ok()?.checked_sub(WALL_TO_UNIX)?
+        };
+        let unix_ns = seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?;
+        let now_ns = i64::try_from(self.model.now_ns)
+            .ok()?
+            .checked_add(self.model.realtime_minus_monotonic_ns)?;
+        unix_ns.checked_sub(now_ns)
+    }
+
+    pub(super) fn context_cancelled(&mut self, record: &ContextCancelled) {
+        let pcs = pcs(&record.pcs, record.frames);
+        let cancel = self.root_cancel(&record.header, pcs);
+        let origin = Origin { ctx: record.ctx, cancel: cancel.clone() };
+        self.process.origins.insert(record.header.goid, origin);
+        self.first_cancel(record.ctx, cancel);
+    }
+
+    pub(super) fn context_cancelled_short(&mut self, record: &ContextCancelledShort) {
+        if record.flags & CANCEL_END != 0 {
+            self.request_end(record.ctx);
+        } else if record.flags & CANCEL_CASCADE != 0 {
+            self.cascade(record);
+        } else if record.flags & CANCEL_AGAIN != 0 {
+            self.again(record);
+        }
+    }
+
+    /// What a cancel that is no cascade says.
+    fn root_cancel(&self, header: &Header, pcs: Arc<[u64]>) -> Cancel {
+        let said = who(self.code, self.pid, &pcs);
+        let by = match said {
+            Who::By(by) => by,
+            Who::ConnRead => {
+                self.process.conn_errors.get(&header.goid).map_or(CancelledBy::Unknown, |e| e.by)
+            }
+            Who::ConnWrite => CancelledBy::Unknown,
+        };
+        Cancel {
+            at_ns: self.model.now_ns,
+            by,
+            origin: by,
+            goid: header.goid,
+            pcs,
+            by_write: said == Who::ConnWrite,
+        }
+    }
+
+    fn first_cancel(&mut self, ptr: u64, cancel: Cancel) {
+        let Some(id) = self.process.contexts.get(&ptr).copied() else { return };
+        let Some(ctx) = self.model.contexts.get_mut(id) else { return };
+        let by_code = cancel.by == CancelledBy::Code;
+        let at_ns = cancel.at_ns;
+        if ctx.cancelled.is_some() {
+            // Its first cancel in memory, not in the model: the address has another life.
+            return;
+        }
+        ctx.cancelled = Some(cancel);
+        if by_code {
+            ctx.cancel_called_ns = Some(at_ns);
+        }
+        let request = ctx.is_root.then_some(ctx.owner).flatten();
+        self.say_cancelled(id, request);
+        if by_code {
+            self.facts.push(Fact::CancelCalled(id));
+        }
+    }
+
+    fn say_cancelled(&mut self, id: CtxId, request: Option<ReqId>) {
+        match request {
+            Some(request) => {
+                let ends = self.model.contexts.get(id).and_then(|ctx| ctx.cancelled.as_ref());
+                if ends.is_none_or(|cancel| cancel.by != CancelledBy::NormalEnd) {
+                    self.facts.push(Fact::RequestCancelled(request));
+                }
+            }
+            None => {
+                self.inner_cancelled(id);
+                self.facts.push(Fact::ContextCancelled(id));
+            }
+        }
+    }
+
+    /// A child dies with its parent, which was cancelled just before on the same goroutine.
+    fn cascade(&mut self, record: &ContextCancelledShort) {
+        let Some(id) = self.process.contexts.get(&record.ctx).copied() else { return };
+        let Some(ctx) = self.model.contexts.get(id) else { return };
+        if ctx.cancelled.is_some() {
+            return;
+        }
+        let parent = ctx.parent.and_then(|parent| self.model.contexts.get(parent));
+        let by_parent = parent.and_then(|parent| parent.cancelled.clone());
+        let origin = match by_parent {
+            Some(cancel) => Some(cancel),
+            None => self.origin(ctx, record.header.goid),
+        };
+        let request = ctx.is_root.then_some(ctx.owner).flatten();
+        let by = if ctx.is_root {
+            self.root_by(ctx, origin.as_ref(), record.header.goid)
+        } else {
+            CancelledBy::Parent
+        };
+        let cancel = Cancel {
+            at_ns: self.model.now_ns,
+            by,
+            origin: origin.as_ref().map_or(CancelledBy::Unknown, |origin| origin.origin),
+            goid: record.header.goid,
+            pcs: origin.as_ref().map_or_else(|| Arc::from([]), |origin| Arc::clone(&origin.pcs)),
+            by_write: origin.is_some_and(|origin| origin.by_write),
+        };
+        if let Some(ctx) = self.model.contexts.get_mut(id) {
+            ctx.cancelled = Some(cancel);
+        }
+        self.say_cancelled(id, request);
+    }
+
+    /// The root of the cascade that a context without known parent belongs to. A cancel of
+    /// something that descends from a request cannot have been above one.
+    fn origin(&self, ctx: &Ctx, goid: u64) -> Option<Cancel> {
+        let origin = self.process.origins.get(&goid)?;
+        let below = self
+            .process
+            .contexts
+            .get(&origin.ctx)
+            .and_then(|id| self.model.contexts.get(*id))
+            .is_some_and(|known| matches!(known.root, Root::Request(_)));
+        (!(ctx.is_root && below)).then(|| origin.cancel.clone())
+    }
+
+    /// Who cancelled a request's own context through something above it.
+    fn root_by(&self, ctx: &Ctx, origin: Option<&Cancel>, goid: u64) -> CancelledBy {
+        match origin.map(|origin| origin.by) {
+            Some(CancelledBy::Code | CancelledBy::Deadline | CancelledBy::Parent) => {
+                CancelledBy::Shutdown
+            }
+            Some(by) => by,
+            // The serving goroutine leaves the connection: the handler panicked.
+            None if goid == ctx.goid => CancelledBy::NormalEnd,
+            None => CancelledBy::Unknown,
+        }
+    }
+
+    /// A context that is done already is cancelled by something other than its parent.
+    fn again(&mut self, record: &ContextCancelledShort) {
+        let Some(id) = self.process.contexts.get(&record.ctx).copied() else { return };
+        if who(self.code, self.pid, &record.pcs) != Who::By(CancelledBy::Code) {
+            let is_inner = self.model.contexts.get(id).is_some_and(|ctx| ctx.internal);
+            if !is_inner {
+                return;
+            }
+        }
+        let now_ns = self.model.now_ns;
+        let Some(ctx) = self.model.contexts.get_mut(id) else { return };
+        if ctx.internal {
+            self.inner_cancelled_again(id, record.header.goid);
+        } else if ctx.cancel_called_ns.is_none() {
+            ctx.cancel_called_ns = Some(now_ns);
+            self.facts.push(Fact::CancelCalled(id));
+        }
+    }
+
+    fn request_end(&mut self, ptr: u64) {
+        let Some(id) = self.process.contexts.get(&ptr).copied() else { return };
+        let now_ns = self.model.now_ns;
+        let Some(ctx) = self.model.contexts.get_mut(id) else { return };
+        let Some(request) = ctx.owner.filter(|_| ctx.is_root) else {
+            // The connection's own context: its goroutine leaves.
+            self.forget_context(id);
+            return;
+        };
+        if ctx.cancelled.is_none() {
+            ctx.cancelled = Some(Cancel {
+                at_ns: now_ns,
+                by: CancelledBy::NormalEnd,
+                origin: CancelledBy::NormalEnd,
+                goid: ctx.goid,
+                pcs: Arc::from([]),
+                by_write: false,
+            });
+        }
+        self.end(request, Ending::Normal);
+    }
+}

@@ -1,0 +1,175 @@
+//! A handler begins; a connection ends under it; a handler returns.
+
+use std::sync::Arc;
+
+use observer_common::event::{
+    ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+};
+
+use crate::finding::CancelledBy;
+
+use super::On;
+use super::context::{Ctx, Root};
+use super::fact::Fact;
+use super::ids::ReqId;
+use super::process::ConnError;
+use super::request::{Ending, Request};
+use super::text::{head, text};
+
+/// `ECONNRESET` and `EPIPE` on Linux.
+const PEER_GONE: [u64; 2] = [104, 32];
+/// An epoch that never comes: what has it is not whole.
+const NEVER: u64 = u64::MAX;
+
+impl On<'_> {
+    pub(super) fn request_started(&mut self, record: &RequestStarted) {
+        let header = &record.header;
+        if let Some(previous) = self.process.serving.get(&header.goid).copied() {
+            // One goroutine serves one request at a time: an end was missed.
+            if let Some(request) = self.model.requests.get_mut(previous) {
+                request.epoch = NEVER;
+            }
+            self.end(previous, Ending::Superseded);
+        }
+        self.model.totals.requests += 1;
+        let now_ns = self.model.now_ns;
+        let epoch = self.model.epoch;
+        let pid = self.pid;
+        let type_name = self.code.type_of(pid, record.ctx.itab);
+        let (root, made_room) = self.model.contexts.insert(|id| Ctx {
+            id,
+            pid,
+            ptr: record.ctx.data,
+            data: record.ctx.data,
+            type_name,
+            parent: None,
+            steps: Vec::new(),
+            root: Root::Unknown,
+            owner: None,
+            created_ns: now_ns,
+            goid: header.goid,
+            parent_goid: 0,
+            g: header.g,
+            pcs: Arc::from([]),
+            deadline_ns: None,
+            cancelled: None,
+            cancel_called_ns: None,
+            internal: false,
+            is_root: true,
+            epoch,
+        });
+        self.made_room(made_room);
+        let line = &record.line;
+        let path = usize::try_from(record.path_at).ok().and_then(|at| line.get(at..));
+        let (id, _) = self.model.requests.insert(|id| Request {
+            id,
+            pid,
+            goid: header.goid,
+            g: header.g,
+            request: record.request,
+            writer: record.writer.data,
+            ctx_data: record.ctx.data,
+            root,
+            timeout: None,
+            method: text(head(line, u64::from(record.method_len))),
+            path: path.and_then(|path| text(head(path, u64::from(record.path_len)))),
+            id_row: record.id_row,
+            id_value: text(head(&record.id, u64::from(record.id_len))),
+            traceparent: text(head(&record.trace, record.trace_len)),
+            ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
+            start_ns: now_ns,
+            ended: None,
+            contexts: Vec::new(),
+            calls: Vec::new(),
+            details: None,
+            beats_ns: Vec::new(),
+            epoch,
+        });
+        if let Some(ctx) = self.model.contexts.get_mut(root) {
+            ctx.root = Root::Request(id);
+            ctx.owner = Some(id);
+        }
+        self.process.contexts.insert(record.ctx.data, root);
+        self.process.serving.insert(header.goid, id);
+        self.process.writers.insert(record.writer.data, id);
+        self.facts.push(Fact::RequestStarted(id));
+    }
+
+    pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {
+        let by = self.read_error(record);
+        self.process.conn_errors.insert(record.header.goid, ConnError { by });
+    }
+
+    fn read_error(&self, record: &ConnReadError) -> CancelledBy {
+        let name = |itab| self.code.type_of(self.pid, itab);
+        let is = |itab, package: &str, wanted: &str| {
+            name(itab).is_some_and(|name| &*name.package == package && &*name.name == wanted)
+        };
+        let poll = |itab| {
+            if is(itab, "internal/poll", "DeadlineExceededError") {
+                Some(CancelledBy::ReadDeadline)
+            } else if is(itab, "internal/poll", "errNetClosing") {
+                Some(CancelledBy::ServerClose)
+            } else {
+                None
+            }
+        };
+        if is(record.err.itab, "errors", "errorString") {
+            return if record.text.starts_with(b"EOF\0") {
+                CancelledBy::Client
+            } else {
+                CancelledBy::Unknown
+            };
+        }
+        if let Some(by) = poll(record.err.itab) {
+            return by;
+        }
+        if !is(record.err.itab, "net", "OpError") {
+            return CancelledBy::Unknown;
+        }
+        if let Some(by) = poll(record.op_err.itab) {
+            return by;
+        }
+        let errno = is(record.op_err.itab, "os", "SyscallError")
+            && is(record.syscall_err.itab, "syscall", "Errno");
+        if errno && PEER_GONE.contains(&record.errno) {
+            CancelledBy::Client
+        } else {
+            CancelledBy::Unknown
+        }
+    }
+
+    /// The handler of a request has returned or panicked.
+    pub(super) fn end(&mut self, id: ReqId, how: Ending) {
+        let now_ns = self.model.now_ns;
+        let Some(request) = self.model.requests.get_mut(id) else { return };
+        if request.ended.is_some() {
+            return;
+        }
+        request.ended = Some((now_ns, how));
+        let (goid, writer) = (request.goid, request.writer);
+        if self.process.serving.get(&goid) == Some(&id) {
+            self.process.serving.remove(&goid);
+        }
+        if self.process.writers.get(&writer) == Some(&id) {
+            self.process.writers.remove(&writer);
+        }
+        self.facts.push(Fact::RequestEnded(id));
+        self.process.ended.push_back(id);
+        while self.process.ended.len() > self.model.limits.ended {
+            if let Some(oldest) = self.process.ended.pop_front() {
+                self.forget_request(oldest);
+            }
+        }
+    }
+
+    fn forget_request(&mut self, id: ReqId) {
+        let Some(request) = self.model.requests.remove(id) else { return };
+        for call in request.calls {
+            self.model.calls.remove(call);
+        }
+        for ctx in request.contexts.into_iter().chain([request.root]) {
+            self.forget_context(ctx);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A request of the model.
+
+use std::sync::Arc;
+
+use crate::inspect::RequestDetails;
+
+use super::ids::{CallId, CtxId, ReqId};
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Its handler returned or panicked.
+    Normal,
+    /// The goroutine serves another one already: the end was not seen.
+    Superseded,
+}
+
+/// A request, from the call of its handler on.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Its number, from 1.
+    pub id: ReqId,
+    /// Whose.
+    pub pid: u32,
+    /// Serving goroutine.
+    pub goid: u64,
+    /// Its descriptor: a hint.
+    pub g: u64,
+    /// The `*http.Request`.
+    pub request: u64,
+    /// The `http.ResponseWriter`'s data word.
+    pub writer: u64,
+    /// Data word of the request's context.
+    pub ctx_data: u64,
+    /// Its own context.
+    pub root: CtxId,
+    /// The context of `http.TimeoutHandler`, whose deadline counts as the request's own.
+    pub timeout: Option<CtxId>,
+    /// Method.
+    pub method: Option<Arc<str>>,
+    /// Path without query.
+    pub path: Option<Arc<str>>,
+    /// Row of the header that gave `id_value`, from 1.
+    pub id_row: u32,
+    /// Request ID.
+    pub id_value: Option<Arc<str>>,
+    /// Value of `Traceparent`.
+    pub traceparent: Option<Arc<str>>,
+    /// IDs were not, or not completely, looked for by the probe.
+    pub ids_open: bool,
+    /// Start, monotonic ns.
+    pub start_ns: u64,
+    /// End and how.
+    pub ended: Option<(u64, Ending)>,
+    /// Contexts made for it, in order.
+    pub contexts: Vec<CtxId>,
+    /// Calls made for it, in order.
+    pub calls: Vec<CallId>,
+    /// What its memory said, once it was looked at.
+    pub details: Option<Arc<RequestDetails>>,
+    /// Times of the last hits of its goroutine, newest last: a heartbeat if they are regular.
+    pub beats_ns: Vec<u64>,
+    /// Loss epoch at the start.
+    pub epoch: u64,
+}
+
+impl Request {
+    /// When it ended, monotonic ns.
+    #[must_use]
+    pub fn ended_ns(&self) -> Option<u64> {
+        self.ended.map(|(at_ns, _)| at_ns)
+    }
+}

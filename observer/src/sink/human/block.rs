@@ -1,0 +1,313 @@
+//! One finding as a block of labelled lines.
+
+use crate::finding::{ContextLink, Finding, RequestInfo, Severity, Trust, UpdateReason};
+use crate::go::Frame;
+
+use super::layout::{Row, Terminal};
+use super::place::{full_function, is_std, short_file, short_function};
+use super::timeline::timeline;
+
+/// The finding, whole.
+#[must_use]
+pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: bool) -> String {
+    let view = View { finding, terminal };
+    let mut rows = vec![];
+    rows.extend(view.request());
+    if many_processes || terminal.verbose {
+        rows.push(view.process());
+    }
+    rows.extend(view.at());
+    rows.extend(view.via());
+    rows.extend(view.call());
+    rows.extend(view.cancel());
+    rows.extend(view.context());
+    let pieces = timeline(finding, terminal);
+    if !pieces.is_empty() {
+        rows.push(Row::chain("time", 2, pieces));
+    }
+    rows.extend(view.seen());
+    if !finding.help.is_empty() {
+        rows.push(Row::words("help", 0, &terminal.glyphs.clean(&finding.help)));
+    }
+    if terminal.verbose {
+        rows.extend(view.stack());
+        rows.push(view.ids());
+    }
+    view.block(word(finding.severity), &rows, &finding.message)
+}
+
+/// What is new about a finding that was shown before.
+#[must_use]
+pub fn update_block(finding: &Finding, reason: UpdateReason, terminal: &Terminal) -> String {
+    let view = View { finding, terminal };
+    let why = match reason {
+        UpdateReason::Ended => "ended",
+        UpdateReason::Severity => "more severe",
+        UpdateReason::Worse => "worse case",
+        UpdateReason::Count => "seen again",
+    };
+    let times = terminal.glyphs.number(finding.count);
+    let message = format!("{} ({why}; {times} in all)", finding.message);
+    let rows: Vec<Row> = view.request().into_iter().chain(view.at()).collect();
+    view.block("update", &rows, &message)
+}
+
+/// The severity as the word at the beginning of a finding.
+const fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
+    }
+}
+
+struct View<'a> {
+    finding: &'a Finding,
+    terminal: &'a Terminal,
+}
+
+impl View<'_> {
+    fn block(&self, word: &str, rows: &[Row], message: &str) -> String {
+        let tag = format!("{word}[{}]", self.finding.rule);
+        let styled = self.terminal.styles.severity(self.finding.severity, &tag);
+        let message = self.clean(message);
+        self.terminal
+            .block(&styled, &format!("{tag}: {message}"), rows)
+    }
+
+    fn clean(&self, text: &str) -> String {
+        self.terminal.glyphs.clean(text)
+    }
+
+    fn file(&self, frame: &Frame) -> String {
+        self.clean(&short_file(frame, &self.finding.process.module))
+    }
+
+    fn request(&self) -> Option<Row> {
+        let request = self.finding.request.as_ref()?;
+        let mut parts = vec![self.clean(&line_of(request))];
+        if let Some(id) = &request.id {
+            let header = request
+                .id_header
+                .as_ref()
+                .map_or_else(String::new, |header| format!(" ({header})"));
+            parts.push(self.clean(&format!("id {id}{header}")));
+        }
+        if self.terminal.verbose
+            && let Some(trace) = &request.trace_id
+        {
+            parts.push(self.clean(&format!("trace {trace}")));
+        }
+        if let Some(peer) = &request.peer {
+            parts.push(self.clean(&format!("peer {peer}")));
+        }
+        if self.terminal.verbose {
+            parts.push(format!("goroutine {}", request.goid));
+        }
+        Some(Row::facts("request", 2, parts))
+    }
+
+    fn process(&self) -> Row {
+        let process = &self.finding.process;
+        let parts = vec![
+            self.clean(&format!("{} (pid {})", process.name, process.pid)),
+            self.clean(&process.go),
+        ];
+        Row::facts("process", 5, parts)
+    }
+
+    fn at(&self) -> Option<Row> {
+        let site = self.finding.site.as_ref()?;
+        let evidence = &self.finding.evidence;
+        let mut parts = vec![self.clean(&full_function(&site.function)), self.file(site)];
+        if let Some(reason) = &evidence.wait_reason {
+            let length = evidence.wait_ns.map_or_else(String::new, |ns| {
+                format!(", {}", self.terminal.glyphs.duration(ns))
+            });
+            parts.push(self.clean(&format!("{reason}{length}")));
+        }
+        if let Some(live) = evidence.live {
+            parts.push(format!("{} live", self.terminal.glyphs.number(live)));
+        }
+        Some(Row {
+            strong: true,
+            ..Row::facts("at", 0, parts)
+        })
+    }
+
+    /// From the outermost frame to the one that called the site, without the standard library
+    /// in between.
+    fn via(&self) -> Option<Row> {
+        let module = &self.finding.process.module;
+        let site = self.finding.site.as_ref()?;
+        let inner = self.finding.stack.iter().position(|frame| frame == site)?;
+        let outer: Vec<&Frame> = self
+            .finding
+            .stack
+            .iter()
+            .skip(inner + 1)
+            .filter(|frame| frame.package() != "runtime")
+            .collect();
+        let mut names: Vec<String> = outer
+            .iter()
+            .rev()
+            .enumerate()
+            .filter(|(index, frame)| *index == 0 || !is_std(frame, module))
+            .map(|(_, frame)| self.clean(&short_function(&frame.function)))
+            .collect();
+        if names.is_empty() {
+            return None;
+        }
+        const KEPT: usize = 3;
+        if !self.terminal.verbose && names.len() > KEPT + 2 {
+            let dropped = names.len() - KEPT;
+            names.splice(1..dropped, [self.terminal.glyphs.ellipsis.to_owned()]);
+        }
+        for name in names.iter_mut().skip(1) {
+            name.insert_str(0, "> ");
+        }
+        Some(Row::chain("via", 4, names))
+    }
+
+    fn call(&self) -> Option<Row> {
+        let call = self.finding.evidence.call.as_ref()?;
+        let mut parts = vec![self.clean(&format!("{} {}", call.kind, call.target))];
+        if let Some(ns) = call.duration_ns {
+            parts.push(self.terminal.glyphs.duration(ns));
+        }
+        Some(Row::facts("call", 3, parts))
+    }
+
+    fn cancel(&self) -> Option<Row> {
+        let site = self.finding.evidence.cancel_site.as_ref()?;
+        let parts = vec![self.clean(&full_function(&site.function)), self.file(site)];
+        Some(Row::facts("cancel", 2, parts))
+    }
+
+    /// Root first, as the code reads; the sign before a link says whether cancellation reaches it.
+    fn context(&self) -> Option<Row> {
+        let links = &self.finding.context;
+        if links.is_empty() {
+            return None;
+        }
+        let last = links.len() - 1;
+        let parts = links
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(index, link)| {
+                let name = self.link(link);
+                if index == last {
+                    name
+                } else {
+                    format!("{} {name}", self.sign(link))
+                }
+            })
+            .collect();
+        Some(Row::chain("context", 1, parts))
+    }
+
+    const fn sign(&self, child: &ContextLink) -> &'static str {
+        let glyphs = &self.terminal.glyphs;
+        match child.trust {
+            Trust::Known => glyphs.arrow,
+            Trust::Cuts | Trust::Root => glyphs.cut,
+            Trust::Unknown => glyphs.unsure,
+        }
+    }
+
+    fn link(&self, link: &ContextLink) -> String {
+        let mut text = self.clean(&link.label);
+        if let Some(ns) = link.deadline_ns {
+            text.push(' ');
+            text.push_str(&self.terminal.glyphs.signed_duration(ns));
+        }
+        if let Some(site) = &link.site {
+            text.push_str(&format!(" ({})", self.file(site)));
+        }
+        text
+    }
+
+    fn seen(&self) -> Option<Row> {
+        let mut parts = vec![];
+        if self.finding.count > 1 {
+            let times = self.terminal.glyphs.number(self.finding.count);
+            parts.push(format!("{times} times"));
+        }
+        if let Some(caller) = &self.finding.caller {
+            parts.push(format!("called from {}", self.file(caller)));
+        }
+        if !self.finding.related.is_empty() {
+            let ids: Vec<String> = self
+                .finding
+                .related
+                .iter()
+                .map(|id| format!("{id:016x}"))
+                .collect();
+            parts.push(format!("see also {}", ids.join(", ")));
+        }
+        (!parts.is_empty()).then(|| Row::facts("seen", 6, parts))
+    }
+
+    fn stack(&self) -> Vec<Row> {
+        let frames = self.finding.stack.iter().enumerate();
+        frames
+            .map(|(index, frame)| {
+                let parts = vec![
+                    self.clean(&full_function(&frame.function)),
+                    self.clean(&format!("{}:{}", frame.file, frame.line)),
+                ];
+                Row::facts(if index == 0 { "stack" } else { "" }, 0, parts)
+            })
+            .collect()
+    }
+
+    fn ids(&self) -> Row {
+        let parts = vec![
+            format!("{:016x}", self.finding.id),
+            format!("fingerprint {}", self.finding.fingerprint),
+            format!("confidence {}", confidence(self.finding)),
+        ];
+        Row::facts("id", 0, parts)
+    }
+}
+
+const fn confidence(finding: &Finding) -> &'static str {
+    use crate::finding::Confidence;
+    match finding.confidence {
+        Confidence::High => "high",
+        Confidence::Medium => "medium",
+        Confidence::Low => "low",
+    }
+}
+
+/// Method and path; the route where the path is unknown or redacted.
+fn line_of(request: &RequestInfo) -> String {
+    match (
+        &request.method,
+        request.path.as_ref().or(request.route.as_ref()),
+    ) {
+        (Some(method), Some(path)) => format!("{method} {path}"),
+        (None, Some(path)) => path.clone(),
+        (Some(method), None) => format!("{method} (path unknown)"),
+        (None, None) => format!("request {} (method and path unknown)", request.number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line_of;
+    use crate::finding::samples;
+
+    #[test]
+    fn the_route_stands_in_for_a_hidden_path() {
+        let mut request = samples::cancel_ignored().request.unwrap();
+        assert_eq!(line_of(&request), "GET /report/7");
+        request.path = None;
+        assert_eq!(line_of(&request), "GET /report/{}");
+        request.route = None;
+        assert_eq!(line_of(&request), "GET (path unknown)");
+        request.method = None;
+        assert_eq!(line_of(&request), "request 7 (method and path unknown)");
+    }
+}

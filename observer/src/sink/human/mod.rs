@@ -1,0 +1,111 @@
+//! What a person at a terminal reads: findings like compiler diagnostics, and a last line.
+//!
+//! Pure: takes outputs, gives text for stdout and stderr.
+
+mod block;
+mod layout;
+mod place;
+mod summary;
+mod text;
+mod timeline;
+
+use std::collections::BTreeSet;
+
+use crate::error::Notice;
+use crate::finding::UpdateReason;
+
+use super::output::{Output, Tally};
+
+pub use layout::Terminal;
+pub use place::{short_file, short_function};
+pub use text::Glyphs;
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// `-q`: findings and the last line; of the rest only errors.
+    Quiet,
+    /// As designed for.
+    #[default]
+    Normal,
+    /// `-v`: everything that is known about a finding, however long.
+    Verbose,
+}
+
+/// Text for the two streams; either may be empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// Data.
+    pub stdout: String,
+    /// Everything else.
+    pub stderr: String,
+}
+
+/// The renderer; remembers only what the last line and the spacing need.
+#[derive(Debug)]
+pub struct Human {
+    terminal: Terminal,
+    verbosity: Verbosity,
+    not_covered: BTreeSet<String>,
+    pids: BTreeSet<u32>,
+}
+
+impl Human {
+    /// For one terminal.
+    #[must_use]
+    pub const fn new(terminal: Terminal, verbosity: Verbosity) -> Self {
+        Self {
+            terminal,
+            verbosity,
+            not_covered: BTreeSet::new(),
+            pids: BTreeSet::new(),
+        }
+    }
+
+    /// What `output` says to a person.
+    pub fn render(&mut self, output: &Output, tally: &Tally) -> Rendered {
+        let mut rendered = Rendered::default();
+        match output {
+            Output::Start(start) => {
+                self.not_covered.extend(start.not_covered.iter().cloned());
+                self.pids.insert(start.process.pid);
+                rendered.stderr = summary::start_line(start, &self.terminal);
+            }
+            Output::Finding(finding) => {
+                let many = self.pids.len() > 1;
+                let block = block::finding_block(finding, &self.terminal, many);
+                rendered.stdout = format!("{block}\n");
+            }
+            Output::Update(_, UpdateReason::Count) if self.verbosity != Verbosity::Verbose => {}
+            Output::Update(finding, reason) => {
+                let block = block::update_block(finding, *reason, &self.terminal);
+                rendered.stdout = format!("{block}\n");
+            }
+            Output::Loss(loss) => {
+                let causes: Vec<String> = loss
+                    .lost
+                    .iter()
+                    .map(|(cause, events)| format!("{} {events}", cause.label()))
+                    .collect();
+                let notice = Notice::EventsLost {
+                    events: loss.lost.values().sum(),
+                    causes: causes.join(", "),
+                };
+                rendered.stderr = notice.render(self.terminal.styles);
+            }
+            Output::Notice(notice) => rendered.stderr = notice.render(self.terminal.styles),
+            Output::Stats(_) => {}
+            Output::End(end) => {
+                rendered.stdout =
+                    summary::last_line(&end.stats, tally, &self.not_covered, &self.terminal);
+            }
+        }
+        if self.verbosity == Verbosity::Quiet {
+            rendered.stderr.clear();
+        }
+        rendered
+    }
+}
+
+#[cfg(test)]
+mod tests;

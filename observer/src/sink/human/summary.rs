@@ -1,0 +1,125 @@
+//! The first line (stderr) and the last line (stdout).
+
+use std::collections::BTreeSet;
+
+use crate::sink::output::{Start, Stats, Tally};
+
+use super::layout::Terminal;
+use super::text::percent;
+
+/// `observing shop-api (pid 4121, go1.27.3, example.com/shop): 14 hooks, 17 probes, 121 ms; …`
+#[must_use]
+pub fn start_line(start: &Start, terminal: &Terminal) -> String {
+    let glyphs = &terminal.glyphs;
+    let process = &start.process;
+    let module = if process.module.is_empty() {
+        "module unknown"
+    } else {
+        &process.module
+    };
+    let hooks = start.hooks.iter().filter(|hook| hook.on).count();
+    let mut line = format!(
+        "observing {} (pid {}, {}, {module}): {hooks} hooks, {} probes, {}",
+        process.name,
+        process.pid,
+        process.go,
+        start.probes,
+        glyphs.duration(start.attach_ns),
+    );
+    if !start.not_covered.is_empty() {
+        line.push_str("; not covered: ");
+        line.push_str(&start.not_covered.join(", "));
+    }
+    let mut line = glyphs.clean(&line);
+    line.push('\n');
+    line
+}
+
+/// Findings or their absence, requests, events and loss, and both costs.
+#[must_use]
+pub fn last_line(
+    stats: &Stats,
+    tally: &Tally,
+    not_covered: &BTreeSet<String>,
+    terminal: &Terminal,
+) -> String {
+    let glyphs = &terminal.glyphs;
+    let requests = count(terminal, stats.requests, "request");
+    let duration = glyphs.duration(stats.duration_ns);
+    let mut parts = if tally.shown() == 0 {
+        let mut silence = format!("no gaps seen in {requests}");
+        if !not_covered.is_empty() {
+            let list: Vec<&str> = not_covered.iter().map(String::as_str).collect();
+            silence.push_str("; not covered: ");
+            silence.push_str(&glyphs.clean(&list.join(", ")));
+        }
+        vec![silence, duration]
+    } else {
+        vec![
+            format!("{} in {duration}", findings(tally, terminal)),
+            requests,
+        ]
+    };
+    if stats.requests_unknown > 0 {
+        parts.push(format!(
+            "{} unknown",
+            count(terminal, stats.requests_unknown, "request")
+        ));
+    }
+    if tally.silenced > 0 {
+        parts.push(format!("{} silenced", glyphs.number(tally.silenced)));
+    }
+    let lost: u64 = stats.lost.values().sum();
+    parts.push(format!(
+        "{}, {} lost",
+        count(terminal, stats.events, "event"),
+        glyphs.number(lost)
+    ));
+    if tally.dropped > 0 {
+        parts.push(format!(
+            "{} dropped",
+            count(terminal, tally.dropped, "line")
+        ));
+    }
+    parts.push(cost(stats));
+    let mut line = parts.join(&format!(" {} ", glyphs.dot));
+    line.push('\n');
+    line
+}
+
+fn cost(stats: &Stats) -> String {
+    let own = percent(stats.own_cpu_ns, stats.duration_ns);
+    match stats.target_cpu_ns {
+        Some(target_ns) => {
+            let target = percent(target_ns, stats.duration_ns);
+            format!("cost {own} of one core, and {target} in the target")
+        }
+        None => format!("cost {own} of one core"),
+    }
+}
+
+fn findings(tally: &Tally, terminal: &Terminal) -> String {
+    let kinds = [
+        (tally.errors, "error"),
+        (tally.warnings, "warning"),
+        (tally.infos, "info"),
+    ];
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, noun)| match noun {
+            "info" => format!("{} info", terminal.glyphs.number(number)),
+            _ => count(terminal, number, noun),
+        })
+        .collect();
+    format!(
+        "{} ({})",
+        count(terminal, tally.shown(), "finding"),
+        kinds.join(", ")
+    )
+}
+
+fn count(terminal: &Terminal, number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", terminal.glyphs.number(number))
+}

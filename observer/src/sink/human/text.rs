@@ -1,0 +1,227 @@
+//! Numbers, durations and foreign text, for people.
+
+/// What the terminal can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glyphs {
+    /// From parent to child.
+    pub arrow: &'static str,
+    /// From parent to child where cancellation does not travel.
+    pub cut: &'static str,
+    /// From parent to child where descent is not proved.
+    pub unsure: &'static str,
+    /// The stuff of the time line.
+    pub dash: char,
+    /// Between the parts of the last line.
+    pub dot: &'static str,
+    /// Where something was left out.
+    pub ellipsis: &'static str,
+    /// Microseconds.
+    pub micro: &'static str,
+    /// Between groups of three digits.
+    pub thousands: char,
+    utf8: bool,
+}
+
+impl Glyphs {
+    /// For a terminal whose locale is UTF-8, or not.
+    #[must_use]
+    pub const fn new(utf8: bool) -> Self {
+        if utf8 {
+            Self {
+                arrow: "→",
+                cut: "✂",
+                unsure: "⇢",
+                dash: '─',
+                dot: "·",
+                ellipsis: "…",
+                micro: "µs",
+                thousands: '\u{202f}',
+                utf8,
+            }
+        } else {
+            Self {
+                arrow: "->",
+                cut: "-x-",
+                unsure: "-?->",
+                dash: '-',
+                dot: "-",
+                ellipsis: "...",
+                micro: "us",
+                thousands: ' ',
+                utf8,
+            }
+        }
+    }
+
+    /// Foreign text made harmless: a path or an ID must not move the cursor or change colours.
+    #[must_use]
+    pub fn clean(&self, text: &str) -> String {
+        let mut clean = String::with_capacity(text.len());
+        for c in text.chars() {
+            match c {
+                '→' => clean.push_str(self.arrow),
+                '✂' => clean.push_str(self.cut),
+                '…' => clean.push_str(self.ellipsis),
+                '·' => clean.push_str(self.dot),
+                '─' => clean.push(self.dash),
+                _ if c.is_control() || is_format(c) || (!self.utf8 && !c.is_ascii()) => {
+                    clean.push('?');
+                }
+                _ => clean.push(c),
+            }
+        }
+        clean
+    }
+
+    /// `1 904`.
+    #[must_use]
+    pub fn number(&self, number: u64) -> String {
+        let digits = number.to_string();
+        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+        for (index, digit) in digits.chars().enumerate() {
+            if index > 0 && (digits.len() - index).is_multiple_of(3) {
+                text.push(self.thousands);
+            }
+            text.push(digit);
+        }
+        text
+    }
+
+    /// `4.31 s`: three significant digits, no trailing zeros; minutes and hours from two on.
+    #[must_use]
+    pub fn duration(&self, ns: u64) -> String {
+        const SECOND: u64 = 1_000_000_000;
+        let seconds = ns / SECOND;
+        if seconds >= 7200 {
+            return format!("{} h {} min", seconds / 3600, seconds % 3600 / 60);
+        }
+        if seconds >= 120 {
+            return format!("{} min {} s", seconds / 60, seconds % 60);
+        }
+        let units = [(1, "ns"), (1_000, self.micro), (1_000_000, "ms")];
+        for (unit, name) in units {
+            // A unit's last value is the one that rounds to 999.
+            if ns < unit * 1000 - unit / 2 {
+                return format!("{} {name}", three_digits(ns, unit));
+            }
+        }
+        format!("{} s", three_digits(ns, SECOND))
+    }
+
+    /// A deadline's distance: `-2 s` where it had passed.
+    #[must_use]
+    pub fn signed_duration(&self, ns: i64) -> String {
+        let sign = if ns < 0 { "-" } else { "" };
+        format!("{sign}{}", self.duration(ns.unsigned_abs()))
+    }
+
+    /// At most `width` characters, the end kept: ends of names and paths tell more.
+    #[must_use]
+    pub fn keep_end(&self, text: &str, width: usize) -> String {
+        let count = text.chars().count();
+        if count <= width {
+            return text.to_owned();
+        }
+        let kept = width.saturating_sub(self.ellipsis.chars().count());
+        let tail: String = text.chars().skip(count - kept).collect();
+        format!("{}{tail}", self.ellipsis)
+    }
+
+    /// At most `width` characters, the beginning kept.
+    #[must_use]
+    pub fn keep_start(&self, text: &str, width: usize) -> String {
+        if text.chars().count() <= width {
+            return text.to_owned();
+        }
+        let kept = width.saturating_sub(self.ellipsis.chars().count());
+        let head: String = text.chars().take(kept).collect();
+        format!("{}{}", head.trim_end(), self.ellipsis)
+    }
+}
+
+/// Characters that show nothing but turn or hide what follows (bidirectional overrides and such).
+const fn is_format(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn three_digits(value: u64, unit: u64) -> String {
+    let whole = value / unit;
+    let decimals = if whole >= 100 {
+        0
+    } else if whole >= 10 {
+        1
+    } else {
+        2
+    };
+    let scale = 10u64.pow(decimals);
+    let scaled = (u128::from(value) * u128::from(scale) + u128::from(unit / 2)) / u128::from(unit);
+    let (whole, rest) = (scaled / u128::from(scale), scaled % u128::from(scale));
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let rest = format!("{rest:0width$}", width = decimals as usize);
+    format!("{whole}.{}", rest.trim_end_matches('0'))
+}
+
+/// `part` of `whole` in percent with one decimal.
+#[must_use]
+pub fn percent(part: u64, whole: u64) -> String {
+    let tenths = (u128::from(part) * 1000 + u128::from(whole) / 2) / u128::from(whole.max(1));
+    format!("{}.{} %", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Glyphs, percent};
+
+    #[test]
+    fn durations() {
+        let glyphs = Glyphs::new(true);
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_500, "1.5 µs"),
+            (120_300_000, "120 ms"),
+            (12_340_000, "12.3 ms"),
+            (999_499_999, "999 ms"),
+            (999_600_000, "1 s"),
+            (4_310_000_000, "4.31 s"),
+            (30_000_000_000, "30 s"),
+            (119_900_000_000, "120 s"),
+            (125_000_000_000, "2 min 5 s"),
+            (7_500_000_000_000, "2 h 5 min"),
+            (u64::MAX, "5124095 h 34 min"),
+        ] {
+            assert_eq!(glyphs.duration(ns), text);
+        }
+        assert_eq!(glyphs.signed_duration(-2_000_000_000), "-2 s");
+        assert_eq!(Glyphs::new(false).duration(1_500), "1.5 us");
+    }
+
+    #[test]
+    fn numbers() {
+        let glyphs = Glyphs::new(false);
+        assert_eq!(glyphs.number(0), "0");
+        assert_eq!(glyphs.number(904), "904");
+        assert_eq!(glyphs.number(1_904), "1 904");
+        assert_eq!(glyphs.number(1_048_210), "1 048 210");
+        assert_eq!(Glyphs::new(true).number(1_904), "1\u{202f}904");
+        assert_eq!(percent(4, 1000), "0.4 %");
+        assert_eq!(percent(1, 0), "100.0 %");
+    }
+
+    #[test]
+    fn foreign_text_cannot_steer_the_terminal() {
+        let evil = "/a\x1b[2J\u{202e}\n/b";
+        assert_eq!(Glyphs::new(true).clean(evil), "/a?[2J??/b");
+        assert_eq!(Glyphs::new(false).clean("/ü → x"), "/? -> x");
+    }
+
+    #[test]
+    fn shortening_keeps_the_width() {
+        let glyphs = Glyphs::new(true);
+        assert_eq!(glyphs.keep_end("report/build.go:132", 10), "…ld.go:132");
+        assert_eq!(glyphs.keep_start("report/build.go", 7), "report…");
+        assert_eq!(glyphs.keep_end("abc", 3), "abc");
+    }
+}

@@ -1,0 +1,114 @@
+//! The request as a line in time: `0 start ── 120 ms client closed ── 4.43 s returned`.
+
+use crate::finding::{CallOutcome, CancelledBy, Finding, WorkState};
+
+use super::layout::Terminal;
+
+const MIN_DASHES: u64 = 2;
+const MAX_DASHES: u64 = 13;
+
+/// Pieces in order, each with the dashes that lead to it; empty where there is no request or
+/// nothing is known but its start.
+#[must_use]
+pub fn timeline(finding: &Finding, terminal: &Terminal) -> Vec<String> {
+    let moments = moments(finding);
+    let Some((last, _)) = moments.last().copied() else {
+        return vec![];
+    };
+    if moments.len() < 2 {
+        return vec![];
+    }
+    let long = pieces(&moments, last, MAX_DASHES, terminal);
+    let length: usize = long.iter().map(|piece| piece.chars().count() + 1).sum();
+    if length <= terminal.text_width() + 1 {
+        long
+    } else {
+        pieces(&moments, last, MIN_DASHES, terminal)
+    }
+}
+
+fn pieces(
+    moments: &[(u64, &'static str)],
+    last_ns: u64,
+    max_dashes: u64,
+    terminal: &Terminal,
+) -> Vec<String> {
+    let mut before_ns = 0;
+    moments
+        .iter()
+        .enumerate()
+        .map(|(index, (at_ns, what))| {
+            if index == 0 {
+                return format!("0 {what}");
+            }
+            let share = u128::from(at_ns - before_ns) * u128::from(max_dashes - MIN_DASHES)
+                / u128::from(last_ns.max(1));
+            before_ns = *at_ns;
+            let dashes = MIN_DASHES + u64::try_from(share).unwrap_or(0);
+            let line: String = (0..dashes).map(|_| terminal.glyphs.dash).collect();
+            format!("{line} {} {what}", terminal.glyphs.duration(*at_ns))
+        })
+        .collect()
+}
+
+/// What is known of the request's course, by time since its start, ns.
+fn moments(finding: &Finding) -> Vec<(u64, &'static str)> {
+    let Some(request) = &finding.request else {
+        return vec![];
+    };
+    let evidence = &finding.evidence;
+    let since = |at_ns: u64| at_ns.saturating_sub(request.start_ns);
+    let mut moments = vec![(0, "start")];
+    if let Some(call) = &evidence.call {
+        moments.push((since(call.start_ns), "call"));
+        if let Some(length_ns) = call.duration_ns
+            && call.outcome != CallOutcome::Running
+        {
+            let end_ns = since(call.start_ns.saturating_add(length_ns));
+            moments.push((end_ns, call_end(call.outcome)));
+        }
+    }
+    if let Some(at_ns) = evidence.cancelled_at_ns {
+        let by = evidence.cancelled_by.unwrap_or(CancelledBy::Unknown);
+        moments.push((since(at_ns), cancel(by)));
+        let runs = matches!(
+            evidence.state,
+            Some(WorkState::Running | WorkState::Waiting)
+        );
+        if let Some(after_ns) = evidence.after_cancel_ns
+            && runs
+            && request.duration_ns.is_none()
+        {
+            moments.push((since(at_ns).saturating_add(after_ns), "still running"));
+        }
+    }
+    if let Some(length_ns) = request.duration_ns
+        && evidence.cancelled_by != Some(CancelledBy::NormalEnd)
+    {
+        moments.push((length_ns, "returned"));
+    }
+    moments.sort_by_key(|(at_ns, _)| *at_ns);
+    moments
+}
+
+const fn call_end(outcome: CallOutcome) -> &'static str {
+    match outcome {
+        CallOutcome::Cancelled => "call failed",
+        CallOutcome::Done | CallOutcome::Running | CallOutcome::Unknown => "call ended",
+    }
+}
+
+const fn cancel(by: CancelledBy) -> &'static str {
+    match by {
+        CancelledBy::Client => "client closed",
+        CancelledBy::ReadDeadline => "read deadline",
+        CancelledBy::WriteDeadline => "write deadline",
+        CancelledBy::ServerClose => "server closed",
+        CancelledBy::Shutdown => "shutdown",
+        CancelledBy::Deadline => "deadline",
+        CancelledBy::Code => "cancelled by code",
+        CancelledBy::NormalEnd => "handler returned",
+        CancelledBy::Parent => "parent cancelled",
+        CancelledBy::Unknown => "cancelled",
+    }
+}

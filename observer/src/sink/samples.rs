@@ -1,0 +1,66 @@
+//! One of everything that the engine can say, for the tests of the sinks.
+
+use super::output::{Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats};
+use crate::error::Notice;
+use crate::finding::{UpdateReason, samples};
+
+/// A clock that makes monotonic zero 2026-03-01T12:00:00Z.
+pub const CLOCK: Clock = Clock {
+    realtime_minus_monotonic_ns: 1_772_366_400_000_000_000,
+};
+
+/// Thirty seconds of the example.
+pub fn stats() -> Stats {
+    Stats {
+        time_ns: samples::START_NS + 30_000_000_000,
+        duration_ns: 30_000_000_000,
+        requests: 1904,
+        requests_unknown: 0,
+        events: 48_210,
+        lost: Losses::new(),
+        findings_evicted: 0,
+        own_cpu_ns: 120_000_000,
+        target_cpu_ns: Some(63_000_000),
+    }
+}
+
+/// The start of the example.
+pub fn start() -> Start {
+    Start {
+        time_ns: samples::START_NS,
+        process: samples::process(),
+        hooks: samples::hooks(),
+        probes: 17,
+        attach_ns: 121_000_000,
+        not_covered: vec!["sql (not linked)".into()],
+    }
+}
+
+/// One line of each type.
+pub fn all() -> Vec<Output> {
+    let mut worse = samples::cancel_ignored();
+    worse.count = 4;
+    worse.message = "handler worked 9.02 s after the client left".into();
+    vec![
+        Output::Start(Box::new(start())),
+        Output::Finding(Box::new(samples::cancel_ignored())),
+        Output::Finding(Box::new(samples::premature_cancel())),
+        Output::Update(Box::new(worse), UpdateReason::Worse),
+        Output::Loss(Loss {
+            time_ns: samples::START_NS + 6_000_000_000,
+            lost: Losses::from([(LossCause::RingFull, 12), (LossCause::Malformed, 1)]),
+            requests: 3,
+        }),
+        Output::Notice(Notice::NoBtf),
+        Output::Stats(Stats {
+            lost: Losses::from([(LossCause::RingFull, 12), (LossCause::Malformed, 1)]),
+            requests_unknown: 3,
+            target_cpu_ns: None,
+            ..stats()
+        }),
+        Output::End(End {
+            why: EndReason::Duration,
+            stats: stats(),
+        }),
+    ]
+}

@@ -1,0 +1,47 @@
+//! The human form on stdout and stderr.
+
+use std::io::{self, Write};
+
+use crate::error::Notice;
+
+use super::Styles;
+use super::human::{Human, Verbosity};
+use super::output::Tally;
+use super::queue::{Parcel, Sink};
+
+/// Findings and the last line on stdout, everything else on stderr.
+pub struct HumanSink<O, E> {
+    /// Data.
+    pub stdout: O,
+    /// Everything else.
+    pub stderr: E,
+    /// The renderer.
+    pub human: Human,
+    /// Of stderr.
+    pub styles: Styles,
+    /// `-q` silences stderr.
+    pub verbosity: Verbosity,
+}
+
+impl<O: Write + Send, E: Write + Send> Sink for HumanSink<O, E> {
+    fn name(&self) -> String {
+        "stdout".into()
+    }
+
+    fn take(&mut self, parcel: &Parcel, tally: &Tally) -> io::Result<Option<Notice>> {
+        let text = self.human.render(&parcel.output, tally);
+        // A broken stderr leaves nobody to tell.
+        let _unheard = self.stderr.write_all(text.stderr.as_bytes());
+        if !text.stdout.is_empty() {
+            self.stdout.write_all(text.stdout.as_bytes())?;
+            self.stdout.flush()?;
+        }
+        Ok(None)
+    }
+
+    fn warn(&mut self, notice: &Notice) {
+        if self.verbosity != Verbosity::Quiet {
+            let _unheard = self.stderr.write_all(notice.render(self.styles).as_bytes());
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! From what the engine knows to what the wire says: the one place where times become wall-clock
+//! times, ids become hex, and empty becomes null.
+
+use crate::finding;
+use crate::go::Frame;
+use crate::sink::output::{Clock, Start, Stats, Tally};
+
+use super::parts::{Call, Context, Evidence, Process, Request, Site};
+use super::{FindingLine, FindingTotals, StartLine, Totals};
+
+fn known(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn hex(id: u64) -> String {
+    format!("{id:016x}")
+}
+
+impl From<&finding::ProcessInfo> for Process {
+    fn from(process: &finding::ProcessInfo) -> Self {
+        Self {
+            pid: (process.pid != 0).then_some(process.pid),
+            name: process.name.clone(),
+            exe: process.exe.clone(),
+            go: process.go.clone(),
+            module: known(&process.module),
+            build_id: known(&process.build_id),
+        }
+    }
+}
+
+impl From<&Frame> for Site {
+    fn from(frame: &Frame) -> Self {
+        Self {
+            function: frame.function.to_string(),
+            file: known(&frame.file),
+            line: (frame.line != 0).then_some(frame.line),
+        }
+    }
+}
+
+impl From<&finding::ContextLink> for Context {
+    fn from(link: &finding::ContextLink) -> Self {
+        let site = link.site.as_ref().map(Site::from);
+        Self {
+            type_name: link.type_name.as_ref().map(ToString::to_string),
+            label: link.label.clone(),
+            function: site.as_ref().map(|site| site.function.clone()),
+            file: site.as_ref().and_then(|site| site.file.clone()),
+            line: site.as_ref().and_then(|site| site.line),
+            deadline_ns: link.deadline_ns,
+            trust: link.trust,
+        }
+    }
+}
+
+impl Request {
+    fn of(request: &finding::RequestInfo, clock: Clock) -> Self {
+        Self {
+            method: request.method.clone(),
+            path: request.path.clone(),
+            route: request.route.clone(),
+            proto: request.proto.clone(),
+            id: request.id.clone(),
+            id_header: request.id_header.clone(),
+            trace_id: request.trace_id.clone(),
+            peer: request.peer.clone(),
+            goid: request.goid,
+            start: clock.rfc3339(request.start_ns),
+            duration_ns: request.duration_ns,
+        }
+    }
+}
+
+impl Evidence {
+    fn of(evidence: &finding::Evidence, clock: Clock) -> Self {
+        Self {
+            cancelled_by: evidence.cancelled_by,
+            cancelled_at: evidence.cancelled_at_ns.map(|at| clock.rfc3339(at)),
+            cancel_site: evidence.cancel_site.as_ref().map(Site::from),
+            after_cancel_ns: evidence.after_cancel_ns,
+            state: evidence.state,
+            wait_reason: evidence.wait_reason.clone(),
+            wait_ns: evidence.wait_ns,
+            call: evidence.call.as_ref().map(|call| Call {
+                kind: call.kind.to_owned(),
+                target: call.target.clone(),
+                start: clock.rfc3339(call.start_ns),
+                duration_ns: call.duration_ns,
+                outcome: call.outcome,
+            }),
+            deadline_ns: evidence.deadline_ns,
+            asked_ns: evidence.asked_ns,
+            remaining_ns: evidence.remaining_ns,
+            live: evidence.live,
+            waiting_on: evidence.waiting_on.clone(),
+        }
+    }
+}
+
+impl FindingLine {
+    pub(super) fn of(finding: &finding::Finding, clock: Clock) -> Self {
+        Self {
+            time: clock.rfc3339(finding.time_ns),
+            id: hex(finding.id),
+            fingerprint: finding.fingerprint.to_string(),
+            rule: finding.rule,
+            severity: finding.severity,
+            confidence: finding.confidence,
+            message: finding.message.clone(),
+            process: Process::from(finding.process.as_ref()),
+            request: finding.request.as_ref().map(|it| Request::of(it, clock)),
+            site: finding.site.as_ref().map(Site::from),
+            caller: finding.caller.as_ref().map(Site::from),
+            stack: finding.stack.iter().map(Site::from).collect(),
+            context: finding.context.iter().map(Context::from).collect(),
+            evidence: Evidence::of(&finding.evidence, clock),
+            count: finding.count,
+            first_seen: clock.rfc3339(finding.first_seen_ns),
+            last_seen: clock.rfc3339(finding.last_seen_ns),
+            help: finding.help.clone(),
+            related: finding.related.iter().copied().map(hex).collect(),
+        }
+    }
+}
+
+impl StartLine {
+    pub(super) fn observed(start: &Start, clock: Clock) -> Self {
+        Self {
+            time: Some(clock.rfc3339(start.time_ns)),
+            probes: Some(start.probes),
+            attach_ns: Some(start.attach_ns),
+            ..Self::examined(start)
+        }
+    }
+
+    pub(super) fn examined(start: &Start) -> Self {
+        Self {
+            time: None,
+            process: Process::from(start.process.as_ref()),
+            hooks: start.hooks.clone(),
+            probes: None,
+            attach_ns: None,
+            not_covered: start.not_covered.clone(),
+        }
+    }
+}
+
+impl Totals {
+    pub(super) fn of(stats: &Stats, clock: Clock, tally: &Tally) -> Self {
+        Self {
+            time: clock.rfc3339(stats.time_ns),
+            duration_ns: stats.duration_ns,
+            findings: FindingTotals {
+                error: tally.errors,
+                warning: tally.warnings,
+                info: tally.infos,
+                silenced: tally.silenced,
+                evicted: stats.findings_evicted,
+            },
+            requests: stats.requests,
+            requests_unknown: stats.requests_unknown,
+            events: stats.events,
+            lost: stats.lost.clone(),
+            lines_dropped: tally.dropped,
+            own_cpu_ns: stats.own_cpu_ns,
+            target_cpu_ns: stats.target_cpu_ns,
+        }
+    }
+}

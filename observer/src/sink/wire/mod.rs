@@ -1,0 +1,259 @@
+//! The JSON lines: types made only for the wire, and their JSON Schema.
+//!
+//! Absent means not applicable, `null` means unknown. Changes are additive, else `SCHEMA` grows.
+//! Nothing else in the project serialises output.
+
+mod convert;
+mod parts;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
+
+use super::output::{Clock, EndReason, Losses, Output, Start, Tally};
+
+pub use parts::{Call, Context, Evidence, Process, Request, Site};
+
+/// Version of the format.
+pub const SCHEMA: u32 = 1;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "observer JSON line")]
+pub struct Line {
+    /// Version of the format: 1. Additive changes keep it.
+    #[schemars(extend("const" = SCHEMA))]
+    pub schema: u32,
+    /// By `type`.
+    #[serde(flatten)]
+    pub body: Body,
+}
+
+/// What a line says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Body {
+    /// A process is observed from now on.
+    Start(StartLine),
+    /// First occurrence of a fingerprint in a process.
+    Finding(FindingLine),
+    /// The whole finding again, with the same `id`.
+    Update(UpdateLine),
+    /// Events were lost.
+    Loss(LossLine),
+    /// Totals so far: every 10 s and at the end.
+    Stats(StatsLine),
+    /// Nothing follows.
+    End(EndLine),
+}
+
+/// See [`Body::Start`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StartLine {
+    /// RFC 3339, UTC, nanoseconds. Absent in `ps` and `check`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// Which process.
+    pub process: Process,
+    /// All hooks of the catalogue, on and off, with reasons.
+    pub hooks: Vec<HookState>,
+    /// Probes attached. Absent in `ps` and `check`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
+    /// How long attaching took, ns. Absent in `ps` and `check`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach_ns: Option<u64>,
+    /// What of the target cannot be seen, each with its reason.
+    pub not_covered: Vec<String>,
+}
+
+/// See [`Body::Finding`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingLine {
+    /// Of the event that made it: RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// Hash of fingerprint and process start, hex.
+    pub id: String,
+    /// Hash of rule, module and site, hex: the same on every machine.
+    pub fingerprint: String,
+    /// Which rule.
+    pub rule: RuleName,
+    /// Worst seen.
+    pub severity: Severity,
+    /// About the inference, not about the harm.
+    pub confidence: Confidence,
+    /// One line.
+    pub message: String,
+    /// Whose.
+    pub process: Process,
+    /// Of which request (the worst case's); null where of none that is known.
+    pub request: Option<Request>,
+    /// The code to change or to look at.
+    pub site: Option<Site>,
+    /// First frame of the main module. Absent where it is the site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<Site>,
+    /// Innermost first.
+    pub stack: Vec<Site>,
+    /// Leaf first.
+    pub context: Vec<Context>,
+    /// Measured facts.
+    pub evidence: Evidence,
+    /// Occurrences so far.
+    pub count: u64,
+    /// First occurrence.
+    pub first_seen: String,
+    /// Newest occurrence.
+    pub last_seen: String,
+    /// What to do: one sentence.
+    pub help: String,
+    /// Ids of findings with the same root cause. Absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<String>,
+}
+
+/// See [`Body::Update`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UpdateLine {
+    /// Why it is said again.
+    pub reason: UpdateReason,
+    /// All of it, with the new state.
+    #[serde(flatten)]
+    pub finding: FindingLine,
+}
+
+/// See [`Body::Loss`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LossLine {
+    /// RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// Events lost since the last `loss` line, by cause.
+    pub lost: Losses,
+    /// Requests that became unknown by it.
+    pub requests_unknown: u64,
+}
+
+/// Totals since the start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Totals {
+    /// RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// Since the start, ns.
+    pub duration_ns: u64,
+    /// Findings shown.
+    pub findings: FindingTotals,
+    /// Requests seen.
+    pub requests: u64,
+    /// Requests about which nothing is claimed because events were lost.
+    pub requests_unknown: u64,
+    /// Events taken in.
+    pub events: u64,
+    /// Events lost, by cause; empty when none.
+    pub lost: Losses,
+    /// Lines of this output that were dropped.
+    pub lines_dropped: u64,
+    /// CPU time of observer, ns.
+    pub own_cpu_ns: u64,
+    /// CPU time that the probes cost the targets, ns; null where it was not measured.
+    pub target_cpu_ns: Option<u64>,
+}
+
+/// See [`Body::Stats`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StatsLine {
+    /// So far.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+/// Findings by severity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingTotals {
+    /// Harm observed.
+    pub error: u64,
+    /// The gap is there.
+    pub warning: u64,
+    /// Hygiene.
+    pub info: u64,
+    /// Counted, not shown: `--rule`, `allow`, `--baseline`.
+    pub silenced: u64,
+    /// Forgotten because the table was full: new again when they come again.
+    pub evicted: u64,
+}
+
+/// See [`Body::End`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EndLine {
+    /// Why.
+    pub why: EndReason,
+    /// Of everything.
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+impl Line {
+    /// The line for `output`, or `None` where it has none (notices are for people).
+    #[must_use]
+    pub fn of(output: &Output, clock: Clock, tally: &Tally) -> Option<Self> {
+        let body = match output {
+            Output::Start(start) => Body::Start(StartLine::observed(start, clock)),
+            Output::Finding(finding) => Body::Finding(FindingLine::of(finding, clock)),
+            Output::Update(finding, reason) => Body::Update(UpdateLine {
+                reason: *reason,
+                finding: FindingLine::of(finding, clock),
+            }),
+            Output::Loss(loss) => Body::Loss(LossLine {
+                time: clock.rfc3339(loss.time_ns),
+                lost: loss.lost.clone(),
+                requests_unknown: loss.requests,
+            }),
+            Output::Stats(stats) => Body::Stats(StatsLine {
+                totals: Totals::of(stats, clock, tally),
+            }),
+            Output::End(end) => Body::End(EndLine {
+                why: end.why,
+                totals: Totals::of(&end.stats, clock, tally),
+            }),
+            Output::Notice(_) => return None,
+        };
+        Some(Self {
+            schema: SCHEMA,
+            body,
+        })
+    }
+
+    /// The line of `ps` and `check` for one process or executable.
+    #[must_use]
+    pub fn examined(start: &Start) -> Self {
+        Self {
+            schema: SCHEMA,
+            body: Body::Start(StartLine::examined(start)),
+        }
+    }
+
+    /// One line of JSON with its newline.
+    ///
+    /// # Errors
+    /// Where serde_json cannot represent it, which the types rule out.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        let mut text = serde_json::to_string(self)?;
+        text.push('\n');
+        Ok(text)
+    }
+}
+
+/// The JSON Schema of [`Line`], pretty, with a final newline: what `observer schema` prints.
+///
+/// # Errors
+/// Where serde_json cannot represent it, which the types rule out.
+pub fn schema() -> Result<String, serde_json::Error> {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    let schema = settings.into_generator().into_root_schema_for::<Line>();
+    let mut text = serde_json::to_string_pretty(&schema)?;
+    text.push('\n');
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

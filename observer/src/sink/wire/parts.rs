@@ -1,0 +1,149 @@
+//! The objects inside a line.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::finding::{CallOutcome, CancelledBy, Trust, WorkState};
+
+/// An observed process, or an executable that is only a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Process {
+    /// In observer's own namespace. Absent for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Last element of the main package's path.
+    pub name: String,
+    /// Path of the executable as the kernel names it.
+    pub exe: String,
+    /// Go version (`go1.27.3`).
+    pub go: String,
+    /// Path of the main module; null where the binary does not say.
+    pub module: Option<String>,
+    /// Go build id; null where the linker wrote none.
+    pub build_id: Option<String>,
+}
+
+/// A request. Every null is unknown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Request {
+    /// Method.
+    pub method: Option<String>,
+    /// Without query.
+    pub path: Option<String>,
+    /// Pattern, or the path with its variable parts replaced by `{}`.
+    pub route: Option<String>,
+    /// `HTTP/1.1`.
+    pub proto: Option<String>,
+    /// Request ID.
+    pub id: Option<String>,
+    /// Header that the ID came from.
+    pub id_header: Option<String>,
+    /// W3C trace id.
+    pub trace_id: Option<String>,
+    /// `address:port` as Go sees it.
+    pub peer: Option<String>,
+    /// Serving goroutine.
+    pub goid: u64,
+    /// RFC 3339, UTC, nanoseconds.
+    pub start: String,
+    /// Length, ns; null while it runs.
+    pub duration_ns: Option<u64>,
+}
+
+/// A place in code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Site {
+    /// Full symbol name.
+    pub function: String,
+    /// As the binary has it; null where it has none.
+    pub file: Option<String>,
+    /// From 1; null where unknown.
+    pub line: Option<u32>,
+}
+
+/// One link of a chain of contexts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Context {
+    /// `*context.cancelCtx`; null where it could not be read.
+    #[serde(rename = "type")]
+    pub type_name: Option<String>,
+    /// What to call it: `request`, `WithTimeout`, `Background`.
+    pub label: String,
+    /// Where it was made; null where that was not observed.
+    pub function: Option<String>,
+    /// See `function`.
+    pub file: Option<String>,
+    /// See `function`.
+    pub line: Option<u32>,
+    /// Time left when it was made, ns. Absent without a deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ns: Option<i64>,
+    /// Whether the next link is believed to be its parent.
+    pub trust: Trust,
+}
+
+/// An outgoing call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Call {
+    /// `http`.
+    pub kind: String,
+    /// `GET store:8080/item/7`.
+    pub target: String,
+    /// RFC 3339, UTC, nanoseconds.
+    pub start: String,
+    /// ns; null where the end is unknown.
+    pub duration_ns: Option<u64>,
+    /// How it ended.
+    pub outcome: CallOutcome,
+}
+
+/// The closed set of evidence. Absent keys do not apply.
+///
+/// `cancel-ignored`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, wait_reason,
+/// wait_ns, call, waiting_on. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
+/// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, waiting_on. `cancel-not-called`:
+/// deadline_ns, live. `premature-cancel`: cancelled_by, cancelled_at, cancel_site, call,
+/// deadline_ns.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Evidence {
+    /// Who cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<CancelledBy>,
+    /// When: RFC 3339, UTC, nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled_at: Option<String>,
+    /// The line that cancelled, where code did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_site: Option<Site>,
+    /// How long work went on after the cancel, ns (so far, while it runs).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_cancel_ns: Option<u64>,
+    /// State of the work when last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<WorkState>,
+    /// Go's own wait reason (`chan receive`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_reason: Option<String>,
+    /// Length of that wait when inspected, ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wait_ns: Option<u64>,
+    /// The call that it was in, or that was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
+    /// Time that the context had left when it was made, ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ns: Option<i64>,
+    /// Time asked for, ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_ns: Option<i64>,
+    /// Time left upstream, ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining_ns: Option<i64>,
+    /// Contexts of this line alive now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<u64>,
+    /// What the goroutine waits on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_on: Option<String>,
+}

@@ -1,0 +1,149 @@
+//! Bytes of a record ↔ an event. Nothing is copied.
+
+use observer_common::event::{
+    BodyRead, CallCancelled, CallStarted, ConnReadError, ContextCancelled, ContextCancelledShort,
+    ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted,
+};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+/// One event, borrowed from the ring or from a recording.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A context was created.
+    ContextCreated(&'a ContextCreated),
+    /// A context was created by a known caller.
+    ContextCreatedShort(&'a ContextCreatedShort),
+    /// A context is cancelled by something other than its parent.
+    ContextCancelled(&'a ContextCancelled),
+    /// A cascade, a repetition or a request's end.
+    ContextCancelledShort(&'a ContextCancelledShort),
+    /// A handler is about to run.
+    RequestStarted(&'a RequestStarted),
+    /// The connection ended under a request.
+    ConnReadError(&'a ConnReadError),
+    /// An outgoing call starts.
+    CallStarted(&'a CallStarted),
+    /// A response body is read.
+    BodyRead(&'a BodyRead),
+    /// The transport gives a call up.
+    CallCancelled(&'a CallCancelled),
+}
+
+impl Event<'_> {
+    /// The common part.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        match self {
+            Self::ContextCreated(record) => &record.header,
+            Self::ContextCreatedShort(record) => &record.header,
+            Self::ContextCancelled(record) => &record.header,
+            Self::ContextCancelledShort(record) => &record.header,
+            Self::RequestStarted(record) => &record.header,
+            Self::ConnReadError(record) => &record.header,
+            Self::CallStarted(record) => &record.header,
+            Self::BodyRead(record) => &record.header,
+            Self::CallCancelled(record) => &record.header,
+        }
+    }
+}
+
+fn exact<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Option<&T> {
+    // The ring pads records to 8 bytes, so there may be more, never less.
+    T::ref_from_prefix(bytes).ok().map(|(record, _)| record)
+}
+
+/// Reads one record. `None` for bytes that are none: unknown kind, too short, misaligned.
+#[must_use]
+pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
+    let kind = *bytes.first()?;
+    Some(match kind {
+        k if k == Kind::ContextCreated as u8 => Event::ContextCreated(exact(bytes)?),
+        k if k == Kind::ContextCreatedShort as u8 => Event::ContextCreatedShort(exact(bytes)?),
+        k if k == Kind::ContextCancelled as u8 => Event::ContextCancelled(exact(bytes)?),
+        k if k == Kind::ContextCancelledShort as u8 => {
+            Event::ContextCancelledShort(exact(bytes)?)
+        }
+        k if k == Kind::RequestStarted as u8 => Event::RequestStarted(exact(bytes)?),
+        k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
+        k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
+        k if k == Kind::BodyRead as u8 => Event::BodyRead(exact(bytes)?),
+        k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
+        _ => return None,
+    })
+}
+
+/// Removes from a record what must not be kept: the query of a request, which may hold secrets,
+/// and the probe's working space, which holds stray memory.
+pub fn scrub(bytes: &mut [u8]) {
+    if bytes.first() != Some(&(Kind::RequestStarted as u8)) {
+        return;
+    }
+    let Ok((record, _)) = RequestStarted::mut_from_prefix(bytes) else { return };
+    let path_at = usize::try_from(record.path_at).unwrap_or(usize::MAX);
+    let path_len = usize::try_from(record.path_len).unwrap_or(0);
+    let method_len = usize::try_from(record.method_len).unwrap_or(0);
+    let mut shown = 0;
+    if let Some(path) =
+        record.line.get_mut(path_at..).and_then(|rest| rest.get_mut(..path_len))
+    {
+        shown = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
+    }
+    for (index, byte) in record.line.iter_mut().enumerate() {
+        let method = index < method_len;
+        let path = index >= path_at && index < path_at.saturating_add(shown);
+        if !method && !path {
+            *byte = 0;
+        }
+    }
+    record.path_len = u32::try_from(shown).unwrap_or(0);
+    clear_after(&mut record.id, record.id_len as usize);
+    clear_after(&mut record.trace, usize::try_from(record.trace_len).unwrap_or(0));
+    record.search.fill(0);
+    record.scratch.fill(0);
+}
+
+fn clear_after(bytes: &mut [u8], len: usize) {
+    if let Some(rest) = bytes.get_mut(len..) {
+        rest.fill(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, decode, scrub};
+    use observer_common::event::{Header, Kind, RequestStarted};
+    use zerocopy::{FromZeros, IntoBytes};
+
+    fn request(line: &[u8], path_at: u32, path_len: u32) -> RequestStarted {
+        let mut record = RequestStarted::new_zeroed();
+        record.header = Header { kind: Kind::RequestStarted as u8, ..Header::default() };
+        record.line[..line.len()].copy_from_slice(line);
+        record.method_len = 3;
+        record.path_at = path_at;
+        record.path_len = path_len;
+        record.scratch.fill(7);
+        record
+    }
+
+    #[test]
+    fn a_query_does_not_survive() {
+        let mut record = request(b"GET /a/b?token=secret HTTP/1.1", 4, 17);
+        scrub(record.as_mut_bytes());
+        assert_eq!(record.path_len, 4);
+        assert_eq!(&record.line[..9], b"GET\0/a/b\0");
+        assert!(record.line[8..].iter().all(|byte| *byte == 0));
+        assert!(record.scratch.iter().all(|word| *word == 0));
+        let bytes = record.as_bytes();
+        assert!(!bytes.windows(6).any(|window| window == b"secret"));
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let record = request(b"GET /", 4, 1);
+        let bytes = record.as_bytes();
+        assert!(matches!(decode(bytes), Some(Event::RequestStarted(_))));
+        assert!(decode(&bytes[..bytes.len() - 1]).is_none());
+        assert!(decode(&[]).is_none());
+        assert!(decode(&[99; 64]).is_none());
+    }
+}

@@ -1,0 +1,9 @@
+//! Ring records → typed events, in order, with explicit loss.
+//!
+//! Owns what bytes mean and what may be kept of them; knows no process, no map, no rule.
+
+mod decode;
+mod order;
+
+pub use decode::{Event, decode, scrub};
+pub use order::{Input, Order};

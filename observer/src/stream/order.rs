@@ -1,0 +1,42 @@
+//! Order and loss: where in the stream something is missing.
+
+use super::decode::Event;
+
+/// What the core is fed with.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// Records were lost before what follows: everything alive now may have missed one.
+    Loss,
+    /// An event.
+    Event(Event<'a>),
+}
+
+/// Watches the loss mark that travels in every record.
+///
+/// The ring keeps the order of reservation over all CPUs. Times may be out of order by the little
+/// that lies between reading the clock and reserving, so time only moves forward here.
+#[derive(Debug, Default)]
+pub struct Order {
+    mark: u64,
+    now_ns: u64,
+}
+
+impl Order {
+    /// Takes the next event; `true` when something is missing before it.
+    pub fn lost_before(&mut self, event: &Event<'_>) -> bool {
+        self.lost_by(event.header().lost)
+    }
+
+    /// Compares with a mark read from the kernel's map: a loss that no event followed yet.
+    pub fn lost_by(&mut self, mark: u64) -> bool {
+        let lost = mark != self.mark;
+        self.mark = mark;
+        lost
+    }
+
+    /// The event's time, or the latest seen if that is later. Nanoseconds, monotonic.
+    pub fn time_ns(&mut self, event: &Event<'_>) -> u64 {
+        self.now_ns = self.now_ns.max(event.header().time_ns);
+        self.now_ns
+    }
+}

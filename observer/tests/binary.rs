@@ -1,0 +1,115 @@
+//! The binary itself: streams, exit codes, closed pipes.
+
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+
+fn observer(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
+    command.args(args).env_clear();
+    command
+}
+
+#[expect(
+    clippy::unwrap_used,
+    reason = "only tests call it, and they may stop at the first thing that is wrong"
+)]
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = observer(args).output().unwrap();
+    (
+        status.code(),
+        String::from_utf8(stdout).unwrap(),
+        String::from_utf8(stderr).unwrap(),
+    )
+}
+
+#[test]
+fn data_goes_to_stdout() {
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["run", "--help"],
+        &["schema"],
+        &["explain"],
+        &["explain", "cancel-ignored"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let (code, out, err) = run(args);
+        assert_eq!(code, Some(0), "{args:?}: {err}");
+        assert!(!out.is_empty(), "{args:?}");
+        assert_eq!(err, "", "{args:?}");
+    }
+}
+
+#[test]
+fn faults_go_to_stderr() {
+    let (code, out, err) = run(&["explain", "cancel-ignord"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    insta::assert_snapshot!(err, @r"
+    error: there is no rule `cancel-ignord`
+
+    hint: did you mean `cancel-ignored`? list all rules: `observer explain`
+    ");
+    let (code, out, err) = run(&["run"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.contains("hint: name a process"), "{err}");
+    let (code, _, err) = run(&["run", "--pid", "1", "--config", "/nowhere.toml"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("caused by: No such file"), "{err}");
+}
+
+#[test]
+fn the_environment_counts_less_than_flags() {
+    let output = observer(&["run"])
+        .env("OBSERVER_PID", "zero")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        err.contains("invalid value 'zero' for '--pid <PID>'"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_success() {
+    for args in [&["schema"][..], &["explain", "cancel-ignored"]] {
+        let mut child = observer(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let mut err = String::new();
+        let mut stderr = child.stderr.take().unwrap();
+        stderr.read_to_string(&mut err).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}");
+        assert_eq!(err, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_not() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = observer(&["schema"])
+        .stdout(full.unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.starts_with("error: cannot write stdout\n"), "{err}");
+}
+
+#[test]
+fn manual_pages_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("man1");
+    let (code, _, err) = run(&["man", dir.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(dir.join("observer-run.1").exists());
+}

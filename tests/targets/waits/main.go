@@ -1,0 +1,175 @@
+// Waits blocks goroutines in every way there is and tells what a reader of its memory must find.
+//
+// It prints facts, one a line, then READY. On standard input it takes "dump" (its own goroutine
+// dump, ended by END) and "busy" (goroutines that come, go and switch as fast as they can).
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"sync"
+	"syscall"
+	"time"
+)
+
+var (
+	empty, full   = make(chan int), make(chan int)
+	first, second = make(chan int), make(chan string)
+	never         chan int
+	held          sync.Mutex
+	heldRW        sync.RWMutex
+	waitGroup     sync.WaitGroup
+	condition     = sync.NewCond(&sync.Mutex{})
+	listener      net.Listener
+	pipe          [2]int
+)
+
+func chanReceive()    { <-empty }
+func chanSend()       { full <- 1 }
+func nilReceive()     { <-never }
+func nilSend()        { never <- 1 }
+func noCases()        { select {} }
+func sleeps()         { time.Sleep(time.Hour) }
+func locks()          { held.Lock() }
+func locksRead()      { heldRW.RLock() }
+func locksWrite()     { heldRW.Lock() }
+func waitsForGroup()  { waitGroup.Wait() }
+func accepts()        { listener.Accept() }
+func readsInSyscall() { syscall.Read(pipe[0], make([]byte, 1)) }
+
+func selects() {
+	select {
+	case <-first:
+	case second <- "":
+	}
+}
+
+func waitsForCondition() {
+	condition.L.Lock()
+	condition.Wait()
+}
+
+// A stack far larger than what is read at first.
+func deep() { recurse(400) }
+
+//go:noinline
+func recurse(n int) byte {
+	var frame [1024]byte
+	frame[n] = byte(n)
+	if n == 0 {
+		<-empty
+		return 0
+	}
+	return frame[n] + recurse(n-1)
+}
+
+// Frames that exist only in the inline tree.
+func inlined() { outer() }
+func outer()   { inner() }
+func inner()   { <-empty }
+
+type worker struct{ in chan int }
+
+func (w *worker) run() {
+	func() { <-w.in }()
+}
+
+func inDefer() {
+	defer func() { <-empty }()
+}
+
+func inPanic() {
+	defer func() { <-empty }()
+	panic("on purpose")
+}
+
+func locked() {
+	runtime.LockOSThread()
+	<-empty
+}
+
+func startWaiting() {
+	var err error
+	if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		panic(err)
+	}
+	if err = syscall.Pipe(pipe[:]); err != nil {
+		panic(err)
+	}
+	held.Lock()
+	heldRW.Lock()
+	waitGroup.Add(1)
+	w := &worker{in: make(chan int)}
+	for _, wait := range []func(){
+		chanReceive, chanSend, nilReceive, nilSend, noCases, sleeps, locks, locksRead, locksWrite,
+		waitsForGroup, accepts, readsInSyscall, selects, waitsForCondition, deep, inlined, inDefer,
+		inPanic, locked, w.run,
+	} {
+		go wait()
+	}
+	fmt.Printf("WAITS main.chanReceive %p\n", empty)
+	fmt.Printf("WAITS main.chanSend %p\n", full)
+	fmt.Printf("WAITS main.selects %p %p\n", first, second)
+}
+
+func pingPong() {
+	there, back := make(chan int), make(chan int)
+	go func() {
+		for n := range there {
+			back <- n
+		}
+		close(back)
+	}()
+	for n := 0; n < 1000; n++ {
+		there <- n
+		<-back
+	}
+	close(there)
+}
+
+// Goroutines that end, begin, grow their stacks, wait and wake.
+func churn() {
+	for {
+		pingPong()
+		grown := make(chan byte)
+		go func() { grown <- grow(64) }()
+		<-grown
+		time.Sleep(time.Microsecond)
+	}
+}
+
+//go:noinline
+func grow(n int) byte {
+	var frame [512]byte
+	frame[n] = byte(n)
+	if n == 0 {
+		runtime.Gosched()
+		return 0
+	}
+	return frame[n] + grow(n-1)
+}
+
+func main() {
+	startWaiting()
+	startServing()
+	printObjects()
+	time.Sleep(300 * time.Millisecond)
+	fmt.Println("READY")
+	commands := bufio.NewScanner(os.Stdin)
+	for commands.Scan() {
+		switch commands.Text() {
+		case "dump":
+			pprof.Lookup("goroutine").WriteTo(os.Stdout, 2)
+			fmt.Println("END")
+		case "busy":
+			for n := 0; n < 32; n++ {
+				go churn()
+			}
+			fmt.Println("END")
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+// kept holds on to everything whose address was told.
+var kept []interface{}
+
+func words(iface unsafe.Pointer) (uintptr, uintptr) {
+	pair := (*[2]uintptr)(iface)
+	return pair[0], pair[1]
+}
+
+func printObjects() {
+	printErrors()
+	printContexts()
+	for _, n := range []int{0, 1, 7, 8, 9, 30, 500} {
+		printRequest(n)
+	}
+}
+
+func printError(kind string, err error) {
+	held := new(error)
+	*held = err
+	kept = append(kept, held)
+	itab, data := words(unsafe.Pointer(held))
+	fmt.Printf("ERROR %s %#x %#x\n", kind, itab, data)
+}
+
+func printErrors() {
+	expired, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	reset := &net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.ECONNRESET)}
+	printError("eof", io.EOF)
+	printError("connection-reset", reset)
+	printError("broken-pipe", &net.OpError{Op: "write", Err: syscall.EPIPE})
+	printError("errno", os.NewSyscallError("write", syscall.ENOSPC))
+	printError("io-deadline", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
+	printError("net-closing", &net.OpError{Op: "read", Err: net.ErrClosed})
+	printError("canceled", context.Canceled)
+	printError("deadline-exceeded", expired.Err())
+	printError("other", errors.New("anything"))
+	printError("nil", nil)
+}
+
+type custom struct{ context.Context }
+
+func printContext(name string, ctx context.Context) {
+	held := new(context.Context)
+	*held = ctx
+	kept = append(kept, held)
+	itab, data := words(unsafe.Pointer(held))
+	fmt.Printf("CONTEXT %s %#x %#x\n", name, itab, data)
+}
+
+func printContexts() {
+	type key struct{}
+	root, cancelRoot := context.WithCancel(context.Background())
+	value := context.WithValue(root, key{}, "value")
+	timed, cancelTimed := context.WithTimeout(value, time.Hour)
+	leaf, cancelLeaf := context.WithCancel(timed)
+	done := leaf.Done()
+	opaque, cancelOpaque := context.WithCancel(custom{root})
+	dead, cancelDead := context.WithCancel(context.TODO())
+	cancelDead()
+	late, cancelLate := context.WithTimeout(root, 0)
+	kept = append(kept, cancelRoot, cancelTimed, cancelLeaf, cancelOpaque, cancelLate)
+	printContext("root", root)
+	printContext("timed", timed)
+	printContext("leaf", leaf)
+	printContext("opaque", opaque)
+	printContext("dead", dead)
+	printContext("late", late)
+	fmt.Printf("DONE leaf %p\n", done)
+	wide, cancelWide := context.WithCancel(context.Background())
+	kept = append(kept, cancelWide)
+	for n := 0; n < 100; n++ {
+		child, cancelChild := context.WithCancel(wide)
+		kept = append(kept, child, cancelChild)
+	}
+	printContext("wide", wide)
+}
+
+func printRequest(headers int) {
+	request, err := http.NewRequest("GET", "http://shop.example/report", nil)
+	if err != nil {
+		panic(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	request = request.WithContext(ctx)
+	request.RemoteAddr = "10.0.3.9:51322"
+	for n := 0; n < headers; n++ {
+		request.Header.Set(fmt.Sprintf("X-Number-%d", n), fmt.Sprint("value ", n))
+	}
+	kept = append(kept, request, cancel)
+	_, data := words(unsafe.Pointer(&ctx))
+	fmt.Printf("REQUEST %d %p %#x\n", headers, request, data)
+}
+
+// startServing gets two connections into a state worth reading: one hijacked, one whose peer left.
+func startServing() {
+	told := make(chan string)
+	mux := http.NewServeMux()
+	mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
+		conn := connOf(w)
+		taken, _, err := w.(http.Hijacker).Hijack()
+		kept = append(kept, w, taken)
+		told <- fmt.Sprintf("CONN hijacked %#x %v", conn, err)
+		<-empty
+	})
+	mux.HandleFunc("/gone", func(w http.ResponseWriter, r *http.Request) {
+		conn := connOf(w)
+		kept = append(kept, w)
+		chunk := make([]byte, 1<<16)
+		var err error
+		for err == nil {
+			_, err = w.Write(chunk)
+		}
+		told <- fmt.Sprintf("CONN gone %#x %v", conn, err)
+		<-empty
+	})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go http.Serve(listener, mux)
+	for _, path := range []string{"/hijack", "/gone"} {
+		client, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			panic(err)
+		}
+		kept = append(kept, client)
+		fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: shop.example\r\n\r\n", path)
+		if path == "/gone" {
+			client.(*net.TCPConn).SetLinger(0)
+			time.Sleep(50 * time.Millisecond)
+			client.Close()
+		}
+		fmt.Println(<-told)
+	}
+}
+
+// connOf is the *http.conn of a *http.response, its first field in every version.
+func connOf(w http.ResponseWriter) uintptr {
+	_, response := words(unsafe.Pointer(&w))
+	return *(*uintptr)(unsafe.Pointer(response)) //nolint: the response is alive in w
+}

@@ -1,0 +1,108 @@
+//! Makes the memory images that the library's own tests read.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use observer::go::image::{Image, StackStep};
+use observer::inspect::{
+    Inspection, Inspector, RequestOffsets, Runtime, StackTable, inspect_request,
+};
+use observer::target::RecordingMemory;
+
+use super::target::{Target, Variant, hex};
+
+/// Passes on the executable's answers and keeps them.
+struct RecordingTable<'a> {
+    image: &'a Image,
+    steps: RefCell<BTreeMap<u64, (i32, bool, bool)>>,
+    reasons: RefCell<BTreeMap<u8, String>>,
+}
+
+impl StackTable for RecordingTable<'_> {
+    fn stack_step(&self, pc: u64) -> Option<StackStep> {
+        let step = self.image.stack_step(pc)?;
+        let kept = (step.sp_delta, step.top, step.writes_sp);
+        self.steps.borrow_mut().insert(pc, kept);
+        Some(step)
+    }
+
+    fn wait_reason(&self, id: u8) -> Option<&str> {
+        let text = StackTable::wait_reason(self.image, id)?;
+        self.reasons.borrow_mut().insert(id, text.to_owned());
+        Some(text)
+    }
+}
+
+/// `cargo test -p observer-tests --test live_inspect -- --ignored record_images`
+#[test]
+#[ignore = "writes the images into the library's sources"]
+fn record_images() {
+    const PLACES: [&str; 5] = [
+        "main.chanReceive",
+        "main.selects",
+        "main.locks",
+        "main.readsInSyscall",
+        "main.inPanic",
+    ];
+    for go in ["1.21.13", "1.24.11", "1.27.3"] {
+        let flags = &["-ldflags=-s -w"];
+        let target = Target::start(Variant { go, flags });
+        let memory = RecordingMemory::new(target.process.memory);
+        let table = RecordingTable {
+            image: &target.image,
+            steps: RefCell::default(),
+            reasons: RefCell::default(),
+        };
+        let runtime = Runtime {
+            table: &table,
+            ..target.runtime()
+        };
+        let all = target.inspector().snapshot(1000).unwrap().unwrap();
+        let inspector = Inspector::new(&memory, runtime);
+        let mut goroutines = Vec::new();
+        for goroutine in &all.goroutines {
+            let start = target.image.function_at(goroutine.startpc).unwrap();
+            if PLACES.contains(&start.name) {
+                let hint = Some(goroutine.g_addr);
+                let Inspection::Alive(seen) = inspector.inspect(goroutine.goid, hint) else {
+                    panic!("{} is not still", start.name);
+                };
+                goroutines.push(serde_json::json!({ "function": start.name, "seen": seen }));
+            }
+        }
+        assert_eq!(goroutines.len(), PLACES.len());
+        assert_eq!(inspector.inspect(999_999, None), Inspection::Gone);
+        let offsets = RequestOffsets::of(&target.layout, target.map_kind()).unwrap();
+        let mut requests = Vec::new();
+        for fact in target.facts_of("REQUEST") {
+            if fact[0].parse::<usize>().unwrap() <= 30 {
+                let (at, ctx) = (hex(&fact[1]), hex(&fact[2]));
+                let names = ["X-Number-0", "X-Number-6", "X-Number-29", "X-Missing"];
+                let seen = inspect_request(&memory, &offsets, at, ctx, &names);
+                requests.push(
+                    serde_json::json!({ "at": at, "ctx": ctx, "names": names, "seen": seen }),
+                );
+            }
+        }
+        let allgs = target.runtime().allgs.unwrap();
+        let document = serde_json::json!({
+            "made_by": "cargo test -p observer-tests --test live_inspect -- --ignored record_images",
+            "go": go,
+            "bias": target.process.mapping.bias,
+            "allgs": allgs,
+            "g_offsets": target.offsets,
+            "request_offsets": offsets,
+            "steps": table.steps.into_inner(),
+            "wait_reasons": table.reasons.into_inner(),
+            "goroutines": goroutines,
+            "requests": requests,
+            "memory": memory.recorded().to_text().lines().collect::<Vec<_>>(),
+        });
+        let path = format!(
+            "{}/../observer/src/inspect/testdata/waits-{go}.json",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let text = serde_json::to_string_pretty(&document).unwrap();
+        std::fs::write(path, text + "\n").unwrap();
+    }
+}

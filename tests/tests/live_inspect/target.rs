@@ -1,0 +1,194 @@
+//! A running `waits`: built once per Go version and flags, spoken to over its pipes.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use observer::go::image::Image;
+use observer::go::layout::Layout;
+use observer::inspect::{AllGs, GOffsets, Inspector, MapKind, Runtime, TargetTypes};
+use observer::target::{Process, ProcessMemory};
+
+/// One way of building the target.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    pub go: &'static str,
+    pub flags: &'static [&'static str],
+}
+
+const PLAIN: &[&str] = &[];
+const STRIPPED: &[&str] = &["-ldflags=-s -w"];
+const PIE: &[&str] = &["-buildmode=pie", "-ldflags=-s -w"];
+
+/// What is tested always, and with `OBSERVER_TEST_FULL=1`.
+pub fn variants() -> Vec<Variant> {
+    const ALWAYS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
+    const FULL: [&str; 10] = [
+        "1.18.10", "1.19.13", "1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.11", "1.25.8",
+        "1.26.8", "1.27.3",
+    ];
+    let full = std::env::var_os("OBSERVER_TEST_FULL").is_some_and(|value| value == "1");
+    let (versions, builds): (&[_], &[_]) = if full {
+        (&FULL, &[PLAIN, STRIPPED, PIE])
+    } else {
+        (&ALWAYS, &[PLAIN, STRIPPED])
+    };
+    versions
+        .iter()
+        .flat_map(|&go| builds.iter().map(move |&flags| Variant { go, flags }))
+        .collect()
+}
+
+fn build(variant: Variant) -> PathBuf {
+    // Tests of this file run in parallel and share the executables.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = BUILDING.lock().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = ["main.go", "objects.go"];
+    let name = format!("waits-{}{}", variant.go, variant.flags.concat()).replace([' ', '='], "");
+    let target = root.join("../target/go-targets");
+    std::fs::create_dir_all(&target).unwrap();
+    let executable = target.join(name);
+    let folder = root.join("targets/waits");
+    let changed = |path: &Path| {
+        std::fs::metadata(path)
+            .and_then(|meta| meta.modified())
+            .ok()
+    };
+    let built = changed(&executable);
+    let fresh = sources
+        .iter()
+        .all(|source| built.is_some() && changed(&folder.join(source)) < built);
+    if !fresh {
+        let status = Command::new("go")
+            .current_dir(&folder)
+            .env("GOTOOLCHAIN", format!("go{}", variant.go))
+            .arg("build")
+            .args(variant.flags)
+            .arg("-o")
+            .arg(&executable)
+            .args(sources)
+            .status()
+            .unwrap();
+        assert!(status.success(), "go build of {variant:?}");
+    }
+    executable
+}
+
+/// The target, killed at the end.
+pub struct Target {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    pub process: Process,
+    pub image: Image,
+    pub layout: Layout,
+    pub offsets: GOffsets,
+    /// The lines before `READY`, split at spaces.
+    pub facts: Vec<Vec<String>>,
+}
+
+impl Target {
+    pub fn start(variant: Variant) -> Self {
+        let mut child = Command::new(build(variant))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let facts = lines_until(&mut stdout, "READY")
+            .iter()
+            .map(|line| line.split(' ').map(str::to_owned).collect())
+            .collect();
+        let process = Process::open(i32::try_from(child.id()).unwrap()).unwrap();
+        let image = Image::open(&process.exe).unwrap();
+        let layout = Layout::for_version(image.go_version()).unwrap();
+        Self {
+            child,
+            stdin,
+            stdout,
+            process,
+            layout,
+            offsets: GOffsets::of(&layout).unwrap(),
+            image,
+            facts,
+        }
+    }
+
+    pub fn ask(&mut self, command: &str) -> Vec<String> {
+        writeln!(self.stdin, "{command}").unwrap();
+        lines_until(&mut self.stdout, "END")
+    }
+
+    pub fn runtime(&self) -> Runtime<'_> {
+        let bias = self.process.mapping.bias;
+        let vars = self.image.allgs().unwrap();
+        Runtime {
+            table: &self.image,
+            offsets: &self.offsets,
+            bias,
+            allgs: Some(AllGs {
+                len_addr: vars.len_vaddr.wrapping_add(bias),
+                ptr_addr: vars.ptr_vaddr.wrapping_add(bias),
+            }),
+        }
+    }
+
+    pub fn inspector(&self) -> Inspector<'_, ProcessMemory> {
+        Inspector::new(&self.process.memory, self.runtime())
+    }
+
+    pub fn types(&self) -> TargetTypes<'_, ProcessMemory> {
+        TargetTypes {
+            image: &self.image,
+            memory: &self.process.memory,
+            bias: self.process.mapping.bias,
+        }
+    }
+
+    pub fn map_kind(&self) -> MapKind {
+        MapKind::of(
+            self.image.go_version().minor,
+            self.image.build_setting("GOEXPERIMENT"),
+        )
+    }
+
+    /// The facts of one kind, without the kind.
+    pub fn facts_of(&self, kind: &str) -> Vec<Vec<String>> {
+        self.facts
+            .iter()
+            .filter(|fact| fact[0] == kind)
+            .map(|fact| fact[1..].to_vec())
+            .collect()
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A number as Go prints it with `%p` and `%#x`.
+pub fn hex(text: &str) -> u64 {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()
+}
+
+fn lines_until(stdout: &mut impl std::io::BufRead, end: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in stdout.lines() {
+        let line = line.unwrap();
+        if line == end {
+            return lines;
+        }
+        lines.push(line);
+    }
+    panic!("the target ended before {end}: {lines:?}");
+}
