@@ -134,9 +134,12 @@ impl Observer {
         })
     }
 
-    /// Its process.
-    pub fn process(&mut self) -> &mut Guarded {
-        &mut self.process
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// What it wrote to stderr so far.
