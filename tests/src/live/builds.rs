@@ -38,7 +38,7 @@ fn on_each(flavors: &[Flavor], case: impl Fn(&'static str, Flavor) -> Result<()>
     for go in versions() {
         for &flavor in flavors {
             if let Err(error) = case(go, flavor) {
-                failures.push(format!("==== go{go} {flavor:?}: {error:?}"));
+                failures.push(format!("==== go{go} {flavor:?}: {error:#}"));
             }
         }
     }
