@@ -99,7 +99,10 @@ impl Counter {
     /// Whether an event was lost.
     #[must_use]
     pub const fn is_loss(self) -> bool {
-        matches!(self, Self::RingFull | Self::ReadGoroutine | Self::ReadObject)
+        matches!(
+            self,
+            Self::RingFull | Self::ReadGoroutine | Self::ReadObject
+        )
     }
 
     /// Short name for `stats`.

@@ -38,7 +38,10 @@ pub struct HeaderName {
 
 impl HeaderName {
     /// An unused row.
-    pub const NONE: Self = Self { words: [0; MAX_HEADER_NAME / 8], len: 0 };
+    pub const NONE: Self = Self {
+        words: [0; MAX_HEADER_NAME / 8],
+        len: 0,
+    };
 
     /// A row for a canonical name of 1 to [`MAX_HEADER_NAME`] bytes; `None` for any other length.
     #[must_use]
@@ -54,7 +57,10 @@ impl HeaderName {
             }
             *word = u64::from_le_bytes(padded);
         }
-        Some(Self { words, len: name.len() as u64 })
+        Some(Self {
+            words,
+            len: name.len() as u64,
+        })
     }
 }
 

@@ -15,13 +15,21 @@ pub trait MemRead {
     #[inline(always)]
     fn word(&self, addr: u64) -> Option<u64> {
         let mut word = [0u64; 1];
-        if self.read_words(addr, &mut word) { Some(word[0]) } else { None }
+        if self.read_words(addr, &mut word) {
+            Some(word[0])
+        } else {
+            None
+        }
     }
 
     /// Two words.
     #[inline(always)]
     fn pair(&self, addr: u64) -> Option<[u64; 2]> {
         let mut words = [0u64; 2];
-        if self.read_words(addr, &mut words) { Some(words) } else { None }
+        if self.read_words(addr, &mut words) {
+            Some(words)
+        } else {
+            None
+        }
     }
 }

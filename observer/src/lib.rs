@@ -4,12 +4,15 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod detect;
 pub mod error;
 pub mod finding;
 pub mod go;
 pub mod inspect;
 pub mod model;
 pub mod probe;
+pub mod record;
 pub mod sink;
 pub mod stream;
 pub mod target;

@@ -103,6 +103,9 @@ pub fn cancelled<M: MemRead, R: Registers>(
     record.header.kind = Kind::CallCancelled as u8;
     walk::goid(mem, layout, regs.g(), &mut record.header)?;
     record.request = regs.arg::<1>();
-    record.err = Link { itab: regs.arg::<2>(), data: regs.arg::<3>() };
+    record.err = Link {
+        itab: regs.arg::<2>(),
+        data: regs.arg::<3>(),
+    };
     Ok(())
 }

@@ -34,7 +34,10 @@ pub fn read_error<M: MemRead, R: Registers>(
         return Err(Skip::Quiet);
     }
     walk::goid(mem, layout, regs.g(), &mut record.header)?;
-    record.err = Link { itab: regs.arg::<1>(), data: regs.arg::<2>() };
+    record.err = Link {
+        itab: regs.arg::<1>(),
+        data: regs.arg::<2>(),
+    };
     record.op_err = link_at(mem, record.err.data, layout.op_error_err);
     record.syscall_err = link_at(mem, record.op_err.data, layout.syscall_error_err);
     record.errno = mem.word(record.syscall_err.data).unwrap_or(0);

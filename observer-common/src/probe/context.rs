@@ -36,11 +36,35 @@ fn any_holds(ranges: &[Range; MAX_RANGES], pc: u64) -> bool {
 fn family<R: Registers>(layout: &Layout, regs: &R) -> (Link, Link) {
     // All five first: chosen after the branch, the compiler would merge two loads from the
     // context into one with a computed offset, which the verifier refuses.
-    let args = [regs.arg::<0>(), regs.arg::<1>(), regs.arg::<2>(), regs.arg::<3>(), regs.arg::<4>()];
+    let args = [
+        regs.arg::<0>(),
+        regs.arg::<1>(),
+        regs.arg::<2>(),
+        regs.arg::<3>(),
+        regs.arg::<4>(),
+    ];
     if layout.has(CREATE_IS_METHOD) {
-        (Link { itab: args[1], data: args[2] }, Link { itab: args[3], data: args[4] })
+        (
+            Link {
+                itab: args[1],
+                data: args[2],
+            },
+            Link {
+                itab: args[3],
+                data: args[4],
+            },
+        )
     } else {
-        (Link { itab: args[0], data: args[1] }, Link { itab: args[2], data: args[3] })
+        (
+            Link {
+                itab: args[0],
+                data: args[1],
+            },
+            Link {
+                itab: args[2],
+                data: args[3],
+            },
+        )
     }
 }
 
@@ -95,8 +119,11 @@ pub fn created<M: MemRead, R: Registers>(
     walk::goroutine(mem, layout, regs.g(), &mut record.header, &mut record.pcs)?;
     let (parent, child) = family(layout, regs);
     record.child = child;
-    record.indirect =
-        if layout.has(TIMER_BY_POINTER) { mem.word(child.data).unwrap_or(0) } else { 0 };
+    record.indirect = if layout.has(TIMER_BY_POINTER) {
+        mem.word(child.data).unwrap_or(0)
+    } else {
+        0
+    };
     let deadline = child.data.wrapping_add(u64::from(layout.ctx_deadline));
     record.deadline = mem.pair(deadline).unwrap_or([0; 2]);
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
@@ -129,12 +156,15 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     let outer = mem.pair(regs.bp()).map_or(0, |[_, pc]| pc);
     if any_holds(&layout.cancel_end, outer) {
         let pcs = [0, outer];
-        return Ok(CancelSight { pcs, flags: CANCEL_END, detail: Detail::Short(0) });
+        return Ok(CancelSight {
+            pcs,
+            flags: CANCEL_END,
+            detail: Detail::Short(0),
+        });
     }
     let inner = mem.word(regs.sp()).unwrap_or(0);
     let pcs = [inner, outer];
-    let cascade =
-        layout.cancel_self.holds_return(inner) | layout.cancel_self.holds_return(outer);
+    let cascade = layout.cancel_self.holds_return(inner) | layout.cancel_self.holds_return(outer);
     let err = regs.arg::<0>().wrapping_add(u64::from(layout.ctx_err));
     let again = mem.word(err).ok_or(Skip::Object)? != 0;
     let flags = if cascade { CANCEL_CASCADE } else { 0 } | if again { CANCEL_AGAIN } else { 0 };
@@ -166,7 +196,10 @@ pub fn cancelled_short<M: MemRead, R: Registers>(
     }
     record.ctx = regs.arg::<0>();
     record.flags = sight.flags;
-    record.err = Link { itab: regs.arg::<2>(), data: regs.arg::<3>() };
+    record.err = Link {
+        itab: regs.arg::<2>(),
+        data: regs.arg::<3>(),
+    };
     record.pcs = sight.pcs;
     Ok(())
 }
@@ -187,7 +220,10 @@ pub fn cancelled<M: MemRead, R: Registers>(
     walk::goid(mem, layout, regs.g(), &mut record.header)?;
     record.ctx = regs.arg::<0>();
     record.flags = sight.flags;
-    record.err = Link { itab: regs.arg::<2>(), data: regs.arg::<3>() };
+    record.err = Link {
+        itab: regs.arg::<2>(),
+        data: regs.arg::<3>(),
+    };
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
     record.frames = u64::from(frames);
     Ok(partial)

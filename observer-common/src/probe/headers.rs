@@ -125,8 +125,12 @@ fn begin_swiss<M: MemRead>(mem: &M, map: u64, record: &mut RequestStarted) {
         record.flags |= REQUEST_BIG_MAP;
         return;
     }
-    let Some(table) = mem.word(directory) else { return };
-    let Some([groups, mask]) = mem.pair(table.wrapping_add(16)) else { return };
+    let Some(table) = mem.word(directory) else {
+        return;
+    };
+    let Some([groups, mask]) = mem.pair(table.wrapping_add(16)) else {
+        return;
+    };
     set(record, NEXT, groups);
     set(record, LEFT, mask);
     set(record, ARRAY, groups.wrapping_add(GROUP_BYTES));
@@ -159,7 +163,11 @@ fn block<const SWISS: bool, M: MemRead>(mem: &M, record: &mut RequestStarted) {
         return;
     }
     set(record, SLOT, 0);
-    let overflow = if SWISS { 0 } else { scratch(record, SCRATCH_WORDS - 1) };
+    let overflow = if SWISS {
+        0
+    } else {
+        scratch(record, SCRATCH_WORDS - 1)
+    };
     let left = get(record, LEFT);
     if overflow != 0 {
         set(record, NEXT, overflow);
@@ -168,7 +176,11 @@ fn block<const SWISS: bool, M: MemRead>(mem: &M, record: &mut RequestStarted) {
     } else {
         let array = get(record, ARRAY);
         set(record, NEXT, array);
-        set(record, ARRAY, array.wrapping_add(if SWISS { GROUP_BYTES } else { BUCKET_BYTES }));
+        set(
+            record,
+            ARRAY,
+            array.wrapping_add(if SWISS { GROUP_BYTES } else { BUCKET_BYTES }),
+        );
         set(record, LEFT, left - 1);
     }
 }
@@ -231,13 +243,20 @@ fn matches<M: MemRead>(
     for word in KEY..SEARCH_WORDS {
         set(record, word, 0);
     }
-    let Some(key) = record.search.last_chunk_mut::<4>() else { return false };
+    let Some(key) = record.search.last_chunk_mut::<4>() else {
+        return false;
+    };
     let bytes: &mut [u8; 32] = zerocopy::transmute_mut!(key);
     // Lengths of ours are 1 to 32; masked, so that no second range is left to follow.
     if !mem.read_prefix(name, bytes, ((len - 1) & 31) + 1) {
         return false;
     }
-    let key = [get(record, KEY), get(record, KEY + 1), get(record, KEY + 2), get(record, KEY + 3)];
+    let key = [
+        get(record, KEY),
+        get(record, KEY + 1),
+        get(record, KEY + 2),
+        get(record, KEY + 3),
+    ];
     // Each branch leaves nothing but a word of the record behind, so its two paths meet again.
     set(record, ROW, MAX_HEADER_NAMES as u64);
     for row in (0..MAX_HEADER_NAMES).rev() {
@@ -252,8 +271,18 @@ fn matches<M: MemRead>(
 /// Reads the first value of the matched header.
 #[inline(always)]
 fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
-    let Some([text, len]) = mem.pair(values) else { return };
-    set(record, KEPT, if len > MAX_VALUE as u64 { MAX_VALUE as u64 } else { len });
+    let Some([text, len]) = mem.pair(values) else {
+        return;
+    };
+    set(
+        record,
+        KEPT,
+        if len > MAX_VALUE as u64 {
+            MAX_VALUE as u64
+        } else {
+            len
+        },
+    );
     let kept = get(record, KEPT);
     let row = get(record, ROW);
     if row == TRACE_ROW {

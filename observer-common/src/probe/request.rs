@@ -26,10 +26,12 @@ pub fn started<const SWISS: bool, M: MemRead, R: Registers>(
 ) -> Result<(), Skip> {
     record.header.kind = Kind::RequestStarted as u8;
     walk::goid(mem, layout, regs.g(), &mut record.header)?;
-    record.writer = Link { itab: regs.arg::<1>(), data: regs.arg::<2>() };
+    record.writer = Link {
+        itab: regs.arg::<1>(),
+        data: regs.arg::<2>(),
+    };
     record.request = regs.arg::<3>();
-    let head: &mut [u64; REQUEST_WORDS] =
-        record.scratch.first_chunk_mut().ok_or(Skip::Object)?;
+    let head: &mut [u64; REQUEST_WORDS] = record.scratch.first_chunk_mut().ok_or(Skip::Object)?;
     if !mem.read_words(record.request, head) {
         return Err(Skip::Object);
     }
@@ -37,9 +39,18 @@ pub fn started<const SWISS: bool, M: MemRead, R: Registers>(
     let ctx = (layout.req_ctx / 8) as usize & (REQUEST_WORDS - 2);
     let uri = (layout.req_uri / 8) as usize & (REQUEST_WORDS - 2);
     let header = (layout.req_header / 8) as usize & (REQUEST_WORDS - 2);
-    record.ctx = Link { itab: head[ctx], data: head[ctx + 1] };
-    let method = Text { at: head[0], len: head[1] };
-    let target = Text { at: head[uri], len: head[uri + 1] };
+    record.ctx = Link {
+        itab: head[ctx],
+        data: head[ctx + 1],
+    };
+    let method = Text {
+        at: head[0],
+        len: head[1],
+    };
+    let target = Text {
+        at: head[uri],
+        len: head[uri + 1],
+    };
     let map = head[header];
     line(mem, method, target, record);
     record.id_row = 0;
@@ -69,7 +80,11 @@ fn line<M: MemRead>(mem: &M, method: Text, target: Text, record: &mut RequestSta
     if method.len >= APART as u64 {
         return;
     }
-    let path_len = if target.len > MAX_PATH as u64 { MAX_PATH as u64 } else { target.len };
+    let path_len = if target.len > MAX_PATH as u64 {
+        MAX_PATH as u64
+    } else {
+        target.len
+    };
     let after = method.len + 1;
     if method.at.wrapping_add(after) == target.at {
         if mem.read_prefix(method.at, &mut record.line, after + path_len) {

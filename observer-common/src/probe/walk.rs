@@ -40,7 +40,9 @@ pub fn goroutine<M: MemRead>(
 pub fn goid<M: MemRead>(mem: &M, layout: &Layout, g: u64, header: &mut Header) -> Result<(), Skip> {
     header.g = g;
     header.parent_goid = 0;
-    header.goid = mem.word(g.wrapping_add(u64::from(layout.g_goid))).ok_or(Skip::Goroutine)?;
+    header.goid = mem
+        .word(g.wrapping_add(u64::from(layout.g_goid)))
+        .ok_or(Skip::Goroutine)?;
     Ok(())
 }
 

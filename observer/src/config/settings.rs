@@ -98,7 +98,7 @@ pub struct Settings {
     )]
     pub request_id_header: Option<Vec<String>>,
 
-    /// Read IDs of all requests, or only of those that a finding is about [default: lazy]
+    /// Read IDs of all requests, or only of those that a finding is about [default: always]
     #[arg(
         long,
         env = "OBSERVER_REQUEST_IDS",

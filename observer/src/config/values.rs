@@ -194,9 +194,9 @@ pub enum OutputForm {
 #[serde(rename_all = "lowercase")]
 pub enum IdReading {
     /// Of every request, at its start.
+    #[default]
     Always,
     /// Of requests that a finding is about, when it is made.
-    #[default]
     Lazy,
 }
 

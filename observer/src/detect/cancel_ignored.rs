@@ -70,3 +70,374 @@
 //! - work that ends within the grace time, clean-up in `defer` included;
 //! - the cancel that follows when a handler returns in the normal way;
 //! - requests of which events were lost: they are unknown, and counted as such.
+
+use std::collections::BTreeMap;
+
+use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
+use crate::inspect::Inspection;
+use crate::model::{CtxId, ReqId, Request, Root, Unit};
+
+use super::ask::{Answer, Question, Work};
+use super::context::Context;
+use super::draft::{self, span};
+use super::overrun::{self, Over, Seen};
+use super::site;
+use super::timers::Topic;
+
+const HELP: &str = "wait for the context's Done too, or hand the context on to what is called";
+/// Hits of the handler's goroutine that make a heartbeat: two gaps at least.
+const BEATS: usize = 3;
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(super) struct CancelIgnored {
+    /// Cases that run, with what was shown.
+    running: BTreeMap<ReqId, Finding>,
+}
+
+impl CancelIgnored {
+    /// (a): the request's own context is dead and its handler works on.
+    pub(super) fn overran(&mut self, over: &Over, cx: &mut Context<'_>) {
+        let Some(unit) = cx.unit(over.pid) else {
+            return;
+        };
+        let Some(request) = cx.model.request(over.request) else {
+            return;
+        };
+        if over.again {
+            let Some(shown) = self.running.remove(&over.request) else {
+                return;
+            };
+            let finding = ended(shown, over, request, cx);
+            cx.report_ended(finding, over.request);
+            return;
+        }
+        let mut finding = draft::blank(
+            RuleName::CancelIgnored,
+            severity(over, request),
+            Confidence::High,
+            cx.now_ns,
+            &unit,
+        );
+        fill_place(&mut finding, &unit, over.seen.as_ref(), request, cx);
+        finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
+        let newest = request.contexts.iter().rev().find(|id| {
+            cx.model
+                .context(**id)
+                .is_some_and(|ctx| !ctx.internal && ctx.goid == over.goid)
+        });
+        finding.context = draft::chain(cx, &[], newest.copied().or(Some(request.root)));
+        finding.evidence = evidence(over, cx);
+        finding.message = message(over);
+        finding.help = HELP.to_owned();
+        if over.ended {
+            cx.report(finding);
+        } else {
+            self.running.insert(over.request, finding.clone());
+            cx.report_running(finding, over.request);
+        }
+    }
+
+    /// (b), (c): a derived context died while its request goes on.
+    pub(super) fn context_cancelled(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let Root::Request(request) = ctx.root else {
+            return;
+        };
+        let by_itself = ctx
+            .cancelled
+            .as_ref()
+            .is_some_and(|cancel| matches!(cancel.by, CancelledBy::Deadline | CancelledBy::Code));
+        let timeout_handler = cx
+            .model
+            .request(request)
+            .is_some_and(|request| request.timeout == Some(id));
+        if by_itself && !ctx.internal && ctx.cancel_called_ns.is_none() && !timeout_handler {
+            cx.later(cx.thresholds.grace_ns, Topic::Derived(id));
+        }
+    }
+
+    /// Grace is over for a dead derived context.
+    pub(super) fn look(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let Root::Request(request) = ctx.root else {
+            return;
+        };
+        let Some(request) = cx.model.request(request) else {
+            return;
+        };
+        let whole = draft::is_whole(cx.model, ctx.epoch);
+        if !whole || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
+            return;
+        }
+        if started_since(ctx.goid, id, request, cx) {
+            return;
+        }
+        let question = Question::Work {
+            goid: ctx.goid,
+            g: ctx.g,
+            contexts: Vec::new(),
+            request: Some(cx.reading(request)),
+        };
+        cx.ask(ctx.pid, Topic::Derived(id), question);
+    }
+
+    /// What the goroutine that made the dead context does.
+    pub(super) fn answer(&mut self, id: CtxId, answer: &Answer, cx: &mut Context<'_>) {
+        let Answer::Work(work) = answer else { return };
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let (Root::Request(request_id), pid, goid) = (ctx.root.clone(), ctx.pid, ctx.goid) else {
+            return;
+        };
+        overrun::describe(request_id, work, cx);
+        let Some(unit) = cx.unit(pid) else { return };
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let Some(request) = cx.model.request(request_id) else {
+            return;
+        };
+        let Some(cancel) = &ctx.cancelled else { return };
+        if ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
+            return;
+        }
+        let Some(stack) = stack(work, pid, cx) else {
+            return;
+        };
+        let made = site::frames(cx.code, pid, &ctx.pcs);
+        // Only while the function that made the context is still at work: its CancelFunc is due.
+        let Some(maker) = site::maker(&made) else {
+            return;
+        };
+        if !stack.iter().any(|frame| frame.function == maker.function) {
+            return;
+        }
+        let call = overrun::call_in(&stack, pid, goid, cx)
+            .filter(|call| call.ctx.is_some_and(|of| descends(of, id, cx)));
+        let in_call = call.is_some();
+        let (severity, confidence) = if in_call {
+            (Severity::Error, Confidence::High)
+        } else {
+            (Severity::Warning, Confidence::Medium)
+        };
+        let mut finding = draft::blank(
+            RuleName::CancelIgnored,
+            severity,
+            confidence,
+            cx.now_ns,
+            &unit,
+        );
+        let after_ns = cx.now_ns.saturating_sub(cancel.at_ns);
+        let Inspection::Alive(goroutine) = &work.goroutine else {
+            return;
+        };
+        finding.evidence = Evidence {
+            cancelled_by: Some(cancel.by),
+            cancelled_at_ns: Some(cancel.at_ns),
+            after_cancel_ns: Some(after_ns),
+            state: Some(overrun::state(goroutine.status)),
+            wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
+            wait_ns: goroutine
+                .wait_since_ns
+                .map(|since| cx.now_ns.saturating_sub(since)),
+            call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
+            deadline_ns: ctx.deadline_ns,
+            ..Evidence::default()
+        };
+        finding.message = if in_call {
+            format!(
+                "call still waits {} after {}",
+                span(after_ns),
+                cancel.by.clause()
+            )
+        } else {
+            format!(
+                "work went on {} after {}",
+                span(after_ns),
+                cancel.by.clause()
+            )
+        };
+        finding.context = draft::chain(cx, &[], Some(id));
+        finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
+        finding.help = HELP.to_owned();
+        let at = site::direct(&unit, &stack).cloned();
+        draft::place(&mut finding, &unit, at.as_ref(), stack);
+        cx.report(finding);
+    }
+}
+
+/// The request runs and its own context lives: else (a) speaks.
+fn still_wanted(request: &Request, cx: &Context<'_>) -> bool {
+    request.ended.is_none()
+        && cx
+            .model
+            .context(request.root)
+            .is_some_and(|root| root.cancelled.is_none())
+}
+
+/// The goroutine has begun something on another, living context since this one was made.
+fn started_since(goid: u64, dead: CtxId, request: &Request, cx: &Context<'_>) -> bool {
+    let Some(died_ns) = cx
+        .model
+        .context(dead)
+        .and_then(|ctx| ctx.cancelled.as_ref())
+        .map(|cancel| cancel.at_ns)
+    else {
+        return true;
+    };
+    let context = request
+        .contexts
+        .iter()
+        .filter_map(|id| cx.model.context(*id))
+        .any(|ctx| {
+            ctx.goid == goid && !ctx.internal && ctx.created_ns > died_ns && ctx.cancelled.is_none()
+        });
+    let call = request
+        .calls
+        .iter()
+        .filter_map(|id| cx.model.call(*id))
+        .any(|call| {
+            call.goid == goid
+                && call.start_ns > died_ns
+                && !call.ctx.is_some_and(|of| descends(of, dead, cx))
+        });
+    context || call
+}
+
+/// Whether `of` is `ancestor` or descends from it.
+fn descends(of: CtxId, ancestor: CtxId, cx: &Context<'_>) -> bool {
+    let mut next = Some(of);
+    // Chains are acyclic; the bound is for a table that lies.
+    for _ in 0..1024 {
+        match next {
+            Some(id) if id == ancestor => return true,
+            Some(id) => next = cx.model.context(id).and_then(|ctx| ctx.parent),
+            None => return false,
+        }
+    }
+    false
+}
+
+fn stack(work: &Work, pid: u32, cx: &Context<'_>) -> Option<Vec<crate::go::Frame>> {
+    match &work.goroutine {
+        Inspection::Alive(goroutine) if !goroutine.stack.is_empty() => {
+            Some(site::frames(cx.code, pid, &goroutine.stack))
+        }
+        _ => None,
+    }
+}
+
+fn fill_place(
+    finding: &mut Finding,
+    unit: &Unit,
+    seen: Option<&Seen>,
+    request: &Request,
+    cx: &Context<'_>,
+) {
+    if let Some(seen) = seen {
+        let at = site::direct(unit, &seen.stack).cloned();
+        draft::place(finding, unit, at.as_ref(), seen.stack.clone());
+        return;
+    }
+    // Never seen at rest: any stack of this goroutine tells the handler.
+    let contexts = request
+        .contexts
+        .iter()
+        .filter_map(|id| cx.model.context(*id));
+    let calls = request.calls.iter().filter_map(|id| cx.model.call(*id));
+    let known = contexts
+        .filter(|ctx| ctx.goid == request.goid && !ctx.internal)
+        .map(|ctx| &ctx.pcs)
+        .chain(
+            calls
+                .filter(|call| call.goid == request.goid)
+                .map(|call| &call.pcs),
+        )
+        .next();
+    if let Some(pcs) = known {
+        let stack = site::frames(cx.code, request.pid, pcs);
+        finding.site = site::outermost(unit, &stack).cloned();
+    }
+    finding.confidence = Confidence::Medium;
+}
+
+fn severity(over: &Over, request: &Request) -> Severity {
+    if over.by == CancelledBy::Shutdown {
+        return Severity::Info;
+    }
+    match heartbeat_ns(request, over.cancelled_ns) {
+        Some(tick_ns) if over.after_ns <= tick_ns.saturating_mul(2) => Severity::Warning,
+        _ => Severity::Error,
+    }
+}
+
+/// Median gap between the hits of a goroutine that polls; `None` where there is no regular one.
+fn heartbeat_ns(request: &Request, cancelled_ns: u64) -> Option<u64> {
+    let beats: Vec<u64> = request
+        .beats_ns
+        .iter()
+        .copied()
+        .filter(|at| *at <= cancelled_ns)
+        .collect();
+    if beats.len() < BEATS {
+        return None;
+    }
+    let mut gaps: Vec<u64> = beats
+        .iter()
+        .zip(beats.iter().skip(1))
+        .map(|(a, b)| b.saturating_sub(*a))
+        .collect();
+    gaps.sort_unstable();
+    let (shortest, longest) = (*gaps.first()?, *gaps.last()?);
+    (longest <= shortest.saturating_mul(2))
+        .then(|| gaps.get(gaps.len() / 2).copied())
+        .flatten()
+}
+
+fn evidence(over: &Over, cx: &Context<'_>) -> Evidence {
+    let seen = over.seen.as_ref();
+    let call = seen
+        .and_then(|seen| seen.call)
+        .and_then(|id| cx.model.call(id));
+    Evidence {
+        cancelled_by: Some(over.by),
+        cancelled_at_ns: Some(over.cancelled_ns),
+        after_cancel_ns: Some(over.after_ns),
+        state: Some(match seen {
+            _ if over.ended => WorkState::Ended,
+            Some(seen) => seen.state,
+            None => WorkState::Running,
+        }),
+        wait_reason: seen.and_then(|seen| seen.wait_reason.clone()),
+        wait_ns: seen.and_then(|seen| seen.wait_ns),
+        call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
+        ..Evidence::default()
+    }
+}
+
+fn message(over: &Over) -> String {
+    let after = span(over.after_ns);
+    let clause = over.by.clause();
+    if over.ended {
+        format!("handler worked {after} after {clause}")
+    } else {
+        format!("handler still works {after} after {clause}")
+    }
+}
+
+/// The shown finding, now that its case is over.
+fn ended(mut shown: Finding, over: &Over, request: &Request, cx: &Context<'_>) -> Finding {
+    shown.time_ns = cx.now_ns;
+    shown.severity = severity(over, request);
+    shown.message = message(over);
+    shown.evidence.after_cancel_ns = Some(over.after_ns);
+    shown.evidence.state = Some(WorkState::Ended);
+    shown.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
+    shown
+}

@@ -53,3 +53,269 @@
 //! - contexts that do not belong to a request, until the third of one line, or until the timer of
 //!   one had to free it;
 //! - requests of which events were lost: they are unknown, and counted as such.
+
+use std::collections::BTreeMap;
+
+use crate::finding::{CancelledBy, Confidence, Evidence, Fingerprint, RuleName, Severity};
+use crate::go::Frame;
+use crate::inspect::Inspection;
+use crate::model::{ContextKind, Ctx, CtxId, ReqId, Root, Unit};
+
+use super::ask::{Answer, Question};
+use super::context::Context;
+use super::draft;
+use super::site;
+use super::timers::Topic;
+
+const HELP: &str =
+    "call the cancel function when the work is done: `defer cancel()` on the next line";
+/// Occurrences of one line before a context that is not a request's is worth a word.
+const THIRD: u64 = 3;
+/// Between two looks at a goroutine that may still call it, ns.
+const AGAIN_NS: u64 = 1_000_000_000;
+/// Looks before giving up: the goroutine is somebody's long work.
+const LOOKS: u32 = 60;
+/// Lines whose counts are kept.
+const LINES: usize = 4096;
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(super) struct CancelNotCalled {
+    lines: BTreeMap<Fingerprint, Line>,
+    looks: BTreeMap<CtxId, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// Contexts of this line whose CancelFunc was not called in time.
+    missed: u64,
+    /// Contexts of this line whose CancelFunc was called.
+    called: u64,
+}
+
+impl CancelNotCalled {
+    /// The handler has returned: its contexts' cancel functions are due.
+    pub(super) fn request_ended(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        let due: Vec<CtxId> = request
+            .contexts
+            .iter()
+            .filter(|id| cx.model.context(**id).is_some_and(is_due))
+            .copied()
+            .collect();
+        for ctx in due {
+            cx.later(cx.thresholds.grace_ns, Topic::NotCalled(ctx));
+        }
+    }
+
+    /// A context of no request was freed by its timer or its parent.
+    pub(super) fn context_cancelled(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let freed = ctx
+            .cancelled
+            .as_ref()
+            .is_some_and(|cancel| matches!(cancel.by, CancelledBy::Deadline | CancelledBy::Parent));
+        if ctx.owner.is_none() && freed && is_due(ctx) {
+            cx.later(cx.thresholds.grace_ns, Topic::NotCalled(id));
+        }
+    }
+
+    /// Somebody called it: then its line is one that calls.
+    pub(super) fn cancel_called(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        self.looks.remove(&id);
+        if matches!(ctx.root, Root::Request(_)) {
+            return;
+        }
+        let Some(unit) = cx.unit(ctx.pid) else { return };
+        let frames = site::frames(cx.code, ctx.pid, &ctx.pcs);
+        if let Some(line) = made_at(&unit, &frames)
+            && let Some(line) = self.line(&unit, line)
+        {
+            line.called += 1;
+        }
+    }
+
+    fn line(&mut self, unit: &Unit, at: &Frame) -> Option<&mut Line> {
+        let key = Fingerprint::of(RuleName::CancelNotCalled, &unit.process.module, Some(at));
+        if self.lines.len() >= LINES && !self.lines.contains_key(&key) {
+            return None;
+        }
+        Some(self.lines.entry(key).or_default())
+    }
+
+    /// Grace is over: was it called?
+    pub(super) fn look(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let Some(unit) = cx.unit(ctx.pid) else { return };
+        let frames = site::frames(cx.code, ctx.pid, &ctx.pcs);
+        let silent = ctx.cancel_called_ns.is_some()
+            || !draft::is_whole(cx.model, ctx.epoch)
+            || made_at(&unit, &frames).is_none();
+        if silent {
+            self.looks.remove(&id);
+            return;
+        }
+        let question = Question::Children {
+            parent_goid: ctx.goid,
+        };
+        cx.ask(ctx.pid, Topic::NotCalled(id), question);
+    }
+
+    /// Who is still there that may call it: first the goroutines that its maker started, then
+    /// the maker itself.
+    pub(super) fn answer(&mut self, id: CtxId, answer: &Answer, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        if ctx.cancel_called_ns.is_some() {
+            return;
+        }
+        match answer {
+            Answer::Children(Some(children)) if children.is_empty() => self.ask_maker(id, cx),
+            Answer::Children(Some(_)) => self.again(id, cx),
+            // Go ≤ 1.20 keeps no parents: only what descends from a request is certain enough.
+            Answer::Children(None) if matches!(ctx.root, Root::Request(_)) => {
+                self.ask_maker(id, cx);
+            }
+            Answer::Work(work) => match &work.goroutine {
+                Inspection::Gone => self.conclude(id, cx),
+                Inspection::Alive(goroutine) if !goroutine.stack.is_empty() => {
+                    let stack = site::frames(cx.code, ctx.pid, &goroutine.stack);
+                    let made = site::frames(cx.code, ctx.pid, &ctx.pcs);
+                    let maker = site::maker(&made).map(|frame| frame.function.clone());
+                    if stack
+                        .iter()
+                        .any(|frame| Some(&frame.function) == maker.as_ref())
+                    {
+                        self.again(id, cx);
+                    } else {
+                        self.conclude(id, cx);
+                    }
+                }
+                _ => self.again(id, cx),
+            },
+            _ => {}
+        }
+    }
+
+    fn ask_maker(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        // The handler itself has returned: it cannot call any more.
+        let handler = ctx
+            .owner
+            .and_then(|owner| cx.model.request(owner))
+            .is_some_and(|request| request.goid == ctx.goid && request.ended.is_some());
+        if handler {
+            self.conclude(id, cx);
+            return;
+        }
+        let (pid, goid, g) = (ctx.pid, ctx.goid, ctx.g);
+        let question = Question::Work {
+            goid,
+            g,
+            contexts: Vec::new(),
+            request: None,
+        };
+        cx.ask(pid, Topic::NotCalled(id), question);
+    }
+
+    fn again(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let looks = self.looks.entry(id).or_default();
+        *looks += 1;
+        if *looks > LOOKS {
+            self.looks.remove(&id);
+            return;
+        }
+        cx.later(AGAIN_NS, Topic::NotCalled(id));
+    }
+
+    /// Nobody is left to call it.
+    fn conclude(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        self.looks.remove(&id);
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let Some(unit) = cx.unit(ctx.pid) else { return };
+        let frames = site::frames(cx.code, ctx.pid, &ctx.pcs);
+        let Some(at) = made_at(&unit, &frames).cloned() else {
+            return;
+        };
+        let Some(line) = self.line(&unit, &at) else {
+            return;
+        };
+        line.missed += 1;
+        let timer = ctx
+            .cancelled
+            .as_ref()
+            .is_some_and(|c| c.by == CancelledBy::Deadline);
+        let descends = matches!(ctx.root, Root::Request(_));
+        if !descends && !timer && (line.missed < THIRD || line.called > 0) {
+            return;
+        }
+        let live = line.missed;
+        let mut finding = draft::blank(
+            RuleName::CancelNotCalled,
+            Severity::Warning,
+            Confidence::High,
+            cx.now_ns,
+            &unit,
+        );
+        finding.request = draft::request_of(cx, ctx.owner);
+        finding.context = draft::chain(cx, &[], Some(id));
+        let freed_by = ctx.cancelled.as_ref();
+        finding.evidence = Evidence {
+            cancelled_by: freed_by.map(|cancel| match cancel.by {
+                CancelledBy::Parent => cancel.origin,
+                by => by,
+            }),
+            cancelled_at_ns: freed_by.map(|cancel| cancel.at_ns),
+            deadline_ns: ctx.deadline_ns,
+            live: Some(alive(cx, ctx).min(live)),
+            ..Evidence::default()
+        };
+        let made_by = site::made_by(&frames);
+        let function = made_by.as_deref().unwrap_or("WithCancel");
+        finding.message = match freed_by.map(|cancel| cancel.by) {
+            Some(CancelledBy::Deadline) => {
+                format!("cancel function of {function} never called; only its timer freed it")
+            }
+            Some(_) => {
+                format!("cancel function of {function} never called; only its parent freed it")
+            }
+            None => format!("cancel function of {function} never called; it is still alive"),
+        };
+        finding.help = HELP.to_owned();
+        draft::place(&mut finding, &unit, Some(&at), frames);
+        cx.report(finding);
+    }
+}
+
+/// A context that somebody got a CancelFunc for, which was not called yet.
+fn is_due(ctx: &Ctx) -> bool {
+    let kind = ContextKind::of(ctx.type_name.as_deref());
+    !ctx.internal
+        && !ctx.is_root
+        && ctx.cancel_called_ns.is_none()
+        && matches!(kind, ContextKind::Cancel | ContextKind::Timer)
+}
+
+/// The line of the `With…` call, if it is user code's.
+fn made_at<'a>(unit: &Unit, frames: &'a [Frame]) -> Option<&'a Frame> {
+    site::maker(frames).filter(|frame| site::is_user(unit, &frame.function))
+}
+
+/// Contexts of the same line that are alive now.
+fn alive(cx: &Context<'_>, like: &Ctx) -> u64 {
+    cx.model.alive_like(like)
+}

@@ -68,3 +68,327 @@
 //! - work that starts after the response; `sync.Once`, pools and clients made by the first
 //!   request;
 //! - a goroutine of its own whose detached context has a deadline of its own: info.
+
+use std::collections::BTreeMap;
+
+use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
+use crate::go::Frame;
+use crate::model::{Call, CallId, Ctx, CtxId, Cut, ReqId, Request, Root, Unit};
+
+use super::ask::{Answer, Question};
+use super::context::Context;
+use super::draft::{self, span};
+use super::overrun::Over;
+use super::site;
+use super::timers::Topic;
+
+/// Where a client or a pool is made ready once: its context is the process's.
+const ONCE: &[&str] = &["sync.(*Once).doSlow", "sync.(*Pool).Get", "sync.(*Once).Do"];
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(super) struct DetachedContext {
+    /// Cases that run past their request's cancel, with what was shown.
+    running: BTreeMap<ReqId, Finding>,
+}
+
+impl DetachedContext {
+    /// A call begins: on what?
+    pub(super) fn call_started(&mut self, id: CallId, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        if !matches!(call.root, Root::Detached(_)) || !draft::is_whole(cx.model, call.epoch) {
+            return;
+        }
+        let Some(request) = running_owner(call, cx) else {
+            return;
+        };
+        let question = Question::Request(cx.reading(request));
+        cx.ask(call.pid, Topic::Detached(id), question);
+    }
+
+    /// The request is described: say it.
+    pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
+        let Some(owner) = cx.model.call(id).and_then(|call| call.owner) else {
+            return;
+        };
+        if let Answer::Request {
+            request: Some(details),
+            ..
+        } = answer
+        {
+            cx.model.set_details(owner, std::sync::Arc::clone(details));
+        }
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(request) = cx.model.request(owner) else {
+            return;
+        };
+        let Some(unit) = cx.unit(call.pid) else {
+            return;
+        };
+        let Some(severity) = severity(call, request, cx) else {
+            return;
+        };
+        if let Some(mut finding) = use_by_call(call, &unit, severity, cx) {
+            finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
+            finding.message = format!(
+                "call to {} does not descend from its request",
+                draft::target(call, cx.thresholds)
+            );
+            cx.report(finding);
+        }
+    }
+
+    /// A request worked on after its cancel. True where a detached context is why.
+    pub(super) fn overran(&mut self, over: &Over, cx: &mut Context<'_>) -> bool {
+        if over.again {
+            let Some(mut finding) = self.running.remove(&over.request) else {
+                return false;
+            };
+            finding.time_ns = cx.now_ns;
+            finding.evidence.after_cancel_ns = Some(over.after_ns);
+            finding.evidence.state = Some(WorkState::Ended);
+            finding.message = overrun_message(over);
+            finding.request = draft::request_of(cx, Some(over.request));
+            cx.report_ended(finding, over.request);
+            return true;
+        }
+        let Some(finding) = self.explain(over, cx) else {
+            return false;
+        };
+        if over.ended {
+            cx.report(finding);
+        } else {
+            self.running.insert(over.request, finding.clone());
+            cx.report_running(finding, over.request);
+        }
+        true
+    }
+
+    fn explain(&self, over: &Over, cx: &Context<'_>) -> Option<Finding> {
+        let unit = cx.unit(over.pid)?;
+        let severity = if over.by == CancelledBy::Shutdown {
+            Severity::Info
+        } else {
+            Severity::Error
+        };
+        let last = || {
+            cx.model
+                .last_call_of(over.pid, over.goid)
+                .filter(|call| call.is_open())
+        };
+        let call = match &over.seen {
+            Some(seen) => seen.call.and_then(|id| cx.model.call(id)),
+            None => last().filter(|call| call.owner == Some(over.request)),
+        };
+        let call = call.filter(|call| is_detached_after_cancel(call, cx));
+        let mut finding = match call {
+            Some(call) => use_by_call(call, &unit, severity, cx)?,
+            None => {
+                let seen = over.seen.as_ref()?;
+                let ctx = cx.model.context(*seen.waits_on.first()?)?;
+                let mut finding = use_by_wait(ctx, &unit, &seen.stack, severity, cx)?;
+                finding.evidence.waiting_on = Some("Done of a detached context".to_owned());
+                finding
+            }
+        };
+        finding.evidence.cancelled_by = Some(over.by);
+        finding.evidence.cancelled_at_ns = Some(over.cancelled_ns);
+        finding.evidence.after_cancel_ns = Some(over.after_ns);
+        if let Some(seen) = &over.seen {
+            finding.evidence.state = Some(seen.state);
+            finding.evidence.wait_reason.clone_from(&seen.wait_reason);
+            finding.evidence.wait_ns = seen.wait_ns;
+        }
+        if over.ended {
+            finding.evidence.state = Some(WorkState::Ended);
+        }
+        finding.message = overrun_message(over);
+        finding.request = draft::request_of(cx, Some(over.request));
+        Some(finding)
+    }
+}
+
+fn overrun_message(over: &Over) -> String {
+    let still = if over.ended { "worked" } else { "still works" };
+    format!(
+        "handler {still} on a detached context {} after {}",
+        span(over.after_ns),
+        over.by.clause()
+    )
+}
+
+/// The request that a call is made for, if it runs and nothing of it was lost.
+fn running_owner<'a>(call: &Call, cx: &'a Context<'_>) -> Option<&'a Request> {
+    cx.model
+        .request(call.owner?)
+        .filter(|request| request.ended.is_none() && draft::is_whole(cx.model, request.epoch))
+}
+
+/// Detached by proof, or by having outlived the request's cancel.
+fn is_detached_after_cancel(call: &Call, cx: &Context<'_>) -> bool {
+    match call.root {
+        Root::Detached(_) => true,
+        Root::Request(_) => false,
+        Root::Unknown => {
+            let node = call.inner.or(call.ctx).and_then(|id| cx.model.context(id));
+            node.is_some_and(|ctx| ctx.cancelled.is_none())
+        }
+    }
+}
+
+/// How bad a detached call is when it begins; `None`: as it should be.
+fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity> {
+    let frames = site::frames(cx.code, call.pid, &call.pcs);
+    if frames.iter().any(|frame| ONCE.contains(&&*frame.function)) {
+        return None;
+    }
+    let spawned = call.goid != request.goid;
+    let has_deadline = chain_deadline(call.ctx, cx);
+    let Root::Detached(cut) = &call.root else {
+        return None;
+    };
+    Some(match cut {
+        _ if spawned && has_deadline => Severity::Info,
+        Cut::Empty => Severity::Warning,
+        Cut::Without(_) | Cut::Opaque(_) => {
+            let bounded = request.timeout.is_some() || is_cancelled(request.root, cx);
+            if !spawned && bounded {
+                Severity::Warning
+            } else {
+                Severity::Info
+            }
+        }
+    })
+}
+
+fn is_cancelled(ctx: CtxId, cx: &Context<'_>) -> bool {
+    cx.model
+        .context(ctx)
+        .is_some_and(|ctx| ctx.cancelled.is_some())
+}
+
+/// Whether a context of the chain has a deadline of its own.
+fn chain_deadline(ctx: Option<CtxId>, cx: &Context<'_>) -> bool {
+    let mut next = ctx;
+    while let Some(ctx) = next.and_then(|id| cx.model.context(id)) {
+        if ctx.deadline_ns.is_some() {
+            return true;
+        }
+        next = ctx.parent;
+    }
+    false
+}
+
+/// The context at the top of a detached chain, below the cut: where it was made.
+fn top<'a>(ctx: Option<CtxId>, cx: &'a Context<'_>) -> Option<&'a Ctx> {
+    let mut top = None;
+    let mut next = ctx;
+    while let Some(ctx) = next.and_then(|id| cx.model.context(id)) {
+        if !matches!(ctx.root, Root::Detached(_) | Root::Unknown) {
+            break;
+        }
+        top = Some(ctx);
+        next = ctx.parent;
+    }
+    top
+}
+
+fn help(cut: Option<&Cut>, site: Option<&Frame>) -> String {
+    let what = match cut {
+        Some(Cut::Empty) => "derive from the request's context",
+        _ => "hand the request's context on, or give the detached work a deadline and let it go",
+    };
+    match site {
+        Some(site) => {
+            let file = site.file.rsplit('/').next().unwrap_or(&site.file);
+            format!("{what} at {file}:{}", site.line)
+        }
+        None => what.to_owned(),
+    }
+}
+
+fn cut_of(root: &Root) -> Option<&Cut> {
+    match root {
+        Root::Detached(cut) => Some(cut),
+        Root::Request(_) | Root::Unknown => None,
+    }
+}
+
+/// A finding for a call on a detached context: where the context was made, else the call.
+fn use_by_call(call: &Call, unit: &Unit, severity: Severity, cx: &Context<'_>) -> Option<Finding> {
+    let stack = site::frames(cx.code, call.pid, &call.pcs);
+    let made = top(call.ctx, cx).map(|ctx| site::frames(cx.code, ctx.pid, &ctx.pcs));
+    let at = made
+        .as_deref()
+        .and_then(|made| site::direct(unit, made))
+        .or_else(|| site::direct(unit, &stack))
+        .cloned();
+    let severity = borrowed(&stack, unit, severity)?;
+    let mut finding = draft::blank(
+        RuleName::DetachedContext,
+        severity,
+        confidence(call, cx),
+        cx.now_ns,
+        unit,
+    );
+    finding.context = draft::chain(cx, &call.steps, call.ctx);
+    finding.evidence = Evidence {
+        call: Some(draft::call_evidence(call, cx.thresholds, cx.now_ns)),
+        ..Evidence::default()
+    };
+    finding.help = help(cut_of(&call.root), at.as_ref());
+    draft::place(&mut finding, unit, at.as_ref(), stack);
+    Some(finding)
+}
+
+/// What a dependency makes and uses inside itself, with none of the service's code between, is
+/// at most an info. Nothing to say where no user code is on the stack at all.
+fn borrowed(stack: &[Frame], unit: &Unit, severity: Severity) -> Option<Severity> {
+    let direct = site::direct(unit, stack)?;
+    Some(if site::is_own(unit, &direct.function) {
+        severity
+    } else {
+        severity.min(Severity::Info)
+    })
+}
+
+/// Ancestry by goroutine is one inference; by descent it is proof.
+fn confidence(call: &Call, cx: &Context<'_>) -> Confidence {
+    let serving = call
+        .owner
+        .and_then(|owner| cx.model.request(owner))
+        .is_some_and(|request| request.goid == call.goid);
+    if serving {
+        Confidence::High
+    } else {
+        Confidence::Medium
+    }
+}
+
+/// A finding for a wait on the Done of a detached context.
+fn use_by_wait(
+    ctx: &Ctx,
+    unit: &Unit,
+    stack: &[Frame],
+    severity: Severity,
+    cx: &Context<'_>,
+) -> Option<Finding> {
+    let ctx = top(Some(ctx.id), cx).unwrap_or(ctx);
+    let made = site::frames(cx.code, ctx.pid, &ctx.pcs);
+    let at = site::direct(unit, &made).cloned();
+    let mut finding = draft::blank(
+        RuleName::DetachedContext,
+        severity,
+        Confidence::High,
+        cx.now_ns,
+        unit,
+    );
+    finding.context = draft::chain(cx, &[], Some(ctx.id));
+    finding.help = help(cut_of(&ctx.root), at.as_ref());
+    draft::place(&mut finding, unit, at.as_ref(), stack.to_vec());
+    Some(finding)
+}

@@ -66,3 +66,257 @@
 //!   requests, first answer wins;
 //! - a goroutine that is merely still alive when its context dies;
 //! - requests of which events were lost: they are unknown, and counted as such.
+
+use std::collections::BTreeSet;
+
+use crate::finding::{CallOutcome, CancelledBy, Confidence, Evidence, Finding, RuleName, Severity};
+use crate::inspect::ErrorKind;
+use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
+
+use super::ask::{Answer, Question};
+use super::context::Context;
+use super::draft::{self, span};
+use super::site;
+use super::timers::Topic;
+
+/// How long a read of a dead body is given to fail, ns.
+const SETTLE_NS: u64 = 20_000_000;
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(super) struct PrematureCancel {
+    /// Calls said already: a call fails once.
+    said: BTreeSet<CallId>,
+}
+
+/// Calls remembered in `said`.
+const SAID: usize = 16_384;
+
+impl PrematureCancel {
+    /// A read deadline of the service's own killed a request whose client is still there.
+    pub(super) fn request_cancelled(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        let by_deadline = cancel_of(request.root, cx)
+            .is_some_and(|cancel| cancel.by == CancelledBy::ReadDeadline);
+        if !by_deadline || !draft::is_whole(cx.model, request.epoch) {
+            return;
+        }
+        let question = Question::Work {
+            goid: request.goid,
+            g: request.g,
+            contexts: Vec::new(),
+            request: Some(cx.reading(request)),
+        };
+        cx.ask(request.pid, Topic::Premature(id), question);
+    }
+
+    /// What the killed request was doing.
+    pub(super) fn request_answer(&mut self, id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
+        let Answer::Work(work) = answer else { return };
+        super::overrun::describe(id, work, cx);
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        let Some(unit) = cx.unit(request.pid) else {
+            return;
+        };
+        let Some(cancel) = cancel_of(request.root, cx) else {
+            return;
+        };
+        let stack = match &work.goroutine {
+            crate::inspect::Inspection::Alive(goroutine) => {
+                site::frames(cx.code, request.pid, &goroutine.stack)
+            }
+            _ => Vec::new(),
+        };
+        let mut finding = draft::blank(
+            RuleName::PrematureCancel,
+            Severity::Warning,
+            Confidence::High,
+            cx.now_ns,
+            &unit,
+        );
+        finding.message =
+            "read deadline cancelled a request whose client is still there".to_owned();
+        finding.evidence = Evidence {
+            cancelled_by: Some(cancel.by),
+            cancelled_at_ns: Some(cancel.at_ns),
+            ..Evidence::default()
+        };
+        finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
+        finding.context = draft::chain(cx, &[], Some(request.root));
+        finding.help =
+            "clear the read deadline once the body is read: `SetReadDeadline(time.Time{})`".into();
+        let at = site::direct(&unit, &stack).cloned();
+        draft::place(&mut finding, &unit, at.as_ref(), stack);
+        cx.report(finding);
+    }
+
+    /// A call begins: on a context that its request's end has killed?
+    pub(super) fn call_started(&mut self, id: CallId, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
+            return;
+        };
+        if !matches!(call.root, Root::Request(_)) || !ended_normally(&cancel) {
+            return;
+        }
+        self.say(id, &cancel, Severity::Error, CallOutcome::Cancelled, cx);
+    }
+
+    /// A call failed because its context died.
+    pub(super) fn call_failed(&mut self, id: CallId, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
+            return;
+        };
+        let serving = call
+            .owner
+            .and_then(|owner| cx.model.request(owner))
+            .is_some_and(|request| request.goid == call.goid);
+        let by_end = ended_normally(&cancel) && !serving;
+        let read_deadline = cancel.origin == CancelledBy::ReadDeadline;
+        if by_end || read_deadline {
+            self.say(id, &cancel, Severity::Error, CallOutcome::Cancelled, cx);
+        }
+    }
+
+    /// A body is read on a dead context: who killed it?
+    pub(super) fn dead_body_read(&mut self, id: CallId, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
+            return;
+        };
+        let same = cancel.origin == CancelledBy::Code && cancel.goid == call.goid;
+        if (same || ended_normally(&cancel)) && !self.said.contains(&id) {
+            cx.later(SETTLE_NS, Topic::DeadBody(id));
+        }
+    }
+
+    /// Did the read fail?
+    pub(super) fn look_at_body(&mut self, id: CallId, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(body) = call.body else { return };
+        cx.ask(call.pid, Topic::DeadBody(id), Question::Body { body });
+    }
+
+    /// The error that the body kept.
+    pub(super) fn body_answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
+            return;
+        };
+        let (severity, outcome) = match answer {
+            Answer::Body(body) => match &body.error {
+                Some(ErrorKind::Eof) => (Severity::Warning, CallOutcome::Done),
+                Some(_) => (Severity::Error, CallOutcome::Cancelled),
+                None => (Severity::Warning, CallOutcome::Unknown),
+            },
+            _ => (Severity::Warning, CallOutcome::Unknown),
+        };
+        self.say(id, &cancel, severity, outcome, cx);
+    }
+
+    fn say(
+        &mut self,
+        id: CallId,
+        cancel: &Cancel,
+        severity: Severity,
+        outcome: CallOutcome,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(unit) = cx.unit(call.pid) else {
+            return;
+        };
+        if !draft::is_whole(cx.model, call.epoch) || !self.said.insert(id) {
+            return;
+        }
+        if self.said.len() > SAID {
+            self.said.pop_first();
+        }
+        if let Some(finding) = killed(call, cancel, severity, outcome, &unit, cx) {
+            cx.report(finding);
+        }
+    }
+}
+
+/// The first cancel of a context.
+fn cancel_of(ctx: CtxId, cx: &Context<'_>) -> Option<Cancel> {
+    cx.model.context(ctx)?.cancelled.clone()
+}
+
+fn ended_normally(cancel: &Cancel) -> bool {
+    cancel.by == CancelledBy::NormalEnd || cancel.origin == CancelledBy::NormalEnd
+}
+
+fn killed(
+    call: &Call,
+    cancel: &Cancel,
+    severity: Severity,
+    outcome: CallOutcome,
+    unit: &Unit,
+    cx: &Context<'_>,
+) -> Option<Finding> {
+    let stack = site::frames(cx.code, call.pid, &call.pcs);
+    let at = site::direct(unit, &stack)?.clone();
+    let mut finding = draft::blank(
+        RuleName::PrematureCancel,
+        severity,
+        Confidence::High,
+        cx.now_ns,
+        unit,
+    );
+    let target = draft::target(call, cx.thresholds);
+    let canceller = site::frames(cx.code, call.pid, &cancel.pcs);
+    let begun = call.start_ns > cancel.at_ns;
+    let mut call_evidence = draft::call_evidence(call, cx.thresholds, cx.now_ns);
+    call_evidence.outcome = outcome;
+    finding.evidence = Evidence {
+        cancelled_by: Some(cancel.origin),
+        cancelled_at_ns: Some(cancel.at_ns),
+        cancel_site: site::direct(unit, &canceller).cloned(),
+        call: Some(call_evidence),
+        ..Evidence::default()
+    };
+    let (why, help) = if cancel.origin == CancelledBy::Code {
+        (
+            "its context was cancelled before its body was read".to_owned(),
+            "read the body before the function returns, or return the cancel function with it",
+        )
+    } else if begun {
+        (
+            format!(
+                "it began {} after {}",
+                span(call.start_ns.saturating_sub(cancel.at_ns)),
+                cancel.origin.clause()
+            ),
+            "give asynchronous work a context of its own: `context.WithoutCancel` and a timeout",
+        )
+    } else {
+        (
+            format!("it was running when {}", cancel.origin.clause()),
+            "give asynchronous work a context of its own: `context.WithoutCancel` and a timeout",
+        )
+    };
+    finding.message = format!("call to {target} was killed: {why}");
+    finding.help = help.to_owned();
+    finding.request = draft::request_of(cx, call.owner);
+    finding.context = draft::chain(cx, &call.steps, call.ctx);
+    draft::place(&mut finding, unit, Some(&at), stack);
+    Some(finding)
+}

@@ -34,20 +34,62 @@ impl Match {
 /// Functions that settle it, by the first frame that fits. From the sources of Go 1.18 … 1.27 and
 /// of gRPC-go; closures drift between versions, so prefixes hold where a closure is meant.
 const TABLE: &[(Match, Who)] = &[
-    (Match::Exact("context.WithDeadlineCause.func2"), Who::By(CancelledBy::Deadline)),
-    (Match::Exact("context.WithDeadline.func2"), Who::By(CancelledBy::Deadline)),
-    (Match::Exact("context.WithDeadlineCause"), Who::By(CancelledBy::Deadline)),
-    (Match::Exact("context.WithDeadline"), Who::By(CancelledBy::Deadline)),
-    (Match::Prefix("context.(*cancelCtx).propagateCancel"), Who::By(CancelledBy::Parent)),
-    (Match::Prefix("context.propagateCancel"), Who::By(CancelledBy::Parent)),
-    (Match::Exact("net/http.(*connReader).handleReadErrorLocked"), Who::ConnRead),
-    (Match::Exact("net/http.(*connReader).handleReadError"), Who::ConnRead),
-    (Match::Exact("net/http.checkConnErrorWriter.Write"), Who::ConnWrite),
-    (Match::Suffix("erverConn).processResetStream"), Who::By(CancelledBy::Client)),
-    (Match::Suffix("erverConn).closeStream"), Who::By(CancelledBy::Client)),
-    (Match::Suffix("http2Server).handleRSTStream"), Who::By(CancelledBy::Client)),
-    (Match::Prefix("net/http.(*conn).serve"), Who::By(CancelledBy::NormalEnd)),
-    (Match::Prefix("net/http.(*http2serverConn).runHandler"), Who::By(CancelledBy::NormalEnd)),
+    (
+        Match::Exact("context.WithDeadlineCause.func2"),
+        Who::By(CancelledBy::Deadline),
+    ),
+    (
+        Match::Exact("context.WithDeadline.func2"),
+        Who::By(CancelledBy::Deadline),
+    ),
+    (
+        Match::Exact("context.WithDeadlineCause"),
+        Who::By(CancelledBy::Deadline),
+    ),
+    (
+        Match::Exact("context.WithDeadline"),
+        Who::By(CancelledBy::Deadline),
+    ),
+    (
+        Match::Prefix("context.(*cancelCtx).propagateCancel"),
+        Who::By(CancelledBy::Parent),
+    ),
+    (
+        Match::Prefix("context.propagateCancel"),
+        Who::By(CancelledBy::Parent),
+    ),
+    (
+        Match::Exact("net/http.(*connReader).handleReadErrorLocked"),
+        Who::ConnRead,
+    ),
+    (
+        Match::Exact("net/http.(*connReader).handleReadError"),
+        Who::ConnRead,
+    ),
+    (
+        Match::Exact("net/http.checkConnErrorWriter.Write"),
+        Who::ConnWrite,
+    ),
+    (
+        Match::Suffix("erverConn).processResetStream"),
+        Who::By(CancelledBy::Client),
+    ),
+    (
+        Match::Suffix("erverConn).closeStream"),
+        Who::By(CancelledBy::Client),
+    ),
+    (
+        Match::Suffix("http2Server).handleRSTStream"),
+        Who::By(CancelledBy::Client),
+    ),
+    (
+        Match::Prefix("net/http.(*conn).serve"),
+        Who::By(CancelledBy::NormalEnd),
+    ),
+    (
+        Match::Prefix("net/http.(*http2serverConn).runHandler"),
+        Who::By(CancelledBy::NormalEnd),
+    ),
     (
         Match::Prefix("net/http/internal/http2.(*serverConn).runHandler"),
         Who::By(CancelledBy::NormalEnd),

@@ -32,8 +32,16 @@ impl On<'_> {
                 && let Some(id) = self.process.contexts.get(&link.data)
                 && let Some(ctx) = self.model.contexts.get(*id)
             {
-                let root = if cut { without(&ctx.root) } else { ctx.root.clone() };
-                return Resolved { ctx: Some(*id), steps, root };
+                let root = if cut {
+                    without(&ctx.root)
+                } else {
+                    ctx.root.clone()
+                };
+                return Resolved {
+                    ctx: Some(*id),
+                    steps,
+                    root,
+                };
             }
             steps.push(Step { type_name });
             match kind {
@@ -56,7 +64,11 @@ impl On<'_> {
                 | ContextKind::Opaque => return ended(steps, Root::Unknown),
             }
         }
-        let root = if cut { Root::Detached(Cut::Without(None)) } else { Root::Unknown };
+        let root = if cut {
+            Root::Detached(Cut::Without(None))
+        } else {
+            Root::Unknown
+        };
         ended(steps, root)
     }
 
@@ -67,7 +79,11 @@ impl On<'_> {
 }
 
 fn ended(steps: Vec<Step>, root: Root) -> Resolved {
-    Resolved { ctx: None, steps, root }
+    Resolved {
+        ctx: None,
+        steps,
+        root,
+    }
 }
 
 /// A root seen through `WithoutCancel`.

@@ -56,7 +56,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { requests: 65_536, contexts: 98_304, calls: 32_768, goroutines: 65_536, ended: 8_192 }
+        Self {
+            requests: 65_536,
+            contexts: 98_304,
+            calls: 32_768,
+            goroutines: 65_536,
+            ended: 8_192,
+        }
     }
 }
 
@@ -108,7 +114,13 @@ impl Model {
         self.totals.events += 1;
         let header = event.header();
         let mut process = self.processes.remove(&header.pid).unwrap_or_default();
-        let mut on = On { model: self, process: &mut process, pid: header.pid, code, facts };
+        let mut on = On {
+            model: self,
+            process: &mut process,
+            pid: header.pid,
+            code,
+            facts,
+        };
         match event {
             Event::ContextCreated(record) => on.context_created(record),
             Event::ContextCreatedShort(record) => on.context_created_short(record),
@@ -155,7 +167,10 @@ impl Model {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let evicted = self.requests.evicted() + self.contexts.evicted() + self.calls.evicted();
-        Totals { evicted, ..self.totals }
+        Totals {
+            evicted,
+            ..self.totals
+        }
     }
 
     /// A request.
@@ -183,9 +198,19 @@ impl Model {
         self.calls.get(*id)
     }
 
+    /// Contexts made at the same address of code that are alive now.
+    #[must_use]
+    pub fn alive_like(&self, like: &Ctx) -> u64 {
+        let same =
+            |ctx: &&Ctx| ctx.pid == like.pid && ctx.pcs == like.pcs && ctx.cancelled.is_none();
+        u64::try_from(self.contexts.values().filter(same).count()).unwrap_or(u64::MAX)
+    }
+
     /// Requests running now.
     pub fn running(&self) -> impl Iterator<Item = &Request> {
-        self.requests.values().filter(|request| request.ended.is_none())
+        self.requests
+            .values()
+            .filter(|request| request.ended.is_none())
     }
 
     /// Nothing about it was lost, and its beginning was seen.
@@ -197,8 +222,9 @@ impl Model {
     /// Corrects who cancelled a request, from what memory says.
     pub fn correct_cancel(&mut self, id: ReqId, by: crate::finding::CancelledBy) {
         let root = self.requests.get(id).map(|request| request.root);
-        if let Some(cancel) =
-            root.and_then(|root| self.contexts.get_mut(root)).and_then(|ctx| ctx.cancelled.as_mut())
+        if let Some(cancel) = root
+            .and_then(|root| self.contexts.get_mut(root))
+            .and_then(|ctx| ctx.cancelled.as_mut())
         {
             cancel.by = by;
         }

@@ -67,9 +67,15 @@ impl On<'_> {
 
     /// The transport's context of a call is cancelled: the call is over.
     pub(super) fn inner_cancelled(&mut self, id: CtxId) {
-        let Some(ctx) = self.model.contexts.get(id).filter(|ctx| ctx.internal) else { return };
+        let Some(ctx) = self.model.contexts.get(id).filter(|ctx| ctx.internal) else {
+            return;
+        };
         let Some(cancel) = &ctx.cancelled else { return };
-        let end = if cancel.by == CancelledBy::Parent { CallEnd::Cancelled } else { CallEnd::Done };
+        let end = if cancel.by == CancelledBy::Parent {
+            CallEnd::Cancelled
+        } else {
+            CallEnd::Done
+        };
         let at_ns = cancel.at_ns;
         if let Some(call) = self.process.calls.get(&ctx.goid).copied()
             && let Some(call) = self.model.calls.get_mut(call)
@@ -82,8 +88,12 @@ impl On<'_> {
 
     /// The round trip itself cancels its dead context: it returns the context's error.
     pub(super) fn inner_cancelled_again(&mut self, id: CtxId, goid: u64) {
-        let Some(call) = self.process.calls.get(&goid).copied() else { return };
-        let Some(entry) = self.model.calls.get(call) else { return };
+        let Some(call) = self.process.calls.get(&goid).copied() else {
+            return;
+        };
+        let Some(entry) = self.model.calls.get(call) else {
+            return;
+        };
         let killed = matches!(entry.ended, Some((_, CallEnd::Cancelled)));
         if entry.inner == Some(id) && entry.goid == goid && killed {
             self.fail(call);
@@ -106,8 +116,12 @@ impl On<'_> {
             Some(id) => id,
             None => {
                 // A body that is new here belongs to this goroutine's last call, if that has none.
-                let Some(id) = self.process.calls.get(&goid).copied() else { return };
-                let Some(call) = self.model.calls.get_mut(id) else { return };
+                let Some(id) = self.process.calls.get(&goid).copied() else {
+                    return;
+                };
+                let Some(call) = self.model.calls.get_mut(id) else {
+                    return;
+                };
                 if call.body.is_some() {
                     return;
                 }
@@ -116,7 +130,9 @@ impl On<'_> {
                 id
             }
         };
-        let Some(call) = self.model.calls.get(id) else { return };
+        let Some(call) = self.model.calls.get(id) else {
+            return;
+        };
         // Up to Go 1.22 the transport keeps no context of its own; the call's says as much.
         let dead = match call.inner {
             Some(_) => matches!(call.ended, Some((_, CallEnd::Cancelled))),
@@ -131,15 +147,22 @@ impl On<'_> {
     }
 
     fn reads(&self, id: CallId, body: u64) -> bool {
-        self.model.calls.get(id).is_some_and(|call| call.body == Some(body))
+        self.model
+            .calls
+            .get(id)
+            .is_some_and(|call| call.body == Some(body))
     }
 
     /// Up to Go 1.22 the transport says that it gives a call up.
     pub(super) fn call_cancelled(&mut self, record: &CallCancelled) {
         let goid = record.header.goid;
         let now_ns = self.model.now_ns;
-        let Some(id) = self.process.calls.get(&goid).copied() else { return };
-        let Some(call) = self.model.calls.get_mut(id) else { return };
+        let Some(id) = self.process.calls.get(&goid).copied() else {
+            return;
+        };
+        let Some(call) = self.model.calls.get_mut(id) else {
+            return;
+        };
         if call.request != record.request || record.err.itab == 0 {
             return;
         }

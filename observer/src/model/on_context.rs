@@ -9,6 +9,7 @@ use observer_common::event::{
 
 use crate::finding::CancelledBy;
 
+use super::On;
 use super::canceller::{Who, who};
 use super::chain::{links, pcs};
 use super::code::ContextKind;
@@ -17,7 +18,6 @@ use super::fact::Fact;
 use super::ids::{CtxId, ReqId};
 use super::process::Origin;
 use super::request::Ending;
-use super::On;
 
 /// `time.Time.wall`: the time has a monotonic reading.
 const HAS_MONOTONIC: u64 = 1 << 63;
@@ -41,9 +41,14 @@ impl On<'_> {
         };
         // Go 1.20's timers hold their cancelCtx by pointer, and cancels name that.
         let by_pointer = kind == ContextKind::Timer && record.indirect != 0;
-        let ptr = if by_pointer { record.indirect } else { record.child.data };
-        let deadline_ns =
-            (kind == ContextKind::Timer).then(|| self.time_left(record.deadline)).flatten();
+        let ptr = if by_pointer {
+            record.indirect
+        } else {
+            record.child.data
+        };
+        let deadline_ns = (kind == ContextKind::Timer)
+            .then(|| self.time_left(record.deadline))
+            .flatten();
         let mut ctx = self.blank(header, ptr, record.child);
         ctx.type_name = type_name;
         ctx.parent = resolved.ctx;
@@ -143,8 +148,12 @@ impl On<'_> {
 
     /// Inside `http.TimeoutHandler` its deadline counts as the request's own.
     fn note_timeout_handler(&mut self, id: CtxId) {
-        let Some(ctx) = self.model.contexts.get(id) else { return };
-        let Root::Request(request) = ctx.root else { return };
+        let Some(ctx) = self.model.contexts.get(id) else {
+            return;
+        };
+        let Root::Request(request) = ctx.root else {
+            return;
+        };
         let by_handler = ctx.deadline_ns.is_some()
             && ctx.pcs.iter().take(4).any(|pc| {
                 self.code
@@ -163,7 +172,9 @@ impl On<'_> {
         let seconds = if wall & HAS_MONOTONIC == 0 {
             ext.cast_signed().checked_sub(YEAR_ONE_TO_UNIX)?
         } else {
-            i64::try_from((wall & !HAS_MONOTONIC) >> NANO_BITS).ok()?.checked_sub(WALL_TO_UNIX)?
+            i64::try_from((wall & !HAS_MONOTONIC) >> NANO_BITS)
+                .ok()?
+                .checked_sub(WALL_TO_UNIX)?
         };
         let unix_ns = seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?;
         let now_ns = i64::try_from(self.model.now_ns)
@@ -175,7 +186,10 @@ impl On<'_> {
     pub(super) fn context_cancelled(&mut self, record: &ContextCancelled) {
         let pcs = pcs(&record.pcs, record.frames);
         let cancel = self.root_cancel(&record.header, pcs);
-        let origin = Origin { ctx: record.ctx, cancel: cancel.clone() };
+        let origin = Origin {
+            ctx: record.ctx,
+            cancel: cancel.clone(),
+        };
         self.process.origins.insert(record.header.goid, origin);
         self.first_cancel(record.ctx, cancel);
     }
@@ -195,9 +209,11 @@ impl On<'_> {
         let said = who(self.code, self.pid, &pcs);
         let by = match said {
             Who::By(by) => by,
-            Who::ConnRead => {
-                self.process.conn_errors.get(&header.goid).map_or(CancelledBy::Unknown, |e| e.by)
-            }
+            Who::ConnRead => self
+                .process
+                .conn_errors
+                .get(&header.goid)
+                .map_or(CancelledBy::Unknown, |e| e.by),
             Who::ConnWrite => CancelledBy::Unknown,
         };
         Cancel {
@@ -211,8 +227,12 @@ impl On<'_> {
     }
 
     fn first_cancel(&mut self, ptr: u64, cancel: Cancel) {
-        let Some(id) = self.process.contexts.get(&ptr).copied() else { return };
-        let Some(ctx) = self.model.contexts.get_mut(id) else { return };
+        let Some(id) = self.process.contexts.get(&ptr).copied() else {
+            return;
+        };
+        let Some(ctx) = self.model.contexts.get_mut(id) else {
+            return;
+        };
         let by_code = cancel.by == CancelledBy::Code;
         let at_ns = cancel.at_ns;
         if ctx.cancelled.is_some() {
@@ -233,7 +253,11 @@ impl On<'_> {
     fn say_cancelled(&mut self, id: CtxId, request: Option<ReqId>) {
         match request {
             Some(request) => {
-                let ends = self.model.contexts.get(id).and_then(|ctx| ctx.cancelled.as_ref());
+                let ends = self
+                    .model
+                    .contexts
+                    .get(id)
+                    .and_then(|ctx| ctx.cancelled.as_ref());
                 if ends.is_none_or(|cancel| cancel.by != CancelledBy::NormalEnd) {
                     self.facts.push(Fact::RequestCancelled(request));
                 }
@@ -247,12 +271,18 @@ impl On<'_> {
 
     /// A child dies with its parent, which was cancelled just before on the same goroutine.
     fn cascade(&mut self, record: &ContextCancelledShort) {
-        let Some(id) = self.process.contexts.get(&record.ctx).copied() else { return };
-        let Some(ctx) = self.model.contexts.get(id) else { return };
+        let Some(id) = self.process.contexts.get(&record.ctx).copied() else {
+            return;
+        };
+        let Some(ctx) = self.model.contexts.get(id) else {
+            return;
+        };
         if ctx.cancelled.is_some() {
             return;
         }
-        let parent = ctx.parent.and_then(|parent| self.model.contexts.get(parent));
+        let parent = ctx
+            .parent
+            .and_then(|parent| self.model.contexts.get(parent));
         let by_parent = parent.and_then(|parent| parent.cancelled.clone());
         let origin = match by_parent {
             Some(cancel) => Some(cancel),
@@ -267,9 +297,13 @@ impl On<'_> {
         let cancel = Cancel {
             at_ns: self.model.now_ns,
             by,
-            origin: origin.as_ref().map_or(CancelledBy::Unknown, |origin| origin.origin),
+            origin: origin
+                .as_ref()
+                .map_or(CancelledBy::Unknown, |origin| origin.origin),
             goid: record.header.goid,
-            pcs: origin.as_ref().map_or_else(|| Arc::from([]), |origin| Arc::clone(&origin.pcs)),
+            pcs: origin
+                .as_ref()
+                .map_or_else(|| Arc::from([]), |origin| Arc::clone(&origin.pcs)),
             by_write: origin.is_some_and(|origin| origin.by_write),
         };
         if let Some(ctx) = self.model.contexts.get_mut(id) {
@@ -306,7 +340,9 @@ impl On<'_> {
 
     /// A context that is done already is cancelled by something other than its parent.
     fn again(&mut self, record: &ContextCancelledShort) {
-        let Some(id) = self.process.contexts.get(&record.ctx).copied() else { return };
+        let Some(id) = self.process.contexts.get(&record.ctx).copied() else {
+            return;
+        };
         if who(self.code, self.pid, &record.pcs) != Who::By(CancelledBy::Code) {
             let is_inner = self.model.contexts.get(id).is_some_and(|ctx| ctx.internal);
             if !is_inner {
@@ -314,7 +350,9 @@ impl On<'_> {
             }
         }
         let now_ns = self.model.now_ns;
-        let Some(ctx) = self.model.contexts.get_mut(id) else { return };
+        let Some(ctx) = self.model.contexts.get_mut(id) else {
+            return;
+        };
         if ctx.internal {
             self.inner_cancelled_again(id, record.header.goid);
         } else if ctx.cancel_called_ns.is_none() {
@@ -324,9 +362,13 @@ impl On<'_> {
     }
 
     fn request_end(&mut self, ptr: u64) {
-        let Some(id) = self.process.contexts.get(&ptr).copied() else { return };
+        let Some(id) = self.process.contexts.get(&ptr).copied() else {
+            return;
+        };
         let now_ns = self.model.now_ns;
-        let Some(ctx) = self.model.contexts.get_mut(id) else { return };
+        let Some(ctx) = self.model.contexts.get_mut(id) else {
+            return;
+        };
         let Some(request) = ctx.owner.filter(|_| ctx.is_root) else {
             // The connection's own context: its goroutine leaves.
             self.forget_context(id);

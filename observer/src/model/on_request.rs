@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use observer_common::event::{
-    ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
-};
+use observer_common::event::{ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted};
 
 use crate::finding::CancelledBy;
 
@@ -20,6 +18,11 @@ use super::text::{head, text};
 const PEER_GONE: [u64; 2] = [104, 32];
 /// An epoch that never comes: what has it is not whole.
 const NEVER: u64 = u64::MAX;
+
+/// A request target up to its query.
+fn shown(target: &[u8]) -> &[u8] {
+    target.split(|byte| *byte == b'?').next().unwrap_or(target)
+}
 
 impl On<'_> {
     pub(super) fn request_started(&mut self, record: &RequestStarted) {
@@ -60,7 +63,9 @@ impl On<'_> {
         });
         self.made_room(made_room);
         let line = &record.line;
-        let path = usize::try_from(record.path_at).ok().and_then(|at| line.get(at..));
+        let path = usize::try_from(record.path_at)
+            .ok()
+            .and_then(|at| line.get(at..));
         let (id, _) = self.model.requests.insert(|id| Request {
             id,
             pid,
@@ -72,7 +77,7 @@ impl On<'_> {
             root,
             timeout: None,
             method: text(head(line, u64::from(record.method_len))),
-            path: path.and_then(|path| text(head(path, u64::from(record.path_len)))),
+            path: path.and_then(|path| text(shown(head(path, u64::from(record.path_len))))),
             id_row: record.id_row,
             id_value: text(head(&record.id, u64::from(record.id_len))),
             traceparent: text(head(&record.trace, record.trace_len)),
@@ -97,7 +102,9 @@ impl On<'_> {
 
     pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {
         let by = self.read_error(record);
-        self.process.conn_errors.insert(record.header.goid, ConnError { by });
+        self.process
+            .conn_errors
+            .insert(record.header.goid, ConnError { by });
     }
 
     fn read_error(&self, record: &ConnReadError) -> CancelledBy {
@@ -142,7 +149,9 @@ impl On<'_> {
     /// The handler of a request has returned or panicked.
     pub(super) fn end(&mut self, id: ReqId, how: Ending) {
         let now_ns = self.model.now_ns;
-        let Some(request) = self.model.requests.get_mut(id) else { return };
+        let Some(request) = self.model.requests.get_mut(id) else {
+            return;
+        };
         if request.ended.is_some() {
             return;
         }
@@ -164,7 +173,9 @@ impl On<'_> {
     }
 
     fn forget_request(&mut self, id: ReqId) {
-        let Some(request) = self.model.requests.remove(id) else { return };
+        let Some(request) = self.model.requests.remove(id) else {
+            return;
+        };
         for call in request.calls {
             self.model.calls.remove(call);
         }

@@ -63,7 +63,10 @@ const RECENT: usize = 16_384;
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
-        Self { young: FxHashMap::default(), old: FxHashMap::default() }
+        Self {
+            young: FxHashMap::default(),
+            old: FxHashMap::default(),
+        }
     }
 }
 

@@ -31,7 +31,10 @@ impl<K: Copy + Eq + Hash + From<u64>, V> Table<K, V> {
     /// For at most `limit` entries (at least one).
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), ..Self::default() }
+        Self {
+            limit: limit.max(1),
+            ..Self::default()
+        }
     }
 
     /// Adds what `make` builds for its number; gives the entry that had to make room, if one had.
@@ -40,7 +43,9 @@ impl<K: Copy + Eq + Hash + From<u64>, V> Table<K, V> {
         self.next += 1;
         let mut made_room = None;
         while self.entries.len() >= self.limit && made_room.is_none() {
-            let Some(oldest) = self.order.pop_front() else { break };
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
             made_room = self.entries.remove(&oldest);
         }
         self.evicted += u64::from(made_room.is_some());

@@ -10,7 +10,10 @@ use crate::go::{Image, Layout};
 
 /// Callers whose creations teach nothing: the request's own context, which the request's start
 /// names anyway, and the transport's context for a dial, which is detached on purpose.
-const CREATE_DROP: &[&str] = &["net/http.(*conn).readRequest", "net/http.(*Transport).getConn"];
+const CREATE_DROP: &[&str] = &[
+    "net/http.(*conn).readRequest",
+    "net/http.(*Transport).getConn",
+];
 /// Callers whose creations are known by the caller: the transport's context for a call.
 const CREATE_SHORT: &[&str] = &["net/http.(*Transport).roundTrip"];
 /// Callers whose cancel of a request's context means that its handler returned or panicked.
@@ -69,7 +72,10 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
-        header_lens: headers.iter().filter(|row| row.len != 0).fold(0, |lens, row| lens | 1 << row.len),
+        header_lens: headers
+            .iter()
+            .filter(|row| row.len != 0)
+            .fold(0, |lens, row| lens | 1 << row.len),
         headers,
     }
 }
@@ -109,8 +115,13 @@ fn swiss_maps(image: &Image) -> bool {
 }
 
 fn range(image: &Image, bias: u64, name: &str) -> Option<Range> {
-    let [function] = image.functions(name) else { return None };
-    Some(Range { start: function.entry.wrapping_add(bias), end: function.end.wrapping_add(bias) })
+    let [function] = image.functions(name) else {
+        return None;
+    };
+    Some(Range {
+        start: function.entry.wrapping_add(bias),
+        end: function.end.wrapping_add(bias),
+    })
 }
 
 fn ranges(image: &Image, bias: u64, names: &[&str]) -> [Range; MAX_RANGES] {

@@ -70,7 +70,11 @@ use RuleName::{CancelIgnored, CancelNotCalled, DetachedContext, PrematureCancel}
 pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::ContextCancel,
-        symbols: &[Since { symbol: "context.(*cancelCtx).cancel", from: 18, to: ALWAYS }],
+        symbols: &[Since {
+            symbol: "context.(*cancelCtx).cancel",
+            from: 18,
+            to: ALWAYS,
+        }],
         fields: &[GOID, ("context.cancelCtx", "err")],
         rate: Rate::PerRequest,
         rules: &RuleName::ALL,
@@ -80,8 +84,16 @@ pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::ConnReadError,
         symbols: &[
-            Since { symbol: "net/http.(*connReader).handleReadErrorLocked", from: 25, to: ALWAYS },
-            Since { symbol: "net/http.(*connReader).handleReadError", from: 18, to: 24 },
+            Since {
+                symbol: "net/http.(*connReader).handleReadErrorLocked",
+                from: 25,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "net/http.(*connReader).handleReadError",
+                from: 18,
+                to: 24,
+            },
         ],
         fields: &[
             GOID,
@@ -97,7 +109,11 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::CallCancel,
-        symbols: &[Since { symbol: "net/http.(*Transport).cancelRequest", from: 18, to: 22 }],
+        symbols: &[Since {
+            symbol: "net/http.(*Transport).cancelRequest",
+            from: 18,
+            to: 22,
+        }],
         fields: &[GOID],
         rate: Rate::Rare,
         rules: &[PrematureCancel],
@@ -107,8 +123,16 @@ pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::ContextCreate,
         symbols: &[
-            Since { symbol: "context.(*cancelCtx).propagateCancel", from: 21, to: ALWAYS },
-            Since { symbol: "context.propagateCancel", from: 18, to: 20 },
+            Since {
+                symbol: "context.(*cancelCtx).propagateCancel",
+                from: 21,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "context.propagateCancel",
+                from: 18,
+                to: 20,
+            },
         ],
         fields: &[GOID, ("context.timerCtx", "deadline")],
         rate: Rate::PerOperation,
@@ -118,7 +142,11 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::BodyRead,
-        symbols: &[Since { symbol: "net/http.(*bodyEOFSignal).Read", from: 18, to: ALWAYS }],
+        symbols: &[Since {
+            symbol: "net/http.(*bodyEOFSignal).Read",
+            from: 18,
+            to: ALWAYS,
+        }],
         fields: &[GOID],
         rate: Rate::PerOperation,
         rules: &[PrematureCancel],
@@ -127,7 +155,11 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::CallStart,
-        symbols: &[Since { symbol: "net/http.(*Transport).roundTrip", from: 18, to: ALWAYS }],
+        symbols: &[Since {
+            symbol: "net/http.(*Transport).roundTrip",
+            from: 18,
+            to: ALWAYS,
+        }],
         fields: &[
             GOID,
             ("net/http.Request", "ctx"),
@@ -141,7 +173,11 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::RequestStart,
-        symbols: &[Since { symbol: "net/http.serverHandler.ServeHTTP", from: 18, to: ALWAYS }],
+        symbols: &[Since {
+            symbol: "net/http.serverHandler.ServeHTTP",
+            from: 18,
+            to: ALWAYS,
+        }],
         fields: &[
             GOID,
             ("net/http.Request", "ctx"),
@@ -149,7 +185,12 @@ pub const CATALOGUE: &[Hook] = &[
             ("net/http.Request", "Header"),
         ],
         rate: Rate::PerRequest,
-        rules: &[CancelIgnored, DetachedContext, CancelNotCalled, PrematureCancel],
+        rules: &[
+            CancelIgnored,
+            DetachedContext,
+            CancelNotCalled,
+            PrematureCancel,
+        ],
         absent: Some("net/http server not linked"),
         required: false,
     },
@@ -163,7 +204,11 @@ mod tests {
     #[test]
     fn every_hook_is_in_the_catalogue_once() {
         for id in HookId::ALL {
-            assert_eq!(CATALOGUE.iter().filter(|hook| hook.id == id).count(), 1, "{id:?}");
+            assert_eq!(
+                CATALOGUE.iter().filter(|hook| hook.id == id).count(),
+                1,
+                "{id:?}"
+            );
         }
     }
 
@@ -171,8 +216,11 @@ mod tests {
     fn versions_of_a_hook_do_not_overlap() {
         for hook in CATALOGUE {
             for minor in 18..60 {
-                let names =
-                    hook.symbols.iter().filter(|s| (s.from..=s.to).contains(&minor)).count();
+                let names = hook
+                    .symbols
+                    .iter()
+                    .filter(|s| (s.from..=s.to).contains(&minor))
+                    .count();
                 assert!(names <= 1, "{:?} has {names} symbols in 1.{minor}", hook.id);
             }
             assert!(hook.symbols.iter().any(|s| s.to == ALWAYS || s.to >= 18));

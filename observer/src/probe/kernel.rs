@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
@@ -111,7 +112,10 @@ impl Counters {
     /// One counter over all hooks.
     #[must_use]
     pub fn total(&self, counter: Counter) -> u64 {
-        HookId::ALL.iter().map(|hook| self.get(*hook, counter)).sum()
+        HookId::ALL
+            .iter()
+            .map(|hook| self.get(*hook, counter))
+            .sum()
     }
 }
 
@@ -142,15 +146,33 @@ impl Kernel {
     /// See [`ProbeError`].
     pub fn load() -> Result<(Self, Ring), ProbeError> {
         let mut ebpf = EbpfLoader::new().load(object()?)?;
-        let ring = RingBuf::try_from(take(&mut ebpf, "EVENTS")?)
-            .map_err(|source| ProbeError::Map { map: "EVENTS", source })?;
-        let layouts = Array::try_from(take(&mut ebpf, "LAYOUTS")?)
-            .map_err(|source| ProbeError::Map { map: "LAYOUTS", source })?;
-        let counts = PerCpuArray::try_from(take(&mut ebpf, "COUNTS")?)
-            .map_err(|source| ProbeError::Map { map: "COUNTS", source })?;
-        let pids = Array::try_from(take(&mut ebpf, "PIDS")?)
-            .map_err(|source| ProbeError::Map { map: "PIDS", source })?;
-        let kernel = Self { ebpf, loaded: HashSet::new(), layouts, counts, pids };
+        let ring =
+            RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|source| ProbeError::Map {
+                map: "EVENTS",
+                source,
+            })?;
+        let layouts =
+            Array::try_from(take(&mut ebpf, "LAYOUTS")?).map_err(|source| ProbeError::Map {
+                map: "LAYOUTS",
+                source,
+            })?;
+        let counts = PerCpuArray::try_from(take(&mut ebpf, "COUNTS")?).map_err(|source| {
+            ProbeError::Map {
+                map: "COUNTS",
+                source,
+            }
+        })?;
+        let pids = Array::try_from(take(&mut ebpf, "PIDS")?).map_err(|source| ProbeError::Map {
+            map: "PIDS",
+            source,
+        })?;
+        let kernel = Self {
+            ebpf,
+            loaded: HashSet::new(),
+            layouts,
+            counts,
+            pids,
+        };
         Ok((kernel, Ring::new(ring)))
     }
 
@@ -161,7 +183,10 @@ impl Kernel {
     pub fn set_layout(&mut self, slot: u32, layout: &Layout) -> Result<(), ProbeError> {
         self.layouts
             .set(slot, Block(*layout), 0)
-            .map_err(|source| ProbeError::Map { map: "LAYOUTS", source })
+            .map_err(|source| ProbeError::Map {
+                map: "LAYOUTS",
+                source,
+            })
     }
 
     /// Switches a slot's events off at once, before its sites are detached one by one.
@@ -179,7 +204,10 @@ impl Kernel {
     /// # Errors
     /// [`ProbeError::Map`] for a pid that cannot be.
     pub fn choose(&mut self, pid: u32, chosen: bool) -> Result<(), ProbeError> {
-        let refused = |source| ProbeError::Map { map: "PIDS", source };
+        let refused = |source| ProbeError::Map {
+            map: "PIDS",
+            source,
+        };
         let word = self.pids.get(&(pid / 64), 0).map_err(refused)?;
         let bit = 1u64 << (pid % 64);
         let word = if chosen { word | bit } else { word & !bit };
@@ -214,22 +242,31 @@ impl Kernel {
             Scope::Chosen => UProbeScope::AllProcesses,
         };
         let uprobe = self.program(program)?;
-        let attached = uprobe.attach(point, exe, scope).and_then(|id| uprobe.take_link(id));
+        let attached = uprobe
+            .attach(point, exe, scope)
+            .and_then(|id| uprobe.take_link(id));
         let link = attached.map_err(|source| ProbeError::Attach {
             hook: planned.hook.name(),
             offset: planned.site.file_offset,
             source,
         })?;
-        Ok(Attached { hook: planned.hook, _link: link })
+        Ok(Attached {
+            hook: planned.hook,
+            _link: link,
+        })
     }
 
     fn program(&mut self, name: &'static str) -> Result<&mut UProbe, ProbeError> {
         let program = self.ebpf.program_mut(name).ok_or(ProbeError::Lacks(name))?;
-        let uprobe: &mut UProbe = program
-            .try_into()
-            .map_err(|source| ProbeError::Program { program: name, source })?;
+        let uprobe: &mut UProbe = program.try_into().map_err(|source| ProbeError::Program {
+            program: name,
+            source,
+        })?;
         if self.loaded.insert(name) {
-            uprobe.load().map_err(|source| ProbeError::Program { program: name, source })?;
+            uprobe.load().map_err(|source| ProbeError::Program {
+                program: name,
+                source,
+            })?;
         }
         Ok(uprobe)
     }
@@ -242,8 +279,17 @@ impl Kernel {
         let rows = (0..COUNTER_ROWS)
             .map(|row| self.counts.get(&row, 0).map(|cpus| cpus.iter().sum()))
             .collect::<Result<Vec<u64>, _>>()
-            .map_err(|source| ProbeError::Map { map: "COUNTS", source })?;
+            .map_err(|source| ProbeError::Map {
+                map: "COUNTS",
+                source,
+            })?;
         Ok(Counters { rows })
+    }
+
+    /// Lets the kernel measure programs while the result is kept open; `None` where it refuses.
+    #[must_use]
+    pub fn enable_statistics() -> Option<OwnedFd> {
+        aya::sys::enable_stats(aya::sys::Stats::RunTime).ok()
     }
 
     /// What the kernel measured of each loaded program while statistics were on.

@@ -59,7 +59,10 @@ pub struct Plan {
 pub fn plan(image: &Image, layout: &Layout, choice: SiteChoice) -> Plan {
     let hooks = CATALOGUE
         .iter()
-        .map(|hook| HookPlan { hook: hook.id, outcome: plan_hook(image, layout, choice, hook) })
+        .map(|hook| HookPlan {
+            hook: hook.id,
+            outcome: plan_hook(image, layout, choice, hook),
+        })
         .collect();
     Plan { hooks }
 }
@@ -67,7 +70,9 @@ pub fn plan(image: &Image, layout: &Layout, choice: SiteChoice) -> Plan {
 impl Plan {
     /// Sites to attach, in order.
     pub fn sites(&self) -> impl Iterator<Item = &PlannedSite> {
-        self.hooks.iter().filter_map(|hook| hook.outcome.as_ref().ok())
+        self.hooks
+            .iter()
+            .filter_map(|hook| hook.outcome.as_ref().ok())
     }
 
     /// Whether a hook has a site.
@@ -79,10 +84,13 @@ impl Plan {
     /// The first required hook that is off, and why: then nothing can be observed.
     #[must_use]
     pub fn blocked(&self) -> Option<(HookId, &Off)> {
-        CATALOGUE.iter().filter(|hook| hook.required).find_map(|hook| {
-            let planned = self.hooks.iter().find(|planned| planned.hook == hook.id)?;
-            planned.outcome.as_ref().err().map(|off| (hook.id, off))
-        })
+        CATALOGUE
+            .iter()
+            .filter(|hook| hook.required)
+            .find_map(|hook| {
+                let planned = self.hooks.iter().find(|planned| planned.hook == hook.id)?;
+                planned.outcome.as_ref().err().map(|off| (hook.id, off))
+            })
     }
 
     /// The plan as users see it.
@@ -132,14 +140,19 @@ fn plan_hook(
 ) -> Result<PlannedSite, Off> {
     let version = image.go_version();
     let off = |reason: String, harmless| Off { reason, harmless };
-    let Some(since) =
-        hook.symbols.iter().find(|since| (since.from..=since.to).contains(&version.minor))
+    let Some(since) = hook
+        .symbols
+        .iter()
+        .find(|since| (since.from..=since.to).contains(&version.minor))
     else {
         return Err(off(format!("not needed with {}", version.raw), true));
     };
     if !layout.is_proved() {
         return Err(off(
-            format!("{} is newer than the struct offsets known to observer", version.raw),
+            format!(
+                "{} is newer than the struct offsets known to observer",
+                version.raw
+            ),
             false,
         ));
     }
@@ -154,18 +167,30 @@ fn plan_hook(
     };
     if !rest.is_empty() {
         let found = rest.len() + 1;
-        return Err(off(format!("{} is in the executable {found} times", since.symbol), false));
+        return Err(off(
+            format!("{} is in the executable {found} times", since.symbol),
+            false,
+        ));
     }
-    if let Some((of, field)) =
-        hook.fields.iter().find(|(of, field)| layout.field(of, field).is_none())
+    if let Some((of, field)) = hook
+        .fields
+        .iter()
+        .find(|(of, field)| layout.field(of, field).is_none())
     {
-        return Err(off(format!("offset of {of}.{field} is unknown for {}", version.raw), false));
+        return Err(off(
+            format!("offset of {of}.{field} is unknown for {}", version.raw),
+            false,
+        ));
     }
     let wanted = match choice {
         SiteChoice::Cheap => Wanted::AfterStackCheck,
         SiteChoice::Entry => Wanted::Entry,
     };
     find_site(image, function, wanted)
-        .map(|site| PlannedSite { hook: hook.id, symbol: since.symbol, site })
+        .map(|site| PlannedSite {
+            hook: hook.id,
+            symbol: since.symbol,
+            site,
+        })
         .map_err(|why| off(why.to_string(), false))
 }

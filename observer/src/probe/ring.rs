@@ -1,6 +1,6 @@
 //! The ring buffer's reading end.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::{MapData, RingBuf};
 
@@ -26,10 +26,12 @@ impl Ring {
         }
         count
     }
-}
 
-impl AsRawFd for Ring {
-    fn as_raw_fd(&self) -> RawFd {
-        self.inner.as_raw_fd()
+    /// A descriptor that becomes readable when enough waits in the ring.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn waker(&self) -> std::io::Result<OwnedFd> {
+        self.inner.as_fd().try_clone_to_owned()
     }
 }

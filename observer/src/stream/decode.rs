@@ -60,9 +60,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::ContextCreated as u8 => Event::ContextCreated(exact(bytes)?),
         k if k == Kind::ContextCreatedShort as u8 => Event::ContextCreatedShort(exact(bytes)?),
         k if k == Kind::ContextCancelled as u8 => Event::ContextCancelled(exact(bytes)?),
-        k if k == Kind::ContextCancelledShort as u8 => {
-            Event::ContextCancelledShort(exact(bytes)?)
-        }
+        k if k == Kind::ContextCancelledShort as u8 => Event::ContextCancelledShort(exact(bytes)?),
         k if k == Kind::RequestStarted as u8 => Event::RequestStarted(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
@@ -78,15 +76,22 @@ pub fn scrub(bytes: &mut [u8]) {
     if bytes.first() != Some(&(Kind::RequestStarted as u8)) {
         return;
     }
-    let Ok((record, _)) = RequestStarted::mut_from_prefix(bytes) else { return };
+    let Ok((record, _)) = RequestStarted::mut_from_prefix(bytes) else {
+        return;
+    };
     let path_at = usize::try_from(record.path_at).unwrap_or(usize::MAX);
     let path_len = usize::try_from(record.path_len).unwrap_or(0);
     let method_len = usize::try_from(record.method_len).unwrap_or(0);
     let mut shown = 0;
-    if let Some(path) =
-        record.line.get_mut(path_at..).and_then(|rest| rest.get_mut(..path_len))
+    if let Some(path) = record
+        .line
+        .get_mut(path_at..)
+        .and_then(|rest| rest.get_mut(..path_len))
     {
-        shown = path.iter().position(|byte| *byte == b'?').unwrap_or(path.len());
+        shown = path
+            .iter()
+            .position(|byte| *byte == b'?')
+            .unwrap_or(path.len());
     }
     for (index, byte) in record.line.iter_mut().enumerate() {
         let method = index < method_len;
@@ -97,7 +102,10 @@ pub fn scrub(bytes: &mut [u8]) {
     }
     record.path_len = u32::try_from(shown).unwrap_or(0);
     clear_after(&mut record.id, record.id_len as usize);
-    clear_after(&mut record.trace, usize::try_from(record.trace_len).unwrap_or(0));
+    clear_after(
+        &mut record.trace,
+        usize::try_from(record.trace_len).unwrap_or(0),
+    );
     record.search.fill(0);
     record.scratch.fill(0);
 }
@@ -116,7 +124,10 @@ mod tests {
 
     fn request(line: &[u8], path_at: u32, path_len: u32) -> RequestStarted {
         let mut record = RequestStarted::new_zeroed();
-        record.header = Header { kind: Kind::RequestStarted as u8, ..Header::default() };
+        record.header = Header {
+            kind: Kind::RequestStarted as u8,
+            ..Header::default()
+        };
         record.line[..line.len()].copy_from_slice(line);
         record.method_len = 3;
         record.path_at = path_at;

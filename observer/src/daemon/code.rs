@@ -1,0 +1,113 @@
+//! Addresses of live processes → names, cached, and noted for a recording.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::go::{Frame, TypeName};
+use crate::inspect::{TargetTypes, TypeNames as _};
+use crate::model::{Code, Unit};
+use crate::record::Resolved;
+
+use super::subject::Target;
+
+/// Answers kept; beyond it all are forgotten and asked anew.
+const CACHED: usize = 65_536;
+
+/// Resolves against the executables and memory of observed processes.
+#[derive(Debug, Default)]
+pub(super) struct LiveCode {
+    targets: FxHashMap<u32, Arc<Target>>,
+    frames: RefCell<FxHashMap<(u32, u64), Arc<[Frame]>>>,
+    types: RefCell<FxHashMap<(u32, u64), Option<Arc<TypeName>>>>,
+    noted: RefCell<Vec<Resolved>>,
+    notes: bool,
+}
+
+impl LiveCode {
+    /// With `notes`, every new answer is kept for [`LiveCode::take_noted`].
+    pub(super) fn new(notes: bool) -> Self {
+        Self {
+            notes,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn add(&mut self, target: Arc<Target>) {
+        self.note(|| Resolved::Unit {
+            pid: target.pid(),
+            unit: Arc::clone(&target.unit),
+        });
+        self.targets.insert(target.pid(), target);
+    }
+
+    pub(super) fn target(&self, pid: u32) -> Option<&Arc<Target>> {
+        self.targets.get(&pid)
+    }
+
+    pub(super) fn take_noted(&self) -> Vec<Resolved> {
+        std::mem::take(&mut self.noted.borrow_mut())
+    }
+
+    fn note(&self, make: impl FnOnce() -> Resolved) {
+        if self.notes {
+            self.noted.borrow_mut().push(make());
+        }
+    }
+}
+
+impl Code for LiveCode {
+    fn frames(&self, pid: u32, pc: u64) -> Arc<[Frame]> {
+        if let Some(known) = self.frames.borrow().get(&(pid, pc)) {
+            return Arc::clone(known);
+        }
+        let target = self.targets.get(&pid);
+        let frames: Arc<[Frame]> = target
+            .map_or_else(Vec::new, |target| {
+                target.image.frames(pc.wrapping_sub(target.bias()))
+            })
+            .into();
+        let mut cache = self.frames.borrow_mut();
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        cache.insert((pid, pc), Arc::clone(&frames));
+        self.note(|| Resolved::Frames {
+            pid,
+            pc,
+            frames: Arc::clone(&frames),
+        });
+        frames
+    }
+
+    fn type_of(&self, pid: u32, itab: u64) -> Option<Arc<TypeName>> {
+        if let Some(known) = self.types.borrow().get(&(pid, itab)) {
+            return known.clone();
+        }
+        let target = self.targets.get(&pid)?;
+        let types = TargetTypes {
+            image: &target.image,
+            memory: &target.process.memory,
+            bias: target.bias(),
+        };
+        let name = types.of_itab(itab).map(Arc::new);
+        let mut cache = self.types.borrow_mut();
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        cache.insert((pid, itab), name.clone());
+        self.note(|| Resolved::Type {
+            pid,
+            itab,
+            name: name.clone(),
+        });
+        name
+    }
+
+    fn unit(&self, pid: u32) -> Option<Arc<Unit>> {
+        self.targets
+            .get(&pid)
+            .map(|target| Arc::clone(&target.unit))
+    }
+}

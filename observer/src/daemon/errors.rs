@@ -1,0 +1,142 @@
+//! Failures below, in the words of the user's error set.
+
+use std::io;
+
+use crate::error::{Error, Subject};
+use crate::go::{Image, ImageError, LayoutError};
+use crate::probe::ProbeError;
+use crate::target::{Host, Missing, TargetError};
+
+pub(super) fn of_target(pid: u32, error: TargetError) -> Error {
+    match error {
+        TargetError::NoSuchProcess { .. } => Error::NoSuchProcess { pid },
+        TargetError::Ended { .. } | TargetError::Unsettled { .. } => Error::ProcessExited { pid },
+        TargetError::KernelThread { .. } => Error::NotGo {
+            subject: Subject::Pid(pid),
+            why: "it is a thread of the kernel".into(),
+        },
+        TargetError::NotPermitted { .. } => Error::MissingCapability {
+            action: format!("look at pid {pid}"),
+            capability: "CAP_SYS_PTRACE",
+        },
+        TargetError::NotElf { .. } => Error::NotGo {
+            subject: Subject::Pid(pid),
+            why: "its executable is not a 64-bit ELF file".into(),
+        },
+        TargetError::NotMapped { .. } => Error::BadElf {
+            subject: Subject::Pid(pid),
+            problem: "the process does not map it where its entry point is".into(),
+        },
+        TargetError::Path {
+            ref path,
+            ref source,
+        } if source.kind() == io::ErrorKind::NotFound => Error::NothingMatched {
+            selectors: format!("--exe {path}"),
+        },
+        other => Error::Internal {
+            what: "reading /proc".into(),
+            source: Some(other.into()),
+        },
+    }
+}
+
+pub(super) fn of_image(subject: Subject, error: ImageError) -> Error {
+    match error {
+        ImageError::NotElf => Error::NotGo {
+            subject,
+            why: "it is not an ELF executable".into(),
+        },
+        ImageError::NotGo { why } => Error::NotGo {
+            subject,
+            why: why.into(),
+        },
+        ImageError::TooOld { version } => Error::GoTooOld { subject, version },
+        ImageError::NoVersion => Error::NotGo {
+            subject,
+            why: "its build info names no version".into(),
+        },
+        other => Error::BadElf {
+            subject,
+            problem: chain(&other),
+        },
+    }
+}
+
+pub(super) fn of_layout(subject: Subject, image: &Image, error: &LayoutError) -> Error {
+    match error {
+        LayoutError::Unknown { .. } => Error::GoTooOld {
+            subject,
+            version: image.go_version().raw.clone(),
+        },
+        LayoutError::Damaged => Error::Internal {
+            what: "reading the struct offsets".into(),
+            source: None,
+        },
+    }
+}
+
+/// What keeps this host from observing at all.
+pub(super) fn of_host(host: &Host) -> Option<Error> {
+    let missing = host.fatal().next()?;
+    Some(match missing {
+        Missing::Kernel {
+            have: (major, minor),
+        } => Error::KernelTooOld {
+            release: format!("{major}.{minor}"),
+        },
+        Missing::Bpf => Error::KernelWithoutBpf {
+            source: "the bpf system call is not there".into(),
+        },
+        Missing::Uprobes => Error::KernelWithoutUprobes,
+        Missing::PidNamespace | Missing::ForeignProc => Error::ChildPidNamespace,
+        Missing::Capability(capability) => Error::MissingCapability {
+            action: "observe".into(),
+            capability: capability_name(capability),
+        },
+        Missing::Yama => Error::Denied {
+            action: "read memory of other processes".into(),
+            source: io::Error::other("kernel.yama.ptrace_scope is 3"),
+        },
+        Missing::Btf => return None,
+    })
+}
+
+const fn capability_name(capability: &caps::Capability) -> &'static str {
+    match capability {
+        caps::Capability::CAP_BPF => "CAP_BPF",
+        caps::Capability::CAP_PERFMON => "CAP_PERFMON",
+        caps::Capability::CAP_SYS_PTRACE => "CAP_SYS_PTRACE",
+        caps::Capability::CAP_DAC_READ_SEARCH => "CAP_DAC_READ_SEARCH",
+        _ => "CAP_SYS_ADMIN",
+    }
+}
+
+pub(super) fn of_probe(release: &str, error: ProbeError) -> Error {
+    match error {
+        ProbeError::NoObject(_) => Error::StubObject,
+        ProbeError::Program { program, source } => Error::ProgramRefused {
+            release: release.to_owned(),
+            program: program.to_owned(),
+            source: source.into(),
+        },
+        ProbeError::Load(source) => Error::KernelWithoutBpf {
+            source: source.into(),
+        },
+        other => Error::Internal {
+            what: other.to_string(),
+            source: Some(other.into()),
+        },
+    }
+}
+
+/// The error and what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

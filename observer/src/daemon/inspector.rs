@@ -1,0 +1,176 @@
+//! Answers the rules' questions from the target's memory, read only.
+
+use std::sync::Arc;
+
+use crate::detect::{Answer, Ask, Body, Question, Reading, Work};
+use crate::inspect::{
+    Child, ConnState, Goroutine, Inspection, Inspector, RequestDetails, RequestReading, Runtime,
+    TargetTypes, error_kind, inspect_conn, inspect_request,
+};
+use crate::target::Memory as _;
+
+use super::subject::Target;
+
+/// Children listed of one goroutine.
+const MAX_CHILDREN: usize = 256;
+/// Header that carries the W3C trace context, asked for after the ID headers.
+const TRACE_HEADER: &str = "Traceparent";
+/// The data word of an `atomic.Value` follows its type word.
+const VALUE_DATA: u64 = 8;
+
+/// Answers one question. A process that is gone or another by now gives [`Answer::Unknown`].
+pub(super) fn answer(target: &Target, ask: &Ask) -> Answer {
+    if !target.process.identity.still_same() {
+        return Answer::Unknown;
+    }
+    match &ask.question {
+        Question::Work {
+            goid,
+            g,
+            contexts,
+            request,
+        } => {
+            let goroutine = inspect(target, *goid, *g);
+            let waits_on = match &goroutine {
+                Inspection::Alive(goroutine) => waits_on(target, goroutine, contexts),
+                _ => Vec::new(),
+            };
+            let (request, conn) = request
+                .as_ref()
+                .map_or((None, None), |r| describe(target, r));
+            Answer::Work(Box::new(Work {
+                goroutine,
+                waits_on,
+                request,
+                conn,
+            }))
+        }
+        Question::Request(reading) => {
+            let (request, conn) = describe(target, reading);
+            Answer::Request { request, conn }
+        }
+        Question::Children { parent_goid } => Answer::Children(children(target, *parent_goid)),
+        Question::Body { body } => read_body(target, *body).map_or(Answer::Unknown, Answer::Body),
+    }
+}
+
+fn types(target: &Target) -> TargetTypes<'_, crate::target::ProcessMemory> {
+    TargetTypes {
+        image: &target.image,
+        memory: &target.process.memory,
+        bias: target.bias(),
+    }
+}
+
+fn runtime(target: &Target) -> Option<Inspector<'_, crate::target::ProcessMemory>> {
+    let offsets = target.offsets.goroutine.as_ref()?;
+    let runtime = Runtime {
+        table: &*target.image,
+        offsets,
+        bias: target.bias(),
+        allgs: target.allgs,
+    };
+    Some(Inspector::new(&target.process.memory, runtime))
+}
+
+fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {
+    let Some(inspector) = runtime(target) else {
+        return Inspection::Unknown;
+    };
+    match inspector.inspect(goid, (g != 0).then_some(g)) {
+        Inspection::Alive(mut goroutine) => {
+            live_addresses(&mut goroutine, target.bias());
+            Inspection::Alive(goroutine)
+        }
+        other => other,
+    }
+}
+
+/// The core speaks of addresses in the process; the inspector takes the bias off.
+fn live_addresses(goroutine: &mut Goroutine, bias: u64) {
+    for pc in &mut goroutine.stack {
+        *pc = pc.wrapping_add(bias);
+    }
+    goroutine.gopc = goroutine.gopc.wrapping_add(bias);
+    goroutine.startpc = goroutine.startpc.wrapping_add(bias);
+}
+
+/// Contexts whose `Done` channel is among those that the goroutine waits on.
+fn waits_on(target: &Target, goroutine: &Goroutine, contexts: &[u64]) -> Vec<u64> {
+    let Some(offsets) = &target.offsets.context else {
+        return Vec::new();
+    };
+    if goroutine.waiting_channels.is_empty() {
+        return Vec::new();
+    }
+    let at = u64::from(offsets.done).wrapping_add(VALUE_DATA);
+    let done = |ctx: u64| {
+        target
+            .process
+            .memory
+            .read_u64(ctx.wrapping_add(at))
+            .unwrap_or(0)
+    };
+    contexts
+        .iter()
+        .copied()
+        .filter(|ctx| {
+            let channel = done(*ctx);
+            channel != 0 && goroutine.waiting_channels.contains(&channel)
+        })
+        .collect()
+}
+
+fn describe(
+    target: &Target,
+    reading: &Reading,
+) -> (Option<Arc<RequestDetails>>, Option<ConnState>) {
+    let memory = &target.process.memory;
+    let mut headers: Vec<&str> = reading.headers.iter().map(String::as_str).collect();
+    headers.push(TRACE_HEADER);
+    let Some(offsets) = &target.offsets.request else {
+        return (None, None);
+    };
+    let RequestReading::Is(details) =
+        inspect_request(memory, offsets, reading.request, reading.ctx, &headers)
+    else {
+        return (None, None);
+    };
+    // The writer of HTTP/2 is no `http.response`; its protocol says so.
+    let is_http1 = details
+        .proto
+        .as_deref()
+        .is_some_and(|proto| proto.starts_with("HTTP/1"));
+    let conn = is_http1.then(|| conn(target, reading.writer)).flatten();
+    (Some(Arc::from(details)), conn)
+}
+
+fn conn(target: &Target, writer: u64) -> Option<ConnState> {
+    let memory = &target.process.memory;
+    let at = u64::from(target.offsets.response_conn?);
+    let conn = memory.read_u64(writer.wrapping_add(at)).ok()?;
+    inspect_conn(memory, target.offsets.conn.as_ref()?, &types(target), conn).ok()
+}
+
+fn children(target: &Target, parent_goid: u64) -> Option<Vec<Child>> {
+    let mut children = runtime(target)?
+        .find_children(parent_goid, MAX_CHILDREN)
+        .ok()??;
+    for child in &mut children {
+        child.gopc = child.gopc.wrapping_add(target.bias());
+        child.startpc = child.startpc.wrapping_add(target.bias());
+    }
+    Some(children)
+}
+
+fn read_body(target: &Target, body: u64) -> Option<Body> {
+    let at = body.wrapping_add(u64::from(target.offsets.body_error?));
+    let memory = &target.process.memory;
+    let words = (
+        memory.read_u64(at).ok()?,
+        memory.read_u64(at.wrapping_add(8)).ok()?,
+    );
+    let errors = target.offsets.error.as_ref()?;
+    let error = error_kind(memory, errors, &types(target), words).ok()?;
+    Some(Body { error })
+}

@@ -1,0 +1,40 @@
+//! Wiring: chooses processes, attaches, feeds the core, hands out what it finds.
+//!
+//! All I/O and all clocks are here and below; what is decided, is decided elsewhere.
+
+mod attach;
+mod clock;
+mod code;
+mod cost;
+mod errors;
+mod inspector;
+mod observe;
+mod replay;
+mod select;
+mod subject;
+
+use crate::cli::{Engine, replay as replay_cli, run as run_cli};
+use crate::error::{Error, Subject};
+use crate::sink::{Sinks, Start};
+
+/// observer as the command line sees it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Daemon;
+
+impl Engine for Daemon {
+    fn run(&self, options: &run_cli::Options, sinks: &mut Sinks) -> Result<(), Error> {
+        observe::run(options, sinks)
+    }
+
+    fn replay(&self, options: &replay_cli::Options, sinks: &mut Sinks) -> Result<(), Error> {
+        replay::run(options, sinks)
+    }
+
+    fn processes(&self) -> Result<Vec<Start>, Error> {
+        subject::processes()
+    }
+
+    fn examine(&self, subject: &Subject) -> Result<Start, Error> {
+        subject::examine(subject)
+    }
+}

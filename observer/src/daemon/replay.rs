@@ -1,0 +1,118 @@
+//! `replay`: the core fed from a recording instead of a kernel.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::cli::replay::Options;
+use crate::detect::Engine;
+use crate::error::Error;
+use crate::go::{Frame, TypeName};
+use crate::model::{Code, Limits, Unit};
+use crate::record::{Entry, Reader, Resolved};
+use crate::sink::{Clock, End, EndReason, Output, Sinks, Stats};
+use crate::stream::decode;
+
+/// Answers as they were recorded.
+#[derive(Debug, Default)]
+struct RecordedCode {
+    frames: FxHashMap<(u32, u64), Arc<[Frame]>>,
+    types: FxHashMap<(u32, u64), Option<Arc<TypeName>>>,
+    units: FxHashMap<u32, Arc<Unit>>,
+}
+
+impl RecordedCode {
+    fn learn(&mut self, resolved: Resolved) {
+        match resolved {
+            Resolved::Frames { pid, pc, frames } => {
+                self.frames.insert((pid, pc), frames);
+            }
+            Resolved::Type { pid, itab, name } => {
+                self.types.insert((pid, itab), name);
+            }
+            Resolved::Unit { pid, unit } => {
+                self.units.insert(pid, unit);
+            }
+        }
+    }
+}
+
+impl Code for RecordedCode {
+    fn frames(&self, pid: u32, pc: u64) -> Arc<[Frame]> {
+        self.frames
+            .get(&(pid, pc))
+            .map_or_else(|| Arc::from([]), Arc::clone)
+    }
+
+    fn type_of(&self, pid: u32, itab: u64) -> Option<Arc<TypeName>> {
+        self.types.get(&(pid, itab)).cloned().flatten()
+    }
+
+    fn unit(&self, pid: u32) -> Option<Arc<Unit>> {
+        self.units.get(&pid).map(Arc::clone)
+    }
+}
+
+/// Replays.
+///
+/// # Errors
+/// The file is no recording, too new, or damaged.
+pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
+    let mut reader = Reader::open(&options.file)?;
+    let header = reader.header();
+    let clock = Clock {
+        realtime_minus_monotonic_ns: header.realtime_minus_monotonic_ns,
+    };
+    sinks.set_clock(clock);
+    let mut engine = Engine::new(
+        Limits::default(),
+        header.thresholds.clone(),
+        header.realtime_minus_monotonic_ns,
+    );
+    let mut code = RecordedCode::default();
+    let (mut begun_ns, mut now_ns) = (None, 0);
+    while let Some(entry) = reader.next_entry()? {
+        match entry {
+            Entry::Event(at_ns, words) => {
+                now_ns = at_ns.max(now_ns);
+                if let Some(event) = decode(zerocopy::IntoBytes::as_bytes(words.as_slice())) {
+                    engine.event(event, at_ns, &code);
+                }
+            }
+            Entry::Loss => {
+                engine.loss();
+            }
+            Entry::Tick(at_ns) => {
+                now_ns = at_ns.max(now_ns);
+                engine.tick(at_ns, &code);
+            }
+            Entry::Answer(id, at_ns, answer) => engine.answer(id, &answer, at_ns, &code),
+            Entry::Resolved(resolved) => code.learn(*resolved),
+            Entry::ProcessEnded(pid) => engine.process_ended(pid),
+            Entry::End(at_ns) => {
+                now_ns = at_ns;
+                engine.finish(at_ns);
+            }
+        }
+        begun_ns = begun_ns.or((now_ns > 0).then_some(now_ns));
+        // The questions were answered when it was recorded.
+        drop(engine.take_asks());
+        for emission in engine.take_emitted() {
+            sinks.emit(emission);
+        }
+    }
+    let totals = engine.totals();
+    let stats = Stats {
+        time_ns: now_ns,
+        duration_ns: now_ns.saturating_sub(begun_ns.unwrap_or(now_ns)),
+        requests: totals.requests,
+        requests_unknown: totals.unknown,
+        events: totals.events,
+        ..Stats::default()
+    };
+    sinks.emit(Output::End(End {
+        why: EndReason::RecordingEnded,
+        stats,
+    }));
+    Ok(())
+}

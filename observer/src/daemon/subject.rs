@@ -1,0 +1,219 @@
+//! One process or file understood: what `ps`, `check` and `run` have in common.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::error::{Error, Subject};
+use crate::finding::ProcessInfo;
+use crate::go::{Image, ImageCache, Layout};
+use crate::inspect::{
+    AllGs, ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, MapKind, RequestOffsets,
+};
+use crate::model::Unit;
+use crate::probe::{Plan, SiteChoice, plan};
+use crate::sink::Start;
+use crate::target::{Process, list_go};
+
+use super::clock;
+use super::errors;
+
+/// What observer can read of a process, by its Go version.
+#[derive(Debug)]
+pub(super) struct Offsets {
+    pub(super) goroutine: Option<GOffsets>,
+    pub(super) request: Option<RequestOffsets>,
+    pub(super) conn: Option<ConnOffsets>,
+    pub(super) error: Option<ErrorOffsets>,
+    pub(super) context: Option<ContextOffsets>,
+    /// `http.response.conn`.
+    pub(super) response_conn: Option<u32>,
+    /// `http.bodyEOFSignal.rerr`.
+    pub(super) body_error: Option<u32>,
+}
+
+impl Offsets {
+    fn of(image: &Image, layout: &Layout) -> Self {
+        let minor = image.go_version().minor;
+        let map = MapKind::of(minor, image.build_setting("GOEXPERIMENT"));
+        Self {
+            goroutine: GOffsets::of(layout),
+            request: RequestOffsets::of(layout, map),
+            conn: ConnOffsets::of(layout),
+            error: ErrorOffsets::of(layout),
+            context: ContextOffsets::of(layout, minor, map),
+            response_conn: layout.field("net/http.response", "conn"),
+            body_error: layout.field("net/http.bodyEOFSignal", "rerr"),
+        }
+    }
+}
+
+/// A process that is or could be observed.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) process: Process,
+    pub(super) image: Arc<Image>,
+    pub(super) layout: Layout,
+    pub(super) offsets: Offsets,
+    pub(super) allgs: Option<AllGs>,
+    pub(super) unit: Arc<Unit>,
+}
+
+impl Target {
+    /// Pid as the kernel's probes name it.
+    pub(super) fn pid(&self) -> u32 {
+        self.unit.process.pid
+    }
+
+    /// Load bias.
+    pub(super) const fn bias(&self) -> u64 {
+        self.process.mapping.bias
+    }
+}
+
+/// Opens a process.
+///
+/// # Errors
+/// Whatever keeps it from being observed.
+pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<Target, Error> {
+    let signed = i32::try_from(pid).map_err(|_| Error::NoSuchProcess { pid })?;
+    let process = Process::open(signed).map_err(|error| errors::of_target(pid, error))?;
+    let subject = Subject::Pid(pid);
+    let image = cache
+        .get(&process.exe)
+        .map_err(|error| errors::of_image(subject.clone(), error))?;
+    let layout = Layout::for_version(image.go_version())
+        .map_err(|error| errors::of_layout(subject, &image, &error))?;
+    let bias = process.mapping.bias;
+    let allgs = image.allgs().ok().map(|vars| AllGs {
+        len_addr: vars.len_vaddr.wrapping_add(bias),
+        ptr_addr: vars.ptr_vaddr.wrapping_add(bias),
+    });
+    let info = ProcessInfo {
+        pid,
+        start_ticks: process.identity.start_ticks,
+        exe: process.exe_path.display().to_string(),
+        ..describe(&image, &process.name)
+    };
+    let unit = Arc::new(unit(&image, info, own));
+    let offsets = Offsets::of(&image, &layout);
+    Ok(Target {
+        process,
+        image,
+        layout,
+        offsets,
+        allgs,
+        unit,
+    })
+}
+
+fn unit(image: &Image, process: ProcessInfo, own: &[String]) -> Unit {
+    Unit {
+        process: Arc::new(process),
+        go_minor: image.go_version().minor,
+        own: image.own_modules().iter().chain(own).cloned().collect(),
+    }
+}
+
+/// What a file alone says; its name is the last element of the main package's path.
+fn describe(image: &Image, fallback: &str) -> ProcessInfo {
+    let last = image.main_package().rsplit('/').next().unwrap_or_default();
+    let name = if last.is_empty() || last == "command-line-arguments" {
+        fallback
+    } else {
+        last
+    };
+    ProcessInfo {
+        pid: 0,
+        start_ticks: 0,
+        name: name.to_owned(),
+        exe: String::new(),
+        build_id: image.build_id().to_owned(),
+        go: image.go_version().raw.clone(),
+        module: image.module().to_owned(),
+    }
+}
+
+/// What the hooks that are off leave unseen.
+pub(super) fn not_covered(plan: &Plan) -> Vec<String> {
+    let mut reasons: Vec<String> = Vec::new();
+    for hook in &plan.hooks {
+        if let Err(off) = &hook.outcome {
+            let reason = if off.harmless {
+                off.reason.clone()
+            } else {
+                format!("{} ({})", hook.hook.name(), off.reason)
+            };
+            // A hook that this Go version does not need leaves nothing unseen.
+            if !reasons.contains(&reason) && !reason.starts_with("not needed") {
+                reasons.push(reason);
+            }
+        }
+    }
+    reasons
+}
+
+fn start(plan: &Plan, process: Arc<ProcessInfo>) -> Start {
+    Start {
+        time_ns: clock::now_ns(),
+        process,
+        hooks: plan.states(),
+        probes: 0,
+        attach_ns: 0,
+        not_covered: not_covered(plan),
+    }
+}
+
+/// All Go processes that can be seen.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub(super) fn processes() -> Result<Vec<Start>, Error> {
+    let listed = list_go().map_err(|error| errors::of_target(0, error))?;
+    let mut cache = ImageCache::default();
+    let mut starts: Vec<Start> = listed
+        .iter()
+        .filter_map(|found| u32::try_from(found.pid).ok())
+        // One that ends meanwhile, or is too old, is not there to be observed.
+        .filter_map(|pid| open(pid, &mut cache, &[]).ok())
+        .map(|target| {
+            let plan = plan(&target.image, &target.layout, SiteChoice::Cheap);
+            start(&plan, Arc::clone(&target.unit.process))
+        })
+        .collect();
+    starts.sort_by_key(|start| start.process.pid);
+    Ok(starts)
+}
+
+/// What could be observed of a process or a file.
+///
+/// # Errors
+/// It is not there, not Go, too old or unreadable.
+pub(super) fn examine(subject: &Subject) -> Result<Start, Error> {
+    match subject {
+        Subject::Pid(pid) => {
+            let target = open(*pid, &mut ImageCache::default(), &[])?;
+            let plan = plan(&target.image, &target.layout, SiteChoice::Cheap);
+            Ok(start(&plan, Arc::clone(&target.unit.process)))
+        }
+        Subject::Path(path) => {
+            let file = File::open(path).map_err(|source| Error::Unreadable {
+                what: "executable",
+                path: path.clone(),
+                source,
+            })?;
+            let image =
+                Image::open(&file).map_err(|error| errors::of_image(subject.clone(), error))?;
+            let layout = Layout::for_version(image.go_version())
+                .map_err(|error| errors::of_layout(subject.clone(), &image, &error))?;
+            let fallback = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            let mut info = describe(&image, fallback.as_deref().unwrap_or_default());
+            info.exe = path.display().to_string();
+            Ok(start(
+                &plan(&image, &layout, SiteChoice::Cheap),
+                Arc::new(info),
+            ))
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a rule works with: the model, time, questions, timers, and a place for findings.
+
+use crate::finding::{CaseId, Finding, Phase};
+use crate::model::{Code, Model, ReqId, Request, Unit};
+
+use super::ask::{Ask, Question, Reading};
+use super::timers::{Timers, Topic};
+
+/// Values that the user can set.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Thresholds {
+    /// How long work may go on after a cancel, a close or a request's end, ns.
+    pub grace_ns: u64,
+    /// Canonical names of request ID headers, best first.
+    pub id_headers: Vec<String>,
+    /// Never show a path.
+    pub redact_path: bool,
+}
+
+/// Everything a rule may use.
+pub(super) struct Context<'a> {
+    pub(super) model: &'a mut Model,
+    pub(super) code: &'a dyn Code,
+    pub(super) thresholds: &'a Thresholds,
+    pub(super) now_ns: u64,
+    pub(super) timers: &'a mut Timers,
+    pub(super) asks: &'a mut Asks,
+    pub(super) found: &'a mut Vec<(Finding, Phase)>,
+}
+
+/// Questions on their way, and what each was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    pub(super) open: Vec<Ask>,
+    pub(super) waiting: std::collections::BTreeMap<u64, Topic>,
+    next: u64,
+}
+
+/// Questions without answer that are remembered: answers come at once or never.
+const WAITING: usize = 16_384;
+
+impl Context<'_> {
+    /// Asks; the answer comes to the topic's rule.
+    pub(super) fn ask(&mut self, pid: u32, topic: Topic, question: Question) {
+        self.asks.next += 1;
+        let id = self.asks.next;
+        if self.asks.waiting.len() >= WAITING {
+            self.asks.waiting.pop_first();
+        }
+        self.asks.waiting.insert(id, topic);
+        self.asks.open.push(Ask { id, pid, question });
+    }
+
+    /// Looks again after `wait_ns`.
+    pub(super) fn later(&mut self, wait_ns: u64, topic: Topic) {
+        self.timers.set(self.now_ns.saturating_add(wait_ns), topic);
+    }
+
+    /// Reports something complete.
+    pub(super) fn report(&mut self, finding: Finding) {
+        self.found.push((finding.identified(), Phase::Whole));
+    }
+
+    /// Reports something whose end will be reported with the same request.
+    pub(super) fn report_running(&mut self, finding: Finding, request: ReqId) {
+        self.found
+            .push((finding.identified(), Phase::Running(CaseId(request.0))));
+    }
+
+    /// Reports the end.
+    pub(super) fn report_ended(&mut self, finding: Finding, request: ReqId) {
+        self.found
+            .push((finding.identified(), Phase::Ended(CaseId(request.0))));
+    }
+
+    /// The process of something, if it is still known.
+    pub(super) fn unit(&self, pid: u32) -> Option<std::sync::Arc<Unit>> {
+        self.code.unit(pid)
+    }
+
+    /// What to read of a request's memory.
+    pub(super) fn reading(&self, request: &Request) -> Reading {
+        Reading {
+            request: request.request,
+            ctx: request.ctx_data,
+            writer: request.writer,
+            headers: self.thresholds.id_headers.clone(),
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Parts that findings of all rules are made of.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::finding::{
+    CallEvidence, CallOutcome, Confidence, ContextLink, Evidence, Finding, Fingerprint,
+    RequestInfo, RuleName, Severity, Trust,
+};
+use crate::go::{Frame, TypeName};
+use crate::inspect::RequestDetails;
+use crate::model::{Call, CallEnd, Code, ContextKind, Ctx, CtxId, Model, Request, Step, Unit};
+
+use super::context::{Context, Thresholds};
+use super::site;
+
+/// Links shown of one chain.
+const MAX_CHAIN: usize = 32;
+
+/// A finding with nothing but its frame filled in.
+pub(super) fn blank(
+    rule: RuleName,
+    severity: Severity,
+    confidence: Confidence,
+    time_ns: u64,
+    unit: &Unit,
+) -> Finding {
+    Finding {
+        id: 0,
+        fingerprint: Fingerprint(0),
+        rule,
+        severity,
+        confidence,
+        message: String::new(),
+        time_ns,
+        process: Arc::clone(&unit.process),
+        request: None,
+        site: None,
+        caller: None,
+        stack: Vec::new(),
+        context: Vec::new(),
+        evidence: Evidence::default(),
+        count: 1,
+        first_seen_ns: time_ns,
+        last_seen_ns: time_ns,
+        help: String::new(),
+        related: Vec::new(),
+    }
+}
+
+/// Sets site, caller and stack. The caller is named only where it is not the site.
+pub(super) fn place(finding: &mut Finding, unit: &Unit, site: Option<&Frame>, stack: Vec<Frame>) {
+    finding.site = site.cloned();
+    finding.caller = site::caller(unit, &stack)
+        .filter(|caller| Some(*caller) != site)
+        .cloned();
+    finding.stack = stack;
+}
+
+/// What is known of a request, for the reader.
+pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u64) -> RequestInfo {
+    let details = request.details.as_deref();
+    let (id, id_header) = request_id(request, details, thresholds);
+    let pattern = details
+        .and_then(|details| details.pattern.as_deref())
+        .filter(|p| !p.is_empty());
+    let route = pattern
+        .map(route_of_pattern)
+        .or_else(|| request.path.as_deref().map(route_of_path));
+    let trace = request
+        .traceparent
+        .as_deref()
+        .or_else(|| traced(details, thresholds));
+    RequestInfo {
+        number: request.id.0,
+        method: request.method.as_deref().map(str::to_owned),
+        path: request
+            .path
+            .as_deref()
+            .filter(|_| !thresholds.redact_path)
+            .map(str::to_owned),
+        route,
+        proto: details
+            .and_then(|details| details.proto.as_deref())
+            .map(str::to_owned),
+        id,
+        id_header,
+        trace_id: trace.and_then(trace_id),
+        peer: details
+            .and_then(|details| details.peer.as_deref())
+            .map(str::to_owned),
+        goid: request.goid,
+        start_ns: request.start_ns,
+        duration_ns: request
+            .ended_ns()
+            .filter(|ended_ns| *ended_ns <= now_ns)
+            .map(|ended_ns| ended_ns.saturating_sub(request.start_ns)),
+    }
+}
+
+fn request_id(
+    request: &Request,
+    details: Option<&RequestDetails>,
+    thresholds: &Thresholds,
+) -> (Option<String>, Option<String>) {
+    let names = &thresholds.id_headers;
+    let row = usize::try_from(request.id_row)
+        .ok()
+        .and_then(|row| row.checked_sub(1));
+    if let (Some(value), Some(row)) = (&request.id_value, row) {
+        // The probe keeps the beginning of a long value; memory may have all of it.
+        let whole = details
+            .and_then(|details| details.headers.get(row))
+            .and_then(Option::as_deref);
+        let value = whole
+            .filter(|whole| whole.starts_with(&**value))
+            .unwrap_or(value);
+        return (Some(value.to_owned()), names.get(row).cloned());
+    }
+    let found = details
+        .into_iter()
+        .flat_map(|details| details.headers.iter().zip(names))
+        .find_map(|(value, name)| {
+            value
+                .as_deref()
+                .map(|value| (value.to_owned(), name.clone()))
+        });
+    found.map_or((None, None), |(value, name)| (Some(value), Some(name)))
+}
+
+/// The trace header is asked for after all ID headers.
+fn traced<'a>(details: Option<&'a RequestDetails>, thresholds: &Thresholds) -> Option<&'a str> {
+    details?
+        .headers
+        .get(thresholds.id_headers.len())?
+        .as_deref()
+}
+
+/// The trace id of a W3C `traceparent`; `None` for one that is broken.
+fn trace_id(header: &str) -> Option<String> {
+    let mut parts = header.split('-');
+    let (version, trace, parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |part: &str, len| {
+        part.len() == len
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let sound = hex(version, 2)
+        && version != "ff"
+        && hex(trace, 32)
+        && hex(parent, 16)
+        && hex(flags, 2)
+        && trace.bytes().any(|b| b != b'0')
+        && parent.bytes().any(|b| b != b'0');
+    sound.then(|| trace.to_owned())
+}
+
+/// The path part of `[METHOD ][HOST]/[PATH]`.
+fn route_of_pattern(pattern: &str) -> String {
+    pattern
+        .find('/')
+        .and_then(|at| pattern.get(at..))
+        .unwrap_or(pattern)
+        .to_owned()
+}
+
+/// A path with its variable parts replaced: numbers, UUIDs, long hex.
+pub(super) fn route_of_path(path: &str) -> String {
+    path.split('/')
+        .map(|part| if is_variable(part) { "{}" } else { part })
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+fn is_variable(part: &str) -> bool {
+    let digits = part.bytes().filter(u8::is_ascii_digit).count();
+    let hex = part
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    !part.is_empty() && (digits == part.len() || (hex && digits > 0 && part.len() >= 8))
+}
+
+/// The chain of a call or a context, leaf first.
+pub(super) fn chain(cx: &Context<'_>, steps: &[Step], ctx: Option<CtxId>) -> Vec<ContextLink> {
+    let mut links: Vec<ContextLink> = steps.iter().map(step_link).collect();
+    let mut next = ctx;
+    while let Some(ctx) = next.and_then(|id| cx.model.context(id)) {
+        if links.len() >= MAX_CHAIN {
+            break;
+        }
+        links.push(node_link(cx.code, ctx));
+        links.extend(ctx.steps.iter().map(step_link));
+        next = ctx.parent;
+    }
+    links
+}
+
+fn step_link(step: &Step) -> ContextLink {
+    let kind = ContextKind::of(step.type_name.as_deref());
+    let name = step.type_name.as_deref();
+    let (label, trust) = match kind {
+        ContextKind::Empty => (empty_label(name), Trust::Root),
+        ContextKind::Through => ("WithValue".to_owned(), Trust::Known),
+        ContextKind::Without => ("WithoutCancel".to_owned(), Trust::Cuts),
+        ContextKind::Cancel | ContextKind::Timer | ContextKind::AfterFunc => {
+            ("made before observing".to_owned(), Trust::Unknown)
+        }
+        ContextKind::Opaque => (
+            name.map_or_else(|| "unknown type".to_owned(), ToString::to_string),
+            Trust::Unknown,
+        ),
+    };
+    ContextLink {
+        type_name: name.cloned(),
+        label,
+        site: None,
+        deadline_ns: None,
+        trust,
+    }
+}
+
+/// Before Go 1.21 both are an `emptyCtx`, told apart only by address.
+fn empty_label(name: Option<&TypeName>) -> String {
+    match name.map(|name| &*name.name) {
+        Some("todoCtx") => "context.TODO",
+        Some("backgroundCtx") => "context.Background",
+        _ => "context.Background or TODO",
+    }
+    .to_owned()
+}
+
+fn node_link(code: &dyn Code, ctx: &Ctx) -> ContextLink {
+    let frames = site::frames(code, ctx.pid, &ctx.pcs);
+    let (label, trust) = if ctx.is_root {
+        ("request".to_owned(), Trust::Root)
+    } else if ctx.internal {
+        ("net/http call".to_owned(), Trust::Known)
+    } else {
+        let made_by = site::made_by(&frames);
+        (
+            made_by.map_or_else(|| "WithCancel".to_owned(), |name| name.to_string()),
+            Trust::Known,
+        )
+    };
+    let site = code
+        .unit(ctx.pid)
+        .and_then(|unit| site::direct(&unit, &frames).cloned());
+    ContextLink {
+        type_name: ctx.type_name.as_deref().cloned(),
+        label,
+        site,
+        deadline_ns: ctx.deadline_ns,
+        trust,
+    }
+}
+
+/// A call in evidence.
+pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -> CallEvidence {
+    let (outcome, ended_ns) = match call.ended {
+        None => (CallOutcome::Running, Some(now_ns)),
+        Some((at_ns, CallEnd::Done)) => (CallOutcome::Done, Some(at_ns)),
+        Some((at_ns, CallEnd::Cancelled)) => (CallOutcome::Cancelled, Some(at_ns)),
+        Some((_, CallEnd::Unknown)) => (CallOutcome::Unknown, None),
+    };
+    CallEvidence {
+        kind: "http",
+        target: target(call, thresholds),
+        start_ns: call.start_ns,
+        duration_ns: ended_ns.map(|ended_ns| ended_ns.saturating_sub(call.start_ns)),
+        outcome,
+    }
+}
+
+/// What a call is called, its path made a route where paths are not to be shown.
+pub(super) fn target(call: &Call, thresholds: &Thresholds) -> String {
+    if !thresholds.redact_path {
+        return call.target.to_string();
+    }
+    match call.target.split_once('/') {
+        Some((head, path)) => format!("{head}{}", route_of_path(&format!("/{path}"))),
+        None => call.target.to_string(),
+    }
+}
+
+/// The request of something, described.
+pub(super) fn request_of(cx: &Context<'_>, id: Option<crate::model::ReqId>) -> Option<RequestInfo> {
+    let request = cx.model.request(id?)?;
+    Some(request_info(request, cx.thresholds, cx.now_ns))
+}
+
+/// A length of time for a sentence: `4.31 s`, `120 ms`, `80 µs`.
+pub(super) fn span(ns: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (60_000_000_000, "min"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "µs"),
+    ];
+    let mut text = String::new();
+    let (unit, name) = UNITS
+        .into_iter()
+        .find(|(unit, _)| ns >= *unit)
+        .unwrap_or((1, "ns"));
+    let hundredths = u128::from(ns) * 100 / u128::from(unit);
+    let (whole, rest) = (hundredths / 100, hundredths % 100);
+    // Three significant digits.
+    let written = match whole {
+        0..=9 if unit > 1 => write!(text, "{whole}.{rest:02} {name}"),
+        10..=99 if unit > 1 => write!(text, "{whole}.{} {name}", rest / 10),
+        _ => write!(text, "{whole} {name}"),
+    };
+    debug_assert!(written.is_ok(), "writing to a string cannot fail");
+    text
+}
+
+/// Whether a model entry is whole, for rules that must not accuse where something was lost.
+pub(super) fn is_whole(model: &Model, epoch: u64) -> bool {
+    model.is_whole(epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{route_of_path, span, trace_id};
+
+    #[test]
+    fn variable_parts_of_a_path() {
+        assert_eq!(route_of_path("/item/42/edit"), "/item/{}/edit");
+        assert_eq!(
+            route_of_path("/u/0f8fad5b-d9cb-469f-a165-70867728950e"),
+            "/u/{}"
+        );
+        assert_eq!(route_of_path("/blob/deadbeef01"), "/blob/{}");
+        assert_eq!(route_of_path("/cafe/v2"), "/cafe/v2");
+    }
+
+    #[test]
+    fn spans_have_three_digits() {
+        assert_eq!(span(4_312_000_000), "4.31 s");
+        assert_eq!(span(120_400_000), "120 ms");
+        assert_eq!(span(12_340_000), "12.3 ms");
+        assert_eq!(span(999), "999 ns");
+    }
+
+    #[test]
+    fn broken_traceparents_are_not_trusted() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(
+            trace_id(good).as_deref(),
+            Some("4bf92f3577b34da6a3ce929d0e0e4736")
+        );
+        for bad in [
+            "",
+            "00-4bf92f35-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(trace_id(bad), None, "{bad}");
+        }
+    }
+}

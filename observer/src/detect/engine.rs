@@ -1,0 +1,234 @@
+//! The pure core as one object: inputs in, findings and questions out.
+
+use std::sync::Arc;
+
+use crate::finding::{DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
+use crate::model::{Code, Fact, Limits, Model, Totals};
+use crate::stream::Event;
+
+use super::ask::{Answer, Ask};
+use super::cancel_ignored::CancelIgnored;
+use super::cancel_not_called::CancelNotCalled;
+use super::context::{Asks, Context, Thresholds};
+use super::detached_context::DetachedContext;
+use super::overrun::Overrun;
+use super::premature_cancel::PrematureCancel;
+use super::timers::{Timers, Topic};
+
+/// Model, rules and merging. Deterministic: the same inputs in the same order give the same
+/// findings.
+#[derive(Debug)]
+pub struct Engine {
+    model: Model,
+    rules: Rules,
+    thresholds: Thresholds,
+    timers: Timers,
+    asks: Asks,
+    merger: Merger,
+    facts: Vec<Fact>,
+    found: Vec<(Finding, Phase)>,
+    emitted: Vec<Emission>,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
+    overrun: Overrun,
+    ignored: CancelIgnored,
+    detached: DetachedContext,
+    not_called: CancelNotCalled,
+    premature: PrematureCancel,
+}
+
+impl Engine {
+    /// A new engine. The clock difference is realtime minus monotonic, ns.
+    #[must_use]
+    pub fn new(limits: Limits, thresholds: Thresholds, realtime_minus_monotonic_ns: i64) -> Self {
+        Self {
+            model: Model::new(limits, realtime_minus_monotonic_ns),
+            rules: Rules::default(),
+            thresholds,
+            timers: Timers::default(),
+            asks: Asks::default(),
+            merger: Merger::new(DEFAULT_LIMIT),
+            facts: Vec::new(),
+            found: Vec::new(),
+            emitted: Vec::new(),
+        }
+    }
+
+    /// Takes an event that happened at `now_ns`, after everything that was due before.
+    pub fn event(&mut self, event: Event<'_>, now_ns: u64, code: &dyn Code) {
+        self.advance(now_ns, code);
+        let mut facts = std::mem::take(&mut self.facts);
+        self.model.event(event, now_ns, code, &mut facts);
+        for fact in facts.drain(..) {
+            self.with(now_ns, code, |rules, cx| rules.fact(fact, cx));
+        }
+        self.facts = facts;
+        self.merge();
+    }
+
+    /// Events were lost here. Gives how many running requests became unknown.
+    pub fn loss(&mut self) -> u64 {
+        self.model.loss()
+    }
+
+    /// Everything up to `now_ns` has been taken in.
+    pub fn tick(&mut self, now_ns: u64, code: &dyn Code) {
+        self.advance(now_ns, code);
+        self.merger.tick(now_ns, &mut self.emitted);
+    }
+
+    fn advance(&mut self, now_ns: u64, code: &dyn Code) {
+        while let Some((at_ns, topic)) = self.timers.due(now_ns) {
+            self.with(at_ns, code, |rules, cx| rules.timer(topic, cx));
+            self.merge();
+        }
+    }
+
+    /// Takes the answer to a question.
+    pub fn answer(&mut self, id: u64, answer: &Answer, now_ns: u64, code: &dyn Code) {
+        let Some(topic) = self.asks.waiting.remove(&id) else {
+            return;
+        };
+        self.with(now_ns, code, |rules, cx| rules.answer(topic, answer, cx));
+        self.merge();
+    }
+
+    /// A process is no more: nothing about it will be learnt.
+    pub fn process_ended(&mut self, pid: u32) {
+        self.model.forget_process(pid);
+    }
+
+    /// The last words: counts that were not shown yet.
+    pub fn finish(&mut self, now_ns: u64) {
+        self.merger.flush(now_ns, &mut self.emitted);
+    }
+
+    /// Questions asked since the last time.
+    pub fn take_asks(&mut self) -> Vec<Ask> {
+        std::mem::take(&mut self.asks.open)
+    }
+
+    /// What is to be shown since the last time.
+    pub fn take_emitted(&mut self) -> Vec<Emission> {
+        std::mem::take(&mut self.emitted)
+    }
+
+    /// When the next timer is due, monotonic ns.
+    #[must_use]
+    pub fn next_ns(&self) -> Option<u64> {
+        self.timers.next_ns()
+    }
+
+    /// Counters of the model.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let totals = self.model.totals();
+        Totals {
+            evicted: totals.evicted + self.timers.dropped(),
+            ..totals
+        }
+    }
+
+    /// Findings forgotten because the table was full.
+    #[must_use]
+    pub const fn findings_evicted(&self) -> u64 {
+        self.merger.evicted()
+    }
+
+    /// The model, to look at.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    fn with(
+        &mut self,
+        now_ns: u64,
+        code: &dyn Code,
+        work: impl FnOnce(&mut Rules, &mut Context<'_>),
+    ) {
+        let mut cx = Context {
+            model: &mut self.model,
+            code,
+            thresholds: &self.thresholds,
+            now_ns,
+            timers: &mut self.timers,
+            asks: &mut self.asks,
+            found: &mut self.found,
+        };
+        work(&mut self.rules, &mut cx);
+    }
+
+    fn merge(&mut self) {
+        for (finding, phase) in self.found.drain(..) {
+            self.merger.report(finding, phase, &mut self.emitted);
+        }
+    }
+}
+
+impl Rules {
+    fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
+        match fact {
+            Fact::RequestStarted(_) => {}
+            Fact::RequestCancelled(request) => {
+                self.overrun.cancelled(request, cx);
+                self.premature.request_cancelled(request, cx);
+            }
+            Fact::RequestEnded(request) => {
+                let over = self.overrun.ended(request, cx);
+                self.show(over, cx);
+                self.not_called.request_ended(request, cx);
+            }
+            Fact::ContextCreated(_) => {}
+            Fact::ContextCancelled(ctx) => {
+                self.overrun.timeout_fired(ctx, cx);
+                self.ignored.context_cancelled(ctx, cx);
+                self.not_called.context_cancelled(ctx, cx);
+            }
+            Fact::CancelCalled(ctx) => self.not_called.cancel_called(ctx, cx),
+            Fact::CallStarted(call) => {
+                self.detached.call_started(call, cx);
+                self.premature.call_started(call, cx);
+            }
+            Fact::CallFailed(call) => self.premature.call_failed(call, cx),
+            Fact::DeadBodyRead(call) => self.premature.dead_body_read(call, cx),
+        }
+    }
+
+    fn timer(&mut self, topic: Topic, cx: &mut Context<'_>) {
+        match topic {
+            Topic::Overrun(request) => self.overrun.look(request, cx),
+            Topic::TimeoutWorker(request) => self.overrun.look_for_worker(request, cx),
+            Topic::Derived(ctx) => self.ignored.look(ctx, cx),
+            Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
+            Topic::DeadBody(call) => self.premature.look_at_body(call, cx),
+            Topic::Detached(_) | Topic::Premature(_) => {}
+        }
+    }
+
+    fn answer(&mut self, topic: Topic, answer: &Answer, cx: &mut Context<'_>) {
+        match topic {
+            Topic::Overrun(request) => {
+                let over = self.overrun.answer(request, answer, cx);
+                self.show(over, cx);
+            }
+            Topic::TimeoutWorker(request) => self.overrun.worker_answer(request, answer, cx),
+            Topic::Derived(ctx) => self.ignored.answer(ctx, answer, cx),
+            Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
+            Topic::Detached(call) => self.detached.answer(call, answer, cx),
+            Topic::DeadBody(call) => self.premature.body_answer(call, answer, cx),
+            Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
+        }
+    }
+
+    /// One root cause, one finding: work on a detached context is detached-context's, any other
+    /// work after a cancel is cancel-ignored's.
+    fn show(&mut self, over: Option<Arc<super::overrun::Over>>, cx: &mut Context<'_>) {
+        let Some(over) = over else { return };
+        if !self.detached.overran(&over, cx) {
+            self.ignored.overran(&over, cx);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Facts → findings: one file per rule, its doc comment being its documentation.
+//!
+//! Pure: no I/O, no clock. What a rule wants to know of memory it asks as a [`Question`]; the
+//! answer comes back as input, so that a replay gives the same findings.
+
+pub mod cancel_ignored;
+pub mod cancel_not_called;
+pub mod detached_context;
+pub mod premature_cancel;
+
+mod ask;
+mod context;
+mod draft;
+mod engine;
+mod overrun;
+mod plumbing;
+mod site;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+pub use ask::{Answer, Ask, Body, Question, Reading, Work};
+pub use context::Thresholds;
+pub use engine::Engine;
+pub use plumbing::{PLUMBING, Plumbing};

@@ -1,0 +1,428 @@
+//! Watches requests that work on after their cancel, and looks at what they do.
+//!
+//! Shared by the rules that judge it: one look, one conclusion.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::finding::{CancelledBy, WorkState};
+use crate::go::Frame;
+use crate::inspect::{ConnState, ErrorKind, Goroutine, Inspection, Status};
+use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root};
+
+use super::ask::{Answer, Question, Work};
+use super::context::Context;
+use super::draft;
+use super::site;
+use super::timers::Topic;
+
+/// Between two looks at a goroutine that could not be seen well, ns.
+const RETRY_NS: u64 = 20_000_000;
+/// Looks before going without a stack.
+const LOOKS: u32 = 10;
+/// Between two looks at a worker whose end no event tells, ns.
+const POLL_NS: u64 = 200_000_000;
+/// Creates the worker of a TimeoutHandler.
+const TIMEOUT_HANDLER: &str = "net/http.(*timeoutHandler).ServeHTTP";
+
+/// Requests watched.
+#[derive(Debug, Default)]
+pub(super) struct Overrun {
+    watches: BTreeMap<ReqId, Watch>,
+}
+
+#[derive(Debug, Clone)]
+struct Watch {
+    pid: u32,
+    goid: u64,
+    g: u64,
+    cancelled_ns: u64,
+    by: CancelledBy,
+    by_write: bool,
+    looks: u32,
+    shown: Option<Arc<Over>>,
+    /// The goroutine is a TimeoutHandler's worker, whose end no event tells.
+    worker: bool,
+}
+
+/// What was seen of the work.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    /// Logical frames, innermost first.
+    pub(super) stack: Vec<Frame>,
+    /// Why it waits.
+    pub(super) wait_reason: Option<String>,
+    /// Since when at least, ns.
+    pub(super) wait_ns: Option<u64>,
+    /// Running or waiting.
+    pub(super) state: WorkState,
+    /// Contexts on whose `Done` it waits.
+    pub(super) waits_on: Vec<CtxId>,
+    /// The call it sits in.
+    pub(super) call: Option<CallId>,
+}
+
+/// A request that worked on after its cancel for longer than the grace time.
+#[derive(Debug, Clone)]
+pub(super) struct Over {
+    /// Which.
+    pub(super) request: ReqId,
+    /// Whose.
+    pub(super) pid: u32,
+    /// Goroutine that works on.
+    pub(super) goid: u64,
+    /// When it was cancelled.
+    pub(super) cancelled_ns: u64,
+    /// By whom.
+    pub(super) by: CancelledBy,
+    /// Until now, or until its end.
+    pub(super) after_ns: u64,
+    /// What it does; `None` where no look was good enough.
+    pub(super) seen: Option<Seen>,
+    /// It has ended.
+    pub(super) ended: bool,
+    /// This case was shown before.
+    pub(super) again: bool,
+}
+
+impl Overrun {
+    /// A request's context was cancelled while its handler ran.
+    pub(super) fn cancelled(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        let Some(cancel) = cx
+            .model
+            .context(request.root)
+            .and_then(|ctx| ctx.cancelled.as_ref())
+        else {
+            return;
+        };
+        if !draft::is_whole(cx.model, request.epoch) || self.watches.contains_key(&id) {
+            return;
+        }
+        let watch = Watch {
+            pid: request.pid,
+            goid: request.goid,
+            g: request.g,
+            cancelled_ns: cancel.at_ns,
+            by: cancel.by,
+            by_write: cancel.by_write,
+            looks: 0,
+            shown: None,
+            worker: false,
+        };
+        self.watches.insert(id, watch);
+        cx.later(cx.thresholds.grace_ns, Topic::Overrun(id));
+    }
+
+    /// A context died: if it is a TimeoutHandler's, its worker should stop.
+    pub(super) fn timeout_fired(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let Root::Request(request) = ctx.root else {
+            return;
+        };
+        let by_deadline = ctx
+            .cancelled
+            .as_ref()
+            .is_some_and(|cancel| cancel.by == CancelledBy::Deadline);
+        if by_deadline
+            && cx
+                .model
+                .request(request)
+                .is_some_and(|request| request.timeout == Some(id))
+        {
+            cx.later(cx.thresholds.grace_ns, Topic::TimeoutWorker(request));
+        }
+    }
+
+    /// Who works inside the TimeoutHandler?
+    pub(super) fn look_for_worker(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        if !draft::is_whole(cx.model, request.epoch) {
+            return;
+        }
+        let (pid, parent_goid) = (request.pid, request.goid);
+        cx.ask(
+            pid,
+            Topic::TimeoutWorker(id),
+            Question::Children { parent_goid },
+        );
+    }
+
+    /// The serving goroutine's children: the worker is the one that the TimeoutHandler made.
+    pub(super) fn worker_answer(&mut self, id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
+        let Answer::Children(Some(children)) = answer else {
+            return;
+        };
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        let Some(cancel) = request
+            .timeout
+            .and_then(|ctx| cx.model.context(ctx))
+            .and_then(|ctx| ctx.cancelled.as_ref())
+        else {
+            return;
+        };
+        let by_handler = |gopc: u64| {
+            cx.code
+                .frames(request.pid, gopc)
+                .iter()
+                .any(|frame| &*frame.function == TIMEOUT_HANDLER)
+        };
+        let mut workers = children.iter().filter(|child| by_handler(child.gopc));
+        // Several: the connection's earlier requests left some behind, and none says whose it is.
+        let (Some(worker), None) = (workers.next(), workers.next()) else {
+            return;
+        };
+        let watch = Watch {
+            pid: request.pid,
+            goid: worker.goid,
+            g: worker.g_addr,
+            cancelled_ns: cancel.at_ns,
+            by: cancel.by,
+            by_write: false,
+            looks: 0,
+            shown: None,
+            worker: true,
+        };
+        self.watches.insert(id, watch);
+        self.look(id, cx);
+    }
+
+    /// Grace is over, or the last look was not good enough.
+    pub(super) fn look(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(watch) = self.watches.get(&id) else {
+            return;
+        };
+        let Some(request) = cx.model.request(id) else {
+            self.watches.remove(&id);
+            return;
+        };
+        if !draft::is_whole(cx.model, request.epoch) || (request.ended.is_some() && !watch.worker) {
+            self.watches.remove(&id);
+            return;
+        }
+        let question = Question::Work {
+            goid: watch.goid,
+            g: watch.g,
+            contexts: detached(request, cx).map(|ctx| ctx.ptr).collect(),
+            request: request.ended.is_none().then(|| cx.reading(request)),
+        };
+        cx.ask(watch.pid, Topic::Overrun(id), question);
+    }
+
+    /// What the goroutine does.
+    pub(super) fn answer(
+        &mut self,
+        id: ReqId,
+        answer: &Answer,
+        cx: &mut Context<'_>,
+    ) -> Option<Arc<Over>> {
+        let watch = self.watches.get_mut(&id)?;
+        if let Answer::Work(work) = answer {
+            describe(id, work, cx);
+            if work.conn.as_ref().is_some_and(|conn| conn.hijacked) {
+                self.watches.remove(&id);
+                return None;
+            }
+            if watch.by_write
+                && let Some(by) = work.conn.as_ref().and_then(write_error)
+            {
+                watch.by = by;
+                cx.model.correct_cancel(id, by);
+            }
+        }
+        let Some(request) = cx.model.request(id) else {
+            self.watches.remove(&id);
+            return None;
+        };
+        let seen = match answer {
+            Answer::Work(work) => match &work.goroutine {
+                Inspection::Alive(goroutine) => see(watch, goroutine, &work.waits_on, request, cx),
+                Inspection::Gone => {
+                    let watch = self.watches.remove(&id)?;
+                    return watch.shown.map(|shown| over(&shown, cx.now_ns, true));
+                }
+                _ => Sight::Blurred,
+            },
+            Answer::Unknown => {
+                self.watches.remove(&id);
+                return None;
+            }
+            _ => Sight::Blurred,
+        };
+        if watch.shown.is_some() {
+            // Only a worker is looked at again, to see it end.
+            cx.later(POLL_NS, Topic::Overrun(id));
+            return None;
+        }
+        let seen = match seen {
+            Sight::Left => {
+                self.watches.remove(&id);
+                return None;
+            }
+            Sight::Clear(seen) => Some(seen),
+            Sight::Blurred if watch.looks < LOOKS => {
+                watch.looks += 1;
+                cx.later(RETRY_NS, Topic::Overrun(id));
+                return None;
+            }
+            Sight::Blurred => None,
+        };
+        let over = Arc::new(Over {
+            request: id,
+            pid: watch.pid,
+            goid: watch.goid,
+            cancelled_ns: watch.cancelled_ns,
+            by: watch.by,
+            after_ns: cx.now_ns.saturating_sub(watch.cancelled_ns),
+            seen,
+            ended: false,
+            again: false,
+        });
+        watch.shown = Some(Arc::clone(&over));
+        if watch.worker {
+            cx.later(POLL_NS, Topic::Overrun(id));
+        }
+        Some(over)
+    }
+
+    /// The handler has returned.
+    pub(super) fn ended(&mut self, id: ReqId, cx: &mut Context<'_>) -> Option<Arc<Over>> {
+        if self.watches.get(&id)?.worker {
+            return None;
+        }
+        let watch = self.watches.remove(&id)?;
+        let request = cx.model.request(id)?;
+        let after_ns = request.ended_ns()?.saturating_sub(watch.cancelled_ns);
+        if !draft::is_whole(cx.model, request.epoch) {
+            return None;
+        }
+        if let Some(shown) = &watch.shown {
+            return Some(over(shown, cx.now_ns, true));
+        }
+        // It ended after its grace time, before a look was good enough.
+        (after_ns > cx.thresholds.grace_ns).then(|| {
+            Arc::new(Over {
+                request: id,
+                pid: watch.pid,
+                goid: watch.goid,
+                cancelled_ns: watch.cancelled_ns,
+                by: watch.by,
+                after_ns,
+                seen: None,
+                ended: true,
+                again: false,
+            })
+        })
+    }
+}
+
+/// The same case, later.
+fn over(shown: &Over, now_ns: u64, ended: bool) -> Arc<Over> {
+    Arc::new(Over {
+        after_ns: now_ns.saturating_sub(shown.cancelled_ns),
+        ended,
+        again: true,
+        ..shown.clone()
+    })
+}
+
+enum Sight {
+    Clear(Seen),
+    /// On a thread, or moving.
+    Blurred,
+    /// Not in the handler any more.
+    Left,
+}
+
+fn see(
+    watch: &Watch,
+    goroutine: &Goroutine,
+    waits_on: &[u64],
+    request: &Request,
+    cx: &Context<'_>,
+) -> Sight {
+    if goroutine.stack.is_empty() {
+        return Sight::Blurred;
+    }
+    let stack = site::frames(cx.code, watch.pid, &goroutine.stack);
+    if !watch.worker && !stack.iter().any(|frame| site::serves(&frame.function)) {
+        return Sight::Left;
+    }
+    let waits_on = detached(request, cx)
+        .filter(|ctx| waits_on.contains(&ctx.ptr))
+        .map(|ctx| ctx.id)
+        .collect();
+    Sight::Clear(Seen {
+        call: call_in(&stack, watch.pid, watch.goid, cx).map(|call| call.id),
+        state: state(goroutine.status),
+        wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
+        wait_ns: goroutine
+            .wait_since_ns
+            .map(|since_ns| cx.now_ns.saturating_sub(since_ns)),
+        waits_on,
+        stack,
+    })
+}
+
+/// The state that a status means to a reader.
+pub(super) const fn state(status: Status) -> WorkState {
+    match status {
+        Status::Waiting => WorkState::Waiting,
+        _ => WorkState::Running,
+    }
+}
+
+/// The open call that a goroutine with this stack sits in.
+pub(super) fn call_in<'a>(
+    stack: &[Frame],
+    pid: u32,
+    goid: u64,
+    cx: &'a Context<'_>,
+) -> Option<&'a Call> {
+    let inside = stack.iter().any(|frame| {
+        matches!(
+            &*frame.function,
+            "net/http.(*Transport).roundTrip" | "net/http.(*bodyEOFSignal).Read"
+        )
+    });
+    cx.model
+        .last_call_of(pid, goid)
+        .filter(|call| inside && call.is_open())
+}
+
+/// Contexts made for the request that did not die with it.
+fn detached<'a>(request: &'a Request, cx: &'a Context<'_>) -> impl Iterator<Item = &'a Ctx> {
+    request
+        .contexts
+        .iter()
+        .filter_map(|id| cx.model.context(*id))
+        .filter(|ctx| !ctx.internal && ctx.cancelled.is_none())
+        .filter(|ctx| !matches!(ctx.root, Root::Request(_)))
+}
+
+/// Keeps what memory said of the request.
+pub(super) fn describe(id: ReqId, work: &Work, cx: &mut Context<'_>) {
+    if let Some(details) = &work.request {
+        cx.model.set_details(id, Arc::clone(details));
+    }
+}
+
+/// Who closed, by the error that a write to the peer met.
+pub(super) fn write_error(conn: &ConnState) -> Option<CancelledBy> {
+    match conn.write_error.as_ref()? {
+        ErrorKind::Eof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            Some(CancelledBy::Client)
+        }
+        ErrorKind::IoDeadline => Some(CancelledBy::WriteDeadline),
+        ErrorKind::NetClosing => Some(CancelledBy::ServerClose),
+        _ => None,
+    }
+}

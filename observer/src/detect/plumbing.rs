@@ -1,0 +1,86 @@
+//! Code that stands between the service and the standard library: never itself to blame.
+//!
+//! By function, never by line: lines move. Each entry says why.
+
+/// One entry: symbols that begin with `prefix`.
+#[derive(Debug, Clone, Copy)]
+pub struct Plumbing {
+    /// Beginning of the symbol's full name.
+    pub prefix: &'static str,
+    /// Why it is here.
+    pub reason: &'static str,
+}
+
+const fn entry(prefix: &'static str, reason: &'static str) -> Plumbing {
+    Plumbing { prefix, reason }
+}
+
+/// The list.
+pub const PLUMBING: &[Plumbing] = &[
+    entry(
+        "golang.org/x/sync/",
+        "errgroup and singleflight run what their callers hand them",
+    ),
+    entry(
+        "golang.org/x/net/",
+        "the HTTP/2 transport's and server's own contexts and loops",
+    ),
+    entry(
+        "google.golang.org/grpc",
+        "transport loops, pings and per-call contexts of gRPC",
+    ),
+    entry(
+        "go.opentelemetry.io/",
+        "exporters and processors outlive requests on purpose",
+    ),
+    entry(
+        "github.com/jackc/pgx/",
+        "the driver watches contexts and dials to cancel queries",
+    ),
+    entry(
+        "github.com/lib/pq.",
+        "the driver watches contexts and dials to cancel queries",
+    ),
+    entry(
+        "github.com/go-sql-driver/mysql.",
+        "the driver watches contexts in goroutines of its own",
+    ),
+    entry("github.com/gin-gonic/gin.", "a router: calls handlers"),
+    entry("github.com/go-chi/chi", "a router: calls handlers"),
+    entry("github.com/labstack/echo", "a router: calls handlers"),
+    entry("github.com/gorilla/mux.", "a router: calls handlers"),
+];
+
+/// Whether a symbol is plumbing.
+pub(super) fn is_plumbing(function: &str) -> bool {
+    PLUMBING
+        .iter()
+        .any(|entry| function.starts_with(entry.prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PLUMBING, is_plumbing};
+
+    #[test]
+    fn every_entry_fits_a_function_of_its_package_and_no_namesake() {
+        for entry in PLUMBING {
+            let function = format!(
+                "{}x.F",
+                entry.prefix.trim_end_matches(['.', '/']).to_owned() + "/"
+            );
+            let own = if entry.prefix.ends_with('.') {
+                format!("{}F", entry.prefix)
+            } else {
+                function
+            };
+            assert!(is_plumbing(&own), "{own}");
+            assert!(
+                !is_plumbing(&format!("example.com/{}F", entry.prefix)),
+                "{}",
+                entry.prefix
+            );
+            assert!(!entry.reason.is_empty());
+        }
+    }
+}

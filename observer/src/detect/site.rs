@@ -1,0 +1,168 @@
+//! Whose code a frame is, and which frame of a stack to name.
+
+use std::sync::Arc;
+
+use crate::go::{Frame, package_of};
+use crate::model::{Code, Unit};
+
+use super::plumbing::is_plumbing;
+
+/// Whether the function is the service's own: main module, its path-replaced modules, configured
+/// prefixes.
+pub(super) fn is_own(unit: &Unit, function: &str) -> bool {
+    let package = package_of(function);
+    package == "main" || unit.own.iter().any(|module| is_under(package, module))
+}
+
+fn is_under(package: &str, module: &str) -> bool {
+    package
+        .strip_prefix(module)
+        .is_some_and(|rest| !module.is_empty() && (rest.is_empty() || rest.starts_with('/')))
+}
+
+/// Whether the function is of the standard library: its import path begins with a word without
+/// a dot, and is not the service's own.
+pub(super) fn is_std(unit: &Unit, function: &str) -> bool {
+    let package = package_of(function);
+    let first = package.split('/').next().unwrap_or(package);
+    !first.contains('.') && !is_own(unit, function)
+}
+
+/// Whether the function may be named as the site of a finding.
+pub(super) fn is_user(unit: &Unit, function: &str) -> bool {
+    !is_std(unit, function) && !is_plumbing(function)
+}
+
+/// First frame outside the standard library and plumbing.
+pub(super) fn direct<'a>(unit: &Unit, frames: &'a [Frame]) -> Option<&'a Frame> {
+    frames.iter().find(|frame| is_user(unit, &frame.function))
+}
+
+/// First frame of the service's own code.
+pub(super) fn caller<'a>(unit: &Unit, frames: &'a [Frame]) -> Option<&'a Frame> {
+    frames.iter().find(|frame| is_own(unit, &frame.function))
+}
+
+/// The last user frame before the server that called the handler.
+pub(super) fn outermost<'a>(unit: &Unit, frames: &'a [Frame]) -> Option<&'a Frame> {
+    let served = frames
+        .iter()
+        .position(|frame| serves(&frame.function))
+        .unwrap_or(frames.len());
+    frames
+        .get(..served)?
+        .iter()
+        .rev()
+        .find(|frame| is_user(unit, &frame.function))
+}
+
+/// The server's function that calls the handler.
+pub(super) fn serves(function: &str) -> bool {
+    function == "net/http.serverHandler.ServeHTTP"
+}
+
+/// All logical frames of a stack, innermost first.
+pub(super) fn frames(code: &dyn Code, pid: u32, pcs: &[u64]) -> Vec<Frame> {
+    pcs.iter()
+        .flat_map(|pc| code.frames(pid, *pc).iter().cloned().collect::<Vec<_>>())
+        .collect()
+}
+
+/// The frame that called into package `context`: first logical frame outside it.
+pub(super) fn maker(frames: &[Frame]) -> Option<&Frame> {
+    frames.iter().find(|frame| frame.package() != "context")
+}
+
+/// The function of package `context` that the maker called (`WithTimeout`).
+pub(super) fn made_by(frames: &[Frame]) -> Option<Arc<str>> {
+    let outside = frames
+        .iter()
+        .position(|frame| frame.package() != "context")?;
+    let function = &frames.get(outside.checked_sub(1)?)?.function;
+    function.rsplit('.').next().map(Arc::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{direct, is_own, is_std, made_by, maker, outermost};
+    use crate::finding::ProcessInfo;
+    use crate::go::Frame;
+    use crate::model::Unit;
+
+    fn unit() -> Unit {
+        Unit {
+            process: Arc::new(ProcessInfo {
+                pid: 1,
+                start_ticks: 1,
+                name: String::new(),
+                exe: String::new(),
+                build_id: String::new(),
+                go: String::new(),
+                module: "example.com/shop".into(),
+            }),
+            go_minor: 27,
+            own: vec!["example.com/shop".into()],
+        }
+    }
+
+    fn frames(names: &[&str]) -> Vec<Frame> {
+        names
+            .iter()
+            .map(|name| Frame {
+                function: (*name).into(),
+                file: "f.go".into(),
+                line: 1,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn own_code_is_told_from_the_standard_library() {
+        let unit = unit();
+        assert!(is_own(&unit, "main.main"));
+        assert!(is_own(&unit, "example.com/shop/report.(*Builder).wait"));
+        assert!(!is_own(&unit, "example.com/shopping.Buy"));
+        assert!(is_std(&unit, "net/http.(*conn).serve"));
+        assert!(!is_std(&unit, "github.com/x/y.F"));
+    }
+
+    #[test]
+    fn sites_of_a_stack() {
+        let unit = unit();
+        let stack = frames(&[
+            "time.Sleep",
+            "golang.org/x/sync/errgroup.(*Group).Wait",
+            "github.com/x/y.Do",
+            "example.com/shop/report.Get",
+            "example.com/shop/api.Handle",
+            "net/http.HandlerFunc.ServeHTTP",
+            "net/http.serverHandler.ServeHTTP",
+            "net/http.(*conn).serve",
+        ]);
+        assert_eq!(
+            &*direct(&unit, &stack).unwrap().function,
+            "github.com/x/y.Do"
+        );
+        assert_eq!(
+            &*outermost(&unit, &stack).unwrap().function,
+            "example.com/shop/api.Handle"
+        );
+    }
+
+    #[test]
+    fn the_maker_of_a_context() {
+        let stack = frames(&[
+            "context.WithDeadlineCause",
+            "context.WithDeadline",
+            "context.WithTimeout",
+            "example.com/shop/api.Handle",
+        ]);
+        assert_eq!(
+            &*maker(&stack).unwrap().function,
+            "example.com/shop/api.Handle"
+        );
+        assert_eq!(&*made_by(&stack).unwrap(), "WithTimeout");
+    }
+}

@@ -1,0 +1,68 @@
+//! Things to look at later, in order of time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::model::{CallId, CtxId, ReqId};
+
+/// Why to look again, or why something was asked: also names the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Topic {
+    /// The request works on after its cancel.
+    Overrun(ReqId),
+    /// The handler inside a TimeoutHandler works on: who is it?
+    TimeoutWorker(ReqId),
+    /// A derived context is dead and its maker works on.
+    Derived(CtxId),
+    /// The request has ended; has the CancelFunc been called?
+    NotCalled(CtxId),
+    /// A detached call: describe its request.
+    Detached(CallId),
+    /// Reading a body of a call whose context is dead: did it fail?
+    DeadBody(CallId),
+    /// A request cancelled too early: describe it.
+    Premature(ReqId),
+}
+
+/// Timers, bounded.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<(u64, u64, Topic)>>,
+    sequence: u64,
+    dropped: u64,
+}
+
+/// Timers at once; each waiting one stands for a request or a context that ended lately.
+const LIMIT: usize = 262_144;
+
+impl Timers {
+    /// Sets one. Equal times fire in the order in which they were set.
+    pub(super) fn set(&mut self, at_ns: u64, topic: Topic) {
+        if self.heap.len() >= LIMIT {
+            self.dropped += 1;
+            return;
+        }
+        self.sequence += 1;
+        self.heap.push(Reverse((at_ns, self.sequence, topic)));
+    }
+
+    /// The next that is due.
+    pub(super) fn due(&mut self, now_ns: u64) -> Option<(u64, Topic)> {
+        let Reverse((at_ns, _, _)) = self.heap.peek()?;
+        if *at_ns > now_ns {
+            return None;
+        }
+        self.heap
+            .pop()
+            .map(|Reverse((at_ns, _, topic))| (at_ns, topic))
+    }
+
+    /// Time of the next one.
+    pub(super) fn next_ns(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse((at_ns, _, _))| *at_ns)
+    }
+
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}

@@ -1,0 +1,102 @@
+//! What a recording is made of.
+
+use std::sync::Arc;
+
+use crate::detect::{Answer, Thresholds};
+use crate::go::{Frame, TypeName};
+use crate::model::Unit;
+use crate::sink::Clock;
+
+/// First bytes of every recording.
+pub(super) const MAGIC: &[u8; 8] = b"OBSVREC\n";
+/// Version of the format; readers refuse newer ones.
+pub const FORMAT: u32 = 1;
+/// Longest entry, bytes: a length beyond it is damage.
+pub(super) const MAX_ENTRY: u32 = 1 << 20;
+
+/// Kinds of entries. Numbers are never reused.
+pub(super) mod kind {
+    pub(in crate::record) const EVENT: u8 = 1;
+    pub(in crate::record) const LOSS: u8 = 2;
+    pub(in crate::record) const TICK: u8 = 3;
+    pub(in crate::record) const ANSWER: u8 = 4;
+    pub(in crate::record) const RESOLVED: u8 = 5;
+    pub(in crate::record) const PROCESS_ENDED: u8 = 6;
+    pub(in crate::record) const END: u8 = 7;
+}
+
+/// What holds for the whole recording.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RecordingHeader {
+    /// Version of the format.
+    pub format: u32,
+    /// Version of the observer that wrote it.
+    pub observer: String,
+    /// Realtime minus monotonic clock at the start, ns.
+    pub realtime_minus_monotonic_ns: i64,
+    /// Thresholds in force.
+    pub thresholds: Thresholds,
+}
+
+impl RecordingHeader {
+    /// The header of a recording that begins now.
+    #[must_use]
+    pub fn new(clock: Clock, thresholds: &Thresholds) -> Self {
+        Self {
+            format: FORMAT,
+            observer: env!("CARGO_PKG_VERSION").to_owned(),
+            realtime_minus_monotonic_ns: clock.realtime_minus_monotonic_ns,
+            thresholds: thresholds.clone(),
+        }
+    }
+}
+
+/// An address resolved while recording.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolved {
+    /// Frames of a return address.
+    Frames {
+        /// Whose.
+        pid: u32,
+        /// Address.
+        pc: u64,
+        /// Innermost first.
+        frames: Arc<[Frame]>,
+    },
+    /// The type that an itab names.
+    Type {
+        /// Whose.
+        pid: u32,
+        /// Address.
+        itab: u64,
+        /// `None` where it could not be read.
+        name: Option<Arc<TypeName>>,
+    },
+    /// A process.
+    Unit {
+        /// Pid.
+        pid: u32,
+        /// Who it is.
+        unit: Arc<Unit>,
+    },
+}
+
+/// One entry, read.
+#[derive(Debug)]
+pub enum Entry {
+    /// An event: its time, ns, and its bytes, aligned to 8.
+    Event(u64, Vec<u64>),
+    /// Events were lost here.
+    Loss,
+    /// Everything up to this time, ns, is in.
+    Tick(u64),
+    /// The answer to a question, at a time, ns.
+    Answer(u64, u64, Box<Answer>),
+    /// An address resolved.
+    Resolved(Box<Resolved>),
+    /// A process has ended.
+    ProcessEnded(u32),
+    /// The recording ends as it should, at this time, ns.
+    End(u64),
+}
