@@ -90,7 +90,7 @@ fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
                 .after_cancel_ms(1550..2600)
                 .fact("/request/proto", "HTTP/2.0"),
             stubborn("write", "client")?
-                .fact("/request/method", "POST")
+                .post()
                 .after_cancel_ms(1850..2900),
             stubborn("write-deadline", "write_deadline")?.after_cancel_ms(1850..2900),
             Expect::new("warning", PROGRAM, "cancel-ignored stubborn-code")?

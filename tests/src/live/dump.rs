@@ -13,6 +13,8 @@ pub struct Goroutine {
     pub reason: String,
     /// Function, file and line, innermost first.
     pub frames: Vec<(String, String, u64)>,
+    /// The function whose `go` statement started it; empty for the first one.
+    pub created_by: String,
 }
 
 /// Asks a program for its goroutines.
@@ -45,9 +47,15 @@ fn goroutine(block: &str) -> Result<Goroutine> {
         .unwrap_or_default()
         .to_owned();
     let mut frames = Vec::new();
+    let mut created_by = String::new();
     while let Some(call) = lines.next() {
         // The `go` statement is not a frame.
-        if call.starts_with("created by ") {
+        if let Some(creator) = call.strip_prefix("created by ") {
+            creator
+                .split(" in goroutine ")
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut created_by);
             break;
         }
         let place = lines
@@ -59,6 +67,7 @@ fn goroutine(block: &str) -> Result<Goroutine> {
         goid: goid.parse()?,
         reason,
         frames,
+        created_by,
     })
 }
 
@@ -104,6 +113,7 @@ mod tests {
             goid: 7,
             reason: "chan receive".to_owned(),
             frames,
+            created_by: "net/http.(*Server).Serve".to_owned(),
         };
         assert_eq!(goroutines.first(), Some(&seven));
         assert_eq!(

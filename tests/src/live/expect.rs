@@ -25,6 +25,7 @@ pub struct Expect {
     severity: &'static str,
     site: Marker,
     request: Option<(String, String)>,
+    method: &'static str,
     no_request: bool,
     facts: Vec<(&'static str, String)>,
     after_cancel_ms: Option<Range<u64>>,
@@ -48,6 +49,7 @@ impl Expect {
             severity,
             site: marker(program, rule_and_case)?,
             request: None,
+            method: "GET",
             no_request: false,
             facts: Vec::new(),
             after_cancel_ms: None,
@@ -60,6 +62,13 @@ impl Expect {
     #[must_use]
     pub fn request(mut self, path: &str, id: &str) -> Self {
         self.request = Some((path.to_owned(), id.to_owned()));
+        self
+    }
+
+    /// Its request is a POST, not a GET.
+    #[must_use]
+    pub fn post(mut self) -> Self {
+        self.method = "POST";
         self
     }
 
@@ -129,7 +138,7 @@ impl Expect {
         if let Some((path, id)) = &self.request {
             same("/request/path", path);
             same("/request/id", id);
-            same("/request/method", "GET");
+            same("/request/method", self.method);
         }
         for (pointer, wanted) in &self.facts {
             same(pointer, wanted);
