@@ -1,6 +1,6 @@
 //! `serverHandler.ServeHTTP`: a request begins.
 
-use crate::event::{Kind, Link, REQUEST_IDS_UNREAD, RequestStarted};
+use crate::event::{Kind, Link, REQUEST_IDS_UNREAD, RequestStarted, SCRATCH_WORDS};
 use crate::layout::{Layout, READ_IDS};
 use crate::limits::{MAX_LINE, MAX_PATH};
 use crate::mem::MemRead;
@@ -10,6 +10,8 @@ use super::{Skip, headers, walk};
 
 /// Words of `http.Request` read at once: `Method` at 0 to `ctx` at 248 in Go 1.18 … 1.27.
 const REQUEST_WORDS: usize = 33;
+/// Bytes of an interface value.
+const INTERFACE: u64 = 16;
 /// Where the path goes when it does not follow the method in memory.
 const APART: usize = MAX_LINE - MAX_PATH;
 
@@ -31,10 +33,12 @@ pub fn started<const SWISS: bool, M: MemRead, R: Registers>(
         data: regs.arg::<2>(),
     };
     record.request = regs.arg::<3>();
-    let head: &mut [u64; REQUEST_WORDS] = record.scratch.first_chunk_mut().ok_or(Skip::Object)?;
-    if !mem.read_words(record.request, head) {
+    // Not a byte more than the struct has: what follows may lie on a page that was never touched.
+    let block: &mut [u8; SCRATCH_WORDS * 8] = zerocopy::transmute_mut!(&mut record.scratch);
+    if !mem.read_prefix(record.request, block, u64::from(layout.req_ctx) + INTERFACE) {
         return Err(Skip::Object);
     }
+    let head: &[u64; REQUEST_WORDS] = record.scratch.first_chunk().ok_or(Skip::Object)?;
     // Masked, not compared: the verifier must see the bound in the very register that is used.
     let ctx = (layout.req_ctx / 8) as usize & (REQUEST_WORDS - 2);
     let uri = (layout.req_uri / 8) as usize & (REQUEST_WORDS - 2);

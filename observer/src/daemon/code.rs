@@ -15,12 +15,15 @@ use super::subject::Target;
 /// Answers kept; beyond it all are forgotten and asked anew.
 const CACHED: usize = 65_536;
 
+/// Answers by process and address.
+type Cache<T> = RefCell<FxHashMap<(u32, u64), T>>;
+
 /// Resolves against the executables and memory of observed processes.
 #[derive(Debug, Default)]
 pub(super) struct LiveCode {
     targets: FxHashMap<u32, Arc<Target>>,
-    frames: RefCell<FxHashMap<(u32, u64), Arc<[Frame]>>>,
-    types: RefCell<FxHashMap<(u32, u64), Option<Arc<TypeName>>>>,
+    frames: Cache<Arc<[Frame]>>,
+    types: Cache<Option<Arc<TypeName>>>,
     noted: RefCell<Vec<Resolved>>,
     notes: bool,
 }

@@ -75,6 +75,8 @@ const THIRD: u64 = 3;
 const AGAIN_NS: u64 = 1_000_000_000;
 /// Looks before giving up: the goroutine is somebody's long work.
 const LOOKS: u32 = 60;
+/// Age at which a context of no request is looked at, in grace times.
+const AGE_IN_GRACES: u64 = 4;
 /// Lines whose counts are kept.
 const LINES: usize = 4096;
 
@@ -107,6 +109,17 @@ impl CancelNotCalled {
             .collect();
         for ctx in due {
             cx.later(cx.thresholds.grace_ns, Topic::NotCalled(ctx));
+        }
+    }
+
+    /// A context of no request: nothing will say that it is done with, so it is looked at later.
+    pub(super) fn context_created(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        if ctx.owner.is_none() && is_due(ctx) {
+            let wait_ns = cx.thresholds.grace_ns.saturating_mul(AGE_IN_GRACES);
+            cx.later(wait_ns, Topic::NotCalled(id));
         }
     }
 
@@ -180,8 +193,24 @@ impl CancelNotCalled {
             return;
         }
         match answer {
-            Answer::Children(Some(children)) if children.is_empty() => self.ask_maker(id, cx),
-            Answer::Children(Some(_)) => self.again(id, cx),
+            Answer::Children(Some(children)) => {
+                // Goroutines of the standard library and of plumbing call nobody's CancelFunc.
+                let pid = ctx.pid;
+                let unit = cx.unit(pid);
+                let by_user = children.iter().any(|child| {
+                    let frames = cx.code.frames(pid, child.gopc);
+                    unit.as_deref().is_none_or(|unit| {
+                        frames
+                            .first()
+                            .is_none_or(|frame| site::is_user(unit, &frame.function))
+                    })
+                });
+                if by_user {
+                    self.again(id, cx);
+                } else {
+                    self.ask_maker(id, cx);
+                }
+            }
             // Go ≤ 1.20 keeps no parents: only what descends from a request is certain enough.
             Answer::Children(None) if matches!(ctx.root, Root::Request(_)) => {
                 self.ask_maker(id, cx);

@@ -67,6 +67,12 @@ impl Context<'_> {
             .push((finding.identified(), Phase::Running(CaseId(request.0))));
     }
 
+    /// Reports that something reported before has grown worse and runs on.
+    pub(super) fn report_grown(&mut self, finding: Finding, request: ReqId) {
+        self.found
+            .push((finding.identified(), Phase::Grew(CaseId(request.0))));
+    }
+
     /// Reports the end.
     pub(super) fn report_ended(&mut self, finding: Finding, request: ReqId) {
         self.found

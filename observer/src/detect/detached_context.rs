@@ -69,7 +69,7 @@
 //!   request;
 //! - a goroutine of its own whose detached context has a deadline of its own: info.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::Frame;
@@ -90,7 +90,12 @@ const ONCE: &[&str] = &["sync.(*Once).doSlow", "sync.(*Pool).Get", "sync.(*Once)
 pub(super) struct DetachedContext {
     /// Cases that run past their request's cancel, with what was shown.
     running: BTreeMap<ReqId, Finding>,
+    /// Calls reported when they began: what becomes of them is the same occurrence.
+    said: BTreeSet<CallId>,
 }
+
+/// Calls remembered in `said`.
+const SAID: usize = 16_384;
 
 impl DetachedContext {
     /// A call begins: on what?
@@ -139,6 +144,10 @@ impl DetachedContext {
                 draft::target(call, cx.thresholds)
             );
             cx.report(finding);
+            self.said.insert(id);
+            if self.said.len() > SAID {
+                self.said.pop_first();
+            }
         }
     }
 
@@ -156,19 +165,24 @@ impl DetachedContext {
             cx.report_ended(finding, over.request);
             return true;
         }
-        let Some(finding) = self.explain(over, cx) else {
+        let Some((finding, call)) = self.explain(over, cx) else {
             return false;
         };
-        if over.ended {
-            cx.report(finding);
-        } else {
+        let said = call.is_some_and(|call| self.said.contains(&call));
+        if !over.ended {
             self.running.insert(over.request, finding.clone());
-            cx.report_running(finding, over.request);
+        }
+        match (over.ended, said) {
+            (true, true) => cx.report_ended(finding, over.request),
+            (true, false) => cx.report(finding),
+            (false, true) => cx.report_grown(finding, over.request),
+            (false, false) => cx.report_running(finding, over.request),
         }
         true
     }
 
-    fn explain(&self, over: &Over, cx: &Context<'_>) -> Option<Finding> {
+    /// The finding for work on a detached context, and the call that it is about.
+    fn explain(&self, over: &Over, cx: &Context<'_>) -> Option<(Finding, Option<CallId>)> {
         let unit = cx.unit(over.pid)?;
         let severity = if over.by == CancelledBy::Shutdown {
             Severity::Info
@@ -208,7 +222,7 @@ impl DetachedContext {
         }
         finding.message = overrun_message(over);
         finding.request = draft::request_of(cx, Some(over.request));
-        Some(finding)
+        Some((finding, call.map(|call| call.id)))
     }
 }
 
@@ -234,8 +248,9 @@ fn is_detached_after_cancel(call: &Call, cx: &Context<'_>) -> bool {
         Root::Detached(_) => true,
         Root::Request(_) => false,
         Root::Unknown => {
+            // In the round trip so long after the cancel: a context that had died would have ended it.
             let node = call.inner.or(call.ctx).and_then(|id| cx.model.context(id));
-            node.is_some_and(|ctx| ctx.cancelled.is_none())
+            node.is_none_or(|ctx| ctx.cancelled.is_none())
         }
     }
 }

@@ -181,7 +181,7 @@ impl Rules {
                 self.show(over, cx);
                 self.not_called.request_ended(request, cx);
             }
-            Fact::ContextCreated(_) => {}
+            Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),
             Fact::ContextCancelled(ctx) => {
                 self.overrun.timeout_fired(ctx, cx);
                 self.ignored.context_cancelled(ctx, cx);

@@ -3,6 +3,11 @@
 //! Pure: no I/O, no clock. What a rule wants to know of memory it asks as a [`Question`]; the
 //! answer comes back as input, so that a replay gives the same findings.
 
+#![expect(
+    clippy::tabs_in_doc_comments,
+    reason = "the examples are Go, which is indented with tabs"
+)]
+
 pub mod cancel_ignored;
 pub mod cancel_not_called;
 pub mod detached_context;

@@ -119,6 +119,11 @@ impl PrematureCancel {
         let Some(request) = cx.model.request(id) else {
             return;
         };
+        let killed = |call: &CallId| cx.model.call(*call).is_some_and(|call| call.failed);
+        if request.calls.iter().any(killed) {
+            // Said already, with the line of the call.
+            return;
+        }
         let Some(unit) = cx.unit(request.pid) else {
             return;
         };

@@ -29,6 +29,8 @@ pub enum Phase {
     Whole,
     /// It still runs: `Ended` with the same case will follow.
     Running(CaseId),
+    /// A case that was reported before has grown worse and runs on; it is not counted again.
+    Grew(CaseId),
     /// The end of a case reported as `Running`; it is not counted again.
     Ended(CaseId),
 }
@@ -171,7 +173,7 @@ impl Merger {
         let entry = Entry {
             emitted_ns: case.time_ns,
             running: match phase {
-                Phase::Running(name) => Some(name),
+                Phase::Running(name) | Phase::Grew(name) => Some(name),
                 Phase::Whole | Phase::Ended(_) => None,
             },
             stale: false,
@@ -189,14 +191,14 @@ impl Entry {
         let worse = rises
             || (case.severity == self.shown.severity
                 && is_worse(harm_ns(&case), harm_ns(&self.shown)));
-        let counts = !matches!(phase, Phase::Ended(_));
+        let counts = !matches!(phase, Phase::Ended(_) | Phase::Grew(_));
         let severity = self.shown.severity.max(case.severity);
         let count = self.shown.count.saturating_add(u64::from(counts));
         let first_seen_ns = self.shown.first_seen_ns.min(case.time_ns);
         let last_seen_ns = self.shown.last_seen_ns.max(case.time_ns);
         if ends_shown || worse {
             self.running = match phase {
-                Phase::Running(name) => Some(name),
+                Phase::Running(name) | Phase::Grew(name) => Some(name),
                 Phase::Whole | Phase::Ended(_) => None,
             };
             self.shown = case;

@@ -343,11 +343,13 @@ impl On<'_> {
         let Some(id) = self.process.contexts.get(&record.ctx).copied() else {
             return;
         };
-        if who(self.code, self.pid, &record.pcs) != Who::By(CancelledBy::Code) {
-            let is_inner = self.model.contexts.get(id).is_some_and(|ctx| ctx.internal);
-            if !is_inner {
-                return;
-            }
+        // Two frames are enough to tell a timer and a dead parent; anything else is the CancelFunc,
+        // whose caller lies further up.
+        if matches!(
+            who(self.code, self.pid, &record.pcs),
+            Who::By(CancelledBy::Deadline | CancelledBy::Parent)
+        ) {
+            return;
         }
         let now_ns = self.model.now_ns;
         let Some(ctx) = self.model.contexts.get_mut(id) else {

@@ -19,7 +19,7 @@ const (
 	leave = 300 // the client's patience in most cases, in milliseconds
 	work  = 2 * time.Second
 	brief = 300 * time.Millisecond
-	tick  = 900 * time.Millisecond
+	tick  = 600 * time.Millisecond
 )
 
 func (s *service) ignoredRoutes() []app.Route {
@@ -28,8 +28,8 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/sleep/ok", PatienceMS: leave, Mode: "drop", Handler: sleepsOK},
 		{Path: "/ignored/channel", PatienceMS: leave, Mode: "drop", Handler: receives},
 		{Path: "/ignored/channel/ok", PatienceMS: leave, Mode: "drop", Handler: receivesOK},
-		{Path: "/ignored/poll", PatienceMS: 950, Mode: "drop", Handler: polls},
-		{Path: "/ignored/poll/ok", PatienceMS: 950, Mode: "drop", Handler: pollsOK},
+		{Path: "/ignored/poll", PatienceMS: 1850, Mode: "drop", Handler: polls},
+		{Path: "/ignored/poll/ok", PatienceMS: 1850, Mode: "drop", Handler: pollsOK},
 		{Path: "/ignored/workers", PatienceMS: leave, Mode: "drop", Handler: waitsForWorkers},
 		{Path: "/ignored/workers/ok", PatienceMS: leave, Mode: "drop", Handler: waitsForWorkersOK},
 		{Path: "/ignored/raw-call", PatienceMS: leave, Mode: "drop", Handler: s.rawCall},
@@ -83,21 +83,28 @@ func after(d time.Duration) <-chan struct{} {
 	return ready
 }
 
+// What a poller does once a tick: here something short that has a deadline.
+func beat(ctx context.Context) {
+	_, cancel := context.WithTimeout(ctx, time.Minute)
+	cancel()
+}
+
 // The handler looks at its context, but only once a tick: the client leaves just after a look.
 func polls(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	for i := 0; i < 4; i++ {
+	for i := 0; i < 6; i++ {
 		time.Sleep(tick) // want: cancel-ignored poll
 		if r.Context().Err() != nil {
 			return
 		}
+		beat(r.Context())
 	}
 	reply(w, nil)
 }
 
 func pollsOK(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	for i := 0; i < 4; i++ {
+	for i := 0; i < 6; i++ {
 		if !downstream.Pause(r.Context(), tick) {
 			return
 		}
