@@ -256,6 +256,10 @@ pub struct BodyRead {
     pub header: Header,
     /// The `*bodyEOFSignal`.
     pub body: u64,
+    /// Return addresses in `pcs`.
+    pub frames: u64,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_CANCEL_FRAMES],
 }
 
 /// The transport gives a request up because its context died (Go ≤ 1.22).
@@ -279,6 +283,6 @@ const _: () = {
     assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
     assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
-    assert!(size_of::<BodyRead>() == 56);
+    assert!(size_of::<BodyRead>() == 48 + 16 + 64);
     assert!(size_of::<CallCancelled>() == 72);
 };

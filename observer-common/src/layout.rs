@@ -80,7 +80,8 @@ pub struct Layout {
     pub flags: u32,
     /// `g.goid`.
     pub g_goid: u32,
-    /// Words (8 bytes) from `g.goid` to `g.parentGoid`; 0 where Go has no such field (≤ 1.20).
+    /// Words (8 bytes) from `g.goid` to `g.parentGoid`; 0 where Go has no such field (≤ 1.20),
+    /// at most 16 elsewhere.
     pub g_parent_words: u32,
     /// `cancelCtx.err`.
     pub ctx_err: u32,

@@ -20,9 +20,7 @@ pub fn call_start(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn body_read(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::BodyRead) {
-        hit.send(|record: &mut BodyRead| {
-            call::body_read(&User, hit.layout, &hit.regs, record).map(|()| false)
-        });
+        hit.send(|record: &mut BodyRead| call::body_read(&User, hit.layout, &hit.regs, record));
     }
     0
 }

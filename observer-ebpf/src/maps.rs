@@ -38,7 +38,8 @@ pub fn layout(slot: u32) -> Option<&'static Layout> {
 /// Whether the process is one of the chosen.
 #[inline(always)]
 pub fn chosen(pid: u32) -> bool {
-    PIDS.get(pid / 64).is_some_and(|word| word >> (pid % 64) & 1 != 0)
+    PIDS.get(pid / 64)
+        .is_some_and(|word| word >> (pid % 64) & 1 != 0)
 }
 
 /// Counts; a loss also in the total that every record carries.

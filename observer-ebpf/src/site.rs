@@ -3,9 +3,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::pt_regs,
-    helpers::{
-        bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated,
-    },
+    helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated},
     programs::ProbeContext,
 };
 use core::mem::MaybeUninit;
@@ -125,7 +123,12 @@ impl Hit {
             return None;
         }
         maps::count(hook, Counter::Hits);
-        Some(Self { hook, regs, layout, pid })
+        Some(Self {
+            hook,
+            regs,
+            layout,
+            pid,
+        })
     }
 
     /// Reserves a record, lets `fill` write it, and sends it. Every way to fail is counted.

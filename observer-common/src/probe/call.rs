@@ -20,7 +20,7 @@ pub fn started<M: MemRead, R: Registers>(
     record: &mut CallStarted,
 ) -> Result<bool, Skip> {
     record.header.kind = Kind::CallStarted as u8;
-    walk::goroutine(mem, layout, regs.g(), &mut record.header, &mut record.pcs)?;
+    walk::goroutine(mem, layout, regs.g(), &mut record.header, &mut record.chain)?;
     record.request = regs.arg::<1>();
     let ctx = record.request.wrapping_add(u64::from(layout.req_ctx));
     let [itab, data] = mem.pair(ctx).ok_or(Skip::Object)?;
@@ -72,7 +72,7 @@ fn bounded(len: u64, most: u64) -> u64 {
     if len > most { most } else { len }
 }
 
-/// Fills the record of a body read.
+/// Fills the record of a body read; `Ok(true)` when the stack ended at a failed read.
 ///
 /// # Errors
 /// [`Skip::Goroutine`] when the goroutine cannot be read.
@@ -82,11 +82,13 @@ pub fn body_read<M: MemRead, R: Registers>(
     layout: &Layout,
     regs: &R,
     record: &mut BodyRead,
-) -> Result<(), Skip> {
+) -> Result<bool, Skip> {
     record.header.kind = Kind::BodyRead as u8;
     walk::goid(mem, layout, regs.g(), &mut record.header)?;
     record.body = regs.arg::<0>();
-    Ok(())
+    let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
+    record.frames = u64::from(frames);
+    Ok(partial)
 }
 
 /// Fills the record of a call that the transport gives up; `cancelKey`'s request is argument 1.

@@ -116,7 +116,7 @@ pub fn created<M: MemRead, R: Registers>(
     record: &mut ContextCreated,
 ) -> Result<bool, Skip> {
     record.header.kind = Kind::ContextCreated as u8;
-    walk::goroutine(mem, layout, regs.g(), &mut record.header, &mut record.pcs)?;
+    walk::goroutine(mem, layout, regs.g(), &mut record.header, &mut record.chain)?;
     let (parent, child) = family(layout, regs);
     record.child = child;
     record.indirect = if layout.has(TIMER_BY_POINTER) {

@@ -2,15 +2,18 @@
 
 use crate::event::{Header, Link};
 use crate::layout::Layout;
-use crate::limits::{MAX_FRAMES, MAX_LINKS};
+use crate::limits::MAX_LINKS;
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
 use super::Skip;
 
+/// Words from `g.goid` on that may be read: `g.parentGoid` is at most 16 words further (Go 1.26).
+const GOROUTINE_WORDS: usize = 2 * MAX_LINKS;
+
 /// Reads the goroutine's number, and its creator's where Go keeps it, in one block.
 ///
-/// `scratch` is overwritten: the record's own stack area, filled only afterwards.
+/// `scratch` is overwritten: the record's own chain area, filled only afterwards.
 ///
 /// # Errors
 /// [`Skip::Goroutine`] when the descriptor cannot be read.
@@ -20,15 +23,18 @@ pub fn goroutine<M: MemRead>(
     layout: &Layout,
     g: u64,
     header: &mut Header,
-    scratch: &mut [u64; MAX_FRAMES],
+    scratch: &mut [Link; MAX_LINKS],
 ) -> Result<(), Skip> {
-    if !mem.read_words(g.wrapping_add(u64::from(layout.g_goid)), scratch) {
+    let words = (layout.g_parent_words as usize) & (GOROUTINE_WORDS - 1);
+    let bytes: &mut [u8; GOROUTINE_WORDS * 8] = zerocopy::transmute_mut!(scratch);
+    let at = g.wrapping_add(u64::from(layout.g_goid));
+    if !mem.read_prefix(at, bytes, (words as u64 + 1) * 8) {
         return Err(Skip::Goroutine);
     }
+    let block: &mut [u64; GOROUTINE_WORDS] = zerocopy::transmute_mut!(scratch);
     header.g = g;
-    header.goid = scratch[0];
-    let words = (layout.g_parent_words as usize) & (MAX_FRAMES - 1);
-    header.parent_goid = if words == 0 { 0 } else { scratch[words] };
+    header.goid = block[0];
+    header.parent_goid = if words == 0 { 0 } else { block[words] };
     Ok(())
 }
 

@@ -12,9 +12,9 @@ use super::clock;
 /// measured by `cargo xtask bench` between 1 100 and 1 400 ns in virtual machines.
 const TRAP_NS: u64 = 1_200;
 /// How long the kernel's statistics are on in each period, ns. They cost every program a little.
-const SAMPLE_NS: u64 = 500_000_000;
+const SAMPLE_NS: u64 = 100_000_000;
 /// Length of a period, ns.
-const PERIOD_NS: u64 = 10_000_000_000;
+const PERIOD_NS: u64 = 1_000_000_000;
 
 /// Measures both.
 pub(super) struct Cost {

@@ -93,6 +93,8 @@ const BEATS: usize = 3;
 pub(super) struct CancelIgnored {
     /// Cases that run, with what was shown.
     running: BTreeMap<ReqId, Finding>,
+    /// Cases of derived contexts that run, with what was shown.
+    derived: BTreeMap<CtxId, (ReqId, Finding)>,
 }
 
 impl CancelIgnored {
@@ -268,8 +270,56 @@ impl CancelIgnored {
         finding.help = HELP.to_owned();
         let at = site::direct(&unit, &stack).cloned();
         draft::place(&mut finding, &unit, at.as_ref(), stack);
-        cx.report(finding);
+        self.derived.insert(id, (request_id, finding.clone()));
+        cx.report_running(finding, request_id);
     }
+
+    /// The dead context's CancelFunc was called: the work on it is over.
+    pub(super) fn cancel_called(&mut self, id: CtxId, cx: &mut Context<'_>) {
+        let Some((request, shown)) = self.derived.remove(&id) else {
+            return;
+        };
+        derived_ended(shown, request, cx);
+    }
+
+    /// The request has ended, and with it work on its derived contexts.
+    pub(super) fn request_ended(&mut self, request: ReqId, cx: &mut Context<'_>) {
+        if self.derived.is_empty() {
+            return;
+        }
+        let ended: Vec<CtxId> = self
+            .derived
+            .iter()
+            .filter(|(_, (of, _))| *of == request)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            self.cancel_called(id, cx);
+        }
+    }
+}
+
+/// Work on a derived context that was shown while it ran is over.
+fn derived_ended(mut shown: Finding, request: ReqId, cx: &mut Context<'_>) {
+    let Some(at_ns) = shown.evidence.cancelled_at_ns else {
+        return;
+    };
+    let after_ns = cx.now_ns.saturating_sub(at_ns);
+    shown.time_ns = cx.now_ns;
+    shown.evidence.after_cancel_ns = Some(after_ns);
+    shown.evidence.state = Some(WorkState::Ended);
+    let clause = shown
+        .evidence
+        .cancelled_by
+        .map_or("its context died", CancelledBy::clause);
+    let what = if shown.evidence.call.is_some() {
+        "call waited"
+    } else {
+        "work went on"
+    };
+    shown.message = format!("{what} {} after {clause}", span(after_ns));
+    shown.request = draft::request_of(cx, Some(request)).or(shown.request);
+    cx.report_ended(shown, request);
 }
 
 /// The request runs and its own context lives: else (a) speaks.

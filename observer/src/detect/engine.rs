@@ -179,6 +179,7 @@ impl Rules {
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
                 self.show(over, cx);
+                self.ignored.request_ended(request, cx);
                 self.not_called.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),
@@ -187,7 +188,10 @@ impl Rules {
                 self.ignored.context_cancelled(ctx, cx);
                 self.not_called.context_cancelled(ctx, cx);
             }
-            Fact::CancelCalled(ctx) => self.not_called.cancel_called(ctx, cx),
+            Fact::CancelCalled(ctx) => {
+                self.not_called.cancel_called(ctx, cx);
+                self.ignored.cancel_called(ctx, cx);
+            }
             Fact::CallStarted(call) => {
                 self.detached.call_started(call, cx);
                 self.premature.call_started(call, cx);

@@ -167,7 +167,9 @@ impl PrematureCancel {
         let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
             return;
         };
-        if !matches!(call.root, Root::Request(_)) || !ended_normally(&cancel) {
+        // Its own goroutine killed it before: the call cannot succeed.
+        let own = cancel.origin == CancelledBy::Code && cancel.goid == call.goid;
+        if !matches!(call.root, Root::Request(_)) || !(own || ended_normally(&cancel)) {
             return;
         }
         self.say(id, &cancel, Severity::Error, CallOutcome::Cancelled, cx);
@@ -277,7 +279,8 @@ fn killed(
     unit: &Unit,
     cx: &Context<'_>,
 ) -> Option<Finding> {
-    let stack = site::frames(cx.code, call.pid, &call.pcs);
+    let pcs = call.dead_read.as_ref().unwrap_or(&call.pcs);
+    let stack = site::frames(cx.code, call.pid, pcs);
     let at = site::direct(unit, &stack)?.clone();
     let mut finding = draft::blank(
         RuleName::PrematureCancel,
@@ -298,7 +301,15 @@ fn killed(
         call: Some(call_evidence),
         ..Evidence::default()
     };
-    let (why, help) = if cancel.origin == CancelledBy::Code {
+    let (why, help) = if cancel.origin == CancelledBy::Code && begun {
+        (
+            format!(
+                "it began {} after its own goroutine cancelled the context",
+                span(call.start_ns.saturating_sub(cancel.at_ns))
+            ),
+            "use the parent's context for what comes after the cancel",
+        )
+    } else if cancel.origin == CancelledBy::Code {
         (
             "its context was cancelled before its body was read".to_owned(),
             "read the body before the function returns, or return the cancel function with it",

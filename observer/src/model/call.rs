@@ -49,6 +49,8 @@ pub struct Call {
     pub inner: Option<CtxId>,
     /// Its response body, once read from.
     pub body: Option<u64>,
+    /// Return addresses of the first read of its body after its context had died.
+    pub dead_read: Option<Arc<[u64]>>,
     /// End and how.
     pub ended: Option<(u64, CallEnd)>,
     /// It was seen to fail through a cancel.

@@ -41,6 +41,7 @@ impl On<'_> {
             start_ns: now_ns,
             inner: None,
             body: None,
+            dead_read: None,
             ended: None,
             failed: false,
             epoch,
@@ -142,6 +143,10 @@ impl On<'_> {
                 .is_some_and(|ctx| ctx.cancelled.is_some()),
         };
         if dead {
+            let stack = pcs(&record.pcs, record.frames);
+            if let Some(call) = self.model.calls.get_mut(id) {
+                call.dead_read.get_or_insert(stack);
+            }
             self.facts.push(Fact::DeadBodyRead(id));
         }
     }
