@@ -113,6 +113,11 @@ const fn capability_name(capability: &caps::Capability) -> &'static str {
 
 pub(super) fn of_probe(release: &str, error: ProbeError) -> Error {
     match error {
+        // Kernels differ in what a uprobe takes; all are content with this one.
+        ProbeError::Attach { .. } if is_refused(&error) => Error::MissingCapability {
+            action: "attach probes".into(),
+            capability: "CAP_SYS_ADMIN",
+        },
         ProbeError::NoObject(_) => Error::StubObject,
         ProbeError::Program { program, source } => Error::ProgramRefused {
             release: release.to_owned(),
@@ -127,6 +132,18 @@ pub(super) fn of_probe(release: &str, error: ProbeError) -> Error {
             source: Some(other.into()),
         },
     }
+}
+
+/// The kernel said EPERM or EACCES.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return io.kind() == io::ErrorKind::PermissionDenied;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// The error and what caused it, in one line.

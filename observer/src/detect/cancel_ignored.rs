@@ -148,15 +148,16 @@ impl CancelIgnored {
         let Root::Request(request) = ctx.root else {
             return;
         };
-        let by_itself = ctx
+        // With the request's own context it is (a) that speaks, once this is looked at.
+        let by_other = ctx
             .cancelled
             .as_ref()
-            .is_some_and(|cancel| matches!(cancel.by, CancelledBy::Deadline | CancelledBy::Code));
+            .is_some_and(|cancel| cancel.by != CancelledBy::NormalEnd);
         let timeout_handler = cx
             .model
             .request(request)
             .is_some_and(|request| request.timeout == Some(id));
-        if by_itself && !ctx.internal && ctx.cancel_called_ns.is_none() && !timeout_handler {
+        if by_other && !ctx.internal && ctx.cancel_called_ns.is_none() && !timeout_handler {
             cx.later(cx.thresholds.grace_ns, Topic::Derived(id));
         }
     }
@@ -206,7 +207,11 @@ impl CancelIgnored {
             return;
         };
         let Some(cancel) = &ctx.cancelled else { return };
-        if ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
+        let said = self
+            .derived
+            .values()
+            .any(|(of, shown)| *of == request_id && shown.process.pid == pid);
+        if said || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
             return;
         }
         let Some(stack) = stack(work, pid, cx) else {
@@ -236,11 +241,15 @@ impl CancelIgnored {
             &unit,
         );
         let after_ns = cx.now_ns.saturating_sub(cancel.at_ns);
+        let by = match cancel.by {
+            CancelledBy::Parent => cancel.origin,
+            by => by,
+        };
         let Inspection::Alive(goroutine) = &work.goroutine else {
             return;
         };
         finding.evidence = Evidence {
-            cancelled_by: Some(cancel.by),
+            cancelled_by: Some(by),
             cancelled_at_ns: Some(cancel.at_ns),
             after_cancel_ns: Some(after_ns),
             state: Some(overrun::state(goroutine.status)),
@@ -253,17 +262,9 @@ impl CancelIgnored {
             ..Evidence::default()
         };
         finding.message = if in_call {
-            format!(
-                "call still waits {} after {}",
-                span(after_ns),
-                cancel.by.clause()
-            )
+            format!("call still waits {} after {}", span(after_ns), by.clause())
         } else {
-            format!(
-                "work went on {} after {}",
-                span(after_ns),
-                cancel.by.clause()
-            )
+            format!("work went on {} after {}", span(after_ns), by.clause())
         };
         finding.context = draft::chain(cx, &[], Some(id));
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));

@@ -87,6 +87,8 @@ const SETTLE_NS: u64 = 20_000_000;
 pub(super) struct PrematureCancel {
     /// Calls said already: a call fails once.
     said: BTreeSet<CallId>,
+    /// Requests said to be killed by a read deadline before a call of theirs was seen to fail.
+    announced: BTreeSet<ReqId>,
 }
 
 /// Calls remembered in `said`.
@@ -156,7 +158,11 @@ impl PrematureCancel {
             "clear the read deadline once the body is read: `SetReadDeadline(time.Time{})`".into();
         let at = site::direct(&unit, &stack).cloned();
         draft::place(&mut finding, &unit, at.as_ref(), stack);
-        cx.report(finding);
+        self.announced.insert(id);
+        if self.announced.len() > SAID {
+            self.announced.pop_first();
+        }
+        cx.report_running(finding, id);
     }
 
     /// A call begins: on a context that its request's end has killed?
@@ -256,8 +262,14 @@ impl PrematureCancel {
         if self.said.len() > SAID {
             self.said.pop_first();
         }
-        if let Some(finding) = killed(call, cancel, severity, outcome, &unit, cx) {
-            cx.report(finding);
+        let owner = call.owner;
+        let Some(finding) = killed(call, cancel, severity, outcome, &unit, cx) else {
+            return;
+        };
+        match owner.filter(|owner| self.announced.remove(owner)) {
+            // The request was said already; this is what became of it.
+            Some(owner) => cx.report_ended(finding, owner),
+            None => cx.report(finding),
         }
     }
 }

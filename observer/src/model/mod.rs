@@ -50,8 +50,10 @@ pub struct Limits {
     pub calls: usize,
     /// Goroutines remembered per process, by each of the maps that name them.
     pub goroutines: usize,
-    /// Ended requests kept, because work may still begin on their contexts.
-    pub ended: usize,
+    /// Ended requests kept that made nothing, because work may still begin on their contexts.
+    pub ended_plain: usize,
+    /// Other ended requests kept: what they made may be judged only after the grace time.
+    pub ended_busy: usize,
 }
 
 impl Default for Limits {
@@ -61,7 +63,8 @@ impl Default for Limits {
             contexts: 98_304,
             calls: 32_768,
             goroutines: 65_536,
-            ended: 8_192,
+            ended_plain: 4_096,
+            ended_busy: 32_768,
         }
     }
 }
@@ -88,7 +91,7 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
-    processes: FxHashMap<u32, Process>,
+    processes: FxHashMap<u32, Box<Process>>,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,

@@ -112,24 +112,8 @@ impl On<'_> {
 
     pub(super) fn body_read(&mut self, record: &BodyRead) {
         let goid = record.header.goid;
-        let known = self.process.bodies.get(&record.body).copied();
-        let id = match known.filter(|id| self.reads(*id, record.body)) {
-            Some(id) => id,
-            None => {
-                // A body that is new here belongs to this goroutine's last call, if that has none.
-                let Some(id) = self.process.calls.get(&goid).copied() else {
-                    return;
-                };
-                let Some(call) = self.model.calls.get_mut(id) else {
-                    return;
-                };
-                if call.body.is_some() {
-                    return;
-                }
-                call.body = Some(record.body);
-                self.process.bodies.insert(record.body, id);
-                id
-            }
+        let Some(id) = self.read_by(goid, record.body) else {
+            return;
         };
         let Some(call) = self.model.calls.get(id) else {
             return;
@@ -151,11 +135,25 @@ impl On<'_> {
         }
     }
 
-    fn reads(&self, id: CallId, body: u64) -> bool {
-        self.model
-            .calls
-            .get(id)
-            .is_some_and(|call| call.body == Some(body))
+    /// The call whose body is read. A body that is new here belongs to the goroutine's last call,
+    /// if that has none yet; its address may have been another call's before, so that is asked last.
+    fn read_by(&mut self, goid: u64, body: u64) -> Option<CallId> {
+        let last = self.process.calls.get(&goid).copied();
+        if let Some(id) = last
+            && let Some(call) = self.model.calls.get_mut(id)
+        {
+            if call.body == Some(body) {
+                return Some(id);
+            }
+            if call.body.is_none() {
+                call.body = Some(body);
+                self.process.bodies.insert(body, id);
+                return Some(id);
+            }
+        }
+        let known = self.process.bodies.get(&body).copied()?;
+        let reads = self.model.calls.get(known)?.body == Some(body);
+        reads.then_some(known)
     }
 
     /// Up to Go 1.22 the transport says that it gives a call up.

@@ -157,6 +157,7 @@ impl On<'_> {
         }
         request.ended = Some((now_ns, how));
         let (goid, writer) = (request.goid, request.writer);
+        let plain = request.contexts.is_empty() && request.calls.is_empty();
         if self.process.serving.get(&goid) == Some(&id) {
             self.process.serving.remove(&goid);
         }
@@ -164,11 +165,15 @@ impl On<'_> {
             self.process.writers.remove(&writer);
         }
         self.facts.push(Fact::RequestEnded(id));
-        self.process.ended.push_back(id);
-        while self.process.ended.len() > self.model.limits.ended {
-            if let Some(oldest) = self.process.ended.pop_front() {
-                self.forget_request(oldest);
-            }
+        let (queue, limit) = if plain {
+            (&mut self.process.ended_plain, self.model.limits.ended_plain)
+        } else {
+            (&mut self.process.ended_busy, self.model.limits.ended_busy)
+        };
+        queue.push_back(id);
+        let oldest = (queue.len() > limit).then(|| queue.pop_front()).flatten();
+        if let Some(oldest) = oldest {
+            self.forget_request(oldest);
         }
     }
 

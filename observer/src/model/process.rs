@@ -45,8 +45,10 @@ pub(super) struct Process {
     pub(super) calls: Recent<u64, CallId>,
     /// Calls by response body.
     pub(super) bodies: Recent<u64, CallId>,
-    /// Requests that ended lately, oldest first.
-    pub(super) ended: VecDeque<ReqId>,
+    /// Requests that ended lately and made neither contexts nor calls, oldest first.
+    pub(super) ended_plain: VecDeque<ReqId>,
+    /// Other requests that ended lately, oldest first.
+    pub(super) ended_busy: VecDeque<ReqId>,
 }
 
 /// A map that forgets the oldest entries: at most twice [`RECENT`] of them.
