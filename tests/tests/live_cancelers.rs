@@ -108,6 +108,7 @@ fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
                 "premature-cancel cancelers-read-deadline",
             )?
             .request("/read-deadline", "read-deadline-0")
+            .or_no_site()
             .by("read_deadline"),
         ];
         exactly(&run, program.pid(), &expected)
