@@ -16,3 +16,5 @@ pub mod record;
 pub mod sink;
 pub mod stream;
 pub mod target;
+#[cfg(test)]
+mod testkit;

@@ -9,9 +9,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod build_ebpf;
+mod demo;
 mod ebpf;
 mod generate;
+mod live;
 mod offsets;
 mod setup;
 mod targets;
@@ -28,6 +31,8 @@ enum Xtask {
     Offsets(offsets::Args),
     Targets(targets::Args),
     Test(test::Args),
+    Demo(demo::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +43,8 @@ fn main() -> ExitCode {
         Xtask::Offsets(args) => offsets::run(&args),
         Xtask::Targets(args) => targets::run(&args),
         Xtask::Test(args) => test::run(&args),
+        Xtask::Demo(args) => demo::run(&args),
+        Xtask::Bench(args) => bench::run(&args),
     };
     if let Err(error) = done {
         eprintln!("error: {error:#}");

@@ -61,6 +61,16 @@ pub fn ensure_go() -> Result<()> {
     }
 }
 
+/// Makes sure that benchmarks can run; silent when they can.
+pub fn ensure_bench() -> Result<()> {
+    ensure_bpf()?;
+    ensure_go()?;
+    if has_command("wrk") {
+        return Ok(());
+    }
+    setup_wrk()
+}
+
 fn setup_bpf() -> Result<()> {
     setup_compiler()?;
     setup_linker()?;
@@ -272,5 +282,5 @@ fn has_command(name: &str) -> bool {
 }
 
 fn say(what: &str, state: &str) {
-    println!("setup: {what}: {state}");
+    eprintln!("setup: {what}: {state}");
 }

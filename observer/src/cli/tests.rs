@@ -121,7 +121,7 @@ fn defaults() {
     assert!(options.ends_with_processes());
     assert_eq!(options.grace.as_millis(), 500);
     assert_eq!(options.request_ids.headers, ["X-Request-Id"]);
-    assert_eq!(options.request_ids.reading, IdReading::Lazy);
+    assert_eq!(options.request_ids.reading, IdReading::Always);
     assert!(
         RuleName::ALL
             .into_iter()

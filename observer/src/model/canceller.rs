@@ -15,6 +15,9 @@ pub enum Who {
     ConnWrite,
 }
 
+/// What runs deferred functions other than a return.
+const LEAVING: &[&str] = &["runtime.gopanic", "runtime.Goexit"];
+
 enum Match {
     Exact(&'static str),
     Prefix(&'static str),
@@ -99,6 +102,15 @@ const TABLE: &[(Match, Who)] = &[
         Who::By(CancelledBy::NormalEnd),
     ),
 ];
+
+/// Whether deferred functions run because the goroutine panics or leaves.
+pub(super) fn leaves(code: &dyn Code, pid: u32, pcs: &[u64]) -> bool {
+    let frames = pcs.iter().map(|pc| code.frames(pid, *pc));
+    let outside = frames
+        .flat_map(|frames| frames.to_vec())
+        .find(|frame| frame.package() != "context");
+    outside.is_some_and(|frame| LEAVING.contains(&&*frame.function))
+}
 
 /// Looks the frames up, innermost first. A frame outside package `context` that is none of the
 /// table's is user code; no frames at all say nothing.

@@ -54,6 +54,8 @@ pub struct Limits {
     pub ended_plain: usize,
     /// Other ended requests kept: what they made may be judged only after the grace time.
     pub ended_busy: usize,
+    /// Contexts, and calls, remembered of one request: one that never ends loses its oldest.
+    pub per_request: usize,
 }
 
 impl Default for Limits {
@@ -62,9 +64,10 @@ impl Default for Limits {
             requests: 65_536,
             contexts: 98_304,
             calls: 32_768,
-            goroutines: 65_536,
+            goroutines: 32_768,
             ended_plain: 4_096,
             ended_busy: 32_768,
+            per_request: 1_024,
         }
     }
 }
@@ -116,7 +119,8 @@ impl Model {
         self.now_ns = self.now_ns.max(now_ns);
         self.totals.events += 1;
         let header = event.header();
-        let mut process = self.processes.remove(&header.pid).unwrap_or_default();
+        let known = self.processes.remove(&header.pid);
+        let mut process = known.unwrap_or_else(|| Box::new(Process::new(self.limits.goroutines)));
         let mut on = On {
             model: self,
             process: &mut process,
@@ -169,9 +173,9 @@ impl Model {
     /// Counters.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let evicted = self.requests.evicted() + self.contexts.evicted() + self.calls.evicted();
+        let tables = self.requests.evicted() + self.contexts.evicted() + self.calls.evicted();
         Totals {
-            evicted,
+            evicted: self.totals.evicted + tables,
             ..self.totals
         }
     }

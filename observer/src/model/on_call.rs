@@ -12,6 +12,7 @@ use super::chain::{links, pcs};
 use super::context::Root;
 use super::fact::Fact;
 use super::ids::{CallId, CtxId};
+use super::request::surplus;
 use super::text::{head, text};
 
 impl On<'_> {
@@ -49,6 +50,10 @@ impl On<'_> {
         let (id, _) = self.model.calls.insert(|id| Call { id, ..call });
         if let Some(request) = owner.and_then(|owner| self.model.requests.get_mut(owner)) {
             request.calls.push(id);
+            for oldest in surplus(&mut request.calls, self.model.limits.per_request) {
+                self.model.totals.evicted += 1;
+                self.model.calls.remove(oldest);
+            }
         }
         self.process.calls.insert(header.goid, id);
         self.facts.push(Fact::CallStarted(id));

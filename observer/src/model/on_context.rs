@@ -10,14 +10,14 @@ use observer_common::event::{
 use crate::finding::CancelledBy;
 
 use super::On;
-use super::canceller::{Who, who};
+use super::canceller::{Who, leaves, who};
 use super::chain::{links, pcs};
 use super::code::ContextKind;
 use super::context::{Cancel, Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CtxId, ReqId};
 use super::process::Origin;
-use super::request::Ending;
+use super::request::{Ending, surplus};
 
 /// `time.Time.wall`: the time has a monotonic reading.
 const HAS_MONOTONIC: u64 = 1 << 63;
@@ -118,10 +118,21 @@ impl On<'_> {
         self.made_room(made_room);
         self.process.contexts.insert(ptr, id);
         self.process.contexts.insert(data, id);
-        if let Some(request) = owner.and_then(|owner| self.model.requests.get_mut(owner)) {
-            request.contexts.push(id);
+        if let Some(owner) = owner {
+            self.note_context(owner, id);
         }
         id
+    }
+
+    fn note_context(&mut self, owner: ReqId, id: CtxId) {
+        let Some(request) = self.model.requests.get_mut(owner) else {
+            return;
+        };
+        request.contexts.push(id);
+        for oldest in surplus(&mut request.contexts, self.model.limits.per_request) {
+            self.model.totals.evicted += 1;
+            self.forget_context(oldest);
+        }
     }
 
     /// Drops a context and its addresses.
@@ -136,7 +147,10 @@ impl On<'_> {
         let process = if ctx.pid == self.pid {
             Some(&mut *self.process)
         } else {
-            self.model.processes.get_mut(&ctx.pid)
+            self.model
+                .processes
+                .get_mut(&ctx.pid)
+                .map(|process| &mut **process)
         };
         let Some(process) = process else { return };
         for address in [ctx.ptr, ctx.data] {
@@ -186,6 +200,7 @@ impl On<'_> {
     pub(super) fn context_cancelled(&mut self, record: &ContextCancelled) {
         let pcs = pcs(&record.pcs, record.frames);
         let cancel = self.root_cancel(&record.header, pcs);
+        let cancel = self.inherited(record.ctx, cancel);
         let origin = Origin {
             ctx: record.ctx,
             cancel: cancel.clone(),
@@ -223,6 +238,27 @@ impl On<'_> {
             goid: header.goid,
             pcs,
             by_write: said == Who::ConnWrite,
+        }
+    }
+
+    /// A context that was made under a dead parent, or behind a type of unknown layout, dies of what
+    /// killed its parent.
+    fn inherited(&self, ptr: u64, cancel: Cancel) -> Cancel {
+        if cancel.by != CancelledBy::Parent {
+            return cancel;
+        }
+        let ctx = self.process.contexts.get(&ptr);
+        let parent = ctx
+            .and_then(|id| self.model.contexts.get(*id)?.parent)
+            .and_then(|parent| self.model.contexts.get(parent)?.cancelled.as_ref());
+        match parent {
+            Some(parent) => Cancel {
+                origin: parent.origin,
+                pcs: Arc::clone(&parent.pcs),
+                by_write: parent.by_write,
+                ..cancel
+            },
+            None => cancel,
         }
     }
 
@@ -327,7 +363,10 @@ impl On<'_> {
 
     /// Who cancelled a request's own context through something above it.
     fn root_by(&self, ctx: &Ctx, origin: Option<&Cancel>, goid: u64) -> CancelledBy {
+        let leaves = |origin: &Cancel| goid == ctx.goid && leaves(self.code, self.pid, &origin.pcs);
         match origin.map(|origin| origin.by) {
+            // The connection's own context goes before the server recovers.
+            Some(_) if origin.is_some_and(leaves) => CancelledBy::NormalEnd,
             Some(CancelledBy::Code | CancelledBy::Deadline | CancelledBy::Parent) => {
                 CancelledBy::Shutdown
             }

@@ -66,7 +66,7 @@ impl On<'_> {
         let path = usize::try_from(record.path_at)
             .ok()
             .and_then(|at| line.get(at..));
-        let (id, _) = self.model.requests.insert(|id| Request {
+        let (id, made_room) = self.model.requests.insert(|id| Request {
             id,
             pid,
             goid: header.goid,
@@ -90,6 +90,9 @@ impl On<'_> {
             beats_ns: Vec::new(),
             epoch,
         });
+        if let Some(oldest) = made_room {
+            self.drop_request(oldest);
+        }
         if let Some(ctx) = self.model.contexts.get_mut(root) {
             ctx.root = Root::Request(id);
             ctx.owner = Some(id);
@@ -178,9 +181,29 @@ impl On<'_> {
     }
 
     fn forget_request(&mut self, id: ReqId) {
-        let Some(request) = self.model.requests.remove(id) else {
-            return;
+        if let Some(request) = self.model.requests.remove(id) {
+            self.drop_request(request);
+        }
+    }
+
+    /// Drops what was kept for a request that is gone from its table.
+    fn drop_request(&mut self, request: Request) {
+        let process = if request.pid == self.pid {
+            Some(&mut *self.process)
+        } else {
+            self.model
+                .processes
+                .get_mut(&request.pid)
+                .map(|process| &mut **process)
         };
+        if let Some(process) = process {
+            if process.serving.get(&request.goid) == Some(&request.id) {
+                process.serving.remove(&request.goid);
+            }
+            if process.writers.get(&request.writer) == Some(&request.id) {
+                process.writers.remove(&request.writer);
+            }
+        }
         for call in request.calls {
             self.model.calls.remove(call);
         }

@@ -27,7 +27,7 @@ pub(super) struct Origin {
 }
 
 /// One observed process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Process {
     /// Contexts by the address that cancels and chains name.
     pub(super) contexts: FxHashMap<u64, CtxId>,
@@ -51,30 +51,68 @@ pub(super) struct Process {
     pub(super) ended_busy: VecDeque<ReqId>,
 }
 
-/// A map that forgets the oldest entries: at most twice [`RECENT`] of them.
+impl Process {
+    /// Nothing is known yet; at most `goroutines` will be remembered by each map that names them.
+    pub(super) fn new(goroutines: usize) -> Self {
+        Self {
+            contexts: FxHashMap::default(),
+            serving: FxHashMap::default(),
+            writers: FxHashMap::default(),
+            owners: Recent::new(goroutines),
+            origins: Recent::new(goroutines),
+            conn_errors: Recent::new(goroutines),
+            calls: Recent::new(goroutines),
+            bodies: Recent::new(goroutines),
+            ended_plain: VecDeque::new(),
+            ended_busy: VecDeque::new(),
+        }
+    }
+
+    /// How much each map holds.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 10] {
+        [
+            ("addresses", self.contexts.len()),
+            ("serving", self.serving.len()),
+            ("writers", self.writers.len()),
+            ("owners", self.owners.len()),
+            ("origins", self.origins.len()),
+            ("conn errors", self.conn_errors.len()),
+            ("calls", self.calls.len()),
+            ("bodies", self.bodies.len()),
+            ("ended_plain", self.ended_plain.len()),
+            ("ended_busy", self.ended_busy.len()),
+        ]
+    }
+}
+
+/// A map that forgets the oldest entries.
 ///
 /// Two generations: what was not written since two turns is gone.
 #[derive(Debug)]
 pub(super) struct Recent<K, V> {
     young: FxHashMap<K, V>,
     old: FxHashMap<K, V>,
-}
-
-/// Entries of one generation.
-const RECENT: usize = 16_384;
-
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Self {
-        Self {
-            young: FxHashMap::default(),
-            old: FxHashMap::default(),
-        }
-    }
+    generation: usize,
 }
 
 impl<K: Eq + Hash, V> Recent<K, V> {
+    /// For at most `limit` entries (at least two).
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            young: FxHashMap::default(),
+            old: FxHashMap::default(),
+            generation: (limit / 2).max(1),
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
     pub(super) fn insert(&mut self, key: K, value: V) {
-        if self.young.len() >= RECENT {
+        if self.young.len() >= self.generation {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, value);

@@ -64,6 +64,15 @@ pub struct Request {
     pub epoch: u64,
 }
 
+/// The older half of a list that has grown beyond `limit`; nothing of one that has not.
+pub(super) fn surplus<T>(list: &mut Vec<T>, limit: usize) -> Vec<T> {
+    if list.len() <= limit {
+        return Vec::new();
+    }
+    let half = list.len() / 2;
+    list.drain(..half).collect()
+}
+
 impl Request {
     /// When it ended, monotonic ns.
     #[must_use]

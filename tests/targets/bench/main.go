@@ -2,7 +2,8 @@
 //
 //	hello    plain text
 //	burn200  200 µs of CPU a request, calibrated at start
-//	json     JSON, one WithTimeout (freed), one call to a second listener of this process over pooled connections
+//	json     JSON, one WithTimeout (freed), one call over pooled connections to -downstream,
+//	         else to a second listener of this process
 package main
 
 import (
@@ -26,6 +27,7 @@ var hello = []byte("hello, world\n")
 
 func main() {
 	mode := flag.String("mode", "hello", "hello, burn200 or json")
+	base := flag.String("downstream", "", "base URL of json's downstream (default: a second listener of this process)")
 	flag.Parse()
 	var handler http.HandlerFunc
 	switch *mode {
@@ -35,7 +37,10 @@ func main() {
 		rounds := calibrate()
 		handler = func(w http.ResponseWriter, r *http.Request) { burned(w, r, rounds) }
 	case "json":
-		handler = newShelf(downstream.Start()).serve
+		if *base == "" {
+			*base = downstream.Start()
+		}
+		handler = newShelf(*base).serve
 	default:
 		log.Fatalf("unknown -mode %q", *mode)
 	}

@@ -1,0 +1,133 @@
+//! Outgoing calls.
+
+use observer_common::event::{BodyRead, CallCancelled, CallStarted, Kind};
+use observer_common::probe::Skip;
+use observer_common::probe::call::{body_read, cancelled, started};
+use observer_common::regs::RegisterSet;
+
+use super::memory::{G, GOID, HEAP, Memory, PARENT_GOID, inside, layout, link, record, stack};
+
+const REQUEST: u64 = HEAP;
+const URL: u64 = HEAP + 0x200;
+const CTX: u64 = HEAP + 0x300;
+const TEXTS: u64 = HEAP + 0x400;
+
+fn call(method: &[u8], host: &[u8], path: &[u8]) -> (Memory, RegisterSet) {
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, &[inside(1), inside(2)]);
+    regs.args[0] = HEAP + 0x2000;
+    regs.args[1] = REQUEST;
+    let at = |n: u64| TEXTS + 0x200 * n;
+    let mut request = [0u64; 33];
+    request[0] = memory.bytes(at(0), method);
+    request[1] = method.len() as u64;
+    request[2] = URL;
+    request[31] = 0x54_0000;
+    request[32] = CTX;
+    memory.words(REQUEST, &request);
+    let mut url = [0u64; 10];
+    url[5] = memory.bytes(at(1), host);
+    url[6] = host.len() as u64;
+    url[7] = memory.bytes(at(2), path);
+    url[8] = path.len() as u64;
+    memory.words(URL, &url);
+    memory.words(CTX, &[0, 0]);
+    (memory, regs)
+}
+
+fn start(memory: &Memory, regs: &RegisterSet) -> (CallStarted, bool) {
+    let mut event: CallStarted = record();
+    let partial = started(memory, &layout(), regs, &mut event).unwrap();
+    (event, partial)
+}
+
+#[test]
+fn a_call_is_told_with_its_target_and_its_context_first() {
+    let (memory, regs) = call(b"POST", b"store:8080", b"/item/7");
+    let (event, partial) = start(&memory, &regs);
+    assert!(!partial);
+    assert_eq!(event.header.kind, Kind::CallStarted as u8);
+    assert_eq!(
+        (event.header.goid, event.header.parent_goid),
+        (GOID, PARENT_GOID)
+    );
+    assert_eq!(event.request, REQUEST);
+    assert_eq!(&event.chain[..event.links as usize], [link(0x54_0000, CTX)]);
+    assert_eq!(event.pcs[..event.frames as usize], [inside(1), inside(2)]);
+    assert_eq!(&event.method[..event.method_len as usize], b"POST");
+    assert_eq!(&event.host[..event.host_len as usize], b"store:8080");
+    assert_eq!((event.path_len, &event.path[..7]), (7, &b"/item/7"[..]));
+}
+
+#[test]
+fn long_parts_are_cut_and_an_empty_method_is_one() {
+    let (memory, regs) = call(b"", &[b'h'; 100], &[b'p'; 300]);
+    let (event, partial) = start(&memory, &regs);
+    assert!(!partial);
+    assert_eq!(event.method_len, 0);
+    assert_eq!(event.host, [b'h'; 64]);
+    assert_eq!((event.host_len, event.path_len), (64, 96));
+    assert_eq!(event.path, [b'p'; 96]);
+    let (memory, regs) = call(b"PROPPATCHED", b"h", b"/");
+    let (event, _) = start(&memory, &regs);
+    assert_eq!(&event.method[..event.method_len as usize], b"PROPPATC");
+}
+
+#[test]
+fn a_part_that_cannot_be_read_leaves_the_others() {
+    let (mut memory, regs) = call(b"GET", b"store", b"/x");
+    memory.words(URL + 40, &[8, 5]);
+    let (event, partial) = start(&memory, &regs);
+    assert!(partial);
+    assert_eq!(
+        (event.method_len, event.host_len, event.path_len),
+        (3, 0, 2)
+    );
+    let (mut memory, regs) = call(b"GET", b"store", b"/x");
+    memory.words(REQUEST + 16, &[0]);
+    let (event, partial) = start(&memory, &regs);
+    assert!(partial);
+    assert_eq!(
+        (event.method_len, event.host_len, event.path_len),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn without_its_context_a_call_is_a_loss() {
+    let (mut memory, regs) = call(b"GET", b"store", b"/x");
+    memory.cut(REQUEST + 248);
+    let mut event: CallStarted = record();
+    assert_eq!(
+        started(&memory, &layout(), &regs, &mut event),
+        Err(Skip::Object)
+    );
+}
+
+#[test]
+fn body_reads_and_given_up_calls_name_their_objects() {
+    let memory = Memory::with_goroutine();
+    let mut regs = RegisterSet {
+        args: [HEAP, REQUEST + 8, 0x55_0000, HEAP + 64, 0, 0, 0, 0, 0],
+        g: G,
+        ..RegisterSet::default()
+    };
+    let mut read: BodyRead = record();
+    body_read(&memory, &layout(), &regs, &mut read).unwrap();
+    assert_eq!(read.header.kind, Kind::BodyRead as u8);
+    assert_eq!((read.header.goid, read.body), (GOID, HEAP));
+    let mut gone: CallCancelled = record();
+    cancelled(&memory, &layout(), &regs, &mut gone).unwrap();
+    assert_eq!(gone.header.kind, Kind::CallCancelled as u8);
+    assert_eq!((gone.header.goid, gone.request), (GOID, REQUEST + 8));
+    assert_eq!(gone.err, link(0x55_0000, HEAP + 64));
+    regs.g = 8;
+    assert_eq!(
+        body_read(&memory, &layout(), &regs, &mut read),
+        Err(Skip::Goroutine)
+    );
+    assert_eq!(
+        cancelled(&memory, &layout(), &regs, &mut gone),
+        Err(Skip::Goroutine)
+    );
+}

@@ -1,0 +1,95 @@
+//! The connection ends under a request: the error is followed through its wrappers.
+
+use observer_common::event::{ConnReadError, Kind, Link};
+use observer_common::probe::{Skip, conn::read_error};
+use observer_common::regs::RegisterSet;
+
+use super::memory::{G, GOID, HEAP, Memory, layout, link, record};
+
+const READER: u64 = HEAP;
+const CONN: u64 = HEAP + 0x100;
+const RESPONSE: u64 = HEAP + 0x200;
+const OP_ERROR: u64 = HEAP + 0x300;
+const SYSCALL_ERROR: u64 = HEAP + 0x400;
+const ERRNO: u64 = HEAP + 0x500;
+const EOF: u64 = HEAP + 0x600;
+const TEXT: u64 = HEAP + 0x700;
+
+fn connection(cur_req: u64) -> (Memory, RegisterSet) {
+    let mut memory = Memory::with_goroutine();
+    memory.words(READER, &[0, 0, 0, CONN, 0]);
+    let mut conn = [0u64; 20];
+    conn[14] = cur_req;
+    memory.words(CONN, &conn);
+    let regs = RegisterSet {
+        args: [READER, 0x53_0000, OP_ERROR, 0, 0, 0, 0, 0, 0],
+        g: G,
+        ..RegisterSet::default()
+    };
+    (memory, regs)
+}
+
+fn read(memory: &Memory, regs: &RegisterSet) -> Result<ConnReadError, Skip> {
+    let mut event: ConnReadError = record();
+    read_error(memory, &layout(), regs, &mut event).map(|()| event)
+}
+
+#[test]
+fn an_errno_is_found_behind_two_wrappers() {
+    let (mut memory, regs) = connection(RESPONSE);
+    memory.words(OP_ERROR, &[1, 2, 3, 4, 5, 6, 7, 0x53_1000, SYSCALL_ERROR]);
+    memory.words(SYSCALL_ERROR, &[1, 2, 0x53_2000, ERRNO]);
+    memory.words(ERRNO, &[104]);
+    let event = read(&memory, &regs).unwrap();
+    assert_eq!(event.header.kind, Kind::ConnReadError as u8);
+    assert_eq!((event.header.goid, event.conn), (GOID, CONN));
+    assert_eq!(event.response, RESPONSE);
+    assert_eq!(event.err, link(0x53_0000, OP_ERROR));
+    assert_eq!(event.op_err, link(0x53_1000, SYSCALL_ERROR));
+    assert_eq!(event.syscall_err, link(0x53_2000, ERRNO));
+    assert_eq!(event.errno, 104);
+}
+
+#[test]
+fn the_text_of_a_plain_error_is_kept_and_the_chain_ends() {
+    let (mut memory, mut regs) = connection(RESPONSE);
+    regs.args[2] = EOF;
+    memory.words(EOF, &[TEXT, 3]);
+    memory.bytes(TEXT, b"EOFxxxxx");
+    let event = read(&memory, &regs).unwrap();
+    assert_eq!(&event.text[..4], b"EOF\0");
+    assert_eq!(event.op_err, Link::default());
+    assert_eq!(event.syscall_err, Link::default());
+    assert_eq!(event.errno, 0);
+}
+
+#[test]
+fn a_length_that_lies_does_not_leave_the_record() {
+    let (mut memory, mut regs) = connection(RESPONSE);
+    regs.args[2] = EOF;
+    memory.words(EOF, &[TEXT, u64::MAX]);
+    memory.bytes(TEXT, &[b'x'; 64]);
+    let event = read(&memory, &regs).unwrap();
+    assert_eq!(event.text, [b'x'; 16]);
+}
+
+#[test]
+fn no_request_in_flight_is_no_event() {
+    let (memory, regs) = connection(0);
+    assert_eq!(read(&memory, &regs).unwrap_err(), Skip::Quiet);
+    let (mut memory, regs) = connection(RESPONSE);
+    memory.words(READER, &[0, 0, 0, 0]);
+    assert_eq!(read(&memory, &regs).unwrap_err(), Skip::Quiet);
+}
+
+#[test]
+fn what_cannot_be_read_is_a_loss() {
+    let (mut memory, regs) = connection(RESPONSE);
+    memory.cut(CONN + 112);
+    assert_eq!(read(&memory, &regs).unwrap_err(), Skip::Object);
+    let (memory, mut regs) = connection(RESPONSE);
+    regs.g = 8;
+    assert_eq!(read(&memory, &regs).unwrap_err(), Skip::Goroutine);
+    regs.args[0] = 8;
+    assert_eq!(read(&memory, &regs).unwrap_err(), Skip::Object);
+}

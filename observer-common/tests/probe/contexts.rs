@@ -1,0 +1,237 @@
+//! Creation and end of contexts.
+
+use observer_common::event::{
+    CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, ContextCancelled, ContextCancelledShort,
+    ContextCreated, ContextCreatedShort, Kind,
+};
+use observer_common::layout::{ENABLED, Layout, TIMER_BY_POINTER};
+use observer_common::probe::Skip;
+use observer_common::probe::context::{
+    Detail, cancel_detail, cancelled, cancelled_short, create_detail, created, created_short,
+};
+use observer_common::regs::{JBE_FLAGS, RegisterSet, Registers};
+
+use super::memory::{
+    G, GOID, HEAP, Memory, PARENT_GOID, function, inside, layout, link, record, stack,
+};
+
+const DROP: u64 = 1;
+const SHORT: u64 = 2;
+const SERVE: u64 = 3;
+const CANCEL: u64 = 4;
+const USER: u64 = 9;
+
+const PARENT_ITAB: u64 = 0x51_1000;
+const CHILD_ITAB: u64 = 0x51_2000;
+const PARENT: u64 = HEAP;
+const CHILD: u64 = HEAP + 0x100;
+const ERR: u64 = HEAP + 0x200;
+
+fn ranges() -> Layout {
+    let mut layout = layout();
+    layout.create_drop[3] = function(DROP);
+    layout.create_short[0] = function(SHORT);
+    layout.cancel_end[2] = function(SERVE);
+    layout.cancel_self = function(CANCEL);
+    layout
+}
+
+/// A creation with this stack; parent is a child of a context without fields.
+fn creation(pcs: &[u64]) -> (Memory, RegisterSet) {
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, pcs);
+    memory.words(PARENT, &[0x51_0000, 8]);
+    let mut child = [0u64; 13];
+    child[11] = 0x8000_0000_1234_5678;
+    child[12] = 99;
+    memory.words(CHILD, &child);
+    regs.args = [CHILD, PARENT_ITAB, PARENT, CHILD_ITAB, CHILD, 0, 0, 0, 0];
+    (memory, regs)
+}
+
+#[test]
+fn a_creation_is_told_with_chain_stack_and_deadline() {
+    let pcs = [inside(7), inside(8), inside(USER)];
+    let (memory, regs) = creation(&pcs);
+    assert_eq!(create_detail(&memory, &ranges(), &regs), Detail::Full);
+    let mut event: ContextCreated = record();
+    assert_eq!(created(&memory, &ranges(), &regs, &mut event), Ok(false));
+    assert_eq!(event.header.kind, Kind::ContextCreated as u8);
+    assert_eq!(event.header.goid, GOID);
+    assert_eq!(event.header.parent_goid, PARENT_GOID);
+    assert_eq!(event.header.g, G);
+    assert_eq!(event.child, link(CHILD_ITAB, CHILD));
+    assert_eq!(event.indirect, 0);
+    assert_eq!(event.deadline, [0x8000_0000_1234_5678, 99]);
+    assert_eq!(&event.pcs[..event.frames as usize], pcs);
+    assert_eq!(
+        &event.chain[..event.links as usize],
+        [link(PARENT_ITAB, PARENT), link(0x51_0000, 8)]
+    );
+}
+
+#[test]
+fn up_to_1_20_the_function_takes_parent_and_child_only() {
+    let (mut memory, mut regs) = creation(&[inside(7), inside(USER)]);
+    regs.args = [PARENT_ITAB, PARENT, CHILD_ITAB, CHILD, 0, 0, 0, 0, 0];
+    let mut old = ranges();
+    old.flags = ENABLED | TIMER_BY_POINTER;
+    old.ctx_deadline = 16;
+    let inner = HEAP + 0x180;
+    memory.words(CHILD, &[inner, 0, 5, 6]);
+    let mut event: ContextCreated = record();
+    created(&memory, &old, &regs, &mut event).unwrap();
+    assert_eq!(event.child, link(CHILD_ITAB, CHILD));
+    assert_eq!(event.chain[0], link(PARENT_ITAB, PARENT));
+    assert_eq!(event.indirect, inner);
+    assert_eq!(event.deadline, [5, 6]);
+    // The method's registers would have named another parent.
+    old.flags = ENABLED;
+    created(&memory, &old, &regs, &mut event).unwrap();
+    assert_eq!(event.indirect, 0);
+}
+
+#[test]
+fn a_deadline_that_cannot_be_read_is_none() {
+    let (mut memory, regs) = creation(&[inside(7), inside(USER)]);
+    memory.cut(CHILD + 88);
+    let mut event: ContextCreated = record();
+    assert_eq!(created(&memory, &ranges(), &regs, &mut event), Ok(false));
+    assert_eq!(event.deadline, [0, 0]);
+}
+
+#[test]
+fn callers_of_our_own_knowledge_are_dropped_or_told_short() {
+    // The caller is one frame up: the constructor lies between.
+    let (memory, regs) = creation(&[inside(7), inside(DROP), inside(USER)]);
+    assert_eq!(create_detail(&memory, &ranges(), &regs), Detail::None);
+    let (memory, regs) = creation(&[inside(7), inside(SHORT), inside(USER)]);
+    let caller = inside(SHORT);
+    assert_eq!(
+        create_detail(&memory, &ranges(), &regs),
+        Detail::Short(caller)
+    );
+    let mut event: ContextCreatedShort = record();
+    created_short(&memory, &ranges(), &regs, caller, &mut event).unwrap();
+    assert_eq!(event.header.kind, Kind::ContextCreatedShort as u8);
+    assert_eq!((event.header.goid, event.header.parent_goid), (GOID, 0));
+    assert_eq!(event.child, link(CHILD_ITAB, CHILD));
+    assert_eq!(event.parent, link(PARENT_ITAB, PARENT));
+    assert_eq!(event.caller, caller);
+    // A stack that cannot be read is no reason to drop anything.
+    let mut blind = regs;
+    blind.bp = 8;
+    assert_eq!(create_detail(&memory, &ranges(), &blind), Detail::Full);
+}
+
+#[test]
+fn a_call_that_is_the_callers_last_instruction_is_still_the_callers() {
+    let range = function(DROP);
+    let (memory, regs) = creation(&[inside(7), range.end, inside(USER)]);
+    assert_eq!(create_detail(&memory, &ranges(), &regs), Detail::None);
+    let (memory, regs) = creation(&[inside(7), range.start, inside(USER)]);
+    assert_eq!(create_detail(&memory, &ranges(), &regs), Detail::Full);
+}
+
+#[test]
+fn an_empty_range_holds_nothing() {
+    let (memory, regs) = creation(&[inside(7), 0, inside(USER)]);
+    assert_eq!(create_detail(&memory, &layout(), &regs), Detail::Full);
+    assert!(!observer_common::layout::Range::default().holds_return(0));
+}
+
+/// A cancel of `CHILD` with this stack; `done` is its error's first word.
+fn cancel(pcs: &[u64], done: u64) -> (Memory, RegisterSet) {
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, pcs);
+    let mut ctx = [0u64; 14];
+    ctx[10] = done;
+    memory.words(CHILD, &ctx);
+    regs.args = [CHILD, 1, 0x52_0000, ERR, 0, 0, 0, 0, 0];
+    (memory, regs)
+}
+
+#[test]
+fn the_end_of_a_request_needs_no_goroutine() {
+    let (memory, mut regs) = cancel(&[inside(7), inside(SERVE)], 0);
+    regs.g = 8;
+    let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
+    assert_eq!((sight.flags, sight.detail), (CANCEL_END, Detail::Short(0)));
+    let mut event: ContextCancelledShort = record();
+    cancelled_short(&memory, &ranges(), &regs, sight, &mut event).unwrap();
+    assert_eq!(event.header.kind, Kind::ContextCancelledShort as u8);
+    assert_eq!(
+        (event.header.goid, event.header.parent_goid, event.header.g),
+        (0, 0, 0)
+    );
+    assert_eq!((event.ctx, event.flags), (CHILD, CANCEL_END));
+    assert_eq!(event.pcs, [0, inside(SERVE)]);
+    assert_eq!(event.err, link(0x52_0000, ERR));
+}
+
+#[test]
+fn a_cascade_is_known_by_the_cancel_above_it() {
+    // A plain child is cancelled directly, a timer through its own method.
+    for pcs in [[inside(CANCEL), inside(7)], [inside(7), inside(CANCEL)]] {
+        let (memory, regs) = cancel(&pcs, 0);
+        let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
+        assert_eq!(
+            (sight.flags, sight.detail),
+            (CANCEL_CASCADE, Detail::Short(0))
+        );
+        let mut event: ContextCancelledShort = record();
+        cancelled_short(&memory, &ranges(), &regs, sight, &mut event).unwrap();
+        assert_eq!((event.header.goid, event.pcs), (GOID, pcs));
+        // Done already: nothing to learn.
+        let (memory, regs) = cancel(&pcs, 0x52_0000);
+        let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
+        assert_eq!(sight.detail, Detail::None);
+    }
+}
+
+#[test]
+fn a_first_cancel_is_told_whole_and_a_second_short() {
+    let pcs = [inside(7), inside(USER), inside(10)];
+    let (memory, regs) = cancel(&pcs, 0);
+    let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
+    assert_eq!((sight.flags, sight.detail), (0, Detail::Full));
+    let mut event: ContextCancelled = record();
+    assert_eq!(
+        cancelled(&memory, &ranges(), &regs, sight, &mut event),
+        Ok(false)
+    );
+    assert_eq!(event.header.kind, Kind::ContextCancelled as u8);
+    assert_eq!(
+        (event.header.goid, event.ctx, event.flags),
+        (GOID, CHILD, 0)
+    );
+    assert_eq!(event.err, link(0x52_0000, ERR));
+    assert_eq!(event.frames, 3);
+    assert_eq!(event.pcs[..3], pcs);
+
+    let (memory, regs) = cancel(&pcs, 0x52_0000);
+    let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
+    assert_eq!(
+        (sight.flags, sight.detail),
+        (CANCEL_AGAIN, Detail::Short(0))
+    );
+    assert_eq!(sight.pcs, [inside(7), inside(USER)]);
+}
+
+#[test]
+fn a_context_that_cannot_be_read_is_a_loss() {
+    let (mut memory, regs) = cancel(&[inside(7), inside(USER)], 0);
+    memory.cut(CHILD);
+    assert_eq!(cancel_detail(&memory, &ranges(), &regs), Err(Skip::Object));
+}
+
+#[test]
+fn the_jump_of_a_stack_check_is_taken_on_carry_or_zero() {
+    for (flags, taken) in [(0, false), (1, true), (0x40, true), (JBE_FLAGS, true)] {
+        let regs = RegisterSet {
+            flags: flags | 0x202,
+            ..RegisterSet::default()
+        };
+        assert_eq!(regs.jump_taken(), taken, "{flags:#x}");
+    }
+}

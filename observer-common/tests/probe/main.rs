@@ -1,0 +1,11 @@
+//! The probes' logic on made-up memory, laid out as Go lays it out.
+#![cfg(test)]
+
+mod calls;
+mod conns;
+mod contexts;
+mod headers;
+mod maps;
+mod memory;
+mod requests;
+mod walks;

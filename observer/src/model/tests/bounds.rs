@@ -1,0 +1,140 @@
+//! Nothing grows without a bound.
+
+use super::super::{Limits, Model};
+use super::{CANCEL_CTX, ROOT, SERVING, get};
+use crate::testkit::{Created, ModelScene, PID, call, request, request_end};
+
+const SMALL: Limits = Limits {
+    requests: 8,
+    contexts: 16,
+    calls: 4,
+    goroutines: 8,
+    ended_plain: 3,
+    ended_busy: 3,
+    per_request: 6,
+};
+
+/// Everything that the model keeps, beyond its tables.
+pub(super) fn kept(model: &Model) -> Vec<(&'static str, usize)> {
+    let processes = model.processes.values();
+    let mut all = vec![("tables", model.size())];
+    for process in processes {
+        all.extend(process.sizes());
+    }
+    for request in model.requests.values() {
+        all.push(("contexts of a request", request.contexts.len()));
+        all.push(("calls of a request", request.calls.len()));
+        all.push(("beats", request.beats_ns.len()));
+    }
+    all
+}
+
+/// No map is larger than twice the largest limit.
+pub(super) fn assert_bounded(model: &Model) {
+    let most = 2 * (SMALL.requests + SMALL.contexts + SMALL.calls);
+    for (what, len) in kept(model) {
+        assert!(len <= most, "{what}: {len}");
+    }
+}
+
+pub(super) const fn small() -> Limits {
+    SMALL
+}
+
+#[test]
+fn ended_requests_are_forgotten_with_what_was_made_for_them() {
+    let mut scene = ModelScene::with(SMALL);
+    for number in 0..10u64 {
+        let at = number * 10;
+        scene.take(at, &get(&scene.code));
+        let made = Created {
+            goid: SERVING,
+            child: (CANCEL_CTX, 0x2000 + number * 8),
+            chain: &[(CANCEL_CTX, ROOT)],
+            ..Created::default()
+        };
+        scene.take(at + 1, &made.record(&scene.code));
+        scene.take(
+            at + 2,
+            &call(&scene.code, (SERVING, 0), 1, &[(CANCEL_CTX, ROOT)], &[]),
+        );
+        scene.take(at + 3, &request_end(&scene.code, ROOT));
+    }
+    // Three of each: request, root, context, call.
+    assert_eq!(scene.model.size(), 12);
+    assert_eq!(scene.model.totals().evicted, 0);
+    assert_eq!(scene.model.totals().requests, 10);
+}
+
+#[test]
+fn requests_whose_end_is_never_seen_make_room_and_leave_nothing() {
+    let mut scene = ModelScene::with(SMALL);
+    for number in 0..1000u64 {
+        let start = request(&scene.code, number, 0x10_0000 + number * 0x100, "GET /");
+        scene.take(number, &start);
+    }
+    assert!(scene.model.totals().evicted >= 992);
+    assert_bounded(&scene.model);
+}
+
+#[test]
+fn contexts_that_live_forever_make_room() {
+    let mut scene = ModelScene::with(SMALL);
+    for number in 0..1000u64 {
+        let made = Created {
+            goid: number,
+            parent_goid: number.saturating_sub(1),
+            child: (CANCEL_CTX, 0x10_0000 + number * 0x100),
+            chain: &[("context.backgroundCtx", 8)],
+            ..Created::default()
+        };
+        scene.take(number, &made.record(&scene.code));
+    }
+    assert_eq!(scene.model.size(), SMALL.contexts);
+    assert_eq!(scene.model.totals().evicted, 1000 - 16);
+    assert_bounded(&scene.model);
+}
+
+#[test]
+fn a_request_that_never_ends_does_not_grow() {
+    let mut scene = ModelScene::with(SMALL);
+    scene.take(1, &get(&scene.code));
+    for number in 0..1000u64 {
+        let made = Created {
+            goid: SERVING,
+            child: (CANCEL_CTX, 0x10_0000 + number * 0x100),
+            chain: &[(CANCEL_CTX, ROOT)],
+            ..Created::default()
+        };
+        scene.take(number, &made.record(&scene.code));
+        let start = call(
+            &scene.code,
+            (SERVING, 0),
+            number,
+            &[(CANCEL_CTX, ROOT)],
+            &[],
+        );
+        scene.take(number, &start);
+    }
+    assert_bounded(&scene.model);
+}
+
+#[test]
+fn goroutines_are_remembered_for_a_while() {
+    let mut scene = ModelScene::with(SMALL);
+    scene.take(1, &get(&scene.code));
+    for number in 0..1000u64 {
+        let start = call(
+            &scene.code,
+            (100 + number, SERVING),
+            number,
+            &[("", 0)],
+            &[],
+        );
+        scene.take(2, &start);
+    }
+    assert_bounded(&scene.model);
+    let last = scene.model.last_call_of(PID, 1099).unwrap();
+    assert!(last.owner.is_some());
+    assert!(scene.model.last_call_of(PID, 100).is_none());
+}

@@ -1,0 +1,225 @@
+//! Requests begin and end.
+
+use super::super::{Ending, Fact, ReqId};
+use super::{CANCEL_CTX, CHILD, ROOT, SERVING, get};
+use crate::testkit::{Created, MS, ModelScene, Record, call, request, request_end};
+use observer_common::event::{REQUEST_BIG_MAP, REQUEST_IDS_UNREAD};
+
+fn id(fact: Fact) -> ReqId {
+    match fact {
+        Fact::RequestStarted(id) | Fact::RequestCancelled(id) | Fact::RequestEnded(id) => id,
+        other => panic!("not of a request: {other:?}"),
+    }
+}
+
+#[test]
+fn a_request_begins_and_ends() {
+    let mut scene = ModelScene::new();
+    let mut start = get(&scene.code);
+    if let Record::Request(record) = &mut start {
+        record.id_row = 1;
+        record.id_len = 6;
+        record.id[..6].copy_from_slice(b"3f1c9a");
+        record.trace_len = 4;
+        record.trace[..4].copy_from_slice(b"00-4");
+    }
+    let facts = scene.take(5, &start);
+    let [Fact::RequestStarted(number)] = facts[..] else {
+        panic!("{facts:?}");
+    };
+    let request = scene.model.request(number).unwrap();
+    assert_eq!(request.method.as_deref(), Some("GET"));
+    assert_eq!(request.path.as_deref(), Some("/report/7"));
+    assert_eq!(
+        (request.id_row, request.id_value.as_deref()),
+        (1, Some("3f1c9a"))
+    );
+    assert_eq!(request.traceparent.as_deref(), Some("00-4"));
+    assert!(!request.ids_open);
+    assert_eq!((request.goid, request.start_ns), (SERVING, 5 * MS));
+    assert_eq!(
+        (request.ctx_data, request.writer, request.request),
+        (ROOT, ROOT + 1, ROOT + 2)
+    );
+    assert_eq!(request.ended, None);
+    assert_eq!(scene.model.running().count(), 1);
+
+    let end = request_end(&scene.code, ROOT);
+    assert_eq!(scene.take(9, &end), [Fact::RequestEnded(number)]);
+    let request = scene.model.request(number).unwrap();
+    assert_eq!(request.ended, Some((9 * MS, Ending::Normal)));
+    assert_eq!(scene.model.running().count(), 0);
+    // It ends once.
+    assert_eq!(scene.take(10, &end), []);
+    assert_eq!(scene.model.totals().requests, 1);
+}
+
+#[test]
+fn a_query_is_not_kept() {
+    let mut scene = ModelScene::new();
+    let start = request(&scene.code, SERVING, ROOT, "GET /a?token=secret");
+    let facts = scene.take(1, &start);
+    let request = scene.model.request(id(facts[0])).unwrap();
+    assert_eq!(request.path.as_deref(), Some("/a"));
+}
+
+#[test]
+fn ids_that_the_probe_did_not_look_for_are_open() {
+    for flag in [REQUEST_IDS_UNREAD, REQUEST_BIG_MAP] {
+        let mut scene = ModelScene::new();
+        let mut start = get(&scene.code);
+        if let Record::Request(record) = &mut start {
+            record.flags = flag;
+            record.method_len = 0;
+            record.path_len = 0;
+        }
+        let facts = scene.take(1, &start);
+        let request = scene.model.request(id(facts[0])).unwrap();
+        assert!(request.ids_open);
+        assert_eq!((&request.method, &request.path), (&None, &None));
+    }
+}
+
+#[test]
+fn lengths_that_lie_do_not_leave_the_record() {
+    let mut scene = ModelScene::new();
+    let mut start = get(&scene.code);
+    if let Record::Request(record) = &mut start {
+        record.method_len = u32::MAX;
+        record.path_at = u32::MAX;
+        record.path_len = u32::MAX;
+        record.id_len = u32::MAX;
+        record.trace_len = u64::MAX;
+    }
+    let facts = scene.take(1, &start);
+    let request = scene.model.request(id(facts[0])).unwrap();
+    assert_eq!(request.path, None);
+}
+
+#[test]
+fn keep_alive_requests_follow_each_other_on_one_goroutine_and_address() {
+    let mut scene = ModelScene::new();
+    let first = id(scene.take(1, &get(&scene.code))[0]);
+    let end = request_end(&scene.code, ROOT);
+    scene.take(2, &end);
+    // Go reuses the memory of the ended request's context at once.
+    let second = id(scene.take(3, &get(&scene.code))[0]);
+    assert_ne!(first, second);
+    let made = Created {
+        goid: SERVING,
+        child: (CANCEL_CTX, CHILD),
+        chain: &[(CANCEL_CTX, ROOT)],
+        ..Created::default()
+    };
+    let facts = scene.take(4, &made.record(&scene.code));
+    let [Fact::ContextCreated(ctx)] = facts[..] else {
+        panic!("{facts:?}");
+    };
+    assert_eq!(scene.model.context(ctx).unwrap().owner, Some(second));
+    assert_eq!(scene.take(5, &end), [Fact::RequestEnded(second)]);
+    assert_eq!(scene.model.request(first).unwrap().ended_ns(), Some(2 * MS));
+}
+
+#[test]
+fn a_request_whose_end_was_missed_is_superseded_and_never_whole() {
+    let mut scene = ModelScene::new();
+    let first = id(scene.take(1, &get(&scene.code))[0]);
+    let next = request(&scene.code, SERVING, ROOT + 0x100, "GET /");
+    let facts = scene.take(3, &next);
+    assert_eq!(facts[0], Fact::RequestEnded(first));
+    let request = scene.model.request(first).unwrap();
+    assert_eq!(request.ended, Some((3 * MS, Ending::Superseded)));
+    assert!(!scene.model.is_whole(request.epoch));
+    let second = scene.model.request(id(facts[1])).unwrap();
+    assert!(scene.model.is_whole(second.epoch));
+}
+
+#[test]
+fn a_loss_makes_running_requests_unknown_and_later_ones_not() {
+    let mut scene = ModelScene::new();
+    let first = id(scene.take(1, &get(&scene.code))[0]);
+    let other = request(&scene.code, 20, 0x5000, "GET /");
+    scene.take(1, &other);
+    scene.take(2, &request_end(&scene.code, 0x5000));
+    assert_eq!(scene.model.loss(), 1);
+    assert!(
+        !scene
+            .model
+            .is_whole(scene.model.request(first).unwrap().epoch)
+    );
+    // Unknown is counted once.
+    assert_eq!(scene.model.loss(), 0);
+    assert_eq!(scene.model.totals().unknown, 1);
+    let facts = scene.take(3, &other);
+    assert!(
+        scene
+            .model
+            .is_whole(scene.model.request(id(facts[0])).unwrap().epoch)
+    );
+}
+
+#[test]
+fn what_a_goroutine_does_after_its_request_is_not_that_requests() {
+    let mut scene = ModelScene::new();
+    scene.take(1, &get(&scene.code));
+    scene.take(2, &request_end(&scene.code, ROOT));
+    let late = call(
+        &scene.code,
+        (SERVING, 0),
+        0x9000,
+        &[("context.backgroundCtx", 8)],
+        &[],
+    );
+    let facts = scene.take(3, &late);
+    let [Fact::CallStarted(call)] = facts[..] else {
+        panic!("{facts:?}");
+    };
+    assert_eq!(scene.model.call(call).unwrap().owner, None);
+}
+
+#[test]
+fn hits_of_the_serving_goroutine_are_its_heartbeat() {
+    let mut scene = ModelScene::new();
+    let number = id(scene.take(1, &get(&scene.code))[0]);
+    for tick in 1..=9u64 {
+        let at = 0x9000 + tick;
+        let beat = call(&scene.code, (SERVING, 0), at, &[(CANCEL_CTX, ROOT)], &[]);
+        scene.take(100 * tick, &beat);
+    }
+    let beats = &scene.model.request(number).unwrap().beats_ns;
+    let expected: Vec<u64> = (4..=9).map(|tick| 100 * tick * MS).collect();
+    assert_eq!(beats, &expected);
+}
+
+#[test]
+fn a_process_that_ended_is_forgotten() {
+    let mut scene = ModelScene::new();
+    let number = id(scene.take(1, &get(&scene.code))[0]);
+    let made = Created {
+        goid: SERVING,
+        child: (CANCEL_CTX, CHILD),
+        chain: &[(CANCEL_CTX, ROOT)],
+        ..Created::default()
+    };
+    scene.take(2, &made.record(&scene.code));
+    scene.take(
+        3,
+        &call(&scene.code, (SERVING, 0), 1, &[(CANCEL_CTX, CHILD)], &[]),
+    );
+    assert_eq!(scene.model.size(), 4);
+    scene.model.forget_process(crate::testkit::PID);
+    assert_eq!(scene.model.size(), 0);
+    assert!(scene.model.request(number).is_none());
+    // Events that were on their way meet nothing.
+    assert_eq!(scene.take(4, &request_end(&scene.code, ROOT)), []);
+}
+
+#[test]
+fn time_only_moves_forward() {
+    let mut scene = ModelScene::new();
+    scene.take(7, &get(&scene.code));
+    let facts = scene.take(3, &request_end(&scene.code, ROOT));
+    let request = scene.model.request(id(facts[0])).unwrap();
+    assert_eq!(request.ended_ns(), Some(7 * MS));
+    assert_eq!(scene.model.now_ns(), 7 * MS);
+}

@@ -1,0 +1,150 @@
+//! Events of any kind about few addresses and goroutines, so that they collide.
+
+use proptest::collection::{SizeRange, vec};
+use proptest::prelude::{Strategy, any};
+
+use super::MS;
+use super::code::FakeCode;
+use super::records::{
+    Created, ReadError, Record, body_read, call, call_cancelled, cancel, cancelled_again, cascade,
+    conn_error, created_short, deadline, request, request_end,
+};
+
+/// One event to come; what its numbers mean depends on its kind.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    kind: u8,
+    goid: u64,
+    parent_goid: u64,
+    ctx: usize,
+    parent: usize,
+    link: usize,
+    stack: usize,
+    number: u64,
+    pub(crate) gap_ms: u64,
+    /// Something is lost before it.
+    pub(crate) loss: bool,
+}
+
+const CONTEXTS: [u64; 6] = [0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000];
+const LINKS: [&str; 7] = [
+    "context.cancelCtx",
+    "context.timerCtx",
+    "context.valueCtx",
+    "context.withoutCancelCtx",
+    "context.backgroundCtx",
+    "main.custom",
+    "",
+];
+const STACKS: [&[&str]; 8] = [
+    &["context.WithCancel.func1", "example.com/shop/api.Get:42"],
+    &[
+        "context.WithTimeout",
+        "example.com/shop/api.Get:43",
+        "net/http.serverHandler.ServeHTTP",
+    ],
+    &["context.WithDeadlineCause.func2", "time.goFunc"],
+    &[
+        "context.WithCancel.func1",
+        "net/http.(*connReader).handleReadErrorLocked",
+    ],
+    &[
+        "context.WithCancel.func1",
+        "net/http.checkConnErrorWriter.Write",
+    ],
+    &[
+        "context.(*cancelCtx).propagateCancel",
+        "context.WithTimeout",
+        "main.work:7",
+    ],
+    &[
+        "context.WithCancel.func1",
+        "runtime.gopanic",
+        "net/http.(*conn).serve",
+    ],
+    &["net/http.(*Transport).roundTrip", "main.work:9"],
+];
+const ERRORS: [ReadError; 4] = [
+    ReadError::Text("EOF"),
+    ReadError::Errno(104),
+    ReadError::Op("internal/poll.DeadlineExceededError"),
+    ReadError::Bare("main.odd"),
+];
+
+/// Any sequence of steps of that length.
+pub(crate) fn steps(len: impl Into<SizeRange>) -> impl Strategy<Value = Vec<Step>> {
+    let numbers = (
+        0..10u8,
+        1..5u64,
+        0..5u64,
+        0..CONTEXTS.len(),
+        0..CONTEXTS.len(),
+    );
+    let rest = (
+        0..LINKS.len(),
+        0..STACKS.len(),
+        any::<u64>(),
+        0..400u64,
+        0..20u8,
+    );
+    let step = (numbers, rest).prop_map(|(numbers, rest)| {
+        let (kind, goid, parent_goid, ctx, parent) = numbers;
+        let (link, stack, number, gap_ms, loss) = rest;
+        Step {
+            kind,
+            goid,
+            parent_goid,
+            ctx,
+            parent,
+            link,
+            stack,
+            number,
+            gap_ms,
+            loss: loss == 0,
+        }
+    });
+    vec(step, len)
+}
+
+impl Step {
+    /// The event, as it would be written at that time.
+    pub(crate) fn record(&self, code: &FakeCode, now_ms: u64) -> Record {
+        let (ctx, parent) = (CONTEXTS[self.ctx], CONTEXTS[self.parent]);
+        let stack = STACKS[self.stack];
+        let chain = [(LINKS[self.link], parent), (LINKS[0], CONTEXTS[0])];
+        match self.kind {
+            0 => request(code, self.goid, ctx, "GET /a"),
+            1 => request_end(code, ctx),
+            2 | 3 => self.created(code, now_ms, &chain),
+            4 => created_short(code, self.goid, ctx, chain[0]),
+            5 => cancel(code, self.goid, ctx, stack),
+            6 => cascade(code, self.goid, ctx),
+            7 => cancelled_again(code, self.goid, ctx, [stack[0], stack[1]]),
+            8 => call(code, (self.goid, self.parent_goid), parent, &chain, stack),
+            _ => match self.number % 3 {
+                0 => conn_error(code, self.goid, ERRORS[self.stack % ERRORS.len()]),
+                1 => body_read(self.goid, ctx),
+                _ => call_cancelled(code, self.goid, parent, "errors.errorString"),
+            },
+        }
+    }
+
+    fn created(&self, code: &FakeCode, now_ms: u64, chain: &[(&str, u64)]) -> Record {
+        let ctx = CONTEXTS[self.ctx];
+        let timer = self.number & 1 == 0;
+        let left_ns = i64::try_from(self.number % 2_000).unwrap() * 1_000_000;
+        let made = Created {
+            goid: self.goid,
+            parent_goid: self.parent_goid,
+            child: (LINKS[usize::from(timer)], ctx),
+            indirect: if self.number & 6 == 0 { ctx + 0x40 } else { 0 },
+            chain,
+            stack: STACKS[1],
+            deadline: match self.number & 24 {
+                0 => [self.number, self.number.rotate_left(7)],
+                _ => deadline(now_ms * MS, left_ns, self.number & 8 == 0),
+            },
+        };
+        made.record(code)
+    }
+}

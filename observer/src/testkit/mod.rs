@@ -1,0 +1,20 @@
+//! What tests of the core share: records as probes write them, code that answers by name, and
+//! scenes that feed both to the model or to the engine.
+//!
+//! Knows no rule and judges nothing.
+
+mod chaos;
+mod code;
+mod records;
+mod scene;
+
+pub(crate) use chaos::{Step, steps};
+pub(crate) use code::{FakeCode, PID};
+pub(crate) use records::{
+    Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, body_read, call, call_cancelled, cancel,
+    cancelled_again, cascade, conn_error, created_short, deadline, request, request_end, with_lost,
+};
+pub(crate) use scene::{ModelScene, Scene, Seen};
+
+/// One millisecond, ns.
+pub(crate) const MS: u64 = 1_000_000;

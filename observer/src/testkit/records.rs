@@ -1,0 +1,291 @@
+//! Records as the probes write them.
+
+use observer_common::event::{
+    BodyRead, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted, ConnReadError,
+    ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind,
+    Link, RequestStarted,
+};
+use observer_common::limits::MAX_CANCEL_FRAMES;
+use zerocopy::FromZeros;
+
+use super::code::{FakeCode, PID};
+use crate::stream::Event;
+
+/// Difference of the clocks in all scenes, ns.
+pub(crate) const REAL_MINUS_MONOTONIC_NS: i64 = 1_790_000_000_000_000_000;
+
+/// An event that owns its bytes.
+#[derive(Debug, Clone)]
+pub(crate) enum Record {
+    Created(Box<ContextCreated>),
+    CreatedShort(ContextCreatedShort),
+    Cancelled(ContextCancelled),
+    CancelledShort(ContextCancelledShort),
+    Request(Box<RequestStarted>),
+    ConnError(ConnReadError),
+    Call(Box<CallStarted>),
+    BodyRead(BodyRead),
+    CallCancelled(CallCancelled),
+}
+
+impl Record {
+    pub(crate) fn event(&self) -> Event<'_> {
+        match self {
+            Self::Created(record) => Event::ContextCreated(record),
+            Self::CreatedShort(record) => Event::ContextCreatedShort(record),
+            Self::Cancelled(record) => Event::ContextCancelled(record),
+            Self::CancelledShort(record) => Event::ContextCancelledShort(record),
+            Self::Request(record) => Event::RequestStarted(record),
+            Self::ConnError(record) => Event::ConnReadError(record),
+            Self::Call(record) => Event::CallStarted(record),
+            Self::BodyRead(record) => Event::BodyRead(record),
+            Self::CallCancelled(record) => Event::CallCancelled(record),
+        }
+    }
+
+    fn header(&mut self) -> &mut Header {
+        match self {
+            Self::Created(record) => &mut record.header,
+            Self::CreatedShort(record) => &mut record.header,
+            Self::Cancelled(record) => &mut record.header,
+            Self::CancelledShort(record) => &mut record.header,
+            Self::Request(record) => &mut record.header,
+            Self::ConnError(record) => &mut record.header,
+            Self::Call(record) => &mut record.header,
+            Self::BodyRead(record) => &mut record.header,
+            Self::CallCancelled(record) => &mut record.header,
+        }
+    }
+}
+
+/// The record with a loss mark.
+pub(crate) fn with_lost(mut record: Record, lost: u64) -> Record {
+    record.header().lost = lost;
+    record
+}
+
+fn header(kind: Kind, goid: u64, parent_goid: u64) -> Header {
+    Header {
+        kind: kind as u8,
+        pid: PID,
+        goid,
+        parent_goid,
+        g: 0x20bf_0000_0000 + goid * 0x400,
+        ..Header::default()
+    }
+}
+
+fn fill<T: Copy>(to: &mut [T], from: &[T]) -> u32 {
+    let len = from.len().min(to.len());
+    to[..len].copy_from_slice(&from[..len]);
+    u32::try_from(len).unwrap()
+}
+
+fn links(code: &FakeCode, chain: &[(&str, u64)]) -> Vec<Link> {
+    chain
+        .iter()
+        .map(|(type_name, data)| Link {
+            itab: code.itab(type_name),
+            data: *data,
+        })
+        .collect()
+}
+
+/// A request on goroutine `goid` whose own context is at `ctx`; its writer is `ctx + 1`, its
+/// `*http.Request` `ctx + 2`.
+pub(crate) fn request(code: &FakeCode, goid: u64, ctx: u64, line: &str) -> Record {
+    let mut record = RequestStarted::new_zeroed();
+    record.header = header(Kind::RequestStarted, goid, 0);
+    record.writer.data = ctx + 1;
+    record.request = ctx + 2;
+    record.ctx = Link {
+        itab: code.itab("context.cancelCtx"),
+        data: ctx,
+    };
+    fill(&mut record.line, line.as_bytes());
+    let method = line.find(' ').unwrap_or(line.len());
+    record.method_len = u32::try_from(method).unwrap();
+    record.path_at = record.method_len + 1;
+    record.path_len = u32::try_from(line.len().saturating_sub(method + 1)).unwrap();
+    Record::Request(Box::new(record))
+}
+
+/// The creation of a context.
+pub(crate) struct Created<'a> {
+    pub(crate) goid: u64,
+    pub(crate) parent_goid: u64,
+    /// Type and address of the child.
+    pub(crate) child: (&'a str, u64),
+    /// Address of the cancelCtx inside, for Go 1.20's timers.
+    pub(crate) indirect: u64,
+    /// From the parent upwards.
+    pub(crate) chain: &'a [(&'a str, u64)],
+    pub(crate) stack: &'a [&'a str],
+    pub(crate) deadline: [u64; 2],
+}
+
+impl Default for Created<'_> {
+    fn default() -> Self {
+        Self {
+            goid: 0,
+            parent_goid: 0,
+            child: ("context.cancelCtx", 0),
+            indirect: 0,
+            chain: &[],
+            stack: &[],
+            deadline: [0; 2],
+        }
+    }
+}
+
+impl Created<'_> {
+    pub(crate) fn record(&self, code: &FakeCode) -> Record {
+        let mut record = ContextCreated::new_zeroed();
+        record.header = header(Kind::ContextCreated, self.goid, self.parent_goid);
+        record.child = links(code, &[self.child])[0];
+        record.indirect = self.indirect;
+        record.deadline = self.deadline;
+        record.links = fill(&mut record.chain, &links(code, self.chain));
+        record.frames = fill(&mut record.pcs, &code.pcs(self.stack));
+        Record::Created(Box::new(record))
+    }
+}
+
+/// A `time.Time` that lies `left_ns` after the monotonic `now_ns`, with or without a monotonic
+/// reading of its own.
+pub(crate) fn deadline(now_ns: u64, left_ns: i64, monotonic: bool) -> [u64; 2] {
+    let unix_ns = i64::try_from(now_ns).unwrap() + REAL_MINUS_MONOTONIC_NS + left_ns;
+    let (seconds, nanos) = (unix_ns / 1_000_000_000, unix_ns % 1_000_000_000);
+    let nanos = u64::try_from(nanos).unwrap();
+    if monotonic {
+        // Seconds since 1885.
+        let since = u64::try_from(seconds + 2_682_288_000).unwrap();
+        [1 << 63 | since << 30 | nanos, 12_345]
+    } else {
+        // Seconds since year one.
+        [nanos, u64::try_from(seconds + 62_135_596_800).unwrap()]
+    }
+}
+
+/// The transport's own context at `data` for the call that `goid` has begun.
+pub(crate) fn created_short(code: &FakeCode, goid: u64, data: u64, parent: (&str, u64)) -> Record {
+    Record::CreatedShort(ContextCreatedShort {
+        header: header(Kind::ContextCreatedShort, goid, 0),
+        child: links(code, &[("context.cancelCtx", data)])[0],
+        parent: links(code, &[parent])[0],
+        caller: code.pc("net/http.(*Transport).roundTrip"),
+    })
+}
+
+/// A first cancel that is no cascade.
+pub(crate) fn cancel(code: &FakeCode, goid: u64, ctx: u64, stack: &[&str]) -> Record {
+    let mut record = ContextCancelled::new_zeroed();
+    record.header = header(Kind::ContextCancelled, goid, 0);
+    record.ctx = ctx;
+    record.frames = u64::from(fill(&mut record.pcs, &code.pcs(stack)));
+    Record::Cancelled(record)
+}
+
+fn cancelled_short(goid: u64, ctx: u64, flags: u64, pcs: [u64; 2]) -> Record {
+    Record::CancelledShort(ContextCancelledShort {
+        header: header(Kind::ContextCancelledShort, goid, 0),
+        ctx,
+        flags,
+        err: Link::default(),
+        pcs,
+    })
+}
+
+/// The server cancels a request's context because its handler has returned or panicked.
+pub(crate) fn request_end(code: &FakeCode, ctx: u64) -> Record {
+    let pcs = [0, code.pc("net/http.(*conn).serve")];
+    cancelled_short(0, ctx, CANCEL_END, pcs)
+}
+
+/// A context dies with its parent.
+pub(crate) fn cascade(code: &FakeCode, goid: u64, ctx: u64) -> Record {
+    let own = code.pc("context.(*cancelCtx).cancel");
+    cancelled_short(goid, ctx, CANCEL_CASCADE, [own, own])
+}
+
+/// A dead context is cancelled again, by something that is not its parent.
+pub(crate) fn cancelled_again(code: &FakeCode, goid: u64, ctx: u64, stack: [&str; 2]) -> Record {
+    let pcs = code.pcs(&stack);
+    cancelled_short(goid, ctx, CANCEL_AGAIN, [pcs[0], pcs[1]])
+}
+
+/// What the server's background read met.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ReadError {
+    /// An `errors.errorString` with this text.
+    Text(&'static str),
+    /// An error of this type, bare.
+    Bare(&'static str),
+    /// The same inside a `net.OpError`.
+    Op(&'static str),
+    /// An errno inside `os.SyscallError` inside `net.OpError`.
+    Errno(u64),
+}
+
+/// The background read of a connection failed.
+pub(crate) fn conn_error(code: &FakeCode, goid: u64, error: ReadError) -> Record {
+    let mut record = ConnReadError::new_zeroed();
+    record.header = header(Kind::ConnReadError, goid, 0);
+    match error {
+        ReadError::Text(text) => {
+            record.err.itab = code.itab("errors.errorString");
+            fill(&mut record.text, text.as_bytes());
+        }
+        ReadError::Bare(name) => record.err.itab = code.itab(name),
+        ReadError::Op(name) => {
+            record.err.itab = code.itab("net.OpError");
+            record.op_err.itab = code.itab(name);
+        }
+        ReadError::Errno(number) => {
+            record.err.itab = code.itab("net.OpError");
+            record.op_err.itab = code.itab("os.SyscallError");
+            record.syscall_err.itab = code.itab("syscall.Errno");
+            record.errno = number;
+        }
+    }
+    Record::ConnError(record)
+}
+
+/// A call begins on `goid`, started by `parent_goid`; its request is at `request`, its chain
+/// begins with its context.
+pub(crate) fn call(
+    code: &FakeCode,
+    (goid, parent_goid): (u64, u64),
+    request: u64,
+    chain: &[(&str, u64)],
+    stack: &[&str],
+) -> Record {
+    let mut record = CallStarted::new_zeroed();
+    record.header = header(Kind::CallStarted, goid, parent_goid);
+    record.request = request;
+    record.links = fill(&mut record.chain, &links(code, chain));
+    record.frames = fill(&mut record.pcs, &code.pcs(stack));
+    record.method_len = fill(&mut record.method, b"GET");
+    record.host_len = fill(&mut record.host, b"store:8080");
+    record.path_len = u64::from(fill(&mut record.path, b"/item/7"));
+    Record::Call(Box::new(record))
+}
+
+/// A response body is read.
+pub(crate) fn body_read(goid: u64, body: u64) -> Record {
+    Record::BodyRead(BodyRead {
+        header: header(Kind::BodyRead, goid, 0),
+        body,
+        frames: 0,
+        pcs: [0; MAX_CANCEL_FRAMES],
+    })
+}
+
+/// The transport of Go ≤ 1.22 gives a call up, or with a nil error has finished with it.
+pub(crate) fn call_cancelled(code: &FakeCode, goid: u64, request: u64, error: &str) -> Record {
+    Record::CallCancelled(CallCancelled {
+        header: header(Kind::CallCancelled, goid, 0),
+        request,
+        err: links(code, &[(error, 0)])[0],
+    })
+}

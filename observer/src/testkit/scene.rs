@@ -1,0 +1,228 @@
+//! Scenes: records go in at their times, facts or findings come out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::MS;
+use super::code::FakeCode;
+use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
+use crate::detect::{Answer, Ask, Body, Engine, Question, Thresholds, Work};
+use crate::finding::{Emission, Finding};
+use crate::inspect::{
+    Child, ConnState, ErrorKind, Goroutine, Inspection, RequestDetails, StackState, Status,
+};
+use crate::model::{Fact, Limits, Model};
+
+/// A model that is fed by hand.
+pub(crate) struct ModelScene {
+    pub(crate) model: Model,
+    pub(crate) code: FakeCode,
+}
+
+impl ModelScene {
+    pub(crate) fn new() -> Self {
+        Self::with(Limits::default())
+    }
+
+    pub(crate) fn with(limits: Limits) -> Self {
+        Self {
+            model: Model::new(limits, REAL_MINUS_MONOTONIC_NS),
+            code: FakeCode::default(),
+        }
+    }
+
+    /// Takes a record at a time; gives the facts.
+    pub(crate) fn take(&mut self, at_ms: u64, record: &Record) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        let event = record.event();
+        self.model.event(event, at_ms * MS, &self.code, &mut facts);
+        facts
+    }
+}
+
+/// What memory says of a goroutine.
+#[derive(Debug, Clone)]
+pub(crate) enum Seen {
+    /// It waits with this stack.
+    Waits(Vec<u64>, &'static str),
+    /// It runs: no stack.
+    Runs,
+    /// It has ended.
+    Gone,
+    /// It could not be seen.
+    Torn,
+}
+
+/// An engine, and a process that answers its questions at once.
+pub(crate) struct Scene {
+    pub(crate) engine: Engine,
+    pub(crate) code: FakeCode,
+    /// Goroutines; those not here are gone.
+    pub(crate) goroutines: BTreeMap<u64, Seen>,
+    /// Contexts on whose `Done` goroutines wait.
+    pub(crate) waits_on: Vec<u64>,
+    /// Children by parent; `None`: Go keeps no parents.
+    pub(crate) children: Option<BTreeMap<u64, Vec<Child>>>,
+    pub(crate) details: Option<Arc<RequestDetails>>,
+    pub(crate) conn: Option<ConnState>,
+    /// Errors that bodies keep.
+    pub(crate) bodies: BTreeMap<u64, ErrorKind>,
+    /// Questions, in order.
+    pub(crate) asked: Vec<Ask>,
+    /// Emissions with their times, ms.
+    pub(crate) shown: Vec<(u64, Emission)>,
+    now_ms: u64,
+}
+
+/// Step of the scene's clock, ms.
+const STEP_MS: u64 = 10;
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let thresholds = Thresholds {
+            grace_ns: 500 * MS,
+            id_headers: vec!["X-Request-Id".to_owned()],
+            redact_path: false,
+        };
+        Self {
+            engine: Engine::new(Limits::default(), thresholds, REAL_MINUS_MONOTONIC_NS),
+            code: FakeCode::default(),
+            goroutines: BTreeMap::new(),
+            waits_on: Vec::new(),
+            children: Some(BTreeMap::new()),
+            details: None,
+            conn: None,
+            bodies: BTreeMap::new(),
+            asked: Vec::new(),
+            shown: Vec::new(),
+            now_ms: 0,
+        }
+    }
+
+    /// Lets time pass until `at_ms`, then takes a record.
+    pub(crate) fn take(&mut self, at_ms: u64, record: &Record) {
+        self.until(at_ms);
+        self.engine.event(record.event(), at_ms * MS, &self.code);
+        self.respond();
+    }
+
+    /// Lets time pass.
+    pub(crate) fn until(&mut self, at_ms: u64) {
+        while self.now_ms < at_ms {
+            self.now_ms = (self.now_ms + STEP_MS).min(at_ms);
+            self.engine.tick(self.now_ms * MS, &self.code);
+            self.respond();
+        }
+    }
+
+    /// A goroutine waits with this stack.
+    pub(crate) fn waits(&mut self, goid: u64, stack: &[&str]) {
+        let seen = Seen::Waits(self.code.pcs(stack), "chan receive");
+        self.goroutines.insert(goid, seen);
+    }
+
+    /// All findings shown, first occurrences only.
+    pub(crate) fn findings(&self) -> Vec<&Finding> {
+        self.shown
+            .iter()
+            .filter_map(|(_, emission)| match emission {
+                Emission::Finding(finding) => Some(&**finding),
+                Emission::Update(..) => None,
+            })
+            .collect()
+    }
+
+    /// The only emission, a first occurrence, with its time.
+    pub(crate) fn only(&self) -> (u64, &Finding) {
+        match &self.shown[..] {
+            [(at_ms, Emission::Finding(finding))] => (*at_ms, finding),
+            other => panic!("not one finding: {other:#?}"),
+        }
+    }
+
+    /// Nothing was shown.
+    pub(crate) fn silent(&self) {
+        assert!(self.shown.is_empty(), "{:#?}", self.shown);
+    }
+
+    fn respond(&mut self) {
+        loop {
+            for emission in self.engine.take_emitted() {
+                self.shown.push((self.now_ms, emission));
+            }
+            let asks = self.engine.take_asks();
+            if asks.is_empty() {
+                return;
+            }
+            for ask in asks {
+                let answer = self.answer(&ask.question);
+                self.engine
+                    .answer(ask.id, &answer, self.now_ms * MS, &self.code);
+                self.asked.push(ask);
+            }
+        }
+    }
+
+    fn answer(&self, question: &Question) -> Answer {
+        match question {
+            Question::Work {
+                goid,
+                contexts,
+                request,
+                ..
+            } => Answer::Work(Box::new(Work {
+                goroutine: self.inspect(*goid),
+                waits_on: contexts
+                    .iter()
+                    .copied()
+                    .filter(|ctx| self.waits_on.contains(ctx))
+                    .collect(),
+                request: self.details.clone().filter(|_| request.is_some()),
+                conn: self.conn.clone().filter(|_| request.is_some()),
+            })),
+            Question::Request(_) => Answer::Request {
+                request: self.details.clone(),
+                conn: self.conn.clone(),
+            },
+            Question::Children { parent_goid } => Answer::Children(
+                self.children
+                    .as_ref()
+                    .map(|all| all.get(parent_goid).cloned().unwrap_or_default()),
+            ),
+            Question::Body { body } => Answer::Body(Body {
+                error: self.bodies.get(body).cloned(),
+            }),
+        }
+    }
+
+    fn inspect(&self, goid: u64) -> Inspection {
+        let (stack, wait_reason) = match self.goroutines.get(&goid) {
+            None | Some(Seen::Gone) => return Inspection::Gone,
+            Some(Seen::Torn) => return Inspection::Torn,
+            Some(Seen::Runs) => (Vec::new(), None),
+            Some(Seen::Waits(stack, reason)) => (stack.clone(), Some(Arc::from(*reason))),
+        };
+        let waits = wait_reason.is_some();
+        Inspection::Alive(Box::new(Goroutine {
+            goid,
+            g_addr: 0,
+            status: if waits {
+                Status::Waiting
+            } else {
+                Status::Running
+            },
+            wait_reason,
+            wait_since_ns: None,
+            stack,
+            stack_state: if waits {
+                StackState::Whole
+            } else {
+                StackState::None
+            },
+            gopc: 0,
+            startpc: 0,
+            parent_goid: None,
+            waiting_channels: Vec::new(),
+        }))
+    }
+}

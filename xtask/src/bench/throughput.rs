@@ -1,0 +1,314 @@
+//! What observing costs a saturated server, and what is left of it: the main comparison.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{
+    Bench,
+    load::wrk,
+    programs::{Statistics, runs},
+    session::Session,
+    table::{Table, Verdict, median, percent, thousands},
+    window::{
+        EMPTY, ENTRY, FULL, Setting, UNOBSERVED, Variant, Window, kept, kept_by_cpu, typical,
+        with_range,
+    },
+};
+use crate::live::Target;
+
+/// A server of `tests/targets/bench` and what is promised for it.
+pub struct Server {
+    /// Value of `-mode`.
+    pub mode: &'static str,
+    /// In the tables.
+    pub title: &'static str,
+    /// Least share of the unobserved throughput.
+    pub kept: Option<f64>,
+    /// Whether the shares of the trap floor and of function entry are promised.
+    pub floor: bool,
+    /// Most traps a request.
+    pub traps: Option<f64>,
+}
+
+/// Plain text, nothing else: the worst case.
+pub const HELLO: Server = Server {
+    mode: "hello",
+    title: "hello world",
+    kept: None,
+    floor: true,
+    traps: Some(3.0),
+};
+/// JSON with one WithTimeout and one call to another process.
+pub const JSON: Server = Server {
+    mode: "json",
+    title: "JSON, one WithTimeout, one outgoing call",
+    kept: None,
+    floor: true,
+    traps: Some(10.0),
+};
+/// A handler that costs 200 µs of CPU.
+pub const BURN200: Server = Server {
+    mode: "burn200",
+    title: "200 µs of CPU a request",
+    kept: Some(0.97),
+    floor: false,
+    traps: None,
+};
+
+/// Least share of what empty programs keep, and least multiple of what function entry keeps.
+const OF_FLOOR: f64 = 0.92;
+const TIMES_ENTRY: f64 = 2.0;
+/// Most CPU seconds of observer for 10 000 requests, and most anonymous MiB.
+const OWN_CPU_S: f64 = 0.03;
+const OWN_MIB: f64 = 64.0;
+
+const VARIANTS: [Variant; 4] = [UNOBSERVED, EMPTY, FULL, ENTRY];
+
+impl Server {
+    /// Measures, and adds tables and verdicts.
+    pub fn measure(&self, bench: &mut Bench) -> Result<()> {
+        let mode = self.mode;
+        // The called service is a process of its own, which nobody observes: its traps are not this server's.
+        let downstream = Target::start::<&str>(&bench.rules4, &[])?;
+        let url = downstream.url("/down");
+        let target = Target::start(&bench.server, &["-mode", mode, "-downstream", &url])?;
+        let setting = Setting {
+            observer: &bench.observer,
+            target: &target,
+            seconds: bench.seconds,
+            headers: Vec::new(),
+        };
+        eprintln!(
+            "bench: {mode}: {} rounds of {} windows",
+            bench.rounds,
+            VARIANTS.len()
+        );
+        let windows = setting.compare(&VARIANTS, bench.rounds)?;
+        let [unobserved, empty, full, entry] = &*windows else {
+            unreachable!("one list of windows for each variant")
+        };
+        eprintln!("bench: {mode}: program statistics");
+        let (programs, traps) = statistics(&setting)?;
+
+        let mut tables = vec![self.table(&windows, unobserved)];
+        tables.push(own(full, self.title)?);
+        tables.push(programs);
+        let mut verdicts = Vec::new();
+        let mut verdict = |promise: String, measured: String, kept: bool| {
+            let promise = format!("{mode}: {promise}");
+            verdicts.push(Verdict {
+                promise,
+                measured,
+                kept,
+            });
+        };
+        if self.floor {
+            let floor = kept(full, empty);
+            let share = median(floor.iter().copied());
+            verdict(
+                "≥ 92 % of the trap floor".into(),
+                by_both(with_range(&floor), full, empty),
+                share >= OF_FLOOR,
+            );
+            let times = median(kept(full, entry));
+            verdict(
+                "≥ 2 × function entry".into(),
+                format!("{times:.2} ×; by CPU {:.2} ×", kept_by_cpu(full, entry)),
+                times >= TIMES_ENTRY,
+            );
+        }
+        if let Some(least) = self.kept {
+            let shares = kept(full, unobserved);
+            let share = median(shares.iter().copied());
+            verdict(
+                format!("≥ {:.0} % of unobserved", least * 100.0),
+                by_both(with_range(&shares), full, unobserved),
+                share >= least,
+            );
+        }
+        if let Some(most) = self.traps {
+            verdict(
+                format!("≤ {most} traps a request"),
+                format!("{traps:.2}"),
+                traps <= most + 0.05,
+            );
+        }
+        let of_own = |figure: fn(&super::window::Own) -> f64| {
+            typical(full, |window| window.own.as_ref().map_or(f64::NAN, figure))
+        };
+        let cpu = of_own(|own| own.cpu_s_per_10k);
+        verdict(
+            "own CPU ≤ 0.03 s per 10 000 requests".into(),
+            format!("{cpu:.3} s"),
+            cpu <= OWN_CPU_S,
+        );
+        let mib = of_own(|own| own.mib);
+        verdict(
+            "own anonymous memory ≤ 64 MiB".into(),
+            format!("{mib:.1} MiB"),
+            mib <= OWN_MIB,
+        );
+        let lost: f64 = full
+            .iter()
+            .filter_map(|window| window.own)
+            .map(|own| own.lost)
+            .sum::<f64>()
+            + 0.0;
+        verdict("0 events lost".into(), thousands(lost), lost == 0.0);
+
+        target.stop()?;
+        downstream.stop()?;
+        bench.verdicts.append(&mut verdicts);
+        tables.into_iter().for_each(|table| bench.show(&table));
+        Ok(())
+    }
+
+    fn table(&self, windows: &[Vec<Window>], unobserved: &[Window]) -> Table {
+        let base_us = typical(unobserved, |window| window.server_us);
+        let row = |(variant, windows): (&Variant, &Vec<Window>)| {
+            let server_us = typical(windows, |window| window.server_us);
+            vec![
+                variant.name.to_owned(),
+                thousands(typical(windows, |window| window.load.per_second)),
+                with_range(&kept(windows, unobserved)),
+                percent(kept_by_cpu(windows, unobserved)),
+                format!("{server_us:.1} µs"),
+                format!("{:+.1} µs", server_us - base_us),
+                format!(
+                    "{:.2} ms",
+                    typical(windows, |window| window.load.p99_us) / 1000.0
+                ),
+            ]
+        };
+        Table {
+            title: format!("Throughput: {}", self.title),
+            head: vec![
+                "",
+                "requests/s",
+                "kept (range)",
+                "by CPU",
+                "server CPU/request",
+                "added",
+                "p99",
+            ],
+            rows: VARIANTS.iter().zip(windows).map(row).collect(),
+        }
+    }
+}
+
+fn by_both(throughput: String, these: &[Window], those: &[Window]) -> String {
+    throughput + "; by CPU " + &percent(kept_by_cpu(these, those))
+}
+
+/// Observer's own side of the windows.
+fn own(windows: &[Window], title: &str) -> Result<Table> {
+    let own: Vec<_> = windows
+        .iter()
+        .map(|window| Some((window, window.own?)))
+        .collect::<Option<_>>()
+        .context("an observed window without observer's figures")?;
+    let of = |figure: &dyn Fn(&Window, &super::window::Own) -> f64| {
+        median(own.iter().map(|(window, own)| figure(window, own)))
+    };
+    Ok(Table {
+        title: format!("Observer itself: {title}"),
+        head: vec!["", "median"],
+        rows: vec![
+            vec![
+                "CPU per 10 000 requests".into(),
+                format!("{:.3} s", of(&|_, own| own.cpu_s_per_10k)),
+            ],
+            vec![
+                "CPU at this load".into(),
+                format!(
+                    "{} of one core",
+                    percent(of(&|window, own| {
+                        own.cpu_s_per_10k / 10_000.0 * window.load.per_second
+                    }))
+                ),
+            ],
+            vec![
+                "anonymous memory".into(),
+                format!("{:.1} MiB", of(&|_, own| own.mib)),
+            ],
+            vec![
+                "events per request".into(),
+                format!(
+                    "{:.2}",
+                    of(&|window, own| own.events / window.load.requests)
+                ),
+            ],
+            vec![
+                "events/s".into(),
+                thousands(of(&|window, own| {
+                    own.events / window.load.requests * window.load.per_second
+                })),
+            ],
+            vec![
+                "events lost, all windows".into(),
+                thousands(own.iter().map(|(_, own)| own.lost).sum::<f64>() + 0.0),
+            ],
+        ],
+    })
+}
+
+/// What the kernel measured of each program in a window of its own (measuring costs a little), and traps a request.
+fn statistics(setting: &Setting<'_>) -> Result<(Table, f64)> {
+    let mut rows = Vec::new();
+    let mut traps = 0.0;
+    for variant in [FULL, EMPTY] {
+        let statistics = Statistics::enable()?;
+        let args = variant.observed.unwrap_or_default();
+        let session = Session::start(setting.observer, &[setting.target.pid()], args)?;
+        let start: Value = session.started()?.clone();
+        let before = runs(session.pid(), &start)?;
+        let load = wrk(&setting.target.url("/"), setting.seconds, &setting.headers)?;
+        let after = runs(session.pid(), &start)?;
+        drop(statistics);
+        session.end()?;
+        let mut programs = 0.0;
+        let mut total_ns = 0.0;
+        let mut lines = Vec::new();
+        for (program, after) in after {
+            let before = before.get(&program).cloned().unwrap_or_default();
+            let ran = after.runs - before.runs;
+            let took_ns = after.total_ns - before.total_ns;
+            programs += ran;
+            total_ns += took_ns;
+            if variant.name == FULL.name {
+                lines.push(line(&after.hooks.join(", "), ran, took_ns, load.requests));
+            }
+        }
+        lines.sort();
+        rows.append(&mut lines);
+        rows.push(line(
+            &format!("{}, all", variant.name),
+            programs,
+            total_ns,
+            load.requests,
+        ));
+        if variant.name == FULL.name {
+            traps = programs / load.requests;
+        }
+    }
+    let table = Table {
+        title: "Programs (kernel statistics, without the trap itself)".into(),
+        head: vec!["hook", "runs/request", "ns/run", "ns/request"],
+        rows,
+    };
+    Ok((table, traps))
+}
+
+fn line(name: &str, ran: f64, took_ns: f64, requests: f64) -> Vec<String> {
+    let each = if ran > 0.0 {
+        format!("{:.0}", took_ns / ran)
+    } else {
+        "–".to_owned()
+    };
+    vec![
+        name.to_owned(),
+        format!("{:.3}", ran / requests),
+        each,
+        format!("{:.0}", took_ns / requests),
+    ]
+}
