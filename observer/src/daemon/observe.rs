@@ -45,6 +45,14 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     if let Some(error) = errors::of_host(&host) {
         return Err(error);
     }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Internal {
+            what: "starting the runtime".into(),
+            source: Some(source.into()),
+        })?;
+    let stop = runtime.block_on(async { Stop::listen() })?;
     let pids = select::pids(options)?;
     let mut cache = ImageCache::default();
     let mut targets = Vec::new();
@@ -113,14 +121,35 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         ends_with_processes: options.ends_with_processes(),
         duration: options.duration,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Internal {
-            what: "starting the runtime".into(),
-            source: Some(source.into()),
-        })?;
-    runtime.block_on(loop_.run(sinks))
+    runtime.block_on(loop_.run(stop, sinks))
+}
+
+/// SIGINT and SIGTERM, from before anything is attached: one that comes early is not lost, and kills nothing.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, Error> {
+        let listen = |kind| {
+            signal(kind).map_err(|source| Error::Internal {
+                what: "waiting for signals".into(),
+                source: Some(source.into()),
+            })
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 /// Header names as Go keeps them: `x-request-id` → `X-Request-Id`.
@@ -157,13 +186,11 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(mut self, sinks: &mut Sinks) -> Result<(), Error> {
+    async fn run(mut self, mut stop: Stop, sinks: &mut Sinks) -> Result<(), Error> {
         let failed = |source: std::io::Error| Error::Internal {
             what: "waiting for events".into(),
             source: Some(source.into()),
         };
-        let mut interrupt: Signal = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate: Signal = signal(SignalKind::terminate()).map_err(failed)?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let until = self.duration.map(|span| tokio::time::Instant::now() + span);
@@ -173,8 +200,7 @@ impl Loop {
             .map_err(|error| failed(error.into()))?;
         let why = loop {
             let ended = tokio::select! {
-                _ = interrupt.recv() => Some(EndReason::Signal),
-                _ = terminate.recv() => Some(EndReason::Signal),
+                () = stop.asked() => Some(EndReason::Signal),
                 () = at(until) => Some(EndReason::Duration),
                 _ = tick.tick() => None,
                 guard = ready.readable() => {
