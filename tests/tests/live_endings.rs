@@ -307,6 +307,24 @@ fn an_interrupt_flushes_what_was_found() -> Result<()> {
 }
 
 #[test]
+fn an_interrupt_may_come_at_any_moment_of_attaching() -> Result<()> {
+    let program = rules4()?;
+    for step in 1..12 {
+        let observer = Observer::launch(&["--pid", &program.pid().to_string()])?;
+        thread::sleep(Duration::from_millis(step * 50));
+        observer.signal(Signal::SIGINT)?;
+        let run = observer
+            .ends(Duration::from_secs(10))
+            .with_context(|| format!("after {} ms", step * 50))?;
+        // Before it is able to listen, a signal does what signals do.
+        let early = run.lines.is_empty() && run.stderr.is_empty() && run.status.code().is_none();
+        let orderly = run.status.code() == Some(0) && run.end()?["why"] == "signal";
+        ensure!(orderly || early, "after {} ms: {}", step * 50, run.shown());
+    }
+    Ok(())
+}
+
+#[test]
 fn a_duration_ends_it_as_a_signal_does() -> Result<()> {
     let program = rules4()?;
     let pid = program.pid().to_string();
