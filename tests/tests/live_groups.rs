@@ -54,7 +54,7 @@ fn groups_attach_and_detach_at_run_time() -> Result<()> {
     )?;
     Load::to(&program.url("/notcalled/cancel/ok"))
         .times(200, 4)
-        .run()?
+        .start()?
         .all("ok")?;
     ensure!(
         groups.detach(Rate::PerOperation) > 0,
@@ -71,7 +71,7 @@ fn groups_attach_and_detach_at_run_time() -> Result<()> {
     probed(&process, &plan, &[])?;
     Load::to(&program.url("/notcalled/cancel/ok"))
         .times(200, 4)
-        .run()?
+        .start()?
         .all("ok")?;
     Ok(())
 }
