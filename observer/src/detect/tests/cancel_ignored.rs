@@ -4,6 +4,7 @@ use super::{
     BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, CONN, HANDLER, ROOT, ROUND_TRIP, SERVE, SERVING,
     TIMER_CTX, calls, client_leaves, conn_ends, derived, end, site, start, timer_fires,
 };
+use crate::detect::{Ask, Question};
 use crate::finding::{
     CallOutcome, CancelledBy, Confidence, Emission, RuleName, Severity, UpdateReason, WorkState,
 };
@@ -367,6 +368,8 @@ fn c_is_silent_when_the_function_that_made_it_has_returned() {
     let mut scene = fired("example.com/shop/cache.Get:9");
     scene.until(3_000);
     scene.silent();
+    let looked = |ask: &Ask| matches!(ask.question, Question::Work { .. });
+    assert!(scene.asked.iter().all(looked));
 }
 
 #[test]
