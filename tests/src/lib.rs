@@ -4,4 +4,6 @@
 //! `[dev-dependencies]`.
 
 pub mod go;
+#[cfg(feature = "live")]
+pub mod live;
 pub mod target;

@@ -38,6 +38,17 @@ const IDENTITY_NS: u64 = 250_000_000;
 pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let clock = clock::wall();
     sinks.set_clock(clock);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Internal {
+            what: "starting the runtime".into(),
+            source: Some(source.into()),
+        })?;
+    let stop = {
+        let _context = runtime.enter();
+        Stop::catch()?
+    };
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();
@@ -76,7 +87,13 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let mut starts = Vec::new();
     let cost = Cost::begin();
     {
-        let mut attacher = Attacher::new(&mut kernel, options, &release, shared);
+        let mut attacher = Attacher::new(
+            &mut kernel,
+            options,
+            &release,
+            thresholds.id_headers.clone(),
+            shared,
+        );
         for target in targets {
             let outcome = attacher.attach(target)?;
             code.add(std::sync::Arc::clone(&outcome.observed.target));
@@ -113,14 +130,29 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         ends_with_processes: options.ends_with_processes(),
         duration: options.duration,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Internal {
-            what: "starting the runtime".into(),
-            source: Some(source.into()),
-        })?;
-    runtime.block_on(loop_.run(sinks))
+    runtime.block_on(loop_.run(stop, sinks))
+}
+
+/// What asks us to end. Caught before anything is attached, so that nobody who asks early ends us without a summary.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    /// Needs the runtime's context.
+    fn catch() -> Result<Self, Error> {
+        let catch = |kind| {
+            signal(kind).map_err(|source| Error::Internal {
+                what: "catching signals".into(),
+                source: Some(source.into()),
+            })
+        };
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+        })
+    }
 }
 
 /// Header names as Go keeps them: `x-request-id` → `X-Request-Id`.
@@ -157,13 +189,11 @@ struct Loop {
 }
 
 impl Loop {
-    async fn run(mut self, sinks: &mut Sinks) -> Result<(), Error> {
+    async fn run(mut self, mut stop: Stop, sinks: &mut Sinks) -> Result<(), Error> {
         let failed = |source: std::io::Error| Error::Internal {
             what: "waiting for events".into(),
             source: Some(source.into()),
         };
-        let mut interrupt: Signal = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate: Signal = signal(SignalKind::terminate()).map_err(failed)?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let until = self.duration.map(|span| tokio::time::Instant::now() + span);
@@ -173,8 +203,8 @@ impl Loop {
             .map_err(|error| failed(error.into()))?;
         let why = loop {
             let ended = tokio::select! {
-                _ = interrupt.recv() => Some(EndReason::Signal),
-                _ = terminate.recv() => Some(EndReason::Signal),
+                _ = stop.interrupt.recv() => Some(EndReason::Signal),
+                _ = stop.terminate.recv() => Some(EndReason::Signal),
                 () = at(until) => Some(EndReason::Duration),
                 _ = tick.tick() => None,
                 guard = ready.readable() => {

@@ -13,6 +13,7 @@ use super::context::{Asks, Context, Thresholds};
 use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
+use super::relations::Relations;
 use super::timers::{Timers, Topic};
 
 /// Model, rules and merging. Deterministic: the same inputs in the same order give the same
@@ -25,6 +26,7 @@ pub struct Engine {
     timers: Timers,
     asks: Asks,
     merger: Merger,
+    relations: Relations,
     facts: Vec<Fact>,
     found: Vec<(Finding, Phase)>,
     emitted: Vec<Emission>,
@@ -50,6 +52,7 @@ impl Engine {
             timers: Timers::default(),
             asks: Asks::default(),
             merger: Merger::new(DEFAULT_LIMIT),
+            relations: Relations::default(),
             facts: Vec::new(),
             found: Vec::new(),
             emitted: Vec::new(),
@@ -176,7 +179,8 @@ impl Engine {
     }
 
     fn merge(&mut self) {
-        for (finding, phase) in self.found.drain(..) {
+        for (mut finding, phase) in self.found.drain(..) {
+            self.relations.relate(&mut finding);
             self.merger.report(finding, phase, &mut self.emitted);
         }
     }
