@@ -183,6 +183,18 @@ fn a_heartbeat_that_stops_within_two_ticks_is_a_warning() {
 }
 
 #[test]
+fn hits_without_a_rhythm_are_no_heartbeat() {
+    let mut scene = waiting();
+    for at_ms in [100, 150, 900, 950, 1_700] {
+        let poll = calls(&scene, SERVING, &[(CANCEL_CTX, ROOT)], BUILD);
+        scene.take(at_ms, &poll);
+    }
+    client_leaves(&mut scene, 1_710);
+    scene.until(2_300);
+    assert_eq!(scene.only().1.severity, Severity::Error);
+}
+
+#[test]
 fn a_shutdown_is_an_info() {
     let mut scene = waiting();
     let stack = [CANCEL_FUNC, "main.main:77"];

@@ -115,9 +115,12 @@ impl Own {
     }
 }
 
-/// Runs all requests; the event that `lost` names is lost. Gives the goroutines of requests that
-/// were accused, with times, and the lost event's time and goroutine.
-fn run(all: &[(Guilt, u64)], lost: Option<Index>) -> (Vec<(u64, u64)>, Option<(u64, u64)>) {
+/// A time, ms, and the serving goroutine of a request.
+type At = (u64, u64);
+
+/// Runs all requests; the event that `lost` names is lost. Gives who was accused, and whose the
+/// lost event was.
+fn run(all: &[(Guilt, u64)], lost: Option<Index>) -> (Vec<At>, Option<At>) {
     let mut scene = Scene::new();
     let mut events = Vec::new();
     for (number, (guilt, start_ms)) in (0..).zip(all) {
