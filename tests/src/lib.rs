@@ -4,4 +4,8 @@
 //! `[dev-dependencies]`.
 
 pub mod go;
+#[cfg(feature = "live")]
+pub mod live;
+#[cfg(feature = "live")]
+pub mod recordings;
 pub mod target;

@@ -9,13 +9,14 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 8] = [
     "shop/front",
     "shop/store",
     "rules4",
     "cancelers",
     "healthy",
     "bench",
+    "execs",
     "client",
 ];
 

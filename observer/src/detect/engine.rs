@@ -73,6 +73,11 @@ impl Engine {
 
     /// Events were lost here. Gives how many running requests became unknown.
     pub fn loss(&mut self) -> u64 {
+        // Whatever was asked was asked about what is unknown now.
+        self.asks.waiting.clear();
+        self.rules.overrun.forget(|_| true);
+        self.rules.ignored.forget(|_| true);
+        self.rules.detached.forget(|_| true);
         self.model.loss()
     }
 
@@ -101,6 +106,9 @@ impl Engine {
     /// A process is no more: nothing about it will be learnt.
     pub fn process_ended(&mut self, pid: u32) {
         self.model.forget_process(pid);
+        self.rules.overrun.forget(|of| of == pid);
+        self.rules.ignored.forget(|of| of == pid);
+        self.rules.detached.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -146,6 +154,12 @@ impl Engine {
         &self.model
     }
 
+    /// Cases that wait for their end.
+    #[cfg(test)]
+    pub(super) fn cases(&self) -> usize {
+        self.rules.overrun.len() + self.rules.ignored.len() + self.rules.detached.len()
+    }
+
     fn with(
         &mut self,
         now_ns: u64,
@@ -184,6 +198,10 @@ impl Rules {
                 let over = self.overrun.ended(request, cx);
                 self.show(over, cx);
                 self.ignored.request_ended(request, cx);
+                if !self.overrun.watches(request) {
+                    self.ignored.forget_request(request);
+                    self.detached.forget_request(request);
+                }
                 self.not_called.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),

@@ -39,6 +39,7 @@ func main() {
 	base, cancelBase := context.WithCancel(context.Background())
 	s := &server{cancelBase: cancelBase}
 	routes := append(cancelRoutes(), cornerRoutes()...)
+	routes = append(routes, stubbornRoutes()...)
 	routes = append(routes,
 		app.Route{Path: "/admin/close", Handler: s.admin((*server).close)},
 		app.Route{Path: "/admin/cancel-base", Handler: s.admin((*server).cancelAll)},

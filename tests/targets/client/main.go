@@ -15,6 +15,7 @@ import (
 	"log"
 	"net/url"
 	"os"
+	"os/signal"
 	"sort"
 	"strconv"
 	"strings"
@@ -152,6 +153,7 @@ func main() {
 	log.SetFlags(0)
 	o := parse()
 	prepare(o)
+	go obeySignals()
 	start := time.Now()
 	workers := make([]worker, o.workers)
 	var wg sync.WaitGroup
@@ -165,6 +167,17 @@ func main() {
 	}
 	wg.Wait()
 	report(workers, time.Since(start))
+}
+
+var interrupted int32
+
+// obeySignals makes the first SIGINT the end of sending; what is under way is finished and everything reported.
+func obeySignals() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt)
+	<-signals
+	signal.Stop(signals)
+	atomic.StoreInt32(&interrupted, 1)
 }
 
 func (w *worker) run(o *options, start time.Time, next, complaints *int64) {
@@ -182,7 +195,7 @@ func (w *worker) run(o *options, start time.Time, next, complaints *int64) {
 			time.Sleep(time.Until(due))
 		}
 		sent := time.Now()
-		if !sent.Before(end) {
+		if !sent.Before(end) || atomic.LoadInt32(&interrupted) != 0 {
 			return
 		}
 		id := ""

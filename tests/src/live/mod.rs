@@ -1,0 +1,39 @@
+//! The live suite's harness: starts Go programs, sends load, observes, and compares what is said with the markers
+//! in the programs' sources.
+//!
+//! Everything that it starts ends with it, also after a panic. It knows observer only from outside: the command
+//! line, the JSON lines and their schema. What is expected of which program is the tests' business.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "what a JSON value does not have is null"
+)]
+
+mod binary;
+mod builds;
+mod child;
+mod client;
+mod code;
+mod dump;
+mod expect;
+mod finding;
+mod http;
+mod marker;
+mod observer;
+mod program;
+mod schema;
+mod tail;
+
+pub use binary::observer_binary;
+pub use builds::{on_each_build, on_each_version};
+pub use child::Guarded;
+pub use client::{Load, Report, Running};
+pub use code::{Code, breakpoints};
+pub use dump::{Goroutine, dump};
+pub use expect::{Expect, Role, exactly};
+pub use finding::{Finding, findings};
+pub use http::{Connection, get};
+pub use marker::{Marker, marker};
+pub use observer::{Observer, Run};
+pub use program::{Program, Route, start};
+pub use tail::Tail;

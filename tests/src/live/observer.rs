@@ -1,0 +1,309 @@
+//! A running observer and everything that it said.
+
+use std::{
+    ffi::OsString,
+    process::{Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::{Guarded, Tail, observer_binary, schema};
+
+/// How long attaching may take in a test: a debug build on a machine that is busy with other things.
+const ATTACH: Duration = Duration::from_secs(30);
+
+/// An observer that writes JSON lines.
+#[derive(Debug)]
+pub struct Observer {
+    args: Vec<String>,
+    process: Guarded,
+    stdout: Tail,
+    stderr: Tail,
+}
+
+/// Everything that an observer said, after its end.
+#[derive(Debug)]
+pub struct Run {
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// stdout, each line valid by the schema.
+    pub lines: Vec<Value>,
+    /// stderr.
+    pub stderr: Vec<String>,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// From the signal to the `end` line; `None` where no signal was sent.
+    pub flushed_after: Option<Duration>,
+    /// From the signal to the end of the process; `None` where no signal was sent.
+    pub ended_after: Option<Duration>,
+}
+
+impl Observer {
+    /// `observer run --output json ARGS`, and waits until it observes `processes` processes.
+    ///
+    /// # Errors
+    /// When it cannot, with what it said about that.
+    pub fn attach(args: &[&str], processes: usize) -> Result<Self> {
+        let observer = Self::launch(args)?;
+        observer.started(processes)?;
+        Ok(observer)
+    }
+
+    /// Observes one process with the default settings.
+    ///
+    /// # Errors
+    /// Those of [`attach`](Self::attach).
+    pub fn of(pid: u32) -> Result<Self> {
+        Self::attach(&["--pid", &pid.to_string()], 1)
+    }
+
+    /// `observer run --output json ARGS`, without waiting for anything.
+    ///
+    /// # Errors
+    /// When it cannot be built or started.
+    pub fn launch(args: &[&str]) -> Result<Self> {
+        Self::launch_through(&[], args)
+    }
+
+    /// The same, started by another command (such as `setpriv --bounding-set=-bpf`).
+    ///
+    /// # Errors
+    /// When it cannot be built or started.
+    pub fn launch_through(wrapper: &[&str], args: &[&str]) -> Result<Self> {
+        let mut words: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
+        words.push(observer_binary()?.into());
+        words.extend(["run", "--output", "json"].map(OsString::from));
+        words.extend(args.iter().map(OsString::from));
+        let (program, rest) = words.split_first().context("at least observer itself")?;
+        let mut command = Command::new(program);
+        command
+            .args(rest)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut process = Guarded::spawn(&mut command)?;
+        let stdout = Tail::of(process.child().stdout.take().context("stdout is a pipe")?);
+        let stderr = Tail::of(process.child().stderr.take().context("stderr is a pipe")?);
+        let args = args.iter().map(ToString::to_string).collect();
+        Ok(Self {
+            args,
+            process,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// Waits for the `start` lines of so many processes.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn started(&self, processes: usize) -> Result<()> {
+        self.wait_for(ATTACH, |lines| {
+            let starts = lines.iter().filter(|line| line["type"] == "start").count();
+            (starts >= processes).then_some(())
+        })
+        .context("observer does not start to observe")
+    }
+
+    /// The first value that `look` makes of the lines so far.
+    ///
+    /// # Errors
+    /// When there is none within `timeout`.
+    pub fn wait_for<T>(
+        &self,
+        timeout: Duration,
+        mut look: impl FnMut(&[Value]) -> Option<T>,
+    ) -> Result<T> {
+        let found = self.stdout.wait_for(timeout, |lines| {
+            let parsed: Vec<Value> = lines
+                .iter()
+                .filter_map(|(_, line)| serde_json::from_str(line).ok())
+                .collect();
+            look(&parsed)
+        });
+        found.with_context(|| {
+            format!(
+                "observer run {}: not within {timeout:?}\nstdout:\n{}\nstderr:\n{}",
+                self.args.join(" "),
+                self.stdout.lines().join("\n"),
+                self.stderr.lines().join("\n")
+            )
+        })
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// What it wrote to stderr so far.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        self.stderr.lines()
+    }
+
+    /// What it wrote to stdout so far.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.stdout.lines()
+    }
+
+    /// Ends it by SIGINT, and requires what every observer promises then: everything flushed within a second, gone
+    /// within two seconds and 0.15 s for each site, exit code 0, nothing lost.
+    ///
+    /// # Errors
+    /// Whatever of that is not so.
+    pub fn stop(self) -> Result<Run> {
+        let sent = Instant::now();
+        self.process.signal(Signal::SIGINT)?;
+        let run = self.finish(Duration::from_secs(30), Some(sent))?;
+        run.require_clean().with_context(|| run.shown())?;
+        Ok(run)
+    }
+
+    /// Waits until it ends by itself, and requires nothing but valid lines.
+    ///
+    /// # Errors
+    /// When it goes on for longer than `timeout`, or a line is not valid.
+    pub fn ends(self, timeout: Duration) -> Result<Run> {
+        self.finish(timeout, None)
+    }
+
+    fn finish(mut self, timeout: Duration, signalled: Option<Instant>) -> Result<Run> {
+        let ended = self.process.wait(timeout)?;
+        let ended_at = Instant::now();
+        let closed = self.stdout.wait_closed(Duration::from_secs(5))
+            && self.stderr.wait_closed(Duration::from_secs(5));
+        let timed = self.stdout.timed();
+        let stderr = self.stderr.lines();
+        let Some(status) = ended.filter(|_| closed) else {
+            let lines: Vec<String> = timed.into_iter().map(|(_, line)| line).collect();
+            bail!(
+                "observer run {} does not end within {timeout:?}\nstdout:\n{}\nstderr:\n{}",
+                self.args.join(" "),
+                lines.join("\n"),
+                stderr.join("\n")
+            );
+        };
+        let mut lines = Vec::new();
+        let mut flushed = None;
+        for (at, text) in timed {
+            let line: Value =
+                serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
+            let faults = schema::faults(&line)?;
+            ensure!(
+                faults.is_empty(),
+                "a line that its schema refuses: {faults:?}\n{text}"
+            );
+            if line["type"] == "end" {
+                flushed = Some(at);
+            }
+            lines.push(line);
+        }
+        Ok(Run {
+            args: self.args,
+            lines,
+            stderr,
+            status,
+            flushed_after: signalled
+                .zip(flushed)
+                .map(|(from, to)| to.saturating_duration_since(from)),
+            ended_after: signalled.map(|from| ended_at.saturating_duration_since(from)),
+        })
+    }
+}
+
+impl Run {
+    /// The `end` line.
+    ///
+    /// # Errors
+    /// When there is none, or it is not the last one.
+    pub fn end(&self) -> Result<&Value> {
+        let last = self.lines.last().context("no line at all")?;
+        ensure!(
+            last["type"] == "end",
+            "the last line is not the end: {last}"
+        );
+        Ok(last)
+    }
+
+    /// Lines of one type.
+    pub fn of_type<'a>(&'a self, wanted: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["type"] == wanted)
+    }
+
+    /// Requests that it saw.
+    ///
+    /// # Errors
+    /// When there is no end line.
+    pub fn requests(&self) -> Result<u64> {
+        self.end()?["requests"]
+            .as_u64()
+            .context("the end line has no `requests`")
+    }
+
+    /// Exit code 0, an end line, nothing lost or dropped, ended and flushed in time.
+    ///
+    /// # Errors
+    /// Whatever of that is not so.
+    pub fn require_clean(&self) -> Result<()> {
+        ensure!(
+            self.status.code() == Some(0),
+            "observer ends with {}",
+            self.status
+        );
+        let end = self.end()?;
+        let lost: u64 = end["lost"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, n)| n.as_u64())
+            .sum();
+        ensure!(
+            lost == 0 && self.of_type("loss").next().is_none(),
+            "events were lost: {}",
+            end["lost"]
+        );
+        ensure!(
+            end["lines_dropped"] == 0,
+            "{} lines were dropped",
+            end["lines_dropped"]
+        );
+        if let Some(ended_after) = self.ended_after {
+            let flushed_after = self.flushed_after.context("no end line after the signal")?;
+            ensure!(
+                flushed_after <= Duration::from_secs(1),
+                "flushed {flushed_after:?} after the signal"
+            );
+            let probes: u64 = self
+                .of_type("start")
+                .filter_map(|start| start["probes"].as_u64())
+                .sum();
+            let allowed = Duration::from_secs(2) + Duration::from_millis(150 * probes);
+            ensure!(
+                ended_after <= allowed,
+                "ended {ended_after:?} after the signal, allowed {allowed:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Everything, for a failure's message.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let lines: Vec<String> = self.lines.iter().map(ToString::to_string).collect();
+        format!(
+            "observer run {} ended with {}\nstdout:\n{}\nstderr:\n{}",
+            self.args.join(" "),
+            self.status,
+            lines.join("\n"),
+            self.stderr.join("\n")
+        )
+    }
+}

@@ -1,0 +1,261 @@
+//! Who cancelled, in all the ways that net/http knows, and the corners of it in which nobody is to blame.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use observer_tests::{
+    live::{Expect, Load, Observer, Program, Role, exactly, on_each_version, start},
+    target::Flavor,
+};
+
+const PROGRAM: &str = "cancelers";
+
+/// After the last answer: what still runs ends, grace passes, findings are said.
+const SETTLED: Duration = Duration::from_millis(2500);
+
+fn cancelers(go: &str, flavor: Flavor) -> Result<Program> {
+    start(PROGRAM, go, flavor, &[])
+}
+
+fn over_tls(program: &Program, path: &str) -> Result<Load> {
+    Ok(Load::to(&format!("https://{}{path}", program.tls_address()?)).mode("h2"))
+}
+
+/// A handler that works on for two seconds after this cancel.
+fn stubborn(case: &str, cancelled_by: &str) -> Result<Expect> {
+    let expect = Expect::new("error", PROGRAM, &format!("cancel-ignored stubborn-{case}"))?;
+    Ok(expect
+        .request(&format!("/stubborn/{case}"), &format!("stubborn-{case}-0"))
+        .by(cancelled_by)
+        .fact("/evidence/state", "ended"))
+}
+
+#[test]
+fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let program = cancelers(go, flavor)?;
+        let routes = program.routes()?;
+        let observer = Observer::of(program.pid())?;
+
+        let mut clients = Vec::new();
+        let with_a_signal = ["/stubborn/server-close", "/stubborn/shutdown"];
+        let not_of_these_rules = ["/unread-body", "/pipelined"];
+        for route in &routes {
+            let path = route.path.as_str();
+            if with_a_signal.contains(&path)
+                || not_of_these_rules.contains(&path)
+                || path.starts_with("/admin/")
+            {
+                continue;
+            }
+            let load = match route.mode.as_str() {
+                "h2" => over_tls(&program, path)?
+                    .patience_ms(route.patience_ms)
+                    .ids("stubborn-h2-"),
+                _ => Load::route(&program, route),
+            };
+            clients.push((load.start()?, route.outcome.clone()));
+        }
+        // The other ways to leave a handler that looks.
+        for mode in ["rst", "halfclose"] {
+            let load = Load::of(&program, "/client").mode(mode).patience_ms(300);
+            clients.push((
+                load.start()?,
+                if mode == "rst" { "dropped" } else { "ok" }.to_owned(),
+            ));
+        }
+        let load = over_tls(&program, "/client")?.patience_ms(300);
+        clients.push((load.start()?, "dropped".to_owned()));
+        let load = Load::of(&program, "/client-write-unread")
+            .mode("postunread")
+            .patience_ms(300);
+        clients.push((load.flag("-close", &"rst").start()?, "dropped".to_owned()));
+
+        for (client, outcome) in clients {
+            client
+                .all(&outcome)
+                .with_context(|| format!("it says {:?}", program.said()))?;
+        }
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        // Both deadlines are absolute, and both handlers set theirs to 300 ms.
+        let expected = [
+            stubborn("fin", "client")?
+                .after_cancel_ms(1200..2600)
+                .fact("/request/proto", "HTTP/1.1"),
+            stubborn("rst", "client")?.after_cancel_ms(1200..2600),
+            stubborn("halfclose", "client")?.after_cancel_ms(1200..2600),
+            stubborn("h2", "client")?
+                .after_cancel_ms(1200..2600)
+                .fact("/request/proto", "HTTP/2.0"),
+            stubborn("write", "client")?
+                .post()
+                .after_cancel_ms(1500..2900),
+            stubborn("write-deadline", "write_deadline")?.after_cancel_ms(1500..2900),
+            Expect::new("warning", PROGRAM, "cancel-ignored stubborn-code")?
+                .request("/stubborn/code", "stubborn-code-0")
+                .by("code")
+                .after_cancel_ms(1200..2600)
+                .also(
+                    Role::Context,
+                    PROGRAM,
+                    "cancel-ignored stubborn-code context",
+                )?,
+            Expect::new(
+                "warning",
+                PROGRAM,
+                "premature-cancel cancelers-read-deadline",
+            )?
+            .request("/read-deadline", "read-deadline-0")
+            .or_no_site()
+            .by("read_deadline"),
+        ];
+        exactly(&run, program.pid(), &expected)
+    })
+}
+
+/// One request to each path; then the signal; the stubborn one alone is named.
+fn whole_server(
+    go: &str,
+    flavor: Flavor,
+    signal: Signal,
+    clients: &[(&str, &str)],
+    expected: &[Expect],
+) -> Result<()> {
+    let program = cancelers(go, flavor)?;
+    let observer = Observer::of(program.pid())?;
+    let mut running = Vec::new();
+    for &(path, outcome) in clients {
+        let prefix = format!("{}-", path.trim_start_matches('/').replace('/', "-"));
+        running.push((Load::of(&program, path).ids(&prefix).start()?, outcome));
+    }
+    thread::sleep(Duration::from_millis(700));
+    program.signal(signal)?;
+    for (client, outcome) in running {
+        client
+            .all(outcome)
+            .with_context(|| format!("it says {:?}", program.said()))?;
+    }
+    thread::sleep(SETTLED);
+    exactly(&observer.stop()?, program.pid(), expected)
+}
+
+#[test]
+fn closing_the_server_is_not_the_client() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let clients = [("/stubborn/server-close", "failed"), ("/wait", "failed")];
+        let expected = [stubborn("server-close", "server_close")?];
+        whole_server(go, flavor, Signal::SIGUSR1, &clients, &expected)
+    })
+}
+
+#[test]
+fn cancelling_the_base_context_is_a_shutdown() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let clients = [("/stubborn/shutdown", "ok"), ("/wait", "ok")];
+        let expected = [
+            Expect::new("info", PROGRAM, "cancel-ignored stubborn-shutdown")?
+                .request("/stubborn/shutdown", "stubborn-shutdown-0")
+                .by("shutdown"),
+        ];
+        whole_server(go, flavor, Signal::SIGUSR2, &clients, &expected)
+    })
+}
+
+#[test]
+fn a_graceful_shutdown_cancels_nobody() -> Result<()> {
+    on_each_version(|go, flavor| {
+        whole_server(
+            go,
+            flavor,
+            Signal::SIGHUP,
+            &[("/wait", "ok"), ("/normal-end", "ok")],
+            &[],
+        )
+    })
+}
+
+#[test]
+fn corners_of_net_http_are_counted_and_silent() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let program = cancelers(go, flavor)?;
+        let observer = Observer::of(program.pid())?;
+        let of = |path: &str| Load::of(&program, path);
+        // Clients, how they end, and how many requests each of their requests is.
+        let clients = [
+            (of("/hello").times(5, 1), "ok", 1),
+            (of("/hello").mode("http10").times(5, 2), "ok", 1),
+            (of("/hello").mode("pipeline").times(5, 1), "ok", 2),
+            (
+                of("/hello")
+                    .mode("pipeline")
+                    .flag("-pipeline-gap-ms", &0)
+                    .times(5, 1),
+                "ok",
+                2,
+            ),
+            (over_tls(&program, "/hello")?.times(5, 2), "ok", 1),
+            (
+                of("/timeout-handler").flag("-status", &503).times(3, 3),
+                "ok",
+                1,
+            ),
+            (of("/hijack").times(3, 3), "ok", 1),
+            (of("/panic").mode("drop").times(3, 1), "failed", 1),
+            (of("/panic-abort").mode("drop").times(3, 1), "failed", 1),
+            (
+                of("/panic-recovered").flag("-status", &500).times(3, 1),
+                "ok",
+                1,
+            ),
+            (of("/expect").mode("expect100").times(3, 1), "ok", 1),
+            (
+                of("/upload").flag("-body-bytes", &100_000).times(3, 1),
+                "ok",
+                1,
+            ),
+            (of("/normal-end").times(3, 3), "ok", 1),
+        ];
+        let mut running = Vec::new();
+        for (load, outcome, each) in clients {
+            running.push((load.start()?, outcome, each));
+        }
+        let mut sent = 0;
+        for (client, outcome, each) in running {
+            sent += each * client.all(outcome)?.sent;
+        }
+        thread::sleep(Duration::from_secs(1));
+        let run = observer.stop()?;
+        exactly(&run, program.pid(), &[])?;
+        ensure!(
+            run.requests()? == sent,
+            "{} requests seen, {sent} sent\n{}",
+            run.requests()?,
+            run.shown()
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn what_go_itself_is_not_told_accuses_nobody() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let program = cancelers(go, flavor)?;
+        let routes = program.routes()?;
+        let observer = Observer::of(program.pid())?;
+        let silent = ["/unread-body", "/pipelined"];
+        let mut running = Vec::new();
+        for route in routes
+            .iter()
+            .filter(|route| silent.contains(&route.path.as_str()))
+        {
+            running.push((Load::route(&program, route).start()?, &route.outcome));
+        }
+        for (client, outcome) in running {
+            client.all(outcome)?;
+        }
+        thread::sleep(SETTLED);
+        exactly(&observer.stop()?, program.pid(), &[])
+    })
+}

@@ -1,0 +1,238 @@
+//! What cannot be observed is refused at once, with the reason, the remedy and the exit code of its kind.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use observer_tests::{
+    go::CI_VERSIONS,
+    live::{Guarded, Observer, Program, Run, exactly, observer_binary, start},
+    target::{Flavor, build_target},
+};
+
+/// Far above what refusing takes, and far below what reading gigabytes does.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+fn newest() -> &'static str {
+    let [.., newest] = CI_VERSIONS;
+    newest
+}
+
+/// `observer run` has to refuse: nothing on stdout, this exit code, these words on stderr, and a hint.
+fn refused(run: &Run, code: i32, words: &[&str]) -> Result<()> {
+    let stderr = run.stderr.join("\n");
+    ensure!(run.status.code() == Some(code), "{}", run.shown());
+    ensure!(run.lines.is_empty(), "{}", run.shown());
+    ensure!(stderr.starts_with("error: "), "{}", run.shown());
+    ensure!(
+        words.iter().all(|word| stderr.contains(word)),
+        "not all of {words:?} in\n{}",
+        run.shown()
+    );
+    ensure!(stderr.contains("\n\nhint: "), "{}", run.shown());
+    Ok(())
+}
+
+fn run_refuses(pid: u32, code: i32, words: &[&str]) -> Result<()> {
+    let run = Observer::launch(&["--pid", &pid.to_string()])?.ends(Duration::from_secs(20))?;
+    refused(&run, code, words)
+}
+
+/// `observer check PATH` has to refuse with exit code 4, at once.
+fn check_refuses(path: &Path, words: &[&str]) -> Result<()> {
+    let began = Instant::now();
+    let output = Command::new(observer_binary()?)
+        .arg("check")
+        .arg(path)
+        .output()?;
+    let took = began.elapsed();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(4),
+        "{}: {stderr}",
+        output.status
+    );
+    ensure!(
+        words.iter().all(|word| stderr.contains(word)),
+        "not all of {words:?} in\n{stderr}"
+    );
+    ensure!(took < AT_ONCE, "refused after {took:?}");
+    Ok(())
+}
+
+/// An executable copy of a file.
+fn copied(from: &Path, to: PathBuf) -> Result<PathBuf> {
+    fs::copy(from, &to).with_context(|| from.display().to_string())?;
+    fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+    Ok(to)
+}
+
+fn sleeping(executable: &Path) -> Result<Guarded> {
+    Guarded::spawn(Command::new(executable).arg("60").stdin(Stdio::null()))
+}
+
+#[test]
+fn no_such_process() -> Result<()> {
+    let mut gone = Guarded::spawn(&mut Command::new("/bin/true"))?;
+    let pid = gone.pid();
+    gone.wait(Duration::from_secs(5))?;
+    run_refuses(pid, 4, &[&format!("no process has pid {pid}")])
+}
+
+#[test]
+fn no_go_program() -> Result<()> {
+    let sleep = sleeping(Path::new("/bin/sleep"))?;
+    run_refuses(
+        sleep.pid(),
+        4,
+        &[&format!("pid {}", sleep.pid()), "is not a Go program"],
+    )?;
+    check_refuses(Path::new("/bin/sleep"), &["is not a Go program"])
+}
+
+#[test]
+fn go_too_old() -> Result<()> {
+    // The newest Go whose output looks much like that of the oldest ones, saying that it is one of those.
+    let folder = tempfile::tempdir()?;
+    let real = build_target("healthy", "1.21.13", Flavor::Plain)?;
+    let old = copied(&real, folder.path().join("healthy"))?;
+    let mut bytes = fs::read(&old)?;
+    let (from, to) = (b"go1.21.13", b"go1.17.13");
+    let mut at = 0;
+    while let Some(found) = bytes
+        .get(at..)
+        .and_then(|rest| rest.windows(from.len()).position(|part| part == from))
+    {
+        at += found;
+        bytes
+            .get_mut(at..at + to.len())
+            .context("the window is inside")?
+            .copy_from_slice(to);
+    }
+    fs::write(&old, bytes)?;
+    check_refuses(&old, &["was built with go1.17.13", "go1.18 or newer"])?;
+    let program = Program::run("healthy", old, &[])?;
+    run_refuses(
+        program.pid(),
+        4,
+        &["was built with go1.17.13", "go1.18 or newer"],
+    )
+}
+
+#[test]
+fn large_executables_that_are_not_go_are_refused_at_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // Real bytes, and none of Go's.
+    let large = copied(Path::new("/bin/sleep"), folder.path().join("large"))?;
+    let mut file = File::options().append(true).open(&large)?;
+    let mebibyte: Vec<u8> = (0..1_u32 << 20)
+        .map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    for _ in 0..100 {
+        file.write_all(&mebibyte)?;
+    }
+    drop(file);
+    check_refuses(&large, &["is not a Go program"])?;
+    // No bytes at all, but three gigabytes of them.
+    let sparse = copied(Path::new("/bin/sleep"), folder.path().join("sparse"))?;
+    File::options()
+        .append(true)
+        .open(&sparse)?
+        .set_len(3 << 30)?;
+    check_refuses(&sparse, &["is not a Go program"])?;
+
+    for path in [large, sparse] {
+        let sleep = sleeping(&path)?;
+        let began = Instant::now();
+        run_refuses(sleep.pid(), 4, &["is not a Go program"])?;
+        ensure!(
+            began.elapsed() < AT_ONCE,
+            "refused after {:?}",
+            began.elapsed()
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_header_that_promises_three_gigabytes_is_refused_at_once() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("fake");
+    let size = 3_u64 << 30;
+    // A 64-bit little-endian executable for x86-64, whose 1000 section headers are its last bytes.
+    let mut header = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    for field in [0x40_1000_u64, 64, size - 64 * 1000] {
+        header.extend(field.to_le_bytes());
+    }
+    header.extend(0_u32.to_le_bytes());
+    for field in [64_u16, 56, 1, 64, 1000, 999] {
+        header.extend(field.to_le_bytes());
+    }
+    let mut file = File::create(&path)?;
+    file.write_all(&header)?;
+    file.set_len(size)?;
+    check_refuses(&path, &["error: "])
+}
+
+/// Without one capability, as root; CAP_SYS_ADMIN would stand in for most.
+fn without(capability: &str) -> [String; 2] {
+    [
+        "setpriv".to_owned(),
+        format!("--bounding-set=-sys_admin,-{capability}"),
+    ]
+}
+
+#[test]
+fn a_missing_capability_is_named() -> Result<()> {
+    let program = start("healthy", newest(), Flavor::Plain, &[])?;
+    for capability in ["bpf", "perfmon", "sys_ptrace"] {
+        let wrapper = without(capability);
+        let wrapper = wrapper.each_ref().map(String::as_str);
+        let observer = Observer::launch_through(&wrapper, &["--pid", &program.pid().to_string()])?;
+        let named = format!("missing capability CAP_{}", capability.to_uppercase());
+        refused(&observer.ends(Duration::from_secs(20))?, 3, &[&named])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn full_root_is_not_needed() -> Result<()> {
+    let program = start("healthy", newest(), Flavor::Plain, &[])?;
+    let pid = program.pid().to_string();
+    let wrapper = [
+        "setpriv",
+        "--bounding-set=-all,+sys_admin,+sys_ptrace,+dac_read_search",
+    ];
+    let observer = Observer::launch_through(&wrapper, &["--pid", &pid])?;
+    observer.started(1)?;
+    exactly(&observer.stop()?, program.pid(), &[])?;
+
+    // Kernels differ in whether placing a uprobe takes CAP_SYS_ADMIN or only CAP_PERFMON.
+    let wrapper = [
+        "setpriv",
+        "--bounding-set=-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search",
+    ];
+    let observer = Observer::launch_through(&wrapper, &["--pid", &pid, "--duration", "1s"])?;
+    let run = observer.ends(Duration::from_secs(20))?;
+    if run.status.code() == Some(0) {
+        return exactly(&run, program.pid(), &[]);
+    }
+    refused(&run, 3, &["missing capability CAP_SYS_ADMIN"])
+}
+
+#[test]
+fn a_broken_configuration_is_refused_before_anything_is_attached() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("observer.toml");
+    fs::write(&config, "gracee = \"1s\"\n")?;
+    let config = config.to_string_lossy();
+    let run =
+        Observer::launch(&["--pid", "1", "--config", &config])?.ends(Duration::from_secs(20))?;
+    refused(&run, 2, &["unknown key `gracee`", "did you mean `grace`"])
+}

@@ -1,0 +1,77 @@
+//! Programs that do nothing wrong are not accused, under load, up to and including their shutdown.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use observer_tests::live::{Load, Observer, exactly, on_each_version, start};
+
+const LOAD: Duration = Duration::from_secs(20);
+
+/// The longest work behind a response, jobs aside, and grace.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// Requests per second on each route.
+fn rate(path: &str) -> f64 {
+    match path {
+        "/" => 200.0,
+        // Each of them works for 40 s.
+        "/job" => 0.5,
+        // These take seconds each.
+        "/cache-then-db" | "/long-poll" | "/hijack" | "/sse" | "/retries" => 3.0,
+        _ => 10.0,
+    }
+}
+
+#[test]
+fn healthy_programs_are_not_accused() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let mut program = start("healthy", go, flavor, &[])?;
+        let routes = program.routes()?;
+        let observer = Observer::of(program.pid())?;
+        let mut clients = Vec::new();
+        for route in &routes {
+            let load = Load::route(&program, route)
+                .during(LOAD, 8)
+                .flag("-rate", &rate(&route.path));
+            clients.push(load.start()?);
+        }
+        let mut sent = 0;
+        for client in clients {
+            let report = client.finish()?;
+            // A deadline of 50 ms passes now and then on a busy machine; an answer is never lost.
+            ensure!(
+                report.failed == 0 && report.bad * 20 <= report.sent,
+                "{report:?}: {:?}",
+                program.said()
+            );
+            sent += report.sent;
+        }
+        thread::sleep(SETTLED);
+
+        // Requests are under way when the shutdown begins.
+        let late = ["/long-poll", "/job", "/sse"].map(|path| Load::of(&program, path).times(4, 4));
+        let late = late.iter().map(Load::start).collect::<Result<Vec<_>>>()?;
+        thread::sleep(Duration::from_millis(500));
+        program.signal(Signal::SIGTERM)?;
+        let ended = program.process().wait(Duration::from_secs(5))?;
+        ensure!(
+            ended.is_some_and(|status| status.success()),
+            "{ended:?} after SIGTERM: {:?}",
+            program.said()
+        );
+        drop(late);
+
+        let run = observer.ends(Duration::from_secs(10))?;
+        run.require_clean().with_context(|| run.shown())?;
+        ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
+        exactly(&run, program.pid(), &[])?;
+        ensure!(
+            run.requests()? >= sent,
+            "{} requests seen, {sent} sent\n{}",
+            run.requests()?,
+            run.shown()
+        );
+        Ok(())
+    })
+}

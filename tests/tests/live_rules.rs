@@ -1,0 +1,220 @@
+//! Every planted mistake of `rules4` is found where its marker is, about the request that made it; every healthy twin
+//! is silent.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use observer_tests::live::{Expect, Load, Observer, Role, exactly, on_each_build, start};
+
+/// The slowest route takes two seconds; then grace, and what a busy machine adds.
+const SETTLED: Duration = Duration::from_millis(5500);
+
+const PROGRAM: &str = "rules4";
+
+/// A planted mistake: `RULE CASE` of its marker, and what has to be said about it.
+struct Planted {
+    marked: &'static str,
+    route: &'static str,
+    severity: &'static str,
+    cancelled_by: Option<&'static str>,
+    /// From the cancel to the end of the work, ms, on a machine that is not busy.
+    wasted_ms: Option<u64>,
+    /// Where the marked line `RULE CASE ROLE` appears.
+    also: &'static [(Role, &'static str)],
+}
+
+const fn planted(marked: &'static str, route: &'static str, severity: &'static str) -> Planted {
+    Planted {
+        marked,
+        route,
+        severity,
+        cancelled_by: None,
+        wasted_ms: None,
+        also: &[],
+    }
+}
+
+impl Planted {
+    const fn by(mut self, cancelled_by: &'static str) -> Self {
+        self.cancelled_by = Some(cancelled_by);
+        self
+    }
+
+    const fn wasted_ms(mut self, wasted_ms: u64) -> Self {
+        self.wasted_ms = Some(wasted_ms);
+        self
+    }
+
+    const fn also(mut self, also: &'static [(Role, &'static str)]) -> Self {
+        self.also = also;
+        self
+    }
+
+    fn expected(&self) -> Result<Expect> {
+        let mut expect = Expect::new(self.severity, PROGRAM, self.marked)?;
+        if self.marked == "cancel-not-called worker" {
+            // Five contexts of no request; from the third on.
+            expect = expect.no_request().times(None);
+        } else {
+            let id = format!("{}-0", self.route.trim_start_matches('/').replace('/', "-"));
+            expect = expect.request(self.route, &id);
+        }
+        if let Some(cancelled_by) = self.cancelled_by {
+            expect = expect.by(cancelled_by);
+        }
+        if let Some(ms) = self.wasted_ms {
+            // At least the grace time; less than the work when the client is late.
+            expect = expect.after_cancel_ms(ms.saturating_sub(500).max(500)..ms + 900);
+        }
+        if self.marked == "premature-cancel read-deadline-wait" {
+            // Its wait ends with the cancel.
+            expect = expect.or_no_site();
+        }
+        for (role, name) in self.also {
+            expect = expect.also(*role, PROGRAM, &format!("{} {name}", self.marked))?;
+        }
+        Ok(expect)
+    }
+}
+
+const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
+
+const ALL: [Planted; 27] = [
+    planted("cancel-ignored sleep", "/ignored/sleep", "error")
+        .by("client")
+        .wasted_ms(1700),
+    planted("cancel-ignored channel", "/ignored/channel", "error")
+        .by("client")
+        .wasted_ms(1700),
+    planted("cancel-ignored poll", "/ignored/poll", "warning")
+        .by("client")
+        .wasted_ms(550),
+    planted("cancel-ignored workers", "/ignored/workers", "error")
+        .by("client")
+        .wasted_ms(1700),
+    planted("cancel-ignored raw-call", "/ignored/raw-call", "error")
+        .by("client")
+        .wasted_ms(1700),
+    planted("cancel-ignored derived", "/ignored/derived", "warning")
+        .by("deadline")
+        .wasted_ms(1700)
+        .also(&[(Role::Context, "context")]),
+    // An error where the call on the dead context is recognised.
+    planted(
+        "cancel-ignored backoff",
+        "/ignored/backoff",
+        "error|warning",
+    )
+    .by("deadline")
+    .wasted_ms(1700)
+    .also(CALL),
+    planted(
+        "cancel-ignored timeout-handler",
+        "/ignored/timeout-handler",
+        "error",
+    )
+    .by("deadline")
+    .wasted_ms(1700),
+    planted(
+        "detached-context background",
+        "/detached/background",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted("detached-context todo", "/detached/todo", "error")
+        .by("client")
+        .wasted_ms(1200),
+    planted(
+        "detached-context background-timeout",
+        "/detached/background-timeout",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200)
+    .also(CALL),
+    planted(
+        "detached-context withoutcancel",
+        "/detached/withoutcancel",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted("detached-context wrapper", "/detached/wrapper", "error")
+        .by("client")
+        .wasted_ms(1200),
+    planted(
+        "detached-context wrapper-timeout",
+        "/detached/wrapper-timeout",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200)
+    .also(CALL),
+    planted("detached-context wait", "/detached/wait", "error")
+        .by("client")
+        .wasted_ms(1700),
+    planted("detached-context spawned", "/detached/spawned", "info").also(CALL),
+    planted("cancel-not-called cancel", "/notcalled/cancel", "warning"),
+    planted("cancel-not-called timeout", "/notcalled/timeout", "warning"),
+    planted("cancel-not-called inlined", "/notcalled/inlined", "warning")
+        .also(&[(Role::Stack, "caller")]),
+    planted("cancel-not-called timer", "/notcalled/timer", "warning"),
+    planted("cancel-not-called worker", "/notcalled/worker", "warning"),
+    planted("premature-cancel async", "/premature/async", "error").by("normal_end"),
+    planted("premature-cancel late", "/premature/late", "error").by("normal_end"),
+    planted("premature-cancel body", "/premature/body", "error")
+        .by("code")
+        .also(&[(Role::CancelSite, "cancel")]),
+    planted(
+        "premature-cancel read-deadline",
+        "/premature/read-deadline",
+        "error",
+    )
+    .by("read_deadline"),
+    planted(
+        "premature-cancel read-deadline-wait",
+        "/premature/read-deadline-wait",
+        "warning",
+    )
+    .by("read_deadline"),
+    planted(
+        "premature-cancel after-group",
+        "/premature/after-group",
+        "error",
+    )
+    .by("code"),
+];
+
+#[test]
+fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<()> {
+    on_each_build(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let routes = program.routes()?;
+        let observer = Observer::of(program.pid())?;
+        let began = Instant::now();
+        let clients = routes
+            .iter()
+            .map(|route| {
+                // Sixty clients that start at once come too late to leave in time.
+                thread::sleep(Duration::from_millis(20));
+                Ok((route, Load::route(&program, route).start()?))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for (route, client) in clients {
+            client
+                .all(&route.outcome)
+                .with_context(|| format!("it says {:?}", program.said()))?;
+        }
+        thread::sleep(SETTLED.saturating_sub(began.elapsed()));
+        let run = observer.stop()?;
+        let expected = ALL
+            .iter()
+            .map(Planted::expected)
+            .collect::<Result<Vec<_>>>()?;
+        exactly(&run, program.pid(), &expected)
+    })
+}

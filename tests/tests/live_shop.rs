@@ -1,0 +1,63 @@
+//! The demo's shop: six mistakes in one service, none in the other.
+
+use std::{thread, time::Duration};
+
+use anyhow::Result;
+use observer_tests::live::{Expect, Load, Observer, exactly, on_each_build, start};
+
+/// The slowest mistake takes two and a half seconds, of which its client waits 0.3.
+const SETTLED: Duration = Duration::from_secs(4);
+
+fn expected() -> Result<[Expect; 6]> {
+    let planted = |severity, rule: &str, case: &str, by: Option<&str>| {
+        let expect = Expect::new(severity, "shop/front", &format!("{rule} shop-{case}"))?;
+        let expect = expect.request(&format!("/{case}"), &format!("{case}-0"));
+        Ok::<_, anyhow::Error>(match by {
+            Some(by) => expect.by(by),
+            None => expect,
+        })
+    };
+    Ok([
+        planted("error", "cancel-ignored", "report", Some("client"))?.after_cancel_ms(1700..3200),
+        planted("error", "cancel-ignored", "pickup", Some("client"))?.after_cancel_ms(1700..3200),
+        planted("error", "detached-context", "price", Some("client"))?.after_cancel_ms(700..2200),
+        planted("error", "detached-context", "checkout", Some("client"))?
+            .after_cancel_ms(1700..3200),
+        planted("warning", "cancel-not-called", "cart", None)?,
+        planted("error", "premature-cancel", "order", Some("normal_end"))?,
+    ])
+}
+
+#[test]
+fn the_shop_has_six_mistakes_and_no_other() -> Result<()> {
+    on_each_build(|go, flavor| {
+        let store = start("shop/store", go, flavor, &[])?;
+        let front = start("shop/front", go, flavor, &["-store", &store.url("")])?;
+        let routes = front.routes()?;
+        let pids = [front.pid(), store.pid()].map(|pid| pid.to_string());
+        let [front_pid, store_pid] = &pids;
+        let observer = Observer::attach(&["--pid", front_pid, "--pid", store_pid], 2)?;
+        let mistakes = [
+            "/report",
+            "/pickup",
+            "/price",
+            "/checkout",
+            "/cart",
+            "/order",
+        ];
+        let mut clients = Vec::new();
+        for route in &routes {
+            let load = Load::route(&front, route);
+            let healthy = !mistakes.contains(&route.path.as_str());
+            let load = if healthy { load.times(40, 8) } else { load };
+            clients.push((load.start()?, &route.outcome));
+        }
+        for (client, outcome) in clients {
+            client.all(outcome)?;
+        }
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        exactly(&run, front.pid(), &expected()?)?;
+        exactly(&run, store.pid(), &[])
+    })
+}
