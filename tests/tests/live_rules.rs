@@ -66,8 +66,8 @@ impl Planted {
             expect = expect.by(cancelled_by);
         }
         if let Some(ms) = self.wasted_ms {
-            // At least the grace time; less than the work when the client is late.
-            expect = expect.after_cancel_ms(ms.saturating_sub(500).max(500)..ms + 900);
+            // At least the grace time; the client may be late by any part of the rest.
+            expect = expect.after_cancel_ms(500..ms + 900);
         }
         if self.marked == "premature-cancel read-deadline-wait" {
             // Its wait ends with the cancel.
