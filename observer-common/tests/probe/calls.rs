@@ -5,7 +5,7 @@ use observer_common::probe::Skip;
 use observer_common::probe::call::{body_read, cancelled, started};
 use observer_common::regs::RegisterSet;
 
-use super::memory::{G, GOID, HEAP, Memory, PARENT_GOID, inside, layout, link, record, stack};
+use super::memory::{GOID, HEAP, Memory, PARENT_GOID, inside, layout, link, record, stack};
 
 const REQUEST: u64 = HEAP;
 const URL: u64 = HEAP + 0x200;
@@ -106,16 +106,18 @@ fn without_its_context_a_call_is_a_loss() {
 
 #[test]
 fn body_reads_and_given_up_calls_name_their_objects() {
-    let memory = Memory::with_goroutine();
-    let mut regs = RegisterSet {
-        args: [HEAP, REQUEST + 8, 0x55_0000, HEAP + 64, 0, 0, 0, 0, 0],
-        g: G,
-        ..RegisterSet::default()
-    };
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, &[inside(1), inside(2)]);
+    regs.args = [HEAP, REQUEST + 8, 0x55_0000, HEAP + 64, 0, 0, 0, 0, 0];
     let mut read: BodyRead = record();
-    body_read(&memory, &layout(), &regs, &mut read).unwrap();
+    let whole = body_read(&memory, &layout(), &regs, &mut read);
+    assert_eq!(whole, Ok(false));
     assert_eq!(read.header.kind, Kind::BodyRead as u8);
     assert_eq!((read.header.goid, read.body), (GOID, HEAP));
+    assert_eq!(
+        (read.frames, &read.pcs[..2]),
+        (2, &[inside(1), inside(2)][..])
+    );
     let mut gone: CallCancelled = record();
     cancelled(&memory, &layout(), &regs, &mut gone).unwrap();
     assert_eq!(gone.header.kind, Kind::CallCancelled as u8);

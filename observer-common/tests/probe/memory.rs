@@ -14,8 +14,8 @@ pub const CODE: u64 = 0x0048_0000;
 
 pub const GOID: u64 = 77;
 pub const PARENT_GOID: u64 = 33;
-/// Words from `goid` to `parentGoid`.
-pub const PARENT_WORDS: u32 = 15;
+/// Words from `goid` to `parentGoid`: the most that any version has (Go 1.26).
+pub const PARENT_WORDS: u32 = 16;
 
 /// Bytes by address. A read that leaves them fails and spoils the buffer, as the kernel's does.
 #[derive(Debug, Clone, Default)]

@@ -38,13 +38,6 @@ const IDENTITY_NS: u64 = 250_000_000;
 pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let clock = clock::wall();
     sinks.set_clock(clock);
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let host = Host::check();
-    if let Some(error) = errors::of_host(&host) {
-        return Err(error);
-    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -52,7 +45,17 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
             what: "starting the runtime".into(),
             source: Some(source.into()),
         })?;
-    let stop = runtime.block_on(async { Stop::listen() })?;
+    let stop = {
+        let _context = runtime.enter();
+        Stop::catch()?
+    };
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let host = Host::check();
+    if let Some(error) = errors::of_host(&host) {
+        return Err(error);
+    }
     let pids = select::pids(options)?;
     let mut cache = ImageCache::default();
     let mut targets = Vec::new();
@@ -124,31 +127,25 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     runtime.block_on(loop_.run(stop, sinks))
 }
 
-/// SIGINT and SIGTERM, from before anything is attached: one that comes early is not lost, and kills nothing.
+/// What asks us to end. Caught before anything is attached, so that nobody who asks early ends us without a summary.
 struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stop {
-    fn listen() -> Result<Self, Error> {
-        let listen = |kind| {
+    /// Needs the runtime's context.
+    fn catch() -> Result<Self, Error> {
+        let catch = |kind| {
             signal(kind).map_err(|source| Error::Internal {
-                what: "waiting for signals".into(),
+                what: "catching signals".into(),
                 source: Some(source.into()),
             })
         };
         Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
         })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 
@@ -200,7 +197,8 @@ impl Loop {
             .map_err(|error| failed(error.into()))?;
         let why = loop {
             let ended = tokio::select! {
-                () = stop.asked() => Some(EndReason::Signal),
+                _ = stop.interrupt.recv() => Some(EndReason::Signal),
+                _ = stop.terminate.recv() => Some(EndReason::Signal),
                 () = at(until) => Some(EndReason::Duration),
                 _ = tick.tick() => None,
                 guard = ready.readable() => {

@@ -78,7 +78,7 @@ use crate::inspect::Inspection;
 use crate::model::{CtxId, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Question, Work};
-use super::context::Context;
+use super::context::{Context, remember};
 use super::draft::{self, span};
 use super::overrun::{self, Over, Seen};
 use super::site;
@@ -98,6 +98,23 @@ pub(super) struct CancelIgnored {
 }
 
 impl CancelIgnored {
+    /// Forgets what belongs to processes that `whose` names.
+    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
+        self.running.retain(|_, shown| !whose(shown.process.pid));
+        self.derived
+            .retain(|_, (_, shown)| !whose(shown.process.pid));
+    }
+
+    /// Forgets a request whose end was not seen well enough to be told.
+    pub(super) fn forget_request(&mut self, id: ReqId) {
+        self.running.remove(&id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.running.len() + self.derived.len()
+    }
+
     /// (a): the request's own context is dead and its handler works on.
     pub(super) fn overran(&mut self, over: &Over, cx: &mut Context<'_>) {
         let Some(unit) = cx.unit(over.pid) else {
@@ -135,7 +152,7 @@ impl CancelIgnored {
         if over.ended {
             cx.report(finding);
         } else {
-            self.running.insert(over.request, finding.clone());
+            remember(&mut self.running, over.request, finding.clone());
             cx.report_running(finding, over.request);
         }
     }
@@ -173,7 +190,8 @@ impl CancelIgnored {
         let Some(request) = cx.model.request(request) else {
             return;
         };
-        let whole = draft::is_whole(cx.model, ctx.epoch);
+        let whole =
+            draft::is_whole(cx.model, ctx.epoch) && draft::is_whole(cx.model, request.epoch);
         if !whole || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
             return;
         }
@@ -271,7 +289,7 @@ impl CancelIgnored {
         finding.help = HELP.to_owned();
         let at = site::direct(&unit, &stack).cloned();
         draft::place(&mut finding, &unit, at.as_ref(), stack);
-        self.derived.insert(id, (request_id, finding.clone()));
+        remember(&mut self.derived, id, (request_id, finding.clone()));
         cx.report_running(finding, request_id);
     }
 

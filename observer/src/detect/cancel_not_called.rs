@@ -62,7 +62,7 @@ use crate::inspect::Inspection;
 use crate::model::{ContextKind, Ctx, CtxId, ReqId, Root, Unit};
 
 use super::ask::{Answer, Question};
-use super::context::Context;
+use super::context::{Context, remember};
 use super::draft;
 use super::site;
 use super::timers::Topic;
@@ -172,6 +172,7 @@ impl CancelNotCalled {
         let frames = site::frames(cx.code, ctx.pid, &ctx.pcs);
         let silent = ctx.cancel_called_ns.is_some()
             || !draft::is_whole(cx.model, ctx.epoch)
+            || !draft::is_owner_whole(cx.model, ctx.owner)
             || made_at(&unit, &frames).is_none();
         if silent {
             self.looks.remove(&id);
@@ -260,12 +261,11 @@ impl CancelNotCalled {
     }
 
     fn again(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        let looks = self.looks.entry(id).or_default();
-        *looks += 1;
-        if *looks > LOOKS {
-            self.looks.remove(&id);
+        let looks = self.looks.remove(&id).unwrap_or_default() + 1;
+        if looks > LOOKS {
             return;
         }
+        remember(&mut self.looks, id, looks);
         cx.later(AGAIN_NS, Topic::NotCalled(id));
     }
 

@@ -1,5 +1,7 @@
 //! What a rule works with: the model, time, questions, timers, and a place for findings.
 
+use std::collections::BTreeMap;
+
 use crate::finding::{CaseId, Finding, Phase};
 use crate::model::{Code, Model, ReqId, Request, Unit};
 
@@ -32,12 +34,23 @@ pub(super) struct Context<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     pub(super) open: Vec<Ask>,
-    pub(super) waiting: std::collections::BTreeMap<u64, Topic>,
+    pub(super) waiting: BTreeMap<u64, Topic>,
     next: u64,
 }
 
 /// Questions without answer that are remembered: answers come at once or never.
 const WAITING: usize = 16_384;
+
+/// Cases that a rule remembers at once; the oldest then goes without its end being told.
+const CASES: usize = 16_384;
+
+/// Remembers a case.
+pub(super) fn remember<K: Ord, V>(cases: &mut BTreeMap<K, V>, key: K, case: V) {
+    cases.insert(key, case);
+    if cases.len() > CASES {
+        cases.pop_first();
+    }
+}
 
 impl Context<'_> {
     /// Asks; the answer comes to the topic's rule.

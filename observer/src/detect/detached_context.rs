@@ -76,7 +76,7 @@ use crate::go::Frame;
 use crate::model::{Call, CallId, Ctx, CtxId, Cut, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Question};
-use super::context::Context;
+use super::context::{Context, remember};
 use super::draft::{self, span};
 use super::overrun::Over;
 use super::site;
@@ -98,6 +98,21 @@ pub(super) struct DetachedContext {
 const SAID: usize = 16_384;
 
 impl DetachedContext {
+    /// Forgets what belongs to processes that `whose` names.
+    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
+        self.running.retain(|_, shown| !whose(shown.process.pid));
+    }
+
+    /// Forgets a request whose end was not seen well enough to be told.
+    pub(super) fn forget_request(&mut self, id: ReqId) {
+        self.running.remove(&id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
     /// A call begins: on what?
     pub(super) fn call_started(&mut self, id: CallId, cx: &mut Context<'_>) {
         let Some(call) = cx.model.call(id) else {
@@ -170,7 +185,7 @@ impl DetachedContext {
         };
         let said = call.is_some_and(|call| self.said.contains(&call));
         if !over.ended {
-            self.running.insert(over.request, finding.clone());
+            remember(&mut self.running, over.request, finding.clone());
         }
         match (over.ended, said) {
             (true, true) => cx.report_ended(finding, over.request),

@@ -9,7 +9,9 @@ use crate::finding::{
 };
 use crate::go::{Frame, TypeName};
 use crate::inspect::RequestDetails;
-use crate::model::{Call, CallEnd, Code, ContextKind, Ctx, CtxId, Model, Request, Step, Unit};
+use crate::model::{
+    Call, CallEnd, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step, Unit,
+};
 
 use super::context::{Context, Thresholds};
 use super::site;
@@ -285,7 +287,7 @@ pub(super) fn target(call: &Call, thresholds: &Thresholds) -> String {
 }
 
 /// The request of something, described.
-pub(super) fn request_of(cx: &Context<'_>, id: Option<crate::model::ReqId>) -> Option<RequestInfo> {
+pub(super) fn request_of(cx: &Context<'_>, id: Option<ReqId>) -> Option<RequestInfo> {
     let request = cx.model.request(id?)?;
     Some(request_info(request, cx.thresholds, cx.now_ns))
 }
@@ -318,6 +320,13 @@ pub(super) fn span(ns: u64) -> String {
 /// Whether a model entry is whole, for rules that must not accuse where something was lost.
 pub(super) fn is_whole(model: &Model, epoch: u64) -> bool {
     model.is_whole(epoch)
+}
+
+/// Whether nothing was lost of the request that something was made for, if it is still known.
+pub(super) fn is_owner_whole(model: &Model, owner: Option<ReqId>) -> bool {
+    owner
+        .and_then(|owner| model.request(owner))
+        .is_none_or(|request| model.is_whole(request.epoch))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::context::{Asks, Context, Thresholds};
 use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
+use super::relations::Relations;
 use super::timers::{Timers, Topic};
 
 /// Model, rules and merging. Deterministic: the same inputs in the same order give the same
@@ -25,6 +26,7 @@ pub struct Engine {
     timers: Timers,
     asks: Asks,
     merger: Merger,
+    relations: Relations,
     facts: Vec<Fact>,
     found: Vec<(Finding, Phase)>,
     emitted: Vec<Emission>,
@@ -50,6 +52,7 @@ impl Engine {
             timers: Timers::default(),
             asks: Asks::default(),
             merger: Merger::new(DEFAULT_LIMIT),
+            relations: Relations::default(),
             facts: Vec::new(),
             found: Vec::new(),
             emitted: Vec::new(),
@@ -70,6 +73,11 @@ impl Engine {
 
     /// Events were lost here. Gives how many running requests became unknown.
     pub fn loss(&mut self) -> u64 {
+        // Whatever was asked was asked about what is unknown now.
+        self.asks.waiting.clear();
+        self.rules.overrun.forget(|_| true);
+        self.rules.ignored.forget(|_| true);
+        self.rules.detached.forget(|_| true);
         self.model.loss()
     }
 
@@ -98,6 +106,9 @@ impl Engine {
     /// A process is no more: nothing about it will be learnt.
     pub fn process_ended(&mut self, pid: u32) {
         self.model.forget_process(pid);
+        self.rules.overrun.forget(|of| of == pid);
+        self.rules.ignored.forget(|of| of == pid);
+        self.rules.detached.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -143,6 +154,12 @@ impl Engine {
         &self.model
     }
 
+    /// Cases that wait for their end.
+    #[cfg(test)]
+    pub(super) fn cases(&self) -> usize {
+        self.rules.overrun.len() + self.rules.ignored.len() + self.rules.detached.len()
+    }
+
     fn with(
         &mut self,
         now_ns: u64,
@@ -162,7 +179,8 @@ impl Engine {
     }
 
     fn merge(&mut self) {
-        for (finding, phase) in self.found.drain(..) {
+        for (mut finding, phase) in self.found.drain(..) {
+            self.relations.relate(&mut finding);
             self.merger.report(finding, phase, &mut self.emitted);
         }
     }
@@ -180,6 +198,10 @@ impl Rules {
                 let over = self.overrun.ended(request, cx);
                 self.show(over, cx);
                 self.ignored.request_ended(request, cx);
+                if !self.overrun.watches(request) {
+                    self.ignored.forget_request(request);
+                    self.detached.forget_request(request);
+                }
                 self.not_called.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),

@@ -19,6 +19,7 @@ mod draft;
 mod engine;
 mod overrun;
 mod plumbing;
+mod relations;
 mod site;
 #[cfg(test)]
 mod tests;

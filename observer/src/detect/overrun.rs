@@ -11,7 +11,7 @@ use crate::inspect::{ConnState, ErrorKind, Goroutine, Inspection, Status};
 use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
-use super::context::Context;
+use super::context::{Context, remember};
 use super::draft;
 use super::site;
 use super::timers::Topic;
@@ -86,6 +86,21 @@ pub(super) struct Over {
 }
 
 impl Overrun {
+    /// Forgets what belongs to processes that `whose` names.
+    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
+        self.watches.retain(|_, watch| !whose(watch.pid));
+    }
+
+    /// Whether a request, or what it left behind, is watched.
+    pub(super) fn watches(&self, id: ReqId) -> bool {
+        self.watches.contains_key(&id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.watches.len()
+    }
+
     /// A request's context was cancelled while its handler ran.
     pub(super) fn cancelled(&mut self, id: ReqId, cx: &mut Context<'_>) {
         let Some(request) = cx.model.request(id) else {
@@ -112,7 +127,7 @@ impl Overrun {
             shown: None,
             worker: false,
         };
-        self.watches.insert(id, watch);
+        remember(&mut self.watches, id, watch);
         cx.later(cx.thresholds.grace_ns, Topic::Overrun(id));
     }
 
@@ -191,7 +206,7 @@ impl Overrun {
             shown: None,
             worker: true,
         };
-        self.watches.insert(id, watch);
+        remember(&mut self.watches, id, watch);
         self.look(id, cx);
     }
 

@@ -256,7 +256,9 @@ impl PrematureCancel {
         let Some(unit) = cx.unit(call.pid) else {
             return;
         };
-        if !draft::is_whole(cx.model, call.epoch) || !self.said.insert(id) {
+        let whole =
+            draft::is_whole(cx.model, call.epoch) && draft::is_owner_whole(cx.model, call.owner);
+        if !whole || !self.said.insert(id) {
             return;
         }
         if self.said.len() > SAID {

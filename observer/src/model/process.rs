@@ -80,8 +80,8 @@ impl Process {
             ("conn errors", self.conn_errors.len()),
             ("calls", self.calls.len()),
             ("bodies", self.bodies.len()),
-            ("ended_plain", self.ended_plain.len()),
-            ("ended_busy", self.ended_busy.len()),
+            ("ended plain", self.ended_plain.len()),
+            ("ended busy", self.ended_busy.len()),
         ]
     }
 }

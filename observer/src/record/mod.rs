@@ -6,6 +6,8 @@
 
 mod entry;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use entry::{Entry, FORMAT, RecordingHeader, Resolved};

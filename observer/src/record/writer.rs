@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use bytes::{BufMut as _, BytesMut};
+
 use crate::detect::Answer;
 use crate::error::Error;
 use crate::stream::scrub;
@@ -17,6 +19,7 @@ pub struct Recorder {
     path: PathBuf,
     file: BufWriter<File>,
     scratch: Vec<u64>,
+    entry: BytesMut,
 }
 
 impl Recorder {
@@ -44,6 +47,7 @@ impl Recorder {
             path: path.to_owned(),
             file,
             scratch: Vec::new(),
+            entry: BytesMut::new(),
         })
     }
 
@@ -63,12 +67,13 @@ impl Recorder {
         }));
         let scratch = zerocopy::IntoBytes::as_mut_bytes(self.scratch.as_mut_slice());
         scrub(scratch);
-        let written = write_entry(
-            &mut self.file,
+        assemble(
+            &mut self.entry,
             kind::EVENT,
             &[&now_ns.to_le_bytes(), scratch],
-        );
-        written.map_err(|source| failed(&self.path, source))
+        )
+        .and_then(|()| self.file.write_all(&self.entry))
+        .map_err(|source| failed(&self.path, source))
     }
 
     /// Events were lost here.
@@ -135,15 +140,22 @@ impl Recorder {
     }
 
     fn entry(&mut self, kind: u8, parts: &[&[u8]]) -> Result<(), Error> {
-        write_entry(&mut self.file, kind, parts).map_err(|source| failed(&self.path, source))
+        assemble(&mut self.entry, kind, parts)
+            .and_then(|()| self.file.write_all(&self.entry))
+            .map_err(|source| failed(&self.path, source))
     }
 }
 
-fn write_entry(file: &mut impl Write, kind: u8, parts: &[&[u8]]) -> io::Result<()> {
+/// Puts an entry together, so that it is written whole.
+fn assemble(entry: &mut BytesMut, kind: u8, parts: &[&[u8]]) -> io::Result<()> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
-    file.write_all(&length(len)?)?;
-    file.write_all(&[kind])?;
-    parts.iter().try_for_each(|part| file.write_all(part))
+    entry.clear();
+    entry.put_slice(&length(len)?);
+    entry.put_u8(kind);
+    for part in parts {
+        entry.put_slice(part);
+    }
+    Ok(())
 }
 
 fn length(len: usize) -> io::Result<[u8; 4]> {

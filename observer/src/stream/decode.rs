@@ -119,7 +119,11 @@ fn clear_after(bytes: &mut [u8], len: usize) {
 #[cfg(test)]
 mod tests {
     use super::{Event, decode, scrub};
-    use observer_common::event::{Header, Kind, RequestStarted};
+    use observer_common::event::{
+        BodyRead, CallCancelled, CallStarted, ConnReadError, ContextCancelled,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted,
+    };
+    use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
 
     fn request(line: &[u8], path_at: u32, path_len: u32) -> RequestStarted {
@@ -156,5 +160,54 @@ mod tests {
         assert!(decode(&bytes[..bytes.len() - 1]).is_none());
         assert!(decode(&[]).is_none());
         assert!(decode(&[99; 64]).is_none());
+    }
+
+    #[test]
+    fn every_kind_is_its_own_record_of_its_own_size() {
+        let kinds = [
+            (Kind::ContextCreated, size_of::<ContextCreated>()),
+            (Kind::ContextCreatedShort, size_of::<ContextCreatedShort>()),
+            (Kind::ContextCancelled, size_of::<ContextCancelled>()),
+            (
+                Kind::ContextCancelledShort,
+                size_of::<ContextCancelledShort>(),
+            ),
+            (Kind::RequestStarted, size_of::<RequestStarted>()),
+            (Kind::ConnReadError, size_of::<ConnReadError>()),
+            (Kind::CallStarted, size_of::<CallStarted>()),
+            (Kind::BodyRead, size_of::<BodyRead>()),
+            (Kind::CallCancelled, size_of::<CallCancelled>()),
+        ];
+        for (kind, size) in kinds {
+            let mut words = vec![0u64; size / 8 + 1];
+            let header = Header {
+                kind: kind as u8,
+                goid: 77,
+                ..Header::default()
+            };
+            words.as_mut_bytes()[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+            let bytes = words.as_bytes();
+            let event = decode(&bytes[..size]).unwrap();
+            assert_eq!(*event.header(), header, "{kind:?}");
+            // The ring may pad, and may not cut.
+            assert!(decode(bytes).is_some(), "{kind:?}");
+            assert!(decode(&bytes[..size - 1]).is_none(), "{kind:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(mut words in proptest::collection::vec(any::<u64>(), 0..120)) {
+            for kind in 0..30 {
+                let bytes = words.as_mut_slice().as_mut_bytes();
+                if let Some(first) = bytes.first_mut() {
+                    *first = kind;
+                }
+                scrub(bytes);
+                if let Some(Event::RequestStarted(record)) = decode(bytes) {
+                    prop_assert!(record.search.iter().all(|word| *word == 0));
+                }
+            }
+        }
     }
 }

@@ -40,3 +40,45 @@ impl Order {
         self.now_ns
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Order;
+    use crate::stream::Event;
+    use observer_common::event::{BodyRead, Header};
+    use zerocopy::FromZeros;
+
+    fn at(time_ns: u64, lost: u64) -> BodyRead {
+        let mut record = BodyRead::new_zeroed();
+        record.header = Header {
+            time_ns,
+            lost,
+            ..Header::default()
+        };
+        record
+    }
+
+    #[test]
+    fn a_mark_that_changes_is_a_loss_once() {
+        let mut order = Order::default();
+        let marks = [0, 0, 1, 1, 5, 5, 2];
+        let lost = marks.map(|mark| order.lost_before(&Event::BodyRead(&at(1, mark))));
+        assert_eq!(lost, [false, false, true, false, true, false, true]);
+    }
+
+    #[test]
+    fn a_mark_without_event_is_not_told_again_by_the_next_event() {
+        let mut order = Order::default();
+        assert!(order.lost_by(3));
+        assert!(!order.lost_by(3));
+        assert!(!order.lost_before(&Event::BodyRead(&at(1, 3))));
+    }
+
+    #[test]
+    fn time_never_goes_back() {
+        let mut order = Order::default();
+        let times = [5, 9, 7, 9, 10];
+        let seen = times.map(|time| order.time_ns(&Event::BodyRead(&at(time, 0))));
+        assert_eq!(seen, [5, 9, 9, 9, 10]);
+    }
+}

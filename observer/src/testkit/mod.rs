@@ -11,8 +11,8 @@ mod scene;
 pub(crate) use chaos::{Step, steps};
 pub(crate) use code::{FakeCode, PID};
 pub(crate) use records::{
-    Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, body_read, call, call_cancelled, cancel,
-    cancelled_again, cascade, conn_error, created_short, deadline, request, request_end, with_lost,
+    Created, ReadError, Record, body_read, body_read_at, call, call_cancelled, cancel,
+    cancelled_again, cascade, conn_error, created_short, deadline, request, request_end,
 };
 pub(crate) use scene::{ModelScene, Scene, Seen};
 

@@ -5,7 +5,6 @@ use observer_common::event::{
     ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind,
     Link, RequestStarted,
 };
-use observer_common::limits::MAX_CANCEL_FRAMES;
 use zerocopy::FromZeros;
 
 use super::code::{FakeCode, PID};
@@ -42,26 +41,6 @@ impl Record {
             Self::CallCancelled(record) => Event::CallCancelled(record),
         }
     }
-
-    fn header(&mut self) -> &mut Header {
-        match self {
-            Self::Created(record) => &mut record.header,
-            Self::CreatedShort(record) => &mut record.header,
-            Self::Cancelled(record) => &mut record.header,
-            Self::CancelledShort(record) => &mut record.header,
-            Self::Request(record) => &mut record.header,
-            Self::ConnError(record) => &mut record.header,
-            Self::Call(record) => &mut record.header,
-            Self::BodyRead(record) => &mut record.header,
-            Self::CallCancelled(record) => &mut record.header,
-        }
-    }
-}
-
-/// The record with a loss mark.
-pub(crate) fn with_lost(mut record: Record, lost: u64) -> Record {
-    record.header().lost = lost;
-    record
 }
 
 fn header(kind: Kind, goid: u64, parent_goid: u64) -> Header {
@@ -273,12 +252,16 @@ pub(crate) fn call(
 
 /// A response body is read.
 pub(crate) fn body_read(goid: u64, body: u64) -> Record {
-    Record::BodyRead(BodyRead {
-        header: header(Kind::BodyRead, goid, 0),
-        body,
-        frames: 0,
-        pcs: [0; MAX_CANCEL_FRAMES],
-    })
+    body_read_at(&FakeCode::default(), goid, body, &[])
+}
+
+/// A response body is read with this stack.
+pub(crate) fn body_read_at(code: &FakeCode, goid: u64, body: u64, stack: &[&str]) -> Record {
+    let mut record = BodyRead::new_zeroed();
+    record.header = header(Kind::BodyRead, goid, 0);
+    record.body = body;
+    record.frames = u64::from(fill(&mut record.pcs, &code.pcs(stack)));
+    Record::BodyRead(record)
 }
 
 /// The transport of Go ≤ 1.22 gives a call up, or with a nil error has finished with it.

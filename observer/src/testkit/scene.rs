@@ -74,7 +74,7 @@ pub(crate) struct Scene {
     now_ms: u64,
 }
 
-/// Step of the scene's clock, ms.
+/// Longest step of the scene's clock, ms; it stops at every timer.
 const STEP_MS: u64 = 10;
 
 impl Scene {
@@ -109,7 +109,12 @@ impl Scene {
     /// Lets time pass.
     pub(crate) fn until(&mut self, at_ms: u64) {
         while self.now_ms < at_ms {
-            self.now_ms = (self.now_ms + STEP_MS).min(at_ms);
+            let due_ms = self
+                .engine
+                .next_ns()
+                .map_or(at_ms, |at_ns| at_ns.div_ceil(MS));
+            let step_ms = due_ms.clamp(self.now_ms + 1, self.now_ms + STEP_MS);
+            self.now_ms = step_ms.min(at_ms);
             self.engine.tick(self.now_ms * MS, &self.code);
             self.respond();
         }

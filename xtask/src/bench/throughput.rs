@@ -26,6 +26,8 @@ pub struct Server {
     pub kept: Option<f64>,
     /// Whether the shares of the trap floor and of function entry are promised.
     pub floor: bool,
+    /// Most CPU time of the server a request beyond that of the traps, µs.
+    pub beyond_us: Option<f64>,
     /// Most traps a request.
     pub traps: Option<f64>,
 }
@@ -36,6 +38,7 @@ pub const HELLO: Server = Server {
     title: "hello world",
     kept: None,
     floor: true,
+    beyond_us: Some(1.5),
     traps: Some(3.0),
 };
 /// JSON with one WithTimeout and one call to another process.
@@ -44,6 +47,7 @@ pub const JSON: Server = Server {
     title: "JSON, one WithTimeout, one outgoing call",
     kept: None,
     floor: true,
+    beyond_us: None,
     traps: Some(10.0),
 };
 /// A handler that costs 200 µs of CPU.
@@ -52,6 +56,7 @@ pub const BURN200: Server = Server {
     title: "200 µs of CPU a request",
     kept: Some(0.97),
     floor: false,
+    beyond_us: None,
     traps: None,
 };
 
@@ -115,6 +120,15 @@ impl Server {
                 "≥ 2 × function entry".into(),
                 format!("{times:.2} ×; by CPU {:.2} ×", kept_by_cpu(full, entry)),
                 times >= TIMES_ENTRY,
+            );
+        }
+        if let Some(most_us) = self.beyond_us {
+            let pairs = full.iter().zip(empty);
+            let beyond_us = median(pairs.map(|(full, empty)| full.server_us - empty.server_us));
+            verdict(
+                format!("server CPU ≤ {most_us} µs a request beyond the traps"),
+                format!("{beyond_us:.1} µs"),
+                beyond_us <= most_us,
             );
         }
         if let Some(least) = self.kept {

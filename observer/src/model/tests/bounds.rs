@@ -9,7 +9,7 @@ const SMALL: Limits = Limits {
     contexts: 16,
     calls: 4,
     goroutines: 8,
-    ended_plain: 3,
+    ended_plain: 2,
     ended_busy: 3,
     per_request: 6,
 };

@@ -146,7 +146,7 @@ impl View<'_> {
             .stack
             .iter()
             .skip(inner + 1)
-            .filter(|frame| frame.package() != "runtime")
+            .filter(|frame| frame.package() != "runtime" && !is_wrapper(&frame.function))
             .collect();
         let mut names: Vec<String> = outer
             .iter()
@@ -292,6 +292,15 @@ fn line_of(request: &RequestInfo) -> String {
         (Some(method), None) => format!("{method} (path unknown)"),
         (None, None) => format!("request {} (method and path unknown)", request.number),
     }
+}
+
+/// Functions that the compiler makes around others: bound methods, `go` and `defer` statements.
+fn is_wrapper(function: &str) -> bool {
+    let last = function.rsplit('.').next().unwrap_or(function);
+    function.ends_with("-fm")
+        || last.starts_with("gowrap")
+        || last.starts_with("deferwrap")
+        || function.starts_with("net/http.(*Server).Serve.func")
 }
 
 #[cfg(test)]

@@ -1,0 +1,407 @@
+//! cancel-ignored: the root is dead and the handler works on, or a derived context is.
+
+use super::{
+    BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, CONN, HANDLER, ROOT, ROUND_TRIP, SERVE, SERVING,
+    TIMER_CTX, calls, client_leaves, conn_ends, derived, end, site, start, timer_fires,
+};
+use crate::finding::{
+    CallOutcome, CancelledBy, Confidence, Emission, RuleName, Severity, UpdateReason, WorkState,
+};
+use crate::inspect::{ConnState, ErrorKind};
+use crate::testkit::{MS, ReadError, Scene, Seen, cancel, cancelled_again, cascade};
+
+const STACK: [&str; 4] = ["runtime.chanrecv1", BUILD, HANDLER, SERVE];
+
+fn waiting() -> Scene {
+    let mut scene = Scene::new();
+    scene.waits(SERVING, &STACK);
+    start(&mut scene, 0);
+    scene
+}
+
+#[test]
+fn a_handler_that_works_on_is_said_at_grace_and_once_more_at_its_end() {
+    let mut scene = waiting();
+    client_leaves(&mut scene, 120);
+    scene.until(619);
+    scene.silent();
+    scene.until(700);
+    let (at_ms, finding) = scene.only();
+    assert_eq!(at_ms, 620);
+    assert_eq!(finding.rule, RuleName::CancelIgnored);
+    assert_eq!(
+        (finding.severity, finding.confidence),
+        (Severity::Error, Confidence::High)
+    );
+    assert_eq!(
+        site(finding),
+        ("example.com/shop/report.(*Builder).Build", 132)
+    );
+    assert_eq!(
+        finding.message,
+        "handler still works 500 ms after the client left"
+    );
+    let evidence = &finding.evidence;
+    assert_eq!(evidence.cancelled_by, Some(CancelledBy::Client));
+    assert_eq!(evidence.cancelled_at_ns, Some(120 * MS));
+    assert_eq!(evidence.after_cancel_ns, Some(500 * MS));
+    assert_eq!(evidence.state, Some(WorkState::Waiting));
+    assert_eq!(evidence.wait_reason.as_deref(), Some("chan receive"));
+    assert_eq!(
+        finding.request.as_ref().unwrap().path.as_deref(),
+        Some("/report/7")
+    );
+    assert_eq!(finding.request.as_ref().unwrap().duration_ns, None);
+
+    end(&mut scene, 4_430);
+    let [_, (at_ms, Emission::Update(ended, UpdateReason::Ended))] = &scene.shown[..] else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(*at_ms, 4_430);
+    assert_eq!(ended.message, "handler worked 4.31 s after the client left");
+    assert_eq!(ended.evidence.after_cancel_ns, Some(4_310 * MS));
+    assert_eq!(ended.evidence.state, Some(WorkState::Ended));
+    assert_eq!(ended.count, 1);
+    assert_eq!(
+        ended.request.as_ref().unwrap().duration_ns,
+        Some(4_430 * MS)
+    );
+}
+
+#[test]
+fn what_ends_within_grace_is_silent() {
+    let mut scene = waiting();
+    client_leaves(&mut scene, 120);
+    end(&mut scene, 620);
+    scene.until(3_000);
+    // Exactly at grace it had been looked at already; just before it had not.
+    let mut before = waiting();
+    client_leaves(&mut before, 120);
+    end(&mut before, 619);
+    before.until(3_000);
+    before.silent();
+    assert!(before.asked.is_empty());
+    assert_eq!(scene.findings().len(), 1);
+}
+
+#[test]
+fn a_normal_end_never_feeds_it() {
+    let mut scene = waiting();
+    end(&mut scene, 100);
+    // The goroutine waits for the connection's next request.
+    scene.until(5_000);
+    scene.silent();
+}
+
+#[test]
+fn a_goroutine_that_left_its_handler_is_silent() {
+    let mut scene = Scene::new();
+    scene.waits(
+        SERVING,
+        &["internal/poll.runtime_pollWait", "net/http.(*conn).serve"],
+    );
+    start(&mut scene, 0);
+    client_leaves(&mut scene, 10);
+    scene.until(3_000);
+    scene.silent();
+}
+
+#[test]
+fn a_hijacked_connection_is_silent() {
+    let mut scene = waiting();
+    scene.conn = Some(ConnState {
+        write_error: None,
+        hijacked: true,
+    });
+    client_leaves(&mut scene, 10);
+    scene.until(3_000);
+    scene.silent();
+}
+
+#[test]
+fn a_running_goroutine_is_looked_at_again_and_then_told_without_stack() {
+    let mut scene = waiting();
+    scene.goroutines.insert(SERVING, Seen::Runs);
+    client_leaves(&mut scene, 0);
+    scene.until(540);
+    scene.silent();
+    scene.waits(SERVING, &STACK);
+    scene.until(600);
+    assert_eq!(site(scene.only().1).1, 132);
+
+    let mut blurred = waiting();
+    blurred.goroutines.insert(SERVING, Seen::Torn);
+    let made = derived(
+        &blurred,
+        5,
+        (SERVING, CHILD),
+        &[(CANCEL_CTX, ROOT)],
+        HANDLER,
+    );
+    blurred.take(5, &made);
+    client_leaves(&mut blurred, 10);
+    blurred.until(2_000);
+    let (at_ms, finding) = blurred.only();
+    assert_eq!(at_ms, 710);
+    assert_eq!(finding.confidence, Confidence::Medium);
+    assert_eq!(finding.evidence.state, Some(WorkState::Running));
+    // Any stack of the goroutine tells the handler.
+    assert_eq!(site(finding), ("example.com/shop/api.GetReport", 31));
+}
+
+#[test]
+fn one_that_ended_before_a_good_look_is_told_by_its_handler() {
+    let mut scene = waiting();
+    scene.goroutines.insert(SERVING, Seen::Runs);
+    client_leaves(&mut scene, 0);
+    end(&mut scene, 560);
+    let (at_ms, finding) = scene.only();
+    assert_eq!(at_ms, 560);
+    assert_eq!(
+        finding.message,
+        "handler worked 560 ms after the client left"
+    );
+    assert_eq!(finding.evidence.state, Some(WorkState::Ended));
+    assert_eq!(finding.site, None);
+}
+
+#[test]
+fn a_heartbeat_that_stops_within_two_ticks_is_a_warning() {
+    for (tick_ms, severity) in [(400, Severity::Warning), (200, Severity::Error)] {
+        let mut scene = waiting();
+        for beat in 1..=4 {
+            let poll = calls(&scene, SERVING, &[(CANCEL_CTX, ROOT)], BUILD);
+            scene.take(beat * tick_ms, &poll);
+        }
+        client_leaves(&mut scene, 4 * tick_ms + 10);
+        end(&mut scene, 4 * tick_ms + 610);
+        let shown = scene.shown.last().unwrap();
+        let (Emission::Finding(finding) | Emission::Update(finding, _)) = &shown.1;
+        assert_eq!(finding.severity, severity, "{tick_ms}");
+    }
+}
+
+#[test]
+fn a_shutdown_is_an_info() {
+    let mut scene = waiting();
+    let stack = [CANCEL_FUNC, "main.main:77"];
+    let down = cancel(&scene.code, 50, 0x100, &stack);
+    scene.take(10, &down);
+    let down = cascade(&scene.code, 50, ROOT);
+    scene.take(10, &down);
+    scene.until(600);
+    let finding = scene.only().1;
+    assert_eq!(finding.severity, Severity::Info);
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Shutdown));
+}
+
+#[test]
+fn who_failed_a_write_is_read_from_memory() {
+    for (error, by) in [
+        (ErrorKind::BrokenPipe, CancelledBy::Client),
+        (ErrorKind::IoDeadline, CancelledBy::WriteDeadline),
+        (ErrorKind::NetClosing, CancelledBy::ServerClose),
+        (ErrorKind::Unknown, CancelledBy::Unknown),
+    ] {
+        let mut scene = waiting();
+        scene.conn = Some(ConnState {
+            write_error: Some(error),
+            hijacked: false,
+        });
+        let write = cancel(
+            &scene.code,
+            SERVING,
+            CONN,
+            &[CANCEL_FUNC, "net/http.checkConnErrorWriter.Write"],
+        );
+        scene.take(10, &write);
+        let root = cascade(&scene.code, SERVING, ROOT);
+        scene.take(10, &root);
+        scene.until(600);
+        assert_eq!(scene.only().1.evidence.cancelled_by, Some(by));
+    }
+}
+
+#[test]
+fn equal_sites_merge_and_are_counted() {
+    let mut scene = waiting();
+    for round in 0..3 {
+        let at_ms = round * 3_000;
+        start(&mut scene, at_ms + 1);
+        client_leaves(&mut scene, at_ms + 10);
+        end(&mut scene, at_ms + 1_010);
+    }
+    assert_eq!(scene.findings().len(), 1);
+    scene.engine.finish(10_000 * MS);
+    let last = scene.engine.take_emitted();
+    let [Emission::Update(finding, UpdateReason::Count)] = &last[..] else {
+        panic!("{last:#?}");
+    };
+    assert_eq!(finding.count, 3);
+}
+
+/// A context with a timeout made by the handler, which has fired.
+fn fired(place: &str) -> Scene {
+    let mut scene = waiting();
+    let made = derived(&scene, 1, (SERVING, CHILD), &[(CANCEL_CTX, ROOT)], place);
+    scene.take(1, &made);
+    let fires = timer_fires(&scene, CHILD);
+    scene.take(1_001, &fires);
+    scene
+}
+
+#[test]
+fn b_a_call_on_the_dead_context_is_an_error() {
+    let mut scene = waiting();
+    let made = derived(&scene, 1, (SERVING, CHILD), &[(CANCEL_CTX, ROOT)], HANDLER);
+    scene.take(1, &made);
+    let call = calls(&scene, SERVING, &[(TIMER_CTX, CHILD)], HANDLER);
+    scene.take(2, &call);
+    scene.waits(
+        SERVING,
+        &[
+            "net/http.(*persistConn).roundTrip",
+            ROUND_TRIP,
+            HANDLER,
+            SERVE,
+        ],
+    );
+    let fires = timer_fires(&scene, CHILD);
+    scene.take(1_001, &fires);
+    scene.until(1_500);
+    scene.silent();
+    scene.until(1_600);
+    let (at_ms, finding) = scene.only();
+    assert_eq!(at_ms, 1_501);
+    assert_eq!(
+        (finding.severity, finding.confidence),
+        (Severity::Error, Confidence::High)
+    );
+    assert_eq!(
+        finding.message,
+        "call still waits 500 ms after the deadline passed"
+    );
+    let evidence = &finding.evidence;
+    assert_eq!(evidence.cancelled_by, Some(CancelledBy::Deadline));
+    assert_eq!(evidence.deadline_ns, Some(1_000 * 1_000_000));
+    assert_eq!(
+        evidence.call.as_ref().unwrap().target,
+        "GET store:8080/item/7"
+    );
+    assert_eq!(
+        evidence.call.as_ref().unwrap().outcome,
+        CallOutcome::Running
+    );
+    // The request's end is the work's.
+    end(&mut scene, 3_001);
+    let Some((_, Emission::Update(ended, UpdateReason::Ended))) = scene.shown.last() else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(
+        ended.message,
+        "call waited 2.00 s after the deadline passed"
+    );
+}
+
+#[test]
+fn c_work_without_a_call_is_a_warning() {
+    let mut scene = fired(HANDLER);
+    scene.until(2_000);
+    let (at_ms, finding) = scene.only();
+    assert_eq!(at_ms, 1_501);
+    assert_eq!(
+        (finding.severity, finding.confidence),
+        (Severity::Warning, Confidence::Medium)
+    );
+    assert_eq!(site(finding).1, 132);
+    let func = [
+        "context.(*timerCtx).cancel",
+        "context.WithDeadlineCause.func3",
+    ];
+    let called = cancelled_again(&scene.code, SERVING, CHILD, func);
+    scene.take(2_501, &called);
+    let Some((_, Emission::Update(ended, UpdateReason::Ended))) = scene.shown.last() else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(
+        ended.message,
+        "work went on 1.50 s after the deadline passed"
+    );
+}
+
+#[test]
+fn c_is_silent_when_the_cancel_func_is_called_within_grace() {
+    let mut scene = fired(HANDLER);
+    let func = [
+        "context.(*timerCtx).cancel",
+        "context.WithDeadlineCause.func3",
+    ];
+    let called = cancelled_again(&scene.code, SERVING, CHILD, func);
+    scene.take(1_500, &called);
+    scene.until(3_000);
+    scene.silent();
+}
+
+#[test]
+fn c_is_silent_when_something_on_a_live_context_has_begun_since() {
+    let mut scene = fired(HANDLER);
+    let fallback = calls(&scene, SERVING, &[(CANCEL_CTX, ROOT)], HANDLER);
+    scene.take(1_100, &fallback);
+    scene.until(3_000);
+    scene.silent();
+    let mut scene = fired(HANDLER);
+    let next = derived(
+        &scene,
+        1_100,
+        (SERVING, 0x3000),
+        &[(CANCEL_CTX, ROOT)],
+        HANDLER,
+    );
+    scene.take(1_100, &next);
+    scene.until(1_990);
+    scene.silent();
+}
+
+#[test]
+fn c_is_silent_when_the_function_that_made_it_has_returned() {
+    let mut scene = fired("example.com/shop/cache.Get:9");
+    scene.until(3_000);
+    scene.silent();
+}
+
+#[test]
+fn c_is_silent_when_the_root_is_dead_too() {
+    // (a) speaks then, once.
+    let mut scene = fired(HANDLER);
+    client_leaves(&mut scene, 1_100);
+    scene.until(1_590);
+    scene.silent();
+    scene.until(1_700);
+    assert_eq!(
+        scene.only().1.evidence.cancelled_by,
+        Some(CancelledBy::Client)
+    );
+}
+
+#[test]
+fn a_read_deadline_is_not_the_client() {
+    let mut scene = waiting();
+    conn_ends(
+        &mut scene,
+        10,
+        ReadError::Op("internal/poll.DeadlineExceededError"),
+    );
+    scene.until(600);
+    let ignored: Vec<_> = scene
+        .findings()
+        .into_iter()
+        .filter(|finding| finding.rule == RuleName::CancelIgnored)
+        .collect();
+    let [finding] = ignored[..] else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(
+        finding.evidence.cancelled_by,
+        Some(CancelledBy::ReadDeadline)
+    );
+}

@@ -1,0 +1,261 @@
+//! premature-cancel: the context died while work still wanted it.
+
+use super::{
+    BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, HANDLER, READER, ROOT, ROUND_TRIP, SERVE, SERVING,
+    WORKER, calls, client_leaves, conn_ends, derived, end, site, start,
+};
+use crate::finding::{CallOutcome, CancelledBy, Confidence, RuleName, Severity};
+use crate::inspect::ErrorKind;
+use crate::testkit::{
+    MS, ReadError, Record, Scene, body_read_at, cancel, cancelled_again, cascade, created_short,
+};
+
+const INNER: u64 = 0x4000;
+const BODY: u64 = 0x5000;
+const AUDIT: &str = "example.com/shop/audit.Record:20";
+const GIVES_UP: [&str; 2] = ["context.WithCancelCause.func1", ROUND_TRIP];
+
+fn take_all(scene: &mut Scene, at_ms: u64, records: &[Record]) {
+    for record in records {
+        scene.take(at_ms, record);
+    }
+}
+
+/// A call on `goid` in flight on the request's own context.
+fn in_flight(goid: u64) -> Scene {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let records = [
+        calls(&scene, goid, &[(CANCEL_CTX, ROOT)], AUDIT),
+        created_short(&scene.code, goid, INNER, (CANCEL_CTX, ROOT)),
+    ];
+    take_all(&mut scene, 10, &records);
+    scene
+}
+
+/// The call's own context dies with its parent, and the round trip gives up.
+fn fails(scene: &mut Scene, goid: u64, by: u64, at_ms: u64) {
+    let records = [
+        cascade(&scene.code, by, INNER),
+        cancelled_again(&scene.code, goid, INNER, GIVES_UP),
+    ];
+    take_all(scene, at_ms, &records);
+}
+
+#[test]
+fn a_goroutines_call_that_the_handlers_return_killed_is_an_error() {
+    let mut scene = in_flight(WORKER);
+    end(&mut scene, 100);
+    fails(&mut scene, WORKER, SERVING, 101);
+    let (at_ms, finding) = scene.only();
+    assert_eq!((at_ms, finding.rule), (101, RuleName::PrematureCancel));
+    assert_eq!(
+        (finding.severity, finding.confidence),
+        (Severity::Error, Confidence::High)
+    );
+    assert_eq!(site(finding), ("example.com/shop/audit.Record", 20));
+    assert_eq!(
+        finding.message,
+        "call to GET store:8080/item/7 was killed: it was running when the handler returned"
+    );
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::NormalEnd));
+    assert_eq!(finding.evidence.cancelled_at_ns, Some(100 * MS));
+    let call = finding.evidence.call.as_ref().unwrap();
+    assert_eq!(call.outcome, CallOutcome::Cancelled);
+    assert_eq!(finding.request.as_ref().unwrap().number, 1);
+}
+
+#[test]
+fn a_call_that_begins_after_the_end_is_killed_before_it_begins() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    end(&mut scene, 100);
+    let call = calls(&scene, WORKER, &[(CANCEL_CTX, ROOT)], AUDIT);
+    scene.take(150, &call);
+    let finding = scene.only().1;
+    assert_eq!(finding.severity, Severity::Error);
+    assert!(
+        finding
+            .message
+            .ends_with("it began 50.0 ms after the handler returned"),
+        "{}",
+        finding.message
+    );
+}
+
+#[test]
+fn a_timeout_under_the_dead_context_does_not_hide_it() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    end(&mut scene, 100);
+    let made = derived(&scene, 150, (WORKER, CHILD), &[(CANCEL_CTX, ROOT)], AUDIT);
+    let stack = [
+        "context.(*timerCtx).cancel",
+        "context.(*cancelCtx).propagateCancel",
+        "context.WithDeadlineCause",
+        AUDIT,
+    ];
+    let records = [
+        made,
+        cancel(&scene.code, WORKER, CHILD, &stack),
+        calls(&scene, WORKER, &[("context.timerCtx", CHILD)], AUDIT),
+    ];
+    take_all(&mut scene, 150, &records);
+    let finding = scene.only().1;
+    assert_eq!(finding.rule, RuleName::PrematureCancel);
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::NormalEnd));
+}
+
+#[test]
+fn a_goroutine_that_is_merely_alive_is_silent() {
+    let mut scene = in_flight(WORKER);
+    scene.waits(WORKER, &["runtime.chanrecv1", AUDIT]);
+    end(&mut scene, 100);
+    scene.until(5_000);
+    scene.silent();
+}
+
+#[test]
+fn a_call_that_the_client_killed_is_as_it_should_be() {
+    let mut scene = in_flight(SERVING);
+    client_leaves(&mut scene, 100);
+    fails(&mut scene, SERVING, READER, 100);
+    end(&mut scene, 105);
+    scene.until(2_000);
+    scene.silent();
+}
+
+/// A call on `goid` on a context that the handler made, which `by` cancels.
+fn cancelled_by_code(goid: u64, by: u64) -> Scene {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let made = derived(&scene, 1, (SERVING, CHILD), &[(CANCEL_CTX, ROOT)], HANDLER);
+    let records = [
+        made,
+        calls(&scene, goid, &[("context.timerCtx", CHILD)], BUILD),
+        created_short(&scene.code, goid, INNER, ("context.timerCtx", CHILD)),
+        cancel(&scene.code, by, CHILD, &[CANCEL_FUNC, HANDLER]),
+        cascade(&scene.code, by, INNER),
+    ];
+    take_all(&mut scene, 10, &records);
+    scene
+}
+
+#[test]
+fn first_answer_wins_is_silent() {
+    let mut scene = cancelled_by_code(WORKER, SERVING);
+    let gives_up = cancelled_again(&scene.code, WORKER, INNER, GIVES_UP);
+    scene.take(11, &gives_up);
+    end(&mut scene, 20);
+    scene.until(2_000);
+    scene.silent();
+}
+
+fn read(scene: &mut Scene, goid: u64, at_ms: u64) {
+    let stack = ["io.ReadAll", "example.com/shop/api.render:55", SERVE];
+    let record = body_read_at(&scene.code, goid, BODY, &stack);
+    scene.take(at_ms, &record);
+}
+
+#[test]
+fn a_body_read_after_its_own_cancel_is_an_error_when_it_fails() {
+    for (error, severity, outcome) in [
+        (
+            Some(ErrorKind::Canceled),
+            Severity::Error,
+            CallOutcome::Cancelled,
+        ),
+        (Some(ErrorKind::Eof), Severity::Warning, CallOutcome::Done),
+        (None, Severity::Warning, CallOutcome::Unknown),
+    ] {
+        let mut scene = cancelled_by_code(SERVING, SERVING);
+        scene.bodies.extend(error.map(|error| (BODY, error)));
+        read(&mut scene, SERVING, 12);
+        scene.silent();
+        scene.until(100);
+        let (at_ms, finding) = scene.only();
+        assert_eq!(at_ms, 32);
+        assert_eq!(
+            (finding.rule, finding.severity),
+            (RuleName::PrematureCancel, severity)
+        );
+        // The work that was killed is the read, the canceller the handler.
+        assert_eq!(site(finding), ("example.com/shop/api.render", 55));
+        assert_eq!(finding.evidence.cancel_site.as_ref().unwrap().line, 31);
+        assert_eq!(finding.evidence.call.as_ref().unwrap().outcome, outcome);
+        assert!(
+            finding
+                .message
+                .ends_with("cancelled before its body was read")
+        );
+        // Once per call.
+        read(&mut scene, SERVING, 110);
+        scene.until(200);
+        assert_eq!(scene.shown.len(), 1);
+    }
+}
+
+#[test]
+fn a_body_read_to_its_end_before_the_cancel_is_silent() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let records = [
+        derived(&scene, 1, (SERVING, CHILD), &[(CANCEL_CTX, ROOT)], HANDLER),
+        calls(&scene, SERVING, &[("context.timerCtx", CHILD)], BUILD),
+        created_short(&scene.code, SERVING, INNER, ("context.timerCtx", CHILD)),
+        body_read_at(&scene.code, SERVING, BODY, &[BUILD]),
+        cancel(
+            &scene.code,
+            90,
+            INNER,
+            &[
+                "context.WithCancelCause.func1",
+                "net/http.(*persistConn).readLoop",
+            ],
+        ),
+        cancel(&scene.code, SERVING, CHILD, &[CANCEL_FUNC, HANDLER]),
+        body_read_at(&scene.code, SERVING, BODY, &[BUILD]),
+    ];
+    take_all(&mut scene, 10, &records);
+    end(&mut scene, 20);
+    scene.until(2_000);
+    scene.silent();
+}
+
+#[test]
+fn a_read_deadline_on_a_healthy_request_is_told_at_once() {
+    let mut scene = Scene::new();
+    scene.waits(SERVING, &["time.Sleep", BUILD, HANDLER, SERVE]);
+    start(&mut scene, 0);
+    conn_ends(
+        &mut scene,
+        50,
+        ReadError::Op("internal/poll.DeadlineExceededError"),
+    );
+    let (at_ms, finding) = scene.only();
+    assert_eq!((at_ms, finding.rule), (50, RuleName::PrematureCancel));
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(
+        finding.evidence.cancelled_by,
+        Some(CancelledBy::ReadDeadline)
+    );
+    assert_eq!(site(finding).1, 132);
+}
+
+#[test]
+fn a_call_that_a_read_deadline_killed_makes_it_an_error() {
+    let mut scene = in_flight(SERVING);
+    scene.waits(SERVING, &[ROUND_TRIP, AUDIT, SERVE]);
+    conn_ends(
+        &mut scene,
+        50,
+        ReadError::Op("internal/poll.DeadlineExceededError"),
+    );
+    fails(&mut scene, SERVING, READER, 50);
+    let last = scene.shown.last().unwrap();
+    let (crate::finding::Emission::Finding(finding) | crate::finding::Emission::Update(finding, _)) =
+        &last.1;
+    assert_eq!(finding.severity, Severity::Error);
+    assert_eq!(finding.count, 1);
+    assert_eq!(site(finding), ("example.com/shop/audit.Record", 20));
+}
