@@ -36,6 +36,8 @@ pub(super) struct Attacher<'a> {
     pub(super) kernel: &'a mut Kernel,
     pub(super) options: &'a Options,
     pub(super) release: &'a str,
+    /// Canonical names of request ID headers, best first.
+    pub(super) id_headers: Vec<String>,
     /// Processes per executable among the chosen.
     pub(super) shared: HashMap<FileId, usize>,
     next_slot: u32,
@@ -54,12 +56,14 @@ impl<'a> Attacher<'a> {
         kernel: &'a mut Kernel,
         options: &'a Options,
         release: &'a str,
+        id_headers: Vec<String>,
         shared: HashMap<FileId, usize>,
     ) -> Self {
         Self {
             kernel,
             options,
             release,
+            id_headers,
             shared,
             next_slot: 0,
             slots: HashMap::new(),
@@ -134,7 +138,7 @@ impl<'a> Attacher<'a> {
 
     fn block(&self, target: &Target) -> Block {
         let wishes = block::Wishes {
-            id_headers: self.options.request_ids.headers.clone(),
+            id_headers: self.id_headers.clone(),
             read_ids: self.options.request_ids.reading == IdReading::Always,
         };
         block::build(&target.image, &target.layout, target.bias(), &wishes)

@@ -87,7 +87,13 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let mut starts = Vec::new();
     let cost = Cost::begin();
     {
-        let mut attacher = Attacher::new(&mut kernel, options, &release, shared);
+        let mut attacher = Attacher::new(
+            &mut kernel,
+            options,
+            &release,
+            thresholds.id_headers.clone(),
+            shared,
+        );
         for target in targets {
             let outcome = attacher.attach(target)?;
             code.add(std::sync::Arc::clone(&outcome.observed.target));
