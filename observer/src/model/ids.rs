@@ -11,6 +11,12 @@ macro_rules! id {
                 Self(number)
             }
         }
+
+        impl From<$name> for u64 {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
     };
 }
 

@@ -1,33 +1,44 @@
-//! A bounded table: entries get numbers, the oldest makes room.
+//! A bounded table: entries get rising numbers, the oldest makes room.
+//!
+//! Numbers rise, so an entry is found by its distance from the first, without hashing. The few that
+//! outlive thousands of younger ones move to a tree, so that they do not hold the place of the gone.
 
-use std::collections::VecDeque;
-use std::hash::Hash;
-
-use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::marker::PhantomData;
 
 /// Entries by number. When full, the entry inserted first goes, and is counted.
 #[derive(Debug)]
 pub struct Table<K, V> {
-    entries: FxHashMap<K, V>,
-    order: VecDeque<K>,
+    /// Entries from number `first` on; gone ones leave a hole.
+    young: VecDeque<Option<Box<V>>>,
+    first: u64,
+    /// Entries with a number below `first`.
+    old: BTreeMap<u64, Box<V>>,
+    /// Entries in `young`.
+    live: usize,
     limit: usize,
-    next: u64,
     evicted: u64,
+    key: PhantomData<K>,
 }
+
+/// Places in `young` per entry allowed: holes cost a word each.
+const PLACES: usize = 2;
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
         Self {
-            entries: FxHashMap::default(),
-            order: VecDeque::new(),
+            young: VecDeque::new(),
+            first: 1,
+            old: BTreeMap::new(),
+            live: 0,
             limit: 1,
-            next: 1,
             evicted: 0,
+            key: PhantomData,
         }
     }
 }
 
-impl<K: Copy + Eq + Hash + From<u64>, V> Table<K, V> {
+impl<K: Copy + From<u64> + Into<u64>, V> Table<K, V> {
     /// For at most `limit` entries (at least one).
     #[must_use]
     pub fn new(limit: usize) -> Self {
@@ -39,62 +50,107 @@ impl<K: Copy + Eq + Hash + From<u64>, V> Table<K, V> {
 
     /// Adds what `make` builds for its number; gives the entry that had to make room, if one had.
     pub fn insert(&mut self, make: impl FnOnce(K) -> V) -> (K, Option<V>) {
-        let id = K::from(self.next);
-        self.next += 1;
-        let mut made_room = None;
-        while self.entries.len() >= self.limit && made_room.is_none() {
-            let Some(oldest) = self.order.pop_front() else {
-                break;
-            };
-            made_room = self.entries.remove(&oldest);
-        }
+        let made_room = if self.len() >= self.limit {
+            self.oldest()
+        } else {
+            None
+        };
         self.evicted += u64::from(made_room.is_some());
-        // Removed entries leave their number behind; sweep before that grows beyond the bound.
-        if self.order.len() >= self.limit.saturating_mul(2) {
-            let entries = &self.entries;
-            self.order.retain(|id| entries.contains_key(id));
+        if self.young.len() >= self.limit.saturating_mul(PLACES) {
+            let number = self.first;
+            if let Some(entry) = self.pop_front() {
+                self.old.insert(number, entry);
+            }
         }
-        self.entries.insert(id, make(id));
-        self.order.push_back(id);
+        let number = self.first.saturating_add(self.young.len() as u64);
+        let id = K::from(number);
+        self.young.push_back(Some(Box::new(make(id))));
+        self.live += 1;
         (id, made_room)
+    }
+
+    /// Takes the oldest entry out.
+    fn oldest(&mut self) -> Option<V> {
+        if let Some((_, entry)) = self.old.pop_first() {
+            return Some(*entry);
+        }
+        while !self.young.is_empty() {
+            if let Some(entry) = self.pop_front() {
+                return Some(*entry);
+            }
+        }
+        None
+    }
+
+    fn pop_front(&mut self) -> Option<Box<V>> {
+        let front = self.young.pop_front()?;
+        self.first = self.first.saturating_add(1);
+        self.live -= usize::from(front.is_some());
+        front
+    }
+
+    /// Where in `young` a number is; `None` for one that is older.
+    fn place(&self, id: K) -> Option<usize> {
+        usize::try_from(id.into().checked_sub(self.first)?).ok()
     }
 
     /// The entry.
     #[must_use]
     pub fn get(&self, id: K) -> Option<&V> {
-        self.entries.get(&id)
+        match self.place(id) {
+            Some(place) => self.young.get(place)?.as_deref(),
+            None => self.old.get(&id.into()).map(|entry| &**entry),
+        }
     }
 
     /// The entry, to change.
     pub fn get_mut(&mut self, id: K) -> Option<&mut V> {
-        self.entries.get_mut(&id)
+        match self.place(id) {
+            Some(place) => self.young.get_mut(place)?.as_deref_mut(),
+            None => self.old.get_mut(&id.into()).map(|entry| &mut **entry),
+        }
     }
 
     /// Takes the entry out.
     pub fn remove(&mut self, id: K) -> Option<V> {
-        self.entries.remove(&id)
+        let Some(place) = self.place(id) else {
+            return self.old.remove(&id.into()).map(|entry| *entry);
+        };
+        let entry = self.young.get_mut(place)?.take()?;
+        self.live -= 1;
+        while self.young.front().is_some_and(Option::is_none) {
+            self.pop_front();
+        }
+        Some(*entry)
     }
 
     /// Keeps what `keep` says.
     pub fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
-        self.entries.retain(|_, value| keep(value));
+        self.old.retain(|_, entry| keep(entry));
+        for slot in &mut self.young {
+            if slot.as_deref().is_some_and(|entry| !keep(entry)) {
+                *slot = None;
+                self.live -= 1;
+            }
+        }
     }
 
-    /// All entries, in no order that may be relied on.
+    /// All entries, oldest first.
     pub fn values(&self) -> impl Iterator<Item = &V> {
-        self.entries.values()
+        let young = self.young.iter().filter_map(Option::as_deref);
+        self.old.values().map(|entry| &**entry).chain(young)
     }
 
     /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.live + self.old.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Entries that had to go.
@@ -127,7 +183,23 @@ mod tests {
             table.remove(id);
         }
         assert!(table.is_empty());
-        assert!(table.order.len() <= 16);
+        assert!(table.young.len() <= 16);
         assert_eq!(table.evicted(), 0);
+    }
+
+    #[test]
+    fn one_that_stays_outlives_thousands() {
+        let mut table: Table<ReqId, u64> = Table::new(8);
+        let (stays, _) = table.insert(|_| 77);
+        for n in 0..10_000 {
+            let (id, made_room) = table.insert(|_| n);
+            assert!(made_room.is_none());
+            assert_eq!(table.remove(id), Some(n));
+        }
+        assert_eq!(table.get(stays), Some(&77));
+        assert!(table.young.len() <= 16);
+        assert_eq!(table.len(), 1);
+        assert_eq!(table.remove(stays), Some(77));
+        assert!(table.is_empty());
     }
 }
