@@ -113,6 +113,7 @@ impl Hit {
         }
         let Some(layout) = maps::layout(cookie.slot()) else {
             maps::count(hook, Counter::NoLayout);
+            aya_log_ebpf::warn!(ctx, "no layout block in slot {}", cookie.slot());
             return None;
         };
         if !layout.has(ENABLED) {

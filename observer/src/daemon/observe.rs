@@ -315,6 +315,9 @@ impl Loop {
     fn housekeeping(&mut self, sinks: &mut Sinks) -> Result<(), Error> {
         let now_ns = clock::now_ns();
         self.cost.tick(now_ns);
+        for what in self.kernel.complaints() {
+            sinks.emit(Output::Notice(Notice::Probe { what }));
+        }
         if now_ns.saturating_sub(self.identity_ns) >= IDENTITY_NS {
             self.identity_ns = now_ns;
             self.part_with_the_dead()?;

@@ -58,6 +58,12 @@ pub enum Notice {
         /// How many.
         lines: u64,
     },
+    /// A program in the kernel saw a fault of ours.
+    #[error("a probe complains: {what}")]
+    Probe {
+        /// In its words.
+        what: String,
+    },
     /// Events were lost.
     #[error("{events} events lost ({causes}): requests that they belong to are unknown, not clean")]
     EventsLost {

@@ -19,6 +19,7 @@ use crate::go::site::SiteKind;
 use super::object::{MissingObject, object};
 use super::plan::PlannedSite;
 use super::ring::Ring;
+use super::said::Said;
 
 /// Which processes a site fires for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +138,7 @@ pub struct Kernel {
     layouts: Array<MapData, Block>,
     counts: PerCpuArray<MapData, u64>,
     pids: Array<MapData, u64>,
+    said: Option<Said>,
 }
 
 impl Kernel {
@@ -146,6 +148,7 @@ impl Kernel {
     /// See [`ProbeError`].
     pub fn load() -> Result<(Self, Ring), ProbeError> {
         let mut ebpf = EbpfLoader::new().load(object()?)?;
+        let said = Said::open(&mut ebpf);
         let ring =
             RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|source| ProbeError::Map {
                 map: "EVENTS",
@@ -172,6 +175,7 @@ impl Kernel {
             layouts,
             counts,
             pids,
+            said,
         };
         Ok((kernel, Ring::new(ring)))
     }
@@ -269,6 +273,11 @@ impl Kernel {
             })?;
         }
         Ok(uprobe)
+    }
+
+    /// What programs complained of since the last time.
+    pub fn complaints(&mut self) -> Vec<String> {
+        self.said.as_mut().map_or_else(Vec::new, Said::take)
     }
 
     /// Reads all counters.

@@ -1,8 +1,8 @@
 //! Everything that is in the kernel on our behalf: which hooks there are, where they go, how they
 //! get there and away again.
 //!
-//! The catalogue is data, the plan a pure function of it and an executable; only `kernel` and the
-//! ring in `ring` name aya.
+//! The catalogue is data, the plan a pure function of it and an executable; only `kernel` and what
+//! it is made of (`ring`, `said`) name aya.
 
 pub mod block;
 mod catalogue;
@@ -11,6 +11,7 @@ mod kernel;
 pub mod object;
 mod plan;
 mod ring;
+mod said;
 
 pub use catalogue::{CATALOGUE, Hook, Rate, Since};
 pub use group::{Groups, Place};
