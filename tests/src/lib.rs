@@ -6,4 +6,6 @@
 pub mod go;
 #[cfg(feature = "live")]
 pub mod live;
+#[cfg(feature = "live")]
+pub mod recordings;
 pub mod target;

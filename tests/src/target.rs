@@ -23,6 +23,8 @@ pub enum Flavor {
     Stripped,
     /// Position independent, and stripped.
     PieStripped,
+    /// Stripped, and without a path of the machine that built it: what recordings are made of.
+    Trimmed,
     /// With the race detector. Needs a C compiler.
     Race,
 }
@@ -33,6 +35,7 @@ impl Flavor {
             Self::Plain => "plain",
             Self::Stripped => "stripped",
             Self::PieStripped => "pie-stripped",
+            Self::Trimmed => "trimmed",
             Self::Race => "race",
         }
     }
@@ -42,13 +45,14 @@ impl Flavor {
             Self::Plain => &[],
             Self::Stripped => &["-ldflags=-s -w"],
             Self::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
+            Self::Trimmed => &["-trimpath", "-ldflags=-s -w"],
             Self::Race => &["-race"],
         }
     }
 
     const fn cgo(self) -> &'static str {
         match self {
-            Self::Plain | Self::Stripped | Self::PieStripped => "0",
+            Self::Plain | Self::Stripped | Self::PieStripped | Self::Trimmed => "0",
             Self::Race => "1",
         }
     }

@@ -1,0 +1,59 @@
+//! Checked-in recordings of live runs, replayed: the findings must stay the same to the byte. No kernel, no Go, no
+//! root: this is where rules are developed.
+//!
+//! `cargo test -p observer-tests --test live_replay -- --ignored` makes the recordings anew, with their goldens.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use observer_tests::recordings::{folder, found, unpack};
+
+#[test]
+fn recordings_replay_to_their_goldens() -> Result<()> {
+    let mut replayed = 0;
+    for entry in fs::read_dir(folder())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "gz") {
+            replay(&path).with_context(|| format!("replaying {}", path.display()))?;
+            replayed += 1;
+        }
+    }
+    ensure!(replayed >= 10, "only {replayed} recordings are there");
+    println!("{replayed} recordings replayed");
+    Ok(())
+}
+
+fn replay(packed: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let recording = scratch.path().join("recording");
+    unpack(packed, &recording)?;
+    let output = Command::new(observer_tests::live::observer_binary()?)
+        .args(["replay", "--output", "json"])
+        .arg(&recording)
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let golden = fs::read_to_string(packed.with_extension("jsonl"))?;
+    let lines = found(&String::from_utf8(output.stdout)?);
+    ensure!(
+        !lines.is_empty() || packed.to_string_lossy().contains("healthy"),
+        "it holds no finding"
+    );
+    for (number, (now, then)) in lines.lines().zip(golden.lines()).enumerate() {
+        ensure!(
+            now == then,
+            "line {}:\n  was {then}\n  is  {now}",
+            number + 1
+        );
+    }
+    ensure!(
+        lines.lines().count() == golden.lines().count(),
+        "{} lines instead of {}",
+        lines.lines().count(),
+        golden.lines().count()
+    );
+    Ok(())
+}
