@@ -290,7 +290,12 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
             record.trace_len = kept;
             set(record, TRACED, 1);
         }
-    } else if mem.read_prefix(text, &mut record.id, kept) {
+        return;
+    }
+    // A read that fails spoils what a header of less worth has left there.
+    record.id_len = 0;
+    record.id_row = 0;
+    if mem.read_prefix(text, &mut record.id, kept) {
         record.id_len = kept as u32;
         record.id_row = row as u32 + 1;
         set(record, BEST, row);

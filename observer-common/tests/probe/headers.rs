@@ -203,6 +203,16 @@ fn the_preferred_name_wins_in_any_order() {
 }
 
 #[test]
+fn a_value_that_cannot_be_read_leaves_no_wrong_one() {
+    let mut memory = Memory::default();
+    let map = small_swiss(&mut memory, &[OTHER_ID, ID]);
+    // The second slot's `[]string` points nowhere.
+    let values = memory.words(HEAP, &[8, 6]);
+    memory.words(BLOCKS + 8 + 40 + 16, &[values]);
+    assert_eq!(search::<true>(&memory, map, &NAMES), found(0, "", ""));
+}
+
+#[test]
 fn only_the_first_value_and_its_beginning_are_kept() {
     let long = "v".repeat(MAX_VALUE + 36);
     let mut memory = Memory::default();
