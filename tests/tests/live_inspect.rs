@@ -10,6 +10,8 @@
 mod dump;
 #[path = "live_inspect/objects.rs"]
 mod objects;
+#[path = "live_inspect/probes.rs"]
+mod probes;
 #[path = "live_inspect/record.rs"]
 mod record;
 #[path = "live_inspect/target.rs"]

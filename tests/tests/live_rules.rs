@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use observer_tests::live::{Expect, Load, Observer, Role, exactly, on_each_build, start};
 
-/// The slowest route takes two seconds; then grace, and what a busy machine adds.
-const SETTLED: Duration = Duration::from_millis(5500);
+/// The slowest route takes 3.6 s; then grace, and what a busy machine adds.
+const SETTLED: Duration = Duration::from_millis(6000);
 
 const PROGRAM: &str = "rules4";
 
@@ -66,8 +66,8 @@ impl Planted {
             expect = expect.by(cancelled_by);
         }
         if let Some(ms) = self.wasted_ms {
-            // At least the grace time; less than the work when the client is late.
-            expect = expect.after_cancel_ms(ms.saturating_sub(500).max(500)..ms + 900);
+            // At least the grace time; the client may be late by any part of the rest.
+            expect = expect.after_cancel_ms(500..ms + 900);
         }
         if self.marked == "premature-cancel read-deadline-wait" {
             // Its wait ends with the cancel.
@@ -91,7 +91,7 @@ const ALL: [Planted; 27] = [
         .wasted_ms(1700),
     planted("cancel-ignored poll", "/ignored/poll", "warning")
         .by("client")
-        .wasted_ms(550),
+        .wasted_ms(850),
     planted("cancel-ignored workers", "/ignored/workers", "error")
         .by("client")
         .wasted_ms(1700),

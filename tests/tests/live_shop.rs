@@ -18,11 +18,11 @@ fn expected() -> Result<[Expect; 6]> {
         })
     };
     Ok([
-        planted("error", "cancel-ignored", "report", Some("client"))?.after_cancel_ms(1700..3200),
-        planted("error", "cancel-ignored", "pickup", Some("client"))?.after_cancel_ms(1700..3200),
-        planted("error", "detached-context", "price", Some("client"))?.after_cancel_ms(700..2200),
+        planted("error", "cancel-ignored", "report", Some("client"))?.after_cancel_ms(500..3200),
+        planted("error", "cancel-ignored", "pickup", Some("client"))?.after_cancel_ms(500..3200),
+        planted("error", "detached-context", "price", Some("client"))?.after_cancel_ms(500..2200),
         planted("error", "detached-context", "checkout", Some("client"))?
-            .after_cancel_ms(1700..3200),
+            .after_cancel_ms(500..3200),
         planted("warning", "cancel-not-called", "cart", None)?,
         planted("error", "premature-cancel", "order", Some("normal_end"))?,
     ])

@@ -74,6 +74,15 @@ fn a_length_that_lies_does_not_leave_the_record() {
 }
 
 #[test]
+fn nil_is_not_followed_even_where_memory_begins() {
+    let (mut memory, mut regs) = connection(RESPONSE);
+    regs.args[2] = 0;
+    memory.words(0, &[1; 16]);
+    let event = read(&memory, &regs).unwrap();
+    assert_eq!(event.op_err, Link::default());
+}
+
+#[test]
 fn no_request_in_flight_is_no_event() {
     let (memory, regs) = connection(0);
     assert_eq!(read(&memory, &regs).unwrap_err(), Skip::Quiet);

@@ -249,6 +249,25 @@ fn the_untouched_tail_of_a_block_is_not_missed() {
 }
 
 #[test]
+fn the_untouched_tail_of_a_bucket_holds_no_overflow() {
+    let at = BLOCKS + 0x1000 - 200;
+    let mut memory = Memory::default();
+    buckets_of(&mut memory, &[&[]]);
+    bucket(&mut memory, at, &[NOISE], BLOCKS);
+    memory.cut(BLOCKS + 0x1000);
+    let map = memory.words(MAP, &[1, 0, at, 0]);
+    assert_eq!(search::<false>(&memory, map, &NAMES), found(0, "", ""));
+}
+
+#[test]
+fn a_deleted_slot_is_not_read() {
+    let mut memory = Memory::default();
+    let map = small_swiss(&mut memory, &[ID, OTHER_ID]);
+    memory.bytes(BLOCKS, &[0xfe]);
+    assert_eq!(search::<true>(&memory, map, &NAMES), found(2, "c0ffee", ""));
+}
+
+#[test]
 fn a_block_that_is_not_there_is_left_to_user_space() {
     let mut memory = Memory::default();
     let map = memory.words(MAP, &[3, 0, HEAP + 0x9000_0000, 0]);

@@ -5,6 +5,7 @@ mod calls;
 mod conns;
 mod contexts;
 mod headers;
+mod images;
 mod maps;
 mod memory;
 mod requests;

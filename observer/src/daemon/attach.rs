@@ -12,7 +12,9 @@ use observer_common::layout::Layout as Block;
 use crate::cli::run::Options;
 use crate::config::{BenchPrograms, BenchSites, IdReading};
 use crate::error::{Error, Notice};
-use crate::probe::{Attached, Kernel, Plan, Programs, Scope, SiteChoice, block, plan};
+use crate::probe::{
+    Groups, Kernel, Place, Plan, PlannedSite, Programs, Rate, Scope, SiteChoice, block, plan,
+};
 use crate::sink::Start;
 use crate::target::{CodeCheck, FileId};
 
@@ -25,8 +27,8 @@ pub(super) struct Observed {
     pub(super) target: Arc<Target>,
     pub(super) slot: u32,
     pub(super) block: Block,
-    /// Attached probes, held; dropping them takes the kernel up to 0.1 s each.
-    _probes: Vec<Attached>,
+    /// Attached probes.
+    pub(super) probes: Groups,
     /// Says to other observers that this process is watched.
     _claim: Option<UnixListener>,
 }
@@ -101,7 +103,7 @@ impl<'a> Attacher<'a> {
         let known = self.slots.get(&key).copied().filter(|_| sharers > 1);
         let (slot, probes, block) = match known {
             // The executable's sites are attached for all its processes: let this one through.
-            Some(slot) => (slot, Vec::new(), self.block(&target)),
+            Some(slot) => (slot, Groups::default(), self.block(&target)),
             None => self.attach_sites(&plan, &target, sharers > 1)?,
         };
         self.slots.insert(key, slot);
@@ -126,7 +128,7 @@ impl<'a> Attacher<'a> {
             target,
             slot,
             block,
-            _probes: probes,
+            probes,
             _claim: claim,
         };
         Ok(Outcome {
@@ -149,7 +151,7 @@ impl<'a> Attacher<'a> {
         plan: &Plan,
         target: &Target,
         shared: bool,
-    ) -> Result<(u32, Vec<Attached>, Block), Error> {
+    ) -> Result<(u32, Groups, Block), Error> {
         let pid = target.pid();
         let slot = self.next_slot;
         self.next_slot += 1;
@@ -165,21 +167,25 @@ impl<'a> Attacher<'a> {
             BenchPrograms::Full => Programs::Full,
             BenchPrograms::Empty => Programs::Empty,
         };
-        let mut probes = Vec::new();
-        for site in plan.sites() {
-            let program = match programs {
-                Programs::Full => block::program(site.hook, &target.image),
-                Programs::Empty => "empty",
-            };
-            let attached = self.kernel.attach(site, program, &exe, slot, scope);
-            probes.push(attached.map_err(|error| {
+        let program = |site: &PlannedSite| match programs {
+            Programs::Full => block::program(site.hook, &target.image),
+            Programs::Empty => "empty",
+        };
+        let place = Place {
+            exe: &exe,
+            slot,
+            scope,
+        };
+        let mut probes = Groups::default();
+        probes
+            .attach(self.kernel, plan, &Rate::ALL, place, program)
+            .map_err(|error| {
                 if target.process.identity.still_same() {
                     errors::of_probe(self.release, error)
                 } else {
                     Error::ProcessExited { pid }
                 }
-            })?);
-        }
+            })?;
         Ok((slot, probes, block))
     }
 }

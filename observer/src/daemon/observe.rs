@@ -437,6 +437,9 @@ impl Loop {
         if let Some(recorder) = self.recorder.take() {
             recorder.finish(clock::now_ns())?;
         }
+        for observed in &mut self.observed {
+            observed.probes.detach_all();
+        }
         Ok(())
     }
 }

@@ -295,10 +295,12 @@ fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity
     })
 }
 
+/// Cancelled before its end: the handler may have returned by the time that its request is described.
 fn is_cancelled(ctx: CtxId, cx: &Context<'_>) -> bool {
     cx.model
         .context(ctx)
-        .is_some_and(|ctx| ctx.cancelled.is_some())
+        .and_then(|ctx| ctx.cancelled.as_ref())
+        .is_some_and(|cancel| cancel.by != CancelledBy::NormalEnd)
 }
 
 /// Whether a context of the chain has a deadline of its own.

@@ -6,6 +6,7 @@ mod chaos;
 mod detached_context;
 mod loss;
 mod premature_cancel;
+mod sessions;
 mod timeout_handler;
 
 use crate::finding::Finding;

@@ -66,3 +66,38 @@ impl Timers {
         self.dropped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Timers, Topic};
+    use crate::model::{CtxId, ReqId};
+
+    #[test]
+    fn timers_fire_by_time_and_then_in_the_order_in_which_they_were_set() {
+        let mut timers = Timers::default();
+        let set = [
+            (7, Topic::NotCalled(CtxId(9))),
+            (5, Topic::Derived(CtxId(2))),
+            (7, Topic::Overrun(ReqId(1))),
+            (9, Topic::Premature(ReqId(3))),
+        ];
+        for (at_ns, topic) in set {
+            timers.set(at_ns, topic);
+        }
+        assert_eq!(timers.next_ns(), Some(5));
+        assert_eq!(timers.due(4), None);
+        let due: Vec<_> = std::iter::from_fn(|| timers.due(8)).collect();
+        assert_eq!(due, [set[1], set[0], set[2]]);
+        assert_eq!(timers.next_ns(), Some(9));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let mut timers = Timers::default();
+        for at_ns in 0..=super::LIMIT as u64 {
+            timers.set(at_ns, Topic::Overrun(ReqId(at_ns)));
+        }
+        assert_eq!(timers.dropped(), 1);
+        assert_eq!(timers.due(u64::MAX).map(|(at_ns, _)| at_ns), Some(0));
+    }
+}

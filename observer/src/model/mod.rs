@@ -66,7 +66,7 @@ impl Default for Limits {
             calls: 32_768,
             goroutines: 32_768,
             ended_plain: 4_096,
-            ended_busy: 32_768,
+            ended_busy: 12_288,
             per_request: 1_024,
         }
     }

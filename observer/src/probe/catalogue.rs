@@ -18,6 +18,9 @@ pub enum Rate {
 }
 
 impl Rate {
+    /// All classes, cheapest first.
+    pub const ALL: [Self; 4] = [Self::Rare, Self::PerRequest, Self::PerOperation, Self::Hot];
+
     /// Name in `check` and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

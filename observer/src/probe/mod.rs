@@ -6,12 +6,14 @@
 
 pub mod block;
 mod catalogue;
+mod group;
 mod kernel;
 pub mod object;
 mod plan;
 mod ring;
 
 pub use catalogue::{CATALOGUE, Hook, Rate, Since};
+pub use group::{Groups, Place};
 pub use kernel::{Attached, Counters, Kernel, ProbeError, Programs, Scope};
 pub use plan::{HookPlan, Off, Plan, PlannedSite, SiteChoice, plan};
 pub use ring::Ring;

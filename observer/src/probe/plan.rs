@@ -6,7 +6,7 @@ use crate::finding::HookState;
 use crate::go::site::{Site, SiteKind, Wanted, find_site};
 use crate::go::{Image, Layout};
 
-use super::catalogue::{CATALOGUE, Hook};
+use super::catalogue::{CATALOGUE, Hook, Rate};
 
 /// Which sort of site to plan. Anything but [`SiteChoice::Cheap`] is for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +36,22 @@ pub struct PlannedSite {
     pub symbol: &'static str,
     /// Instruction.
     pub site: Site,
+}
+
+impl PlannedSite {
+    /// Rate class of its hook.
+    #[must_use]
+    pub fn rate(&self) -> Rate {
+        rate_of(self.hook)
+    }
+}
+
+/// Every hook is in the catalogue; one that were not would be taken for the most expensive.
+fn rate_of(id: HookId) -> Rate {
+    CATALOGUE
+        .iter()
+        .find(|hook| hook.id == id)
+        .map_or(Rate::Hot, |hook| hook.rate)
 }
 
 /// What became of one hook.
@@ -101,10 +117,7 @@ impl Plan {
 }
 
 fn state(planned: &HookPlan) -> HookState {
-    let rate = CATALOGUE
-        .iter()
-        .find(|hook| hook.id == planned.hook)
-        .map_or("", |hook| hook.rate.as_str());
+    let rate = rate_of(planned.hook).as_str();
     let site = planned.outcome.as_ref().ok();
     HookState {
         hook: planned.hook.name().to_owned(),

@@ -19,7 +19,7 @@ const (
 	leave = 300 // the client's patience in most cases, in milliseconds
 	work  = 2 * time.Second
 	brief = 300 * time.Millisecond
-	tick  = 600 * time.Millisecond
+	tick  = 900 * time.Millisecond
 )
 
 func (s *service) ignoredRoutes() []app.Route {
@@ -28,8 +28,8 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/sleep/ok", PatienceMS: leave, Mode: "drop", Handler: sleepsOK},
 		{Path: "/ignored/channel", PatienceMS: leave, Mode: "drop", Handler: receives},
 		{Path: "/ignored/channel/ok", PatienceMS: leave, Mode: "drop", Handler: receivesOK},
-		{Path: "/ignored/poll", PatienceMS: 1850, Mode: "drop", Handler: polls},
-		{Path: "/ignored/poll/ok", PatienceMS: 1850, Mode: "drop", Handler: pollsOK},
+		{Path: "/ignored/poll", PatienceMS: 2750, Mode: "drop", Handler: polls},
+		{Path: "/ignored/poll/ok", PatienceMS: 2750, Mode: "drop", Handler: pollsOK},
 		{Path: "/ignored/workers", PatienceMS: leave, Mode: "drop", Handler: waitsForWorkers},
 		{Path: "/ignored/workers/ok", PatienceMS: leave, Mode: "drop", Handler: waitsForWorkersOK},
 		{Path: "/ignored/raw-call", PatienceMS: leave, Mode: "drop", Handler: s.rawCall},

@@ -4,6 +4,7 @@ use super::{
     BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, CONN, HANDLER, ROOT, ROUND_TRIP, SERVE, SERVING,
     TIMER_CTX, calls, client_leaves, conn_ends, derived, end, site, start, timer_fires,
 };
+use crate::detect::{Ask, Question};
 use crate::finding::{
     CallOutcome, CancelledBy, Confidence, Emission, RuleName, Severity, UpdateReason, WorkState,
 };
@@ -179,6 +180,18 @@ fn a_heartbeat_that_stops_within_two_ticks_is_a_warning() {
         let (Emission::Finding(finding) | Emission::Update(finding, _)) = &shown.1;
         assert_eq!(finding.severity, severity, "{tick_ms}");
     }
+}
+
+#[test]
+fn hits_without_a_rhythm_are_no_heartbeat() {
+    let mut scene = waiting();
+    for at_ms in [100, 150, 900, 950, 1_700] {
+        let poll = calls(&scene, SERVING, &[(CANCEL_CTX, ROOT)], BUILD);
+        scene.take(at_ms, &poll);
+    }
+    client_leaves(&mut scene, 1_710);
+    scene.until(2_300);
+    assert_eq!(scene.only().1.severity, Severity::Error);
 }
 
 #[test]
@@ -367,6 +380,8 @@ fn c_is_silent_when_the_function_that_made_it_has_returned() {
     let mut scene = fired("example.com/shop/cache.Get:9");
     scene.until(3_000);
     scene.silent();
+    let looked = |ask: &Ask| matches!(ask.question, Question::Work { .. });
+    assert!(scene.asked.iter().all(looked));
 }
 
 #[test]

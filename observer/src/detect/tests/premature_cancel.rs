@@ -196,6 +196,25 @@ fn a_body_read_after_its_own_cancel_is_an_error_when_it_fails() {
 }
 
 #[test]
+fn a_body_that_somebody_else_killed_is_silent() {
+    // Another goroutine of the service: first answer wins.
+    let mut scene = cancelled_by_code(SERVING, WORKER);
+    read(&mut scene, SERVING, 12);
+    scene.until(100);
+    scene.silent();
+    assert!(scene.asked.is_empty());
+    // The client.
+    let mut scene = in_flight(SERVING);
+    client_leaves(&mut scene, 50);
+    let dies = cascade(&scene.code, READER, INNER);
+    scene.take(50, &dies);
+    read(&mut scene, SERVING, 52);
+    end(&mut scene, 60);
+    scene.until(200);
+    scene.silent();
+}
+
+#[test]
 fn a_body_read_to_its_end_before_the_cancel_is_silent() {
     let mut scene = Scene::new();
     start(&mut scene, 0);

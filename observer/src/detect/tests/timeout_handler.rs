@@ -25,7 +25,7 @@ fn child(scene: &Scene, goid: u64) -> Child {
     }
 }
 
-fn timed_out(workers: &[u64]) -> Scene {
+fn timed_out(workers: &[u64], end_ms: u64) -> Scene {
     let mut scene = Scene::new();
     start(&mut scene, 0);
     let made = Created {
@@ -44,13 +44,13 @@ fn timed_out(workers: &[u64]) -> Scene {
     let fires = timer_fires(&scene, CHILD);
     scene.take(1_001, &fires);
     // The TimeoutHandler answers 503 and returns.
-    end(&mut scene, 1_002);
+    end(&mut scene, end_ms);
     scene
 }
 
 #[test]
 fn a_worker_that_goes_on_is_the_handler_that_ignores_its_cancel() {
-    let mut scene = timed_out(&[WORKER]);
+    let mut scene = timed_out(&[WORKER], 1_002);
     scene.until(1_500);
     scene.silent();
     scene.until(1_600);
@@ -77,15 +77,30 @@ fn a_worker_that_goes_on_is_the_handler_that_ignores_its_cancel() {
 }
 
 #[test]
+fn a_worker_may_end_after_its_request_has() {
+    // The 503 takes its time: the worker is shown before the request ends.
+    let mut scene = timed_out(&[WORKER], 2_000);
+    assert_eq!(scene.shown.len(), 1);
+    scene.until(3_000);
+    assert_eq!(scene.shown.len(), 1);
+    scene.goroutines.insert(WORKER, Seen::Gone);
+    scene.until(3_400);
+    assert!(matches!(
+        scene.shown.last(),
+        Some((_, Emission::Update(_, UpdateReason::Ended)))
+    ));
+}
+
+#[test]
 fn a_worker_that_stops_within_grace_is_silent() {
-    let mut scene = timed_out(&[]);
+    let mut scene = timed_out(&[], 1_002);
     scene.until(5_000);
     scene.silent();
 }
 
 #[test]
 fn with_two_workers_none_is_accused() {
-    let mut scene = timed_out(&[WORKER, 30]);
+    let mut scene = timed_out(&[WORKER, 30], 1_002);
     scene.until(5_000);
     scene.silent();
 }
