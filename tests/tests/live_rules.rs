@@ -189,6 +189,20 @@ const ALL: [Planted; 27] = [
     .by("code"),
 ];
 
+/// Up to Go 1.20 a goroutine does not know who started it, so nobody knows whose request it works for.
+fn before_ancestry(go: &str) -> bool {
+    ["1.18.", "1.19.", "1.20."]
+        .iter()
+        .any(|old| go.starts_with(old))
+}
+
+/// Where the work is in a goroutine of which nothing else tells whose it is.
+const NEED_ANCESTRY: [&str; 3] = [
+    "cancel-ignored timeout-handler",
+    "detached-context spawned",
+    "cancel-not-called worker",
+];
+
 #[test]
 fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<()> {
     on_each_build(|go, flavor| {
@@ -213,6 +227,7 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
         let run = observer.stop()?;
         let expected = ALL
             .iter()
+            .filter(|planted| !(before_ancestry(go) && NEED_ANCESTRY.contains(&planted.marked)))
             .map(Planted::expected)
             .collect::<Result<Vec<_>>>()?;
         exactly(&run, program.pid(), &expected)
