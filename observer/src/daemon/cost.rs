@@ -33,6 +33,11 @@ impl Cost {
         }
     }
 
+    /// When it began, monotonic ns: attaching counts too.
+    pub(super) const fn begun_ns(&self) -> u64 {
+        self.begun_ns
+    }
+
     /// Switches the kernel's statistics on and off.
     pub(super) fn tick(&mut self, now_ns: u64) {
         let phase = now_ns.saturating_sub(self.begun_ns) % PERIOD_NS;

@@ -29,6 +29,8 @@ use super::{errors, inspector, select, subject};
 const TICK: Duration = Duration::from_millis(20);
 /// Records taken between two looks at timers and signals.
 const BATCH: usize = 16_384;
+/// Batches between two looks at signals.
+const BATCHES: usize = 8;
 /// Between two `stats` lines, ns.
 const STATS_NS: u64 = 10_000_000_000;
 /// Between two looks at whether the processes are still the same, ns.
@@ -120,8 +122,8 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         code,
         observed,
         recorder,
+        begun_ns: cost.begun_ns(),
         cost,
-        begun_ns: clock::now_ns(),
         stats_ns: clock::now_ns(),
         identity_ns: clock::now_ns(),
         malformed: 0,
@@ -201,18 +203,20 @@ impl Loop {
         // SAFETY: `AsyncFd` owns the descriptor, so it stays open and the same while registered.
         let ready = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
             .map_err(|error| failed(error.into()))?;
+        let mut behind = false;
         let why = loop {
             let ended = tokio::select! {
                 _ = stop.interrupt.recv() => Some(EndReason::Signal),
                 _ = stop.terminate.recv() => Some(EndReason::Signal),
                 () = at(until) => Some(EndReason::Duration),
+                () = std::future::ready(()), if behind => None,
                 _ = tick.tick() => None,
                 guard = ready.readable() => {
                     guard.map_err(failed)?.clear_ready();
                     None
                 }
             };
-            self.pump(sinks)?;
+            behind = !self.pump(sinks)?;
             self.housekeeping(sinks)?;
             if let Some(why) = ended {
                 break why;
@@ -227,29 +231,31 @@ impl Loop {
         self.end(why, sinks)
     }
 
-    /// Takes in all that waits in the ring, then lets time pass.
-    fn pump(&mut self, sinks: &mut Sinks) -> Result<(), Error> {
-        loop {
+    /// Takes in what waits in the ring and lets time pass once it is empty. False when so much
+    /// came meanwhile that it is not: signals must be heard in between.
+    fn pump(&mut self, sinks: &mut Sinks) -> Result<bool, Error> {
+        let mut empty = false;
+        for _ in 0..BATCHES {
             // Read before draining: whatever happened before it is in the ring by then.
             let now_ns = clock::now_ns();
-            let taken = self.take_batch(sinks)?;
+            empty = self.take_batch(sinks)? < BATCH;
             self.answer_questions()?;
-            if taken < BATCH {
+            if empty {
                 self.engine.tick(now_ns, &self.code);
                 if let Some(recorder) = &mut self.recorder {
                     recorder.resolved(self.code.take_noted())?;
                     recorder.tick(now_ns)?;
                 }
                 self.answer_questions()?;
-                for emission in self.engine.take_emitted() {
-                    sinks.emit(emission);
-                }
-                return Ok(());
             }
             for emission in self.engine.take_emitted() {
                 sinks.emit(emission);
             }
+            if empty {
+                break;
+            }
         }
+        Ok(empty)
     }
 
     fn take_batch(&mut self, sinks: &mut Sinks) -> Result<usize, Error> {
@@ -429,7 +435,7 @@ impl Loop {
                 .silence(observed.slot, &observed.block)
                 .map_err(|error| errors::of_probe("", error))?;
         }
-        self.pump(sinks)?;
+        while !self.pump(sinks)? {}
         self.engine.finish(clock::now_ns());
         for emission in self.engine.take_emitted() {
             sinks.emit(emission);
