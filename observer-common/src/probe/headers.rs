@@ -284,6 +284,10 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
         },
     );
     let kept = get(record, KEPT);
+    if kept == 0 {
+        // An empty value names nothing: a less preferred header may.
+        return;
+    }
     let row = get(record, ROW);
     if row == TRACE_ROW {
         if mem.read_prefix(text, &mut record.trace, kept) {

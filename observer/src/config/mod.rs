@@ -108,7 +108,7 @@ fn nearest_key(path: &str) -> Option<String> {
     nearest(name, keys.iter().map(String::as_str)).map(str::to_owned)
 }
 
-/// Every key that the file may have: the flags' long names and [`FILE_ONLY`].
+/// Every key that the file may have: the flags' long names and `FILE_ONLY`.
 #[must_use]
 pub fn keys() -> Vec<String> {
     let command = Settings::augment_args(clap::Command::new("keys"));

@@ -14,7 +14,7 @@ use crate::error::{Error, Notice};
 use crate::go::ImageCache;
 use crate::model::Limits;
 use crate::probe::{Counters, Kernel, Ring};
-use crate::record::{Recorder, RecordingHeader};
+use crate::record::{Answered, Recorder, RecordingHeader};
 use crate::sink::{End, EndReason, Loss, LossCause, Losses, Output, Sinks, Stats};
 use crate::stream::{Order, decode};
 use crate::target::{FileId, Host, Still};
@@ -312,7 +312,7 @@ impl Loop {
                 self.engine.answer(ask.id, &answer, now_ns, &self.code);
                 if let Some(recorder) = &mut self.recorder {
                     recorder.resolved(self.code.take_noted())?;
-                    recorder.answer(ask.id, now_ns, &answer)?;
+                    recorder.answer(now_ns, &Answered { ask, answer })?;
                 }
             }
         }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::cli::replay::Options;
-use crate::detect::Engine;
-use crate::error::Error;
+use crate::detect::{Ask, Engine};
+use crate::error::{Error, Notice};
 use crate::go::{Frame, TypeName};
 use crate::model::{Code, Limits, Unit};
 use crate::record::{Entry, Reader, Resolved};
 use crate::sink::{Clock, End, EndReason, Output, Sinks, Stats};
 use crate::stream::decode;
+
+/// Questions that wait for their answer at once.
+const OPEN: usize = 1024;
 
 /// Answers as they were recorded.
 #[derive(Debug, Default)]
@@ -70,7 +73,8 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         header.realtime_minus_monotonic_ns,
     );
     let mut code = RecordedCode::default();
-    let (mut begun_ns, mut now_ns) = (None, 0);
+    let mut open: Vec<Ask> = Vec::new();
+    let (mut begun_ns, mut now_ns, mut whole) = (None, 0, false);
     while let Some(entry) = reader.next_entry()? {
         match entry {
             Entry::Event(at_ns, words) => {
@@ -86,17 +90,37 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
                 now_ns = at_ns.max(now_ns);
                 engine.tick(at_ns, &code);
             }
-            Entry::Answer(id, at_ns, answer) => engine.answer(id, &answer, at_ns, &code),
+            Entry::Answer(at_ns, answered) => {
+                let asked = |ask: &Ask| {
+                    ask.pid == answered.ask.pid && ask.question == answered.ask.question
+                };
+                if let Some(place) = open.iter().position(asked) {
+                    let ask = open.remove(place);
+                    engine.answer(ask.id, &answered.answer, at_ns, &code);
+                }
+            }
             Entry::Resolved(resolved) => code.learn(*resolved),
             Entry::ProcessEnded(pid) => engine.process_ended(pid),
             Entry::End(at_ns) => {
                 now_ns = at_ns;
+                whole = true;
                 engine.finish(at_ns);
             }
         }
         begun_ns = begun_ns.or((now_ns > 0).then_some(now_ns));
-        // The questions were answered when it was recorded.
-        drop(engine.take_asks());
+        open.extend(engine.take_asks());
+        // A question that was not asked while recording has no answer.
+        let excess = open.len().saturating_sub(OPEN);
+        open.drain(..excess);
+        for emission in engine.take_emitted() {
+            sinks.emit(emission);
+        }
+    }
+    if !whole {
+        sinks.emit(Output::Notice(Notice::RecordingUnfinished {
+            path: options.file.clone(),
+        }));
+        engine.finish(now_ns);
         for emission in engine.take_emitted() {
             sinks.emit(emission);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::inspect::{Child, ConnState, ErrorKind, Inspection, RequestDetails};
 
 /// A question to the inspector; the number comes back with the answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ask {
     /// Number, rising from 1.
     pub id: u64,
@@ -16,7 +16,7 @@ pub struct Ask {
 }
 
 /// What a rule wants to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Question {
     /// What a goroutine does, and what its request says of itself.
     Work {
@@ -44,7 +44,7 @@ pub enum Question {
 }
 
 /// A request in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Reading {
     /// The `*http.Request`.
     pub request: u64,

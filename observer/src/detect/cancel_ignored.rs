@@ -60,8 +60,8 @@
 //! High, error: the root context was cancelled and the handler had not returned, or the goroutine
 //! was seen inside a call on the dead context. Medium, warning: the derived context is dead and
 //! no call was seen, and nothing on another live context has begun since. A handler that looks
-//! at its context regularly and stops within two of its rounds: warning. During a graceful
-//! shutdown: info, until the deadline of `Shutdown` has passed.
+//! at its context regularly and stops within two of its rounds: warning. Where a
+//! context above the connection was cancelled (`BaseContext` at shutdown): info.
 //!
 //! "The client left" is what the peer of the connection did. It may be a proxy.
 //!
@@ -195,9 +195,6 @@ impl CancelIgnored {
         if !whole || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
             return;
         }
-        if started_since(ctx.goid, id, request, cx) {
-            return;
-        }
         let question = Question::Work {
             goid: ctx.goid,
             g: ctx.g,
@@ -246,6 +243,9 @@ impl CancelIgnored {
         let call = overrun::call_in(&stack, pid, goid, cx)
             .filter(|call| call.ctx.is_some_and(|of| descends(of, id, cx)));
         let in_call = call.is_some();
+        if !in_call && started_since(goid, id, request, cx) {
+            return;
+        }
         let (severity, confidence) = if in_call {
             (Severity::Error, Confidence::High)
         } else {

@@ -277,7 +277,7 @@ fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity
         return None;
     }
     let spawned = call.goid != request.goid;
-    let has_deadline = chain_deadline(call.ctx, cx);
+    let has_deadline = chain_deadline(call.ctx, true, cx);
     let Root::Detached(cut) = &call.root else {
         return None;
     };
@@ -285,7 +285,9 @@ fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity
         _ if spawned && has_deadline => Severity::Info,
         Cut::Empty => Severity::Warning,
         Cut::Without(_) | Cut::Opaque(_) => {
-            let bounded = request.timeout.is_some() || is_cancelled(request.root, cx);
+            let bounded = chain_deadline(call.ctx, false, cx)
+                || request.timeout.is_some()
+                || is_cancelled(request.root, cx);
             if !spawned && bounded {
                 Severity::Warning
             } else {
@@ -303,11 +305,12 @@ fn is_cancelled(ctx: CtxId, cx: &Context<'_>) -> bool {
         .is_some_and(|cancel| cancel.by != CancelledBy::NormalEnd)
 }
 
-/// Whether a context of the chain has a deadline of its own.
-fn chain_deadline(ctx: Option<CtxId>, cx: &Context<'_>) -> bool {
+/// Whether a context of the chain has a deadline: below what detaches it, or above, on the
+/// request's side.
+fn chain_deadline(ctx: Option<CtxId>, below: bool, cx: &Context<'_>) -> bool {
     let mut next = ctx;
     while let Some(ctx) = next.and_then(|id| cx.model.context(id)) {
-        if ctx.deadline_ns.is_some() {
+        if ctx.deadline_ns.is_some() && below != matches!(ctx.root, Root::Request(_)) {
             return true;
         }
         next = ctx.parent;

@@ -56,9 +56,12 @@
 //!
 //! ## How sure
 //!
-//! High, error: a call on the context was in flight and failed through the cancel. Warning: a
-//! call was started on the dead context. For a read deadline it is the cause of the cancel that
-//! tells: the error is a timeout of the connection and not its end.
+//! High. Error: a call on the context was in flight and failed through the cancel, or began on
+//! the dead context, where it cannot succeed. Warning: its body was read on the dead context and
+//! was not seen to fail, or a read deadline cancelled a request that had no call under way. For
+//! a read deadline it is the cause of the cancel that tells: the error is a timeout of the
+//! connection and not its end. Where the handler only waited, it is gone before anything can
+//! look, and the request's path names the place.
 //!
 //! ## When silent
 //!

@@ -58,6 +58,12 @@ pub enum Notice {
         /// How many.
         lines: u64,
     },
+    /// The observer that recorded it was killed.
+    #[error("the recording `{}` has no end: whoever wrote it was killed", path.display())]
+    RecordingUnfinished {
+        /// The recording.
+        path: PathBuf,
+    },
     /// A program in the kernel saw a fault of ours.
     #[error("a probe complains: {what}")]
     Probe {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::detect::{Answer, Thresholds};
+use crate::detect::{Answer, Ask, Thresholds};
 use crate::go::{Frame, TypeName};
 use crate::model::Unit;
 use crate::sink::Clock;
@@ -82,6 +82,16 @@ pub enum Resolved {
     },
 }
 
+/// A question with its answer. A replay knows the question by what it asks, not by its number:
+/// rules that changed since ask other questions in between.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Answered {
+    /// What was asked.
+    pub ask: Ask,
+    /// What came back.
+    pub answer: Answer,
+}
+
 /// One entry, read.
 #[derive(Debug)]
 pub enum Entry {
@@ -91,8 +101,8 @@ pub enum Entry {
     Loss,
     /// Everything up to this time, ns, is in.
     Tick(u64),
-    /// The answer to a question, at a time, ns.
-    Answer(u64, u64, Box<Answer>),
+    /// A question and its answer, at a time, ns.
+    Answer(u64, Box<Answered>),
     /// An address resolved.
     Resolved(Box<Resolved>),
     /// A process has ended.

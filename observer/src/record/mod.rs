@@ -10,6 +10,6 @@ mod reader;
 mod tests;
 mod writer;
 
-pub use entry::{Entry, FORMAT, RecordingHeader, Resolved};
+pub use entry::{Answered, Entry, FORMAT, RecordingHeader, Resolved};
 pub use reader::Reader;
 pub use writer::Recorder;

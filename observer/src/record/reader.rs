@@ -154,8 +154,8 @@ fn parse(kind: u8, body: &[u8]) -> Result<Entry, String> {
         kind::LOSS => Entry::Loss,
         kind::TICK => Entry::Tick(word(body, 0)?),
         kind::ANSWER => {
-            let answer = serde_json::from_slice(rest(body, 16)).map_err(json)?;
-            Entry::Answer(word(body, 0)?, word(body, 8)?, Box::new(answer))
+            let answered = serde_json::from_slice(rest(body, 8)).map_err(json)?;
+            Entry::Answer(word(body, 0)?, Box::new(answered))
         }
         kind::RESOLVED => Entry::Resolved(Box::new(serde_json::from_slice(body).map_err(json)?)),
         kind::PROCESS_ENDED => {

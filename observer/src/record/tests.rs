@@ -7,8 +7,8 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 use tempfile::TempDir;
 
 use super::entry::{FORMAT, MAGIC, MAX_ENTRY};
-use super::{Entry, Reader, Recorder, RecordingHeader, Resolved};
-use crate::detect::{Answer, Body, Thresholds};
+use super::{Answered, Entry, Reader, Recorder, RecordingHeader, Resolved};
+use crate::detect::{Answer, Ask, Body, Question, Thresholds};
 use crate::error::Error;
 use crate::go::{Frame, TypeName};
 use crate::inspect::ErrorKind;
@@ -63,10 +63,17 @@ fn resolved() -> Vec<Resolved> {
     ]
 }
 
-fn answer() -> Answer {
-    Answer::Body(Body {
-        error: Some(ErrorKind::ConnectionReset),
-    })
+fn answered() -> Answered {
+    Answered {
+        ask: Ask {
+            id: 3,
+            pid: PID,
+            question: Question::Body { body: 0xb0d7 },
+        },
+        answer: Answer::Body(Body {
+            error: Some(ErrorKind::ConnectionReset),
+        }),
+    }
 }
 
 fn started() -> Vec<u8> {
@@ -85,7 +92,7 @@ fn recording(dir: &TempDir) -> PathBuf {
     recorder.event(11, &started()).unwrap();
     recorder.loss().unwrap();
     recorder.tick(22).unwrap();
-    recorder.answer(3, 33, &answer()).unwrap();
+    recorder.answer(33, &answered()).unwrap();
     recorder.process_ended(PID).unwrap();
     recorder.finish(44).unwrap();
     path
@@ -127,7 +134,7 @@ fn everything_comes_back_in_order() {
         };
         assert_eq!(**read, wanted);
     }
-    assert!(matches!(said, Entry::Answer(3, 33, read) if **read == answer()));
+    assert!(matches!(said, Entry::Answer(33, read) if **read == answered()));
     assert!(matches!(ended, Entry::ProcessEnded(PID)));
     let Entry::Event(11, words) = event else {
         panic!("{event:?}");

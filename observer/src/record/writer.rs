@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use bytes::{BufMut as _, BytesMut};
 
-use crate::detect::Answer;
 use crate::error::Error;
 use crate::stream::scrub;
 
-use super::entry::{MAGIC, RecordingHeader, Resolved, kind};
+use super::entry::{Answered, MAGIC, RecordingHeader, Resolved, kind};
 
 /// A recording being written. The file is readable to its owner only: it holds paths and IDs.
 #[derive(Debug)]
@@ -96,12 +95,9 @@ impl Recorder {
     ///
     /// # Errors
     /// [`Error::Output`] when it cannot be written.
-    pub fn answer(&mut self, id: u64, now_ns: u64, answer: &Answer) -> Result<(), Error> {
-        let json = self.json(answer)?;
-        self.entry(
-            kind::ANSWER,
-            &[&id.to_le_bytes(), &now_ns.to_le_bytes(), &json],
-        )
+    pub fn answer(&mut self, now_ns: u64, answered: &Answered) -> Result<(), Error> {
+        let json = self.json(answered)?;
+        self.entry(kind::ANSWER, &[&now_ns.to_le_bytes(), &json])
     }
 
     /// Addresses resolved since the last entry.
