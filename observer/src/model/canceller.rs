@@ -81,6 +81,16 @@ const TABLE: &[(Match, Who)] = &[
         Match::Suffix("erverConn).closeStream"),
         Who::By(CancelledBy::Client),
     ),
+    // An HTTP/2 connection is over while streams are open: as closeStream, which is called for
+    // each of them, but up to Go 1.22 does not cancel.
+    (
+        Match::Suffix("erver).ServeConn"),
+        Who::By(CancelledBy::Client),
+    ),
+    (
+        Match::Suffix("erver).serveConn"),
+        Who::By(CancelledBy::Client),
+    ),
     (
         Match::Suffix("http2Server).handleRSTStream"),
         Who::By(CancelledBy::Client),

@@ -156,6 +156,22 @@ fn a_reset_stream_is_the_client() {
 }
 
 #[test]
+fn an_http2_connection_that_is_over_is_the_client() {
+    // Up to Go 1.22 it is the connection's context that dies, and the streams' with it.
+    for function in [
+        "net/http.(*http2Server).ServeConn",
+        "golang.org/x/net/http2.(*Server).ServeConn",
+    ] {
+        let (mut scene, _) = running();
+        let over = cancel(&scene.code, 50, 0x100, &[CANCEL_FUNC, function]);
+        scene.take(4, &over);
+        scene.take(4, &cascade(&scene.code, 50, ROOT));
+        let by = root_cancel(&scene).unwrap().by;
+        assert_eq!(by, CancelledBy::Client, "{function}");
+    }
+}
+
+#[test]
 fn a_cancel_from_above_the_connection_is_a_shutdown() {
     let by_code: &[&str] = &[CANCEL_FUNC, "main.main:77"];
     for stack in [by_code, &TIMER_FIRED] {
