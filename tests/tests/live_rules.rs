@@ -55,13 +55,8 @@ impl Planted {
 
     fn expected(&self) -> Result<Expect> {
         let mut expect = Expect::new(self.severity, PROGRAM, self.marked)?;
-        if self.marked == "cancel-not-called worker" {
-            // Five contexts of no request; from the third on.
-            expect = expect.no_request().times(None);
-        } else {
-            let id = format!("{}-0", self.route.trim_start_matches('/').replace('/', "-"));
-            expect = expect.request(self.route, &id);
-        }
+        let id = format!("{}-0", self.route.trim_start_matches('/').replace('/', "-"));
+        expect = expect.request(self.route, &id);
         if let Some(cancelled_by) = self.cancelled_by {
             expect = expect.by(cancelled_by);
         }
@@ -163,7 +158,6 @@ const ALL: [Planted; 27] = [
     planted("cancel-not-called inlined", "/notcalled/inlined", "warning")
         .also(&[(Role::Stack, "caller")]),
     planted("cancel-not-called timer", "/notcalled/timer", "warning"),
-    planted("cancel-not-called worker", "/notcalled/worker", "warning"),
     planted("premature-cancel async", "/premature/async", "error").by("normal_end"),
     planted("premature-cancel late", "/premature/late", "error").by("normal_end"),
     planted("premature-cancel body", "/premature/body", "error")

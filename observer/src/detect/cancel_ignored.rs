@@ -198,7 +198,7 @@ impl CancelIgnored {
         let question = Question::Work {
             goid: ctx.goid,
             g: ctx.g,
-            contexts: Vec::new(),
+            contexts: alive(request, cx),
             request: Some(cx.reading(request)),
         };
         cx.ask(ctx.pid, Topic::Derived(id), question);
@@ -226,7 +226,9 @@ impl CancelIgnored {
             .derived
             .values()
             .any(|(of, shown)| *of == request_id && shown.process.pid == pid);
-        if said || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
+        // One that waits for a living context of its request will hear of the request's cancel.
+        let listens = !work.waits_on.is_empty();
+        if said || listens || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
             return;
         }
         let Some(stack) = stack(work, pid, cx) else {
@@ -348,6 +350,17 @@ fn still_wanted(request: &Request, cx: &Context<'_>) -> bool {
             .model
             .context(request.root)
             .is_some_and(|root| root.cancelled.is_none())
+}
+
+/// Addresses of the request's living contexts, its own among them.
+fn alive(request: &Request, cx: &Context<'_>) -> Vec<u64> {
+    [request.root]
+        .iter()
+        .chain(&request.contexts)
+        .filter_map(|id| cx.model.context(*id))
+        .filter(|ctx| !ctx.internal && ctx.cancelled.is_none())
+        .map(|ctx| ctx.ptr)
+        .collect()
 }
 
 /// The goroutine has begun something on another, living context since this one was made.

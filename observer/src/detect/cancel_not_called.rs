@@ -76,7 +76,7 @@ const AGAIN_NS: u64 = 1_000_000_000;
 /// Looks before giving up: the goroutine is somebody's long work.
 const LOOKS: u32 = 60;
 /// Age at which a context of no request is looked at, in grace times.
-const AGE_IN_GRACES: u64 = 4;
+const AGE_IN_GRACES: u64 = 120;
 /// Lines whose counts are kept.
 const LINES: usize = 4096;
 
@@ -176,6 +176,15 @@ impl CancelNotCalled {
             || made_at(&unit, &frames).is_none();
         if silent {
             self.looks.remove(&id);
+            return;
+        }
+        // Alive and of no request, it may lie where somebody will call it later: a session, a job
+        // in a queue.
+        let age_ns = cx.now_ns.saturating_sub(ctx.created_ns);
+        let ripe_ns = cx.thresholds.grace_ns.saturating_mul(AGE_IN_GRACES);
+        let kept = ctx.cancelled.is_none() && !matches!(ctx.root, Root::Request(_));
+        if kept && age_ns < ripe_ns {
+            cx.later(ripe_ns.saturating_sub(age_ns), Topic::NotCalled(id));
             return;
         }
         let question = Question::Children {

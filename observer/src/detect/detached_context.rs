@@ -277,18 +277,16 @@ fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity
         return None;
     }
     let spawned = call.goid != request.goid;
-    let has_deadline = chain_deadline(call.ctx, true, cx);
     let Root::Detached(cut) = &call.root else {
         return None;
     };
     Some(match cut {
-        _ if spawned && has_deadline => Severity::Info,
+        // Work that was let go: a poller, a refresh. Only what outlives a cancel does harm.
+        _ if spawned => Severity::Info,
         Cut::Empty => Severity::Warning,
         Cut::Without(_) | Cut::Opaque(_) => {
-            let bounded = chain_deadline(call.ctx, false, cx)
-                || request.timeout.is_some()
-                || is_cancelled(request.root, cx);
-            if !spawned && bounded {
+            let bounded = chain_deadline(call.ctx, cx) || request.timeout.is_some();
+            if bounded {
                 Severity::Warning
             } else {
                 Severity::Info
@@ -297,20 +295,11 @@ fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity
     })
 }
 
-/// Cancelled before its end: the handler may have returned by the time that its request is described.
-fn is_cancelled(ctx: CtxId, cx: &Context<'_>) -> bool {
-    cx.model
-        .context(ctx)
-        .and_then(|ctx| ctx.cancelled.as_ref())
-        .is_some_and(|cancel| cancel.by != CancelledBy::NormalEnd)
-}
-
-/// Whether a context of the chain has a deadline: below what detaches it, or above, on the
-/// request's side.
-fn chain_deadline(ctx: Option<CtxId>, below: bool, cx: &Context<'_>) -> bool {
+/// Whether a context of the chain above what detaches it, on the request's side, has a deadline.
+fn chain_deadline(ctx: Option<CtxId>, cx: &Context<'_>) -> bool {
     let mut next = ctx;
     while let Some(ctx) = next.and_then(|id| cx.model.context(id)) {
-        if ctx.deadline_ns.is_some() && below != matches!(ctx.root, Root::Request(_)) {
+        if ctx.deadline_ns.is_some() && matches!(ctx.root, Root::Request(_)) {
             return true;
         }
         next = ctx.parent;

@@ -66,9 +66,11 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
     let pattern = details
         .and_then(|details| details.pattern.as_deref())
         .filter(|p| !p.is_empty());
-    let route = pattern
-        .map(route_of_pattern)
-        .or_else(|| request.path.as_deref().map(route_of_path));
+    let route = pattern.map(route_of_pattern).or_else(|| {
+        // Made from the path, it may hold what is to be hidden.
+        let path = request.path.as_deref();
+        path.filter(|_| !thresholds.redact_path).map(route_of_path)
+    });
     let trace = request
         .traceparent
         .as_deref()
@@ -275,13 +277,13 @@ pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -
     }
 }
 
-/// What a call is called, its path made a route where paths are not to be shown.
+/// What a call is called, without its path where paths are not to be shown.
 pub(super) fn target(call: &Call, thresholds: &Thresholds) -> String {
     if !thresholds.redact_path {
         return call.target.to_string();
     }
     match call.target.split_once('/') {
-        Some((head, path)) => format!("{head}{}", route_of_path(&format!("/{path}"))),
+        Some((head, _)) => head.to_owned(),
         None => call.target.to_string(),
     }
 }

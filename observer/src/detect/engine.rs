@@ -226,11 +226,10 @@ impl Rules {
     fn timer(&mut self, topic: Topic, cx: &mut Context<'_>) {
         match topic {
             Topic::Overrun(request) => self.overrun.look(request, cx),
-            Topic::TimeoutWorker(request) => self.overrun.look_for_worker(request, cx),
             Topic::Derived(ctx) => self.ignored.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
             Topic::DeadBody(call) => self.premature.look_at_body(call, cx),
-            Topic::Detached(_) | Topic::Premature(_) => {}
+            Topic::TimeoutWorker(_) | Topic::Detached(_) | Topic::Premature(_) => {}
         }
     }
 

@@ -149,12 +149,13 @@ impl Overrun {
                 .request(request)
                 .is_some_and(|request| request.timeout == Some(id))
         {
-            cx.later(cx.thresholds.grace_ns, Topic::TimeoutWorker(request));
+            // At once: the next request of the connection has a worker with the same parent.
+            self.look_for_worker(request, cx);
         }
     }
 
     /// Who works inside the TimeoutHandler?
-    pub(super) fn look_for_worker(&mut self, id: ReqId, cx: &mut Context<'_>) {
+    fn look_for_worker(&self, id: ReqId, cx: &mut Context<'_>) {
         let Some(request) = cx.model.request(id) else {
             return;
         };
@@ -184,6 +185,13 @@ impl Overrun {
         else {
             return;
         };
+        let younger = |other: &Request| {
+            other.pid == request.pid && other.goid == request.goid && other.id > id
+        };
+        if cx.model.running().any(younger) {
+            // The worker found may be that one's.
+            return;
+        }
         let by_handler = |gopc: u64| {
             cx.code
                 .frames(request.pid, gopc)
@@ -206,8 +214,10 @@ impl Overrun {
             shown: None,
             worker: true,
         };
+        let since_ns = cx.now_ns.saturating_sub(watch.cancelled_ns);
         remember(&mut self.watches, id, watch);
-        self.look(id, cx);
+        let wait_ns = cx.thresholds.grace_ns.saturating_sub(since_ns);
+        cx.later(wait_ns, Topic::Overrun(id));
     }
 
     /// Grace is over, or the last look was not good enough.

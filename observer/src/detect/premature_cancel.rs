@@ -103,8 +103,10 @@ impl PrematureCancel {
         let Some(request) = cx.model.request(id) else {
             return;
         };
-        let by_deadline = cancel_of(request.root, cx)
-            .is_some_and(|cancel| cancel.by == CancelledBy::ReadDeadline);
+        // On the serving goroutine it is the handler's own read of the body that timed out.
+        let by_deadline = cancel_of(request.root, cx).is_some_and(|cancel| {
+            cancel.by == CancelledBy::ReadDeadline && cancel.goid != request.goid
+        });
         if !by_deadline || !draft::is_whole(cx.model, request.epoch) {
             return;
         }
@@ -234,6 +236,8 @@ impl PrematureCancel {
         let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
             return;
         };
+        // Up to Go 1.22 the call may be over and the body another's: only its own error is proof.
+        let proof = call.inner.is_some();
         let (severity, outcome) = match answer {
             Answer::Body(body) => match &body.error {
                 Some(ErrorKind::Eof) => (Severity::Warning, CallOutcome::Done),
@@ -242,7 +246,9 @@ impl PrematureCancel {
             },
             _ => (Severity::Warning, CallOutcome::Unknown),
         };
-        self.say(id, &cancel, severity, outcome, cx);
+        if proof || severity == Severity::Error {
+            self.say(id, &cancel, severity, outcome, cx);
+        }
     }
 
     fn say(
