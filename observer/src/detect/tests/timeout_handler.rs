@@ -104,3 +104,14 @@ fn with_two_workers_none_is_accused() {
     scene.until(5_000);
     scene.silent();
 }
+
+#[test]
+fn the_worker_of_the_next_request_on_the_connection_is_not_taken_for_this_ones() {
+    // The worker obeyed. Before the grace time is over, its connection serves another request,
+    // whose worker is a child of the same goroutine and has every right to be there.
+    let mut scene = timed_out(&[], 1_002);
+    start(&mut scene, 1_003);
+    scene.children = Some([(SERVING, vec![child(&scene, WORKER)])].into());
+    scene.until(5_000);
+    scene.silent();
+}
