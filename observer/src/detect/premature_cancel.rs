@@ -74,7 +74,7 @@ use std::collections::BTreeSet;
 
 use crate::finding::{CallOutcome, CancelledBy, Confidence, Evidence, Finding, RuleName, Severity};
 use crate::inspect::ErrorKind;
-use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
+use crate::model::{Call, CallEnd, CallId, Cancel, CtxId, ReqId, Root, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
@@ -236,8 +236,10 @@ impl PrematureCancel {
         let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
             return;
         };
-        // Up to Go 1.22 the call may be over and the body another's: only its own error is proof.
-        let proof = call.inner.is_some();
+        // Up to Go 1.22 the call may be over and the body another's: proof is that the transport
+        // gave it up, or the error that the body kept.
+        let given_up = matches!(call.ended, Some((_, CallEnd::Cancelled)));
+        let proof = call.inner.is_some() || given_up;
         let (severity, outcome) = match answer {
             Answer::Body(body) => match &body.error {
                 Some(ErrorKind::Eof) => (Severity::Warning, CallOutcome::Done),

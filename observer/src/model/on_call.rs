@@ -56,6 +56,7 @@ impl On<'_> {
             }
         }
         self.process.calls.insert(header.goid, id);
+        self.process.call_requests.insert(record.request, id);
         self.facts.push(Fact::CallStarted(id));
     }
 
@@ -163,19 +164,27 @@ impl On<'_> {
 
     /// Up to Go 1.22 the transport says that it gives a call up.
     pub(super) fn call_cancelled(&mut self, record: &CallCancelled) {
-        let goid = record.header.goid;
+        if record.err.itab == 0 {
+            return;
+        }
         let now_ns = self.model.now_ns;
-        let Some(id) = self.process.calls.get(&goid).copied() else {
+        let Some(id) = self.process.call_requests.get(&record.request).copied() else {
             return;
         };
         let Some(call) = self.model.calls.get_mut(id) else {
             return;
         };
-        if call.request != record.request || record.err.itab == 0 {
+        if call.request != record.request {
             return;
         }
-        call.ended.get_or_insert((now_ns, CallEnd::Cancelled));
-        self.fail(id);
+        if !matches!(call.ended, Some((_, CallEnd::Done | CallEnd::Cancelled))) {
+            call.ended = Some((now_ns, CallEnd::Cancelled));
+        }
+        // On the calling goroutine it is the round trip that fails; on the connection's reader the
+        // answer is there, and its body dies.
+        if call.goid == record.header.goid {
+            self.fail(id);
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Process {
     pub(super) conn_errors: Recent<u64, ConnError>,
     /// Last call of a goroutine.
     pub(super) calls: Recent<u64, CallId>,
+    /// Calls by their `*http.Request`.
+    pub(super) call_requests: Recent<u64, CallId>,
     /// Calls by response body.
     pub(super) bodies: Recent<u64, CallId>,
     /// Requests that ended lately and made neither contexts nor calls, oldest first.
@@ -62,6 +64,7 @@ impl Process {
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
             calls: Recent::new(goroutines),
+            call_requests: Recent::new(goroutines),
             bodies: Recent::new(goroutines),
             ended_plain: VecDeque::new(),
             ended_busy: VecDeque::new(),
@@ -70,7 +73,7 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 10] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 11] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -79,6 +82,7 @@ impl Process {
             ("origins", self.origins.len()),
             ("conn errors", self.conn_errors.len()),
             ("calls", self.calls.len()),
+            ("call requests", self.call_requests.len()),
             ("bodies", self.bodies.len()),
             ("ended plain", self.ended_plain.len()),
             ("ended busy", self.ended_busy.len()),
