@@ -84,7 +84,8 @@ impl<'a> Attacher<'a> {
             BenchSites::Entry => SiteChoice::Entry,
         };
         let mut plan = plan(&target.image, &target.layout, choice);
-        let (foreign, mut notices) = verify(&mut plan, &target)?;
+        let foreign = verify(&mut plan, &target)?;
+        let mut notices = Vec::new();
         if let Some((hook, off)) = plan.blocked() {
             return Err(Error::NotGo {
                 subject: crate::error::Subject::Pid(pid),
@@ -192,7 +193,7 @@ impl<'a> Attacher<'a> {
 
 /// Compares each site's code in memory with the file; a site that differs is switched off. Says
 /// whether somebody else has probes there.
-fn verify(plan: &mut Plan, target: &Target) -> Result<(bool, Vec<Notice>), Error> {
+fn verify(plan: &mut Plan, target: &Target) -> Result<bool, Error> {
     let mut foreign = false;
     for hook in &mut plan.hooks {
         let Ok(site) = &hook.outcome else { continue };
@@ -214,7 +215,7 @@ fn verify(plan: &mut Plan, target: &Target) -> Result<(bool, Vec<Notice>), Error
             harmless: false,
         });
     }
-    Ok((foreign, Vec::new()))
+    Ok(foreign)
 }
 
 /// Takes a name in the abstract socket namespace for the process: held until we end, however.

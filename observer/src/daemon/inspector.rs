@@ -7,14 +7,13 @@ use crate::inspect::{
     Child, ConnState, Goroutine, Inspection, Inspector, RequestDetails, RequestReading, Runtime,
     TargetTypes, error_kind, inspect_conn, inspect_request,
 };
+use crate::probe::block::TRACE_HEADER;
 use crate::target::Memory as _;
 
 use super::subject::Target;
 
 /// Children listed of one goroutine.
 const MAX_CHILDREN: usize = 256;
-/// Header that carries the W3C trace context, asked for after the ID headers.
-const TRACE_HEADER: &str = "Traceparent";
 /// The data word of an `atomic.Value` follows its type word.
 const VALUE_DATA: u64 = 8;
 
@@ -127,6 +126,7 @@ fn describe(
 ) -> (Option<Arc<RequestDetails>>, Option<ConnState>) {
     let memory = &target.process.memory;
     let mut headers: Vec<&str> = reading.headers.iter().map(String::as_str).collect();
+    // After the ID headers, where `detect` looks for it.
     headers.push(TRACE_HEADER);
     let Some(offsets) = &target.offsets.request else {
         return (None, None);

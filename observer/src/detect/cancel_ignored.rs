@@ -190,8 +190,7 @@ impl CancelIgnored {
         let Some(request) = cx.model.request(request) else {
             return;
         };
-        let whole =
-            draft::is_whole(cx.model, ctx.epoch) && draft::is_whole(cx.model, request.epoch);
+        let whole = cx.model.is_whole(ctx.epoch) && cx.model.is_whole(request.epoch);
         if !whole || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
             return;
         }

@@ -171,7 +171,7 @@ impl CancelNotCalled {
         let Some(unit) = cx.unit(ctx.pid) else { return };
         let frames = site::frames(cx.code, ctx.pid, &ctx.pcs);
         let silent = ctx.cancel_called_ns.is_some()
-            || !draft::is_whole(cx.model, ctx.epoch)
+            || !cx.model.is_whole(ctx.epoch)
             || !draft::is_owner_whole(cx.model, ctx.owner)
             || made_at(&unit, &frames).is_none();
         if silent {

@@ -118,7 +118,7 @@ impl DetachedContext {
         let Some(call) = cx.model.call(id) else {
             return;
         };
-        if !matches!(call.root, Root::Detached(_)) || !draft::is_whole(cx.model, call.epoch) {
+        if !matches!(call.root, Root::Detached(_)) || !cx.model.is_whole(call.epoch) {
             return;
         }
         let Some(request) = running_owner(call, cx) else {
@@ -254,7 +254,7 @@ fn overrun_message(over: &Over) -> String {
 fn running_owner<'a>(call: &Call, cx: &'a Context<'_>) -> Option<&'a Request> {
     cx.model
         .request(call.owner?)
-        .filter(|request| request.ended.is_none() && draft::is_whole(cx.model, request.epoch))
+        .filter(|request| request.ended.is_none() && cx.model.is_whole(request.epoch))
 }
 
 /// Detached by proof, or by having outlived the request's cancel.

@@ -319,11 +319,6 @@ pub(super) fn span(ns: u64) -> String {
     text
 }
 
-/// Whether a model entry is whole, for rules that must not accuse where something was lost.
-pub(super) fn is_whole(model: &Model, epoch: u64) -> bool {
-    model.is_whole(epoch)
-}
-
 /// Whether nothing was lost of the request that something was made for, if it is still known.
 pub(super) fn is_owner_whole(model: &Model, owner: Option<ReqId>) -> bool {
     owner

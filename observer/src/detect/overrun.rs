@@ -12,7 +12,6 @@ use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::context::{Context, remember};
-use super::draft;
 use super::site;
 use super::timers::Topic;
 
@@ -113,7 +112,7 @@ impl Overrun {
         else {
             return;
         };
-        if !draft::is_whole(cx.model, request.epoch) || self.watches.contains_key(&id) {
+        if !cx.model.is_whole(request.epoch) || self.watches.contains_key(&id) {
             return;
         }
         let watch = Watch {
@@ -159,7 +158,7 @@ impl Overrun {
         let Some(request) = cx.model.request(id) else {
             return;
         };
-        if !draft::is_whole(cx.model, request.epoch) {
+        if !cx.model.is_whole(request.epoch) {
             return;
         }
         let (pid, parent_goid) = (request.pid, request.goid);
@@ -229,7 +228,7 @@ impl Overrun {
             self.watches.remove(&id);
             return;
         };
-        if !draft::is_whole(cx.model, request.epoch) || (request.ended.is_some() && !watch.worker) {
+        if !cx.model.is_whole(request.epoch) || (request.ended.is_some() && !watch.worker) {
             self.watches.remove(&id);
             return;
         }
@@ -326,7 +325,7 @@ impl Overrun {
         let watch = self.watches.remove(&id)?;
         let request = cx.model.request(id)?;
         let after_ns = request.ended_ns()?.saturating_sub(watch.cancelled_ns);
-        if !draft::is_whole(cx.model, request.epoch) {
+        if !cx.model.is_whole(request.epoch) {
             return None;
         }
         if let Some(shown) = &watch.shown {

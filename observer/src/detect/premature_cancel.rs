@@ -107,7 +107,7 @@ impl PrematureCancel {
         let by_deadline = cancel_of(request.root, cx).is_some_and(|cancel| {
             cancel.by == CancelledBy::ReadDeadline && cancel.goid != request.goid
         });
-        if !by_deadline || !draft::is_whole(cx.model, request.epoch) {
+        if !by_deadline || !cx.model.is_whole(request.epoch) {
             return;
         }
         let question = Question::Work {
@@ -267,8 +267,7 @@ impl PrematureCancel {
         let Some(unit) = cx.unit(call.pid) else {
             return;
         };
-        let whole =
-            draft::is_whole(cx.model, call.epoch) && draft::is_owner_whole(cx.model, call.owner);
+        let whole = cx.model.is_whole(call.epoch) && draft::is_owner_whole(cx.model, call.owner);
         if !whole || !self.said.insert(id) {
             return;
         }

@@ -7,6 +7,7 @@ use observer_common::layout::{
 use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 
 use crate::go::{Image, Layout};
+use crate::inspect::MapKind;
 
 /// Callers whose creations teach nothing: the request's own context, which the request's start
 /// names anyway, and the transport's context for a dial, which is detached on purpose.
@@ -24,7 +25,8 @@ const CANCEL_END: &[&str] = &[
     "net/http/internal/http2.(*serverConn).runHandler.func1",
 ];
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
-const TRACE_HEADER: &str = "Traceparent";
+/// Header that carries the W3C trace context.
+pub const TRACE_HEADER: &str = "Traceparent";
 
 /// Choices of the user that the probes must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,8 +88,7 @@ const fn cur_req_word(minor: u32) -> u32 {
 }
 
 /// Whether a `timerCtx` holds its `cancelCtx` by pointer: its timer then follows at once.
-#[must_use]
-pub fn timer_by_pointer(fields: &Layout) -> bool {
+fn timer_by_pointer(fields: &Layout) -> bool {
     fields.field("context.timerCtx", "timer") == Some(8)
 }
 
@@ -97,7 +98,7 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
     match hook {
         HookId::ContextCreate => "context_create",
         HookId::ContextCancel => "context_cancel",
-        HookId::RequestStart if swiss_maps(image) => "request_start_swiss",
+        HookId::RequestStart if map_kind(image) == MapKind::Swiss => "request_start_swiss",
         HookId::RequestStart => "request_start_buckets",
         HookId::ConnReadError => "conn_read_error",
         HookId::CallStart => "call_start",
@@ -106,12 +107,11 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
     }
 }
 
-/// Go 1.24 and 1.25 can be built with the old maps.
-fn swiss_maps(image: &Image) -> bool {
-    let without = image
-        .build_setting("GOEXPERIMENT")
-        .is_some_and(|list| list.split(',').any(|experiment| experiment == "noswissmap"));
-    image.go_version().minor >= 24 && !without
+fn map_kind(image: &Image) -> MapKind {
+    MapKind::of(
+        image.go_version().minor,
+        image.build_setting("GOEXPERIMENT"),
+    )
 }
 
 fn range(image: &Image, bias: u64, name: &str) -> Option<Range> {

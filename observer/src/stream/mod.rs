@@ -6,4 +6,4 @@ mod decode;
 mod order;
 
 pub use decode::{Event, decode, scrub};
-pub use order::{Input, Order};
+pub use order::Order;

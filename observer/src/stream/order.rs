@@ -2,15 +2,6 @@
 
 use super::decode::Event;
 
-/// What the core is fed with.
-#[derive(Debug, Clone, Copy)]
-pub enum Input<'a> {
-    /// Records were lost before what follows: everything alive now may have missed one.
-    Loss,
-    /// An event.
-    Event(Event<'a>),
-}
-
 /// Watches the loss mark that travels in every record.
 ///
 /// The ring keeps the order of reservation over all CPUs. Times may be out of order by the little
