@@ -241,6 +241,7 @@ impl Loop {
             empty = self.take_batch(sinks)? < BATCH;
             self.answer_questions()?;
             if empty {
+                self.notice_trailing_loss()?;
                 self.engine.tick(now_ns, &self.code);
                 if let Some(recorder) = &mut self.recorder {
                     recorder.resolved(self.code.take_noted())?;
@@ -256,6 +257,21 @@ impl Loop {
             }
         }
         Ok(empty)
+    }
+
+    /// A loss that no record followed: without it, timers would judge what is not whole.
+    fn notice_trailing_loss(&mut self) -> Result<(), Error> {
+        let mark = self
+            .kernel
+            .loss_mark()
+            .map_err(|error| errors::of_probe("", error))?;
+        if self.order.lost_by(mark) {
+            self.unknown += self.engine.loss();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.loss()?;
+            }
+        }
+        Ok(())
     }
 
     fn take_batch(&mut self, sinks: &mut Sinks) -> Result<usize, Error> {

@@ -138,6 +138,7 @@ pub struct Kernel {
     layouts: Array<MapData, Block>,
     counts: PerCpuArray<MapData, u64>,
     pids: Array<MapData, u64>,
+    lost: Array<MapData, u64>,
     said: Option<Said>,
 }
 
@@ -148,6 +149,10 @@ impl Kernel {
     /// See [`ProbeError`].
     pub fn load() -> Result<(Self, Ring), ProbeError> {
         let mut ebpf = EbpfLoader::new().load(object()?)?;
+        let lost = Array::try_from(take(&mut ebpf, "LOST")?).map_err(|source| ProbeError::Map {
+            map: "LOST",
+            source,
+        })?;
         let said = Said::open(&mut ebpf);
         let ring =
             RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|source| ProbeError::Map {
@@ -175,6 +180,7 @@ impl Kernel {
             layouts,
             counts,
             pids,
+            lost,
             said,
         };
         Ok((kernel, Ring::new(ring)))
@@ -273,6 +279,17 @@ impl Kernel {
             })?;
         }
         Ok(uprobe)
+    }
+
+    /// The loss mark as it stands: it tells of a loss that no record followed yet.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`] when the kernel refuses.
+    pub fn loss_mark(&self) -> Result<u64, ProbeError> {
+        self.lost.get(&0, 0).map_err(|source| ProbeError::Map {
+            map: "LOST",
+            source,
+        })
     }
 
     /// What programs complained of since the last time.
