@@ -71,8 +71,12 @@ impl Error {
                 }
                 None => "list all rules: `observer explain`".into(),
             },
-            Self::BadConfig { .. } => "see every key and what it takes: `observer run --help`".into(),
-            Self::UnknownKeys { keys, .. } => nearest_keys(keys),
+            Self::BadConfig { unknown, .. } => nearest_keys(unknown).map_or_else(
+                || "see every key and what it takes: `observer run --help`".into(),
+                |near| format!("{near} see every key and what it takes: `observer run --help`"),
+            ),
+            Self::UnknownKeys { keys, .. } => nearest_keys(keys)
+                .unwrap_or_else(|| "keys are the flags' long names: `observer run --help`".into()),
             Self::Unreadable { path, .. } => {
                 format!("see whether it is there and who may read it: `ls -l {}`", path.display())
             }
@@ -122,7 +126,8 @@ fn capability_set(missing: &str) -> String {
     set.join(",")
 }
 
-fn nearest_keys(keys: &[UnknownKey]) -> String {
+/// `did you mean …?`, where some are near to known ones.
+fn nearest_keys(keys: &[UnknownKey]) -> Option<String> {
     let near: Vec<String> = keys
         .iter()
         .filter_map(|key| {
@@ -130,9 +135,5 @@ fn nearest_keys(keys: &[UnknownKey]) -> String {
             Some(format!("`{nearest}` instead of `{}`", key.path))
         })
         .collect();
-    if near.is_empty() {
-        "keys are the flags' long names: `observer run --help`".into()
-    } else {
-        format!("did you mean {}?", near.join(", "))
-    }
+    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(", ")))
 }

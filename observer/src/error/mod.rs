@@ -186,7 +186,7 @@ pub enum Error {
         nearest: Option<&'static str>,
     },
     /// The configuration file does not parse or a value in it is not allowed.
-    #[error("cannot use the configuration file `{}`{}", path.display(), at_line(*line))]
+    #[error("cannot use the configuration file `{}`{}{}", path.display(), at_line(*line), and_keys(unknown))]
     BadConfig {
         /// The file.
         path: PathBuf,
@@ -194,6 +194,8 @@ pub enum Error {
         line: usize,
         /// What is wrong there.
         source: Cause,
+        /// Keys that mean nothing, in file order.
+        unknown: Vec<UnknownKey>,
     },
     /// The configuration file has keys that mean nothing.
     #[error("unknown {} in the configuration file `{}`", key_list(keys), path.display())]
@@ -276,6 +278,14 @@ fn at_line(line: usize) -> String {
         String::new()
     } else {
         format!(", line {line}")
+    }
+}
+
+fn and_keys(unknown: &[UnknownKey]) -> String {
+    if unknown.is_empty() {
+        String::new()
+    } else {
+        format!("; it has the unknown {} too", key_list(unknown))
     }
 }
 

@@ -79,6 +79,7 @@ fn all() -> Vec<Error> {
             path: "observer.toml".into(),
             line: 3,
             source: "expected a number".into(),
+            unknown: vec![],
         },
         Error::UnknownKeys {
             path: "observer.toml".into(),
