@@ -94,6 +94,7 @@ pub(super) fn run(args: ReplayArgs, engine: &impl Engine) -> Result<Exit, Error>
     let file = config::from_file(args.config.as_deref())?;
     // A service's log is not the place for what a replay says.
     let settings = flags.over(Settings { log: None, ..file });
+    super::warn_of_variables(settings.quiet, settings.color);
     let options = Options {
         file: args.file,
         rules: show::rules(&settings),

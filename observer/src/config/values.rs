@@ -25,8 +25,14 @@ impl FromStr for Span {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let span = humantime::parse_duration(text)
-            .map_err(|error| BadValue(format!("{error}; write it like `500ms` or `1h 30m`")))?;
+        let span = humantime::parse_duration(text).map_err(|_| {
+            let what = match text.trim() {
+                text if text.starts_with('-') => "a time cannot be negative",
+                text if text.parse::<f64>().is_ok() => "the unit is missing",
+                _ => "not a time",
+            };
+            BadValue(format!("{what}; write it like `500ms` or `1h 30m`"))
+        })?;
         if span > MAX_SPAN {
             return Err(BadValue("longer than 100 years".into()));
         }
@@ -76,6 +82,21 @@ impl FromStr for Size {
         }
         Ok(Self(size))
     }
+}
+
+/// A pid of the command line.
+///
+/// # Errors
+/// Anything but a number from 1 on.
+pub fn pid(text: &str) -> Result<u32, BadValue> {
+    let pid = text.parse().ok().filter(|pid| *pid > 0);
+    pid.ok_or_else(|| BadValue("not a pid; it is a number from 1 on, as `observer ps` lists".into()))
+}
+
+/// A port of the command line.
+pub(super) fn port(text: &str) -> Result<u16, BadValue> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| BadValue("not a port; it is a number from 1 to 65535".into()))
 }
 
 /// `NAME` or `NAME=LEVEL`.
@@ -277,6 +298,10 @@ mod tests {
         for bad in ["", "5", "-1s", "1000000years"] {
             assert_eq!(span(bad), None, "{bad}");
         }
+        let why = |text: &str| text.parse::<Span>().unwrap_err();
+        insta::assert_snapshot!(why("5"), @"the unit is missing; write it like `500ms` or `1h 30m`");
+        insta::assert_snapshot!(why("-1s"), @"a time cannot be negative; write it like `500ms` or `1h 30m`");
+        insta::assert_snapshot!(why("soon"), @"not a time; write it like `500ms` or `1h 30m`");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The remedy for each error, as a command where there is one.
 
+use crate::finding::RuleName;
+
 use super::{Error, Subject, UnknownKey};
 
 impl Error {
@@ -64,12 +66,15 @@ impl Error {
             Self::NothingMatched { .. } => {
                 "list the Go processes of this host: `observer ps`".into()
             }
-            Self::Usage { remedy, .. } => remedy.clone(),
+            Self::Usage { remedy, .. } | Self::BadFlag { remedy, .. } => remedy.clone(),
             Self::UnknownRule { nearest, .. } => match nearest {
                 Some(nearest) => {
-                    format!("did you mean `{nearest}`? list all rules: `observer explain`")
+                    format!("did you mean `{nearest}`? what each rule finds: `observer explain`")
                 }
-                None => "list all rules: `observer explain`".into(),
+                None => format!(
+                    "the rules are {}; what each finds: `observer explain`",
+                    RuleName::ALL.map(RuleName::as_str).join(", ")
+                ),
             },
             Self::BadConfig { unknown, .. } => nearest_keys(unknown).map_or_else(
                 || "see every key and what it takes: `observer run --help`".into(),

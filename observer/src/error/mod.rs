@@ -177,6 +177,18 @@ pub enum Error {
         /// A command that is right.
         remedy: String,
     },
+    /// A value on the command line or in the environment means nothing.
+    #[error("invalid value `{value}` for `{place}`")]
+    BadFlag {
+        /// As given.
+        value: String,
+        /// Where it was given (`--grace <TIME>`, `OBSERVER_GRACE`).
+        place: String,
+        /// What is wrong with it.
+        source: Cause,
+        /// What is right.
+        remedy: String,
+    },
     /// A rule that does not exist.
     #[error("there is no rule `{name}`")]
     UnknownRule {

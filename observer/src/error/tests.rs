@@ -67,6 +67,12 @@ fn all() -> Vec<Error> {
             problem: "nothing is selected".into(),
             remedy: "name a process: `observer run --pid PID`; list them: `observer ps`".into(),
         },
+        Error::BadFlag {
+            value: "5".into(),
+            place: "OBSERVER_GRACE".into(),
+            source: "the unit is missing; write it like `500ms` or `1h 30m`".into(),
+            remedy: "see what it takes: `observer run --help`".into(),
+        },
         Error::UnknownRule {
             name: "cancel-ignord".into(),
             nearest: Some("cancel-ignored"),
@@ -167,6 +173,14 @@ fn all_exits_are_used() {
 #[test]
 fn notices() {
     let notices = [
+        Notice::UnknownVariable {
+            name: "OBSERVER_GRACEE".into(),
+            nearest: Some("OBSERVER_GRACE".into()),
+        },
+        Notice::UnknownVariable {
+            name: "OBSERVER_SERVICE_HOST".into(),
+            nearest: None,
+        },
         Notice::NoBtf,
         Notice::SecondObserver { pid: 4121 },
         Notice::OtherProbes { pid: 4121 },
