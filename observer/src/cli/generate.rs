@@ -40,6 +40,7 @@ pub(super) fn man(args: &ManArgs, command: clap::Command) -> Result<Exit, Error>
             .render(&mut text)
             .map_err(|source| Error::Output {
                 what: "the manual page".into(),
+                path: None,
                 source,
             })?;
         return print(&String::from_utf8_lossy(&text));
@@ -48,6 +49,7 @@ pub(super) fn man(args: &ManArgs, command: clap::Command) -> Result<Exit, Error>
         .and_then(|()| clap_mangen::generate_to(command, dir))
         .map_err(|source| Error::Output {
             what: format!("manual pages to `{}`", dir.display()),
+            path: Some(dir.clone()),
             source,
         })?;
     Ok(Exit::Fine)

@@ -129,6 +129,7 @@ fn print(text: &str) -> Result<Exit, Error> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Fine),
         Err(source) => Err(Error::Output {
             what: "stdout".into(),
+            path: None,
             source,
         }),
     }

@@ -111,6 +111,8 @@ pub enum Error {
         action: String,
         /// What the kernel said.
         source: io::Error,
+        /// Where to look for who forbids it.
+        remedy: String,
     },
     /// Before 5.15 probes carry no cookie.
     #[error("kernel {release} is too old; observer needs Linux 5.15 or newer")]
@@ -266,6 +268,8 @@ pub enum Error {
     Output {
         /// Which result (`stdout`, "the log `/var/log/o.jsonl`").
         what: String,
+        /// Its file, where it has one.
+        path: Option<PathBuf>,
         /// The first failure.
         source: io::Error,
     },

@@ -66,6 +66,43 @@ fn stuck() -> (Stuck, Sender<()>, Buffer) {
     (Stuck(receiver, buffer.clone()), sender, buffer)
 }
 
+fn with_baseline(path: &std::path::Path) -> SinkOptions {
+    SinkOptions {
+        write_baseline: Some(path.to_owned()),
+        ..options()
+    }
+}
+
+#[test]
+fn a_baseline_that_cannot_be_written_is_said_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path| Sinks::on(with_baseline(path), Buffer::default(), Buffer::default);
+    let missing = folder.path().join("no/baseline");
+    for path in [folder.path(), &missing] {
+        let error = open(path).unwrap_err();
+        assert_eq!(error.exit(), Exit::Output);
+        assert!(!error.hint().contains("space"), "{}", error.hint());
+    }
+    open(&folder.path().join("baseline")).unwrap();
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "trying leaves nothing behind");
+}
+
+#[test]
+fn a_baseline_into_a_pipe_does_not_replace_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let sinks = Sinks::on(with_baseline(&pipe), Buffer::default(), Buffer::default).unwrap();
+    let reader = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap())
+    };
+    sinks.finish().unwrap();
+    assert!(!reader.join().unwrap().is_empty());
+    assert!(!pipe.is_file());
+}
+
 fn options() -> SinkOptions {
     SinkOptions {
         format: Format::Json,
