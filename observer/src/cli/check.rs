@@ -50,8 +50,9 @@ pub(super) fn run(args: CheckArgs, engine: &impl Engine) -> Result<Exit, Error> 
         (None, None) => {
             return Err(Error::Usage {
                 problem: "nothing to check".into(),
-                remedy: "name a process, `observer check --pid PID`, or a file, `observer check PATH`"
-                    .into(),
+                remedy:
+                    "name a process, `observer check --pid PID`, or a file, `observer check PATH`"
+                        .into(),
             });
         }
     };

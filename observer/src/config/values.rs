@@ -90,7 +90,9 @@ impl FromStr for Size {
 /// Anything but a number from 1 on.
 pub fn pid(text: &str) -> Result<u32, BadValue> {
     let pid = text.parse().ok().filter(|pid| *pid > 0);
-    pid.ok_or_else(|| BadValue("not a pid; it is a number from 1 on, as `observer ps` lists".into()))
+    pid.ok_or_else(|| {
+        BadValue("not a pid; it is a number from 1 on, as `observer ps` lists".into())
+    })
 }
 
 /// A port of the command line.

@@ -17,9 +17,10 @@ pub(super) fn of_target(pid: u32, error: TargetError) -> Error {
             subject: Subject::Pid(pid),
             why: "it is a thread of the kernel".into(),
         },
-        TargetError::NotPermitted { .. } => {
-            refused(pid, &caps::read(None, CapSet::Effective).unwrap_or_default())
-        }
+        TargetError::NotPermitted { .. } => refused(
+            pid,
+            &caps::read(None, CapSet::Effective).unwrap_or_default(),
+        ),
         TargetError::NotElf { .. } => Error::NotGo {
             subject: Subject::Pid(pid),
             why: "its executable is not a 64-bit ELF file".into(),
@@ -53,9 +54,10 @@ fn refused(pid: u32, ours: &CapsHashSet) -> Error {
     Error::Denied {
         action,
         source: io::Error::other("something else than capabilities protects it"),
-        remedy: "a security module, or a user namespace around observer, may forbid it: try from the \
+        remedy:
+            "a security module, or a user namespace around observer, may forbid it: try from the \
                  host, and see what was logged: `sudo dmesg | grep -iE 'lockdown|apparmor|selinux'`"
-            .into(),
+                .into(),
     }
 }
 

@@ -15,7 +15,7 @@
 //!
 //! Until it is cancelled, a context keeps its timer, its place in the parent's list of children
 //! and everything that its values refer to. With a timeout of a minute and 500 requests a second
-//! that is 30 000 contexts that nobody needs. Under a parent that never ends it is a leak.
+//! that is 30000 contexts that nobody needs. Under a parent that never ends it is a leak.
 //! `go vet` (lostcancel) sees the cases that lie within one function; this rule sees the others.
 //!
 //! ## Example
