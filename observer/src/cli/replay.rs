@@ -14,7 +14,7 @@ use super::{Engine, show};
 const AFTER_HELP: &str = "\
 Examples:
   observer replay run.rec
-  observer replay run.rec --output json | jq .message
+  observer replay run.rec --output json | jq '.message // empty'
   observer replay run.rec --rule cancel-ignored --fail-on error
 
 Thresholds are those of the recording: the findings are the same as when it was made.";
@@ -35,7 +35,8 @@ pub struct ReplayArgs {
     #[arg(long, env = "OBSERVER_FAIL_ON", value_name = "SEVERITY")]
     pub fail_on: Option<FailOn>,
 
-    /// Show only the named rules; with =off|info|warning|error, adjust one; repeatable
+    /// Show only the named rules (`observer explain` lists them); with =off|info|warning|error,
+    /// adjust one; repeatable
     #[arg(
         long,
         env = "OBSERVER_RULE",

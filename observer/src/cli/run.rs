@@ -19,7 +19,7 @@ const AFTER_HELP: &str = "\
 Examples:
   sudo observer run --pid 4121
   sudo observer run --port 8080 --duration 30s --fail-on warning
-  sudo observer run --exe shop-api --output json | jq .message
+  sudo observer run --exe shop-api --output json | jq '.message // empty'
   sudo observer run --pid 4121 --rule cancel-ignored --rule detached-context=info
   sudo observer run --exe shop-api --log /var/log/observer.jsonl --quiet
 

@@ -7,7 +7,7 @@ use clap::Parser as _;
 
 use super::command::{Command, command};
 use super::run::{Options, Selector};
-use super::{Cli, Engine, check, ps, refusal, replay, run, show};
+use super::{Cli, Engine, check, generate, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
 use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
@@ -75,6 +75,46 @@ fn help_of_every_subcommand() {
             let name = format!("help_{}", sub.get_name());
             insta::assert_snapshot!(name, sub.render_help());
         }
+    }
+}
+
+#[test]
+fn manual_pages() {
+    let pages = generate::pages(command()).unwrap();
+    let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "", "-run", "-ps", "-check", "-replay", "-explain", "-schema",
+    ];
+    assert_eq!(names, expected.map(|sub| format!("observer{sub}.1")));
+    for (name, page) in &pages {
+        assert!(
+            page.contains(".SH EXAMPLES\n.nf\n"),
+            "{name} has no examples"
+        );
+        assert!(
+            !page.contains("observer\\-help(1)"),
+            "{name} names a page that is not there"
+        );
+    }
+    let run = &pages[1].1;
+    assert!(run.contains("OBSERVER_GRACE"), "{run}");
+    insta::assert_snapshot!(
+        "man",
+        pages[0].1.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    );
+    let (_, after) = run.split_once(".SH EXAMPLES").unwrap();
+    insta::assert_snapshot!("man_run_after_the_flags", after);
+}
+
+#[test]
+fn every_subcommand_has_examples() {
+    for sub in command().get_subcommands() {
+        let after = sub.get_after_help().map(ToString::to_string);
+        assert!(
+            after.is_some_and(|after| after.starts_with("Examples:\n")),
+            "{}",
+            sub.get_name()
+        );
     }
 }
 

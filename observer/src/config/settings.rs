@@ -56,7 +56,8 @@ pub struct Settings {
     )]
     pub fail_on: Option<FailOn>,
 
-    /// Run only the named rules; with =off|info|warning|error, adjust one; repeatable
+    /// Run only the named rules (`observer explain` lists them); with =off|info|warning|error,
+    /// adjust one; repeatable
     #[arg(
         long,
         env = "OBSERVER_RULE",
