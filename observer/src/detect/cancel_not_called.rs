@@ -62,7 +62,7 @@ use crate::inspect::Inspection;
 use crate::model::{ContextKind, Ctx, CtxId, ReqId, Root, Unit};
 
 use super::ask::{Answer, Question};
-use super::context::{Context, remember};
+use super::context::Context;
 use super::draft;
 use super::site;
 use super::timers::Topic;
@@ -274,7 +274,7 @@ impl CancelNotCalled {
         if looks > LOOKS {
             return;
         }
-        remember(&mut self.looks, id, looks);
+        cx.remember(&mut self.looks, id, looks);
         cx.later(AGAIN_NS, Topic::NotCalled(id));
     }
 
