@@ -50,6 +50,7 @@ pub fn sink_options(settings: &Settings, delivery: Delivery) -> Result<SinkOptio
     };
     Ok(SinkOptions {
         format,
+        width: Some(screen::width),
         stderr: screen::stderr(color),
         verbosity,
         log: log_options(settings)?,

@@ -43,10 +43,12 @@ pub enum Format {
 }
 
 /// Everything that decides where output goes and what it looks like.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SinkOptions {
     /// On stdout.
     pub format: Format,
+    /// Columns of stdout, asked before each output: terminals are resized.
+    pub width: Option<fn() -> usize>,
     /// Colours of stderr.
     pub stderr: Styles,
     /// How much is said on stderr.
@@ -100,6 +102,7 @@ impl Sinks {
                 stdout,
                 stderr: stderr(),
                 human: Human::new(terminal, options.verbosity),
+                width: options.width,
                 styles: options.stderr,
                 verbosity: options.verbosity,
             }),
