@@ -230,17 +230,27 @@ impl View<'_> {
                 place => parts.extend(std::iter::once(name).chain(place)),
             }
         }
-        let row = Row::chain("context", 3, parts);
-        // What it is about begins where cancellation ends.
-        let tail = links.iter().rev().skip(1);
-        let known = tail.take_while(|link| link.trust == Trust::Known).count();
-        let dropped = (1 + known).min(last);
-        if dropped == 0 {
-            return Some(row);
+        Some(Row::chain("context", 3, parts).or(self.chain_in_short(names, width)))
+    }
+
+    /// The chain in one line if there is one that tells where cancellation ends: without places,
+    /// without what descends as it should, or by its root alone where that is not the request.
+    fn chain_in_short(&self, names: Vec<String>, width: usize) -> Vec<String> {
+        let ellipsis = self.terminal.glyphs.ellipsis;
+        let length = |names: &[String]| names.join(" ").chars().count();
+        let root = self.finding.context.last();
+        if length(&names) <= width {
+            return names;
         }
-        names.drain(..dropped);
-        names.insert(0, self.terminal.glyphs.ellipsis.to_owned());
-        Some(row.or(names))
+        if root.is_some_and(|root| root.label != "request") {
+            let first = names.into_iter().take(1);
+            return first.chain([ellipsis.to_owned()]).collect();
+        }
+        let below = self.finding.context.iter().rev().skip(1);
+        let known = below.take_while(|link| link.trust == Trust::Known).count();
+        let dropped = (1 + known).min(names.len().saturating_sub(1));
+        let shown = names.into_iter().skip(dropped);
+        std::iter::once(ellipsis.to_owned()).chain(shown).collect()
     }
 
     const fn sign(&self, child: &ContextLink) -> &'static str {

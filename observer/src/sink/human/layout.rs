@@ -242,7 +242,8 @@ impl Terminal {
             let start: String = last.chars().take(room + 1).collect();
             // Half a word may read like another one.
             let whole = start.rsplit_once(' ').map(|(whole, _)| whole.trim_end());
-            *last = whole.map_or_else(|| self.glyphs.keep_start(last, room), str::to_owned);
+            let letters = || last.chars().take(room).collect();
+            *last = whole.map_or_else(letters, str::to_owned);
         }
         last.push(' ');
         last.push_str(self.glyphs.ellipsis);

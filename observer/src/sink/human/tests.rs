@@ -76,7 +76,7 @@ fn very_narrow() {
 
 #[test]
 fn a_narrow_terminal_loses_no_id_and_no_time() {
-    let short = findings::cancel_ignored();
+    let mut short = findings::cancel_ignored();
     let mut long = short.clone();
     let id = "5f0c9a3e-7d41-4c5e-9b7a-2f6f1f0d8c11";
     if let Some(request) = &mut long.request {
@@ -99,10 +99,15 @@ fn a_narrow_terminal_loses_no_id_and_no_time() {
         assert_eq!(closed, returned, "{width}: {text}");
     }
     for width in 50..=140 {
-        assert!(
-            shown(&short, width).contains("✂ context.Background"),
-            "{width}"
-        );
+        let text = shown(&short, width);
+        assert!(text.contains("✂ context.Background"), "{width}: {text}");
+    }
+    // Where the root is not the request, it is what the finding is about.
+    short.context.reverse();
+    short.context[0].label = "a context whose name is rather long".into();
+    for width in 50..=140 {
+        let text = shown(&short, width);
+        assert!(text.contains("context.Background"), "{width}: {text}");
     }
 }
 
