@@ -265,3 +265,19 @@ impl ContextOffsets {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::timer_holds_pointer;
+    use crate::go::GoVersion;
+    use crate::go::layout::Layout;
+
+    #[test]
+    fn only_one_go_holds_its_cancel_ctx_by_pointer() {
+        for minor in 18..=27 {
+            let version = GoVersion::parse(&format!("go1.{minor}.1")).unwrap();
+            let layout = Layout::for_version(&version).unwrap();
+            assert_eq!(timer_holds_pointer(&layout), minor == 20, "1.{minor}");
+        }
+    }
+}
