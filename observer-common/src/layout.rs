@@ -105,8 +105,10 @@ pub struct Layout {
     pub op_error_err: u32,
     /// `SyscallError.Err`.
     pub syscall_error_err: u32,
+    /// `persistConn.canceledErr`.
+    pub conn_canceled: u32,
     /// Keeps the rows below aligned.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -138,7 +140,8 @@ impl Layout {
         conn_cur_req: 0,
         op_error_err: 0,
         syscall_error_err: 0,
-        reserved: [0; 2],
+        conn_canceled: 0,
+        reserved: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],

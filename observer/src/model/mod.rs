@@ -21,7 +21,7 @@ mod table;
 mod tests;
 mod text;
 
-pub use call::{Call, CallEnd};
+pub use call::{Call, CallEnd, FailedRead};
 pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Unit};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
@@ -136,8 +136,9 @@ impl Model {
             Event::RequestStarted(record) => on.request_started(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
-            Event::BodyRead(record) => on.body_read(record),
             Event::CallCancelled(record) => on.call_cancelled(record),
+            Event::ConnCancelled(record) => on.conn_cancelled(record),
+            Event::BodyFailed(record) => on.body_failed(record),
         }
         self.processes.insert(header.pid, process);
     }

@@ -75,6 +75,7 @@ impl On<'_> {
             ctx.owner = call.owner;
         }
         ctx.internal = true;
+        ctx.call = call;
         ctx.pcs = Arc::from([record.caller]);
         let id = self.add(ctx);
         if let Some(call) = call.and_then(|call| self.model.calls.get_mut(call))
@@ -104,6 +105,7 @@ impl On<'_> {
             cancelled: None,
             cancel_called_ns: None,
             internal: false,
+            call: None,
             is_root: false,
             epoch: self.model.epoch,
         }

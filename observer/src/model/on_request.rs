@@ -58,6 +58,7 @@ impl On<'_> {
             cancelled: None,
             cancel_called_ns: None,
             internal: false,
+            call: None,
             is_root: true,
             epoch,
         });

@@ -69,7 +69,8 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         conn_cur_req: at("net/http.conn", "curReq") + cur_req_word(minor),
         op_error_err: at("net.OpError", "Err"),
         syscall_error_err: at("os.SyscallError", "Err"),
-        reserved: [0; 2],
+        conn_canceled: at("net/http.persistConn", "canceledErr"),
+        reserved: 0,
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -102,8 +103,9 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::RequestStart => "request_start_buckets",
         HookId::ConnReadError => "conn_read_error",
         HookId::CallStart => "call_start",
-        HookId::BodyRead => "body_read",
         HookId::CallCancel => "call_cancel",
+        HookId::ConnCancel => "conn_cancel",
+        HookId::BodyFail => "body_fail",
     }
 }
 
