@@ -134,7 +134,7 @@ pub struct ContextCancelled {
     pub pcs: [u64; MAX_CANCEL_FRAMES],
 }
 
-/// A cancel that teaches less: a cascade, a repetition, the end of a request.
+/// A cancel that teaches less: a cascade, a repetition, the end of a request or of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct ContextCancelledShort {

@@ -117,6 +117,8 @@ pub struct Layout {
     pub cancel_end: [Range; MAX_RANGES],
     /// `(*cancelCtx).cancel` itself: a cancel called from it is a cascade.
     pub cancel_self: Range,
+    /// The caller whose cancels say only that a call is done: sent short.
+    pub cancel_short: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference; the last row is `Traceparent`.
@@ -146,6 +148,7 @@ impl Layout {
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
+        cancel_short: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };

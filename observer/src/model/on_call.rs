@@ -2,19 +2,26 @@
 
 use std::sync::Arc;
 
-use observer_common::event::{BodyFailed, CallCancelled, CallStarted, ConnCancelled};
+use observer_common::event::{
+    BodyFailed, CallCancelled, CallStarted, ConnCancelled, ContextCancelledShort,
+};
 
 use crate::finding::CancelledBy;
 
 use super::On;
 use super::call::{Call, CallEnd, FailedRead};
-use super::chain::{links, pcs};
+use super::chain::links;
 use super::context::Root;
 use super::fact::Fact;
 use super::ids::{CallId, CtxId};
 use super::process::{DeadConn, Parting};
 use super::request::surplus;
-use super::text::{head, text};
+use super::text::head;
+
+/// What reads a connection of the transport.
+const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
+/// What every read of a body of HTTP/1 passes.
+const BODY_READ: &str = "net/http.(*bodyEOFSignal).Read";
 
 impl On<'_> {
     pub(super) fn call_started(&mut self, record: &CallStarted) {
@@ -39,7 +46,10 @@ impl On<'_> {
             steps: resolved.steps,
             root: resolved.root,
             owner,
-            pcs: pcs(&record.pcs, u64::from(record.frames)),
+            pcs: self
+                .model
+                .stacks
+                .keep(&record.pcs, u64::from(record.frames)),
             start_ns: now_ns,
             inner: None,
             failed_read: None,
@@ -91,11 +101,15 @@ impl On<'_> {
         {
             call.ended = Some((at_ns, end));
         }
+        if end == CallEnd::Done {
+            self.forget_context(id);
+        }
     }
 
     /// The round trip itself cancels its dead context: it returns the context's error. Or the
     /// connection's reader does, which has closed the connection.
-    pub(super) fn inner_cancelled_again(&mut self, id: CtxId, goid: u64) {
+    pub(super) fn inner_cancelled_again(&mut self, id: CtxId, record: &ContextCancelledShort) {
+        let goid = record.header.goid;
         let Some(call) = self.model.contexts.get(id).and_then(|ctx| ctx.call) else {
             return;
         };
@@ -110,6 +124,13 @@ impl On<'_> {
             self.fail(call);
         } else if let Some(Parting::Conn(conn)) = self.process.partings.get(&goid).copied() {
             self.answered_by(call, conn, goid);
+        } else if self.is_in(record.pcs[1], READ_LOOP)
+            && let Some(call) = self.model.calls.get_mut(call)
+            && !call.failed
+        {
+            // The connection is kept: the body had been read before the cancel came.
+            call.ended = Some((self.model.now_ns, CallEnd::Done));
+            self.forget_context(id);
         }
     }
 
@@ -165,8 +186,9 @@ impl On<'_> {
         let Some(dead) = self.process.dead_conns.get(&record.conn).cloned() else {
             return;
         };
-        let pcs = pcs(&record.pcs, record.frames);
-        let Some(read) = pcs.iter().position(|pc| self.is_body_read(*pc)) else {
+        let pcs = self.model.stacks.keep(&record.pcs, record.frames);
+        // The round trip asks the connection too, when it fails.
+        let Some(read) = pcs.iter().position(|pc| self.is_in(*pc, BODY_READ)) else {
             return;
         };
         let read = FailedRead {
@@ -183,12 +205,11 @@ impl On<'_> {
         }
     }
 
-    /// The round trip asks the connection too, when it fails.
-    fn is_body_read(&self, pc: u64) -> bool {
+    fn is_in(&self, pc: u64, function: &str) -> bool {
         self.code
             .frames(self.pid, pc)
             .iter()
-            .any(|frame| &*frame.function == "net/http.(*bodyEOFSignal).Read")
+            .any(|frame| &*frame.function == function)
     }
 
     fn fail_body(&mut self, id: CallId, read: FailedRead) {
@@ -231,10 +252,16 @@ impl On<'_> {
 
 /// `GET store:8080/item/7`.
 fn target(record: &CallStarted) -> Arc<str> {
-    let method = text(head(&record.method, u64::from(record.method_len)));
-    let host = text(head(&record.host, u64::from(record.host_len)));
-    let path = text(head(&record.path, record.path_len));
-    let part = |part: &Option<Arc<str>>| part.as_deref().unwrap_or_default().to_owned();
-    let method = method.as_deref().unwrap_or("GET");
-    format!("{method} {}{}", part(&host), part(&path)).into()
+    let method = match head(&record.method, u64::from(record.method_len)) {
+        [] => b"GET",
+        method => method,
+    };
+    let host = head(&record.host, u64::from(record.host_len));
+    let path = head(&record.path, record.path_len);
+    let mut target = String::with_capacity(method.len() + 1 + host.len() + path.len());
+    target.push_str(&String::from_utf8_lossy(method));
+    target.push(' ');
+    target.push_str(&String::from_utf8_lossy(host));
+    target.push_str(&String::from_utf8_lossy(path));
+    target.into()
 }

@@ -70,10 +70,10 @@ pub(super) struct Process {
     pub(super) dead_conns: Recent<u64, DeadConn>,
     /// What goroutines of the transport have let go of last.
     pub(super) partings: Recent<u64, Parting>,
-    /// Requests that ended lately and made neither contexts nor calls, oldest first.
-    pub(super) ended_plain: VecDeque<ReqId>,
+    /// Requests that ended lately and left nothing to judge, oldest first.
+    pub(super) ended_settled: VecDeque<ReqId>,
     /// Other requests that ended lately, oldest first.
-    pub(super) ended_busy: VecDeque<ReqId>,
+    pub(super) ended_open: VecDeque<ReqId>,
 }
 
 impl Process {
@@ -90,8 +90,8 @@ impl Process {
             call_requests: Recent::new(goroutines),
             dead_conns: Recent::new(goroutines),
             partings: Recent::new(goroutines),
-            ended_plain: VecDeque::new(),
-            ended_busy: VecDeque::new(),
+            ended_settled: VecDeque::new(),
+            ended_open: VecDeque::new(),
         }
     }
 
@@ -109,8 +109,8 @@ impl Process {
             ("call requests", self.call_requests.len()),
             ("dead conns", self.dead_conns.len()),
             ("partings", self.partings.len()),
-            ("ended plain", self.ended_plain.len()),
-            ("ended busy", self.ended_busy.len()),
+            ("ended settled", self.ended_settled.len()),
+            ("ended open", self.ended_open.len()),
         ]
     }
 }

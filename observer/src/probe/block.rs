@@ -24,6 +24,8 @@ const CANCEL_END: &[&str] = &[
     "net/http.(*http2serverConn).runHandler.func1",
     "net/http/internal/http2.(*serverConn).runHandler.func1",
 ];
+/// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
+const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
 /// Header that carries the W3C trace context.
 pub const TRACE_HEADER: &str = "Traceparent";
@@ -75,6 +77,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
+        cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)

@@ -189,6 +189,15 @@ pub(crate) fn cascade(code: &FakeCode, goid: u64, ctx: u64) -> Record {
     cancelled_short(goid, ctx, CANCEL_CASCADE, [own, own])
 }
 
+/// The transport has done with a call.
+pub(crate) fn call_done(code: &FakeCode, goid: u64, ctx: u64) -> Record {
+    let pcs = code.pcs(&[
+        "context.WithCancelCause.func1",
+        "net/http.(*persistConn).readLoop",
+    ]);
+    cancelled_short(goid, ctx, 0, [pcs[0], pcs[1]])
+}
+
 /// A dead context is cancelled again, by something that is not its parent.
 pub(crate) fn cancelled_again(code: &FakeCode, goid: u64, ctx: u64, stack: [&str; 2]) -> Record {
     let pcs = code.pcs(&stack);

@@ -3,8 +3,8 @@
 use super::super::{Call, CallEnd, CallId, Fact, FailedRead, Root};
 use super::{CANCEL_CTX, CHILD, ROOT, SERVING, WORKER, get};
 use crate::testkit::{
-    Created, MS, ModelScene, Record, body_failed, call, call_cancelled, cancel, cancelled_again,
-    cascade, conn_cancelled, created_short, failed_on, request_end,
+    Created, MS, ModelScene, Record, body_failed, call, call_cancelled, call_done, cancel,
+    cancelled_again, cascade, conn_cancelled, created_short, failed_on, request_end,
 };
 
 const USER: &str = "example.com/shop/api.Get:42";
@@ -90,12 +90,25 @@ fn a_call_knows_its_target_its_context_and_its_request() {
 #[test]
 fn the_transports_cancel_ends_a_call() {
     let (mut scene, id) = with_inner(SERVING);
-    let facts = scene.take(7, &cancel(&scene.code, READ_LOOP, INNER, &LETS_GO));
+    let inner = of(&scene, id).inner.unwrap();
+    let facts = scene.take(7, &call_done(&scene.code, READ_LOOP, INNER));
     assert!(matches!(
         facts[..],
         [Fact::ContextCancelled(_), Fact::CancelCalled(_)]
     ));
     assert_eq!(of(&scene, id).ended, Some((7 * MS, CallEnd::Done)));
+    assert!(scene.model.context(inner).is_none());
+}
+
+#[test]
+fn a_cancel_just_after_the_body_was_read_leaves_the_call_done() {
+    let (mut scene, id) = with_inner(SERVING);
+    kill(&mut scene, SERVING);
+    assert_eq!(of(&scene, id).ended, Some((5 * MS, CallEnd::Cancelled)));
+    // The reader has kept the connection.
+    let lets_go = cancelled_again(&scene.code, READ_LOOP, INNER, LETS_GO);
+    assert_eq!(scene.take(6, &lets_go), []);
+    assert_eq!(of(&scene, id).ended, Some((6 * MS, CallEnd::Done)));
 }
 
 #[test]
