@@ -128,7 +128,7 @@ impl On<'_> {
             && let Some(call) = self.model.calls.get_mut(call)
             && !call.failed
         {
-            // The connection is kept: the body had been read before the cancel came.
+            // The connection is not closed: the body had been read before the cancel came, or let go.
             call.ended = Some((self.model.now_ns, CallEnd::Done));
             self.forget_context(id);
         }
