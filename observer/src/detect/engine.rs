@@ -222,7 +222,7 @@ impl Rules {
                 self.premature.call_started(call, cx);
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
-            Fact::DeadBodyRead(call) => self.premature.dead_body_read(call, cx),
+            Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
         }
     }
 
@@ -231,7 +231,6 @@ impl Rules {
             Topic::Overrun(request) => self.overrun.look(request, cx),
             Topic::Derived(ctx) => self.ignored.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
-            Topic::DeadBody(call) => self.premature.look_at_body(call, cx),
             Topic::TimeoutWorker(_) | Topic::Detached(_) | Topic::Premature(_) => {}
         }
     }
@@ -246,7 +245,6 @@ impl Rules {
             Topic::Derived(ctx) => self.ignored.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
-            Topic::DeadBody(call) => self.premature.body_answer(call, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
         }
     }
