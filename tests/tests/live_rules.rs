@@ -77,7 +77,7 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 26] = [
+const ALL: [Planted; 32] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -149,6 +149,48 @@ const ALL: [Planted; 26] = [
     .by("client")
     .wasted_ms(1200)
     .also(CALL),
+    planted(
+        "detached-context shared-background",
+        "/detached/shared-background",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-todo",
+        "/detached/shared-todo",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-inlined",
+        "/detached/shared-inlined",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-request",
+        "/detached/shared-request",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-timeout",
+        "/detached/shared-timeout",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-stored",
+        "/detached/shared-stored",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
     planted("detached-context wait", "/detached/wait", "error")
         .by("client")
         .wasted_ms(1700),

@@ -18,6 +18,7 @@ mod context;
 mod draft;
 mod engine;
 mod overrun;
+mod passer;
 mod plumbing;
 mod relations;
 mod site;

@@ -23,7 +23,7 @@ mod text;
 
 pub use call::{Call, CallEnd};
 pub use canceller::{Who, who};
-pub use code::{Code, ContextKind, Unit};
+pub use code::{Code, ContextKind, Handed, Unit};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
 pub use ids::{CallId, CtxId, ReqId};

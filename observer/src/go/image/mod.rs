@@ -276,6 +276,26 @@ impl Image {
         expand().unwrap_or_default()
     }
 
+    /// Where the function around the call that returns to `return_address` takes the address
+    /// `wanted` for a call, up to that one: the logical frames of each place, innermost first.
+    #[must_use]
+    pub fn handed(&self, return_address: u64, wanted: u64) -> Vec<Vec<Frame>> {
+        let places = || {
+            let function = self.function_at(return_address.checked_sub(1)?)?;
+            let length = usize::try_from(function.end.checked_sub(function.entry)?).ok()?;
+            let code = self.bytes(function.entry, length)?;
+            Some(self.elf.isa.handed(code, function.entry, wanted))
+        };
+        let mut frames: Vec<Vec<Frame>> = places()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|&place| place < return_address)
+            .map(|place| self.frames_at(place))
+            .collect();
+        frames.dedup();
+        frames
+    }
+
     /// How to leave the frame at `pc` (the exact address, also for callers). `None` outside of
     /// Go code.
     #[must_use]
