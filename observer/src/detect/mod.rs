@@ -15,6 +15,7 @@ pub mod premature_cancel;
 
 mod ask;
 mod context;
+mod derived;
 mod draft;
 mod engine;
 mod overrun;
