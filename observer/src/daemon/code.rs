@@ -24,6 +24,7 @@ pub(super) struct LiveCode {
     targets: FxHashMap<u32, Arc<Target>>,
     frames: Cache<Arc<[Frame]>>,
     types: Cache<Option<Arc<TypeName>>>,
+    functions: Cache<Option<Arc<Frame>>>,
     handed: Cache<Handed, (u64, u64)>,
     noted: RefCell<Vec<Resolved>>,
     notes: bool,
@@ -107,6 +108,28 @@ impl Code for LiveCode {
             name: name.clone(),
         });
         name
+    }
+
+    fn function(&self, pid: u32, pc: u64) -> Option<Arc<Frame>> {
+        if let Some(known) = self.functions.borrow().get(&(pid, pc)) {
+            return known.clone();
+        }
+        let target = self.targets.get(&pid)?;
+        let at = target
+            .image
+            .declaration(pc.wrapping_sub(target.bias()))
+            .map(Arc::new);
+        let mut cache = self.functions.borrow_mut();
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        cache.insert((pid, pc), at.clone());
+        self.note(|| Resolved::Function {
+            pid,
+            pc,
+            at: at.clone(),
+        });
+        at
     }
 
     fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed {

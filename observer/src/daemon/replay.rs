@@ -21,6 +21,7 @@ const OPEN: usize = 1024;
 struct RecordedCode {
     frames: FxHashMap<(u32, u64), Arc<[Frame]>>,
     types: FxHashMap<(u32, u64), Option<Arc<TypeName>>>,
+    functions: FxHashMap<(u32, u64), Option<Arc<Frame>>>,
     handed: FxHashMap<(u32, u64, u64), Handed>,
     units: FxHashMap<u32, Arc<Unit>>,
 }
@@ -33,6 +34,9 @@ impl RecordedCode {
             }
             Resolved::Type { pid, itab, name } => {
                 self.types.insert((pid, itab), name);
+            }
+            Resolved::Function { pid, pc, at } => {
+                self.functions.insert((pid, pc), at);
             }
             Resolved::Handed {
                 pid,
@@ -58,6 +62,10 @@ impl Code for RecordedCode {
 
     fn type_of(&self, pid: u32, itab: u64) -> Option<Arc<TypeName>> {
         self.types.get(&(pid, itab)).cloned().flatten()
+    }
+
+    fn function(&self, pid: u32, pc: u64) -> Option<Arc<Frame>> {
+        self.functions.get(&(pid, pc)).cloned().flatten()
     }
 
     fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed {

@@ -11,8 +11,9 @@
 //!
 //! The finding appears while the work runs, and once more when it has ended, with the time that
 //! was wasted. `at` is the innermost line of your code that the goroutine was in, with what it
-//! waited for; where it had ended before observer could look, it is the outermost line of your
-//! code under the handler.
+//! waited for. A goroutine that computes is somewhere else at every look: there it is the line that
+//! declares the handler, and `stack` shows where one look found it. Where the work had ended
+//! before observer could look, it is the outermost line of your code under the handler.
 //!
 //! ## Why it matters
 //!
@@ -76,9 +77,10 @@ use std::collections::BTreeMap;
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::model::{ReqId, Request, Unit};
 
+use super::busy;
 use super::context::{Context, remember};
 use super::draft::{self, span};
-use super::overrun::{Over, Seen};
+use super::overrun::Over;
 use super::site;
 
 pub(super) const HELP: &str =
@@ -132,7 +134,7 @@ impl CancelIgnored {
             cx.now_ns,
             &unit,
         );
-        fill_place(&mut finding, &unit, over.seen.as_ref(), request, cx);
+        fill_place(&mut finding, &unit, over, request, cx);
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         let newest = request.contexts.iter().rev().find(|id| {
             cx.model
@@ -155,12 +157,13 @@ impl CancelIgnored {
 fn fill_place(
     finding: &mut Finding,
     unit: &Unit,
-    seen: Option<&Seen>,
+    over: &Over,
     request: &Request,
     cx: &Context<'_>,
 ) {
-    if let Some(seen) = seen {
-        let at = site::direct(unit, &seen.stack).cloned();
+    if let Some(seen) = &over.seen {
+        let innermost = || site::direct(unit, &seen.stack).cloned();
+        let at = seen.busy_in.clone().or_else(innermost);
         draft::place(finding, unit, at.as_ref(), seen.stack.clone());
         return;
     }
@@ -181,7 +184,11 @@ fn fill_place(
         .next();
     if let Some(pcs) = known {
         let stack = site::frames(cx.code, request.pid, pcs);
-        finding.site = site::outermost(unit, &stack).cloned();
+        finding.site = over
+            .blurred
+            .then(|| busy::handler(unit, cx.code, pcs))
+            .flatten()
+            .or_else(|| site::outermost(unit, &stack).cloned());
     }
     finding.confidence = Confidence::Medium;
 }

@@ -9,6 +9,7 @@ use crate::inspect::Inspection;
 use crate::model::{CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
+use super::busy;
 use super::cancel_ignored::HELP;
 use super::context::{Context, remember};
 use super::draft::{self, span};
@@ -166,7 +167,10 @@ impl Derived {
         finding.context = draft::chain(cx, &[], Some(id));
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         finding.help = HELP.to_owned();
-        let at = site::direct(&unit, &stack).cloned();
+        let at = busy::computes(goroutine, &stack)
+            .then(|| busy::handler(&unit, cx.code, &goroutine.stack))
+            .flatten()
+            .or_else(|| site::direct(&unit, &stack).cloned());
         draft::place(&mut finding, &unit, at.as_ref(), stack);
         remember(&mut self.running, id, (request_id, finding.clone()));
         cx.report_running(finding, id);

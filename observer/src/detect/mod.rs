@@ -14,6 +14,7 @@ pub mod detached_context;
 pub mod premature_cancel;
 
 mod ask;
+mod busy;
 mod context;
 mod derived;
 mod draft;

@@ -12,6 +12,7 @@ mod error_kind;
 mod gomap;
 mod goroutine;
 mod offsets;
+mod outer;
 mod raw_g;
 mod request;
 mod snapshot;
@@ -32,6 +33,7 @@ pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
 pub use offsets::{
     ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, RequestOffsets, SudogOffsets,
 };
+pub use outer::CallSite;
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use snapshot::{Child, Snapshot};

@@ -14,6 +14,9 @@ pub trait Code {
     /// The type that an itab names.
     fn type_of(&self, pid: u32, itab: u64) -> Option<Arc<TypeName>>;
 
+    /// The function around the call that returns to `pc`, at the line that declares it.
+    fn function(&self, pid: u32, pc: u64) -> Option<Arc<Frame>>;
+
     /// Where the function around the call that returns to `pc` takes `address` for a call, up to
     /// that one.
     fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed;

@@ -73,6 +73,15 @@ pub enum Resolved {
         /// `None` where it could not be read.
         name: Option<Arc<TypeName>>,
     },
+    /// The function around a return address.
+    Function {
+        /// Whose.
+        pid: u32,
+        /// Return address.
+        pc: u64,
+        /// Where it is declared; `None` where that is unknown.
+        at: Option<Arc<Frame>>,
+    },
     /// Where a function takes an address for a call.
     Handed {
         /// Whose.

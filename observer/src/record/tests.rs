@@ -56,6 +56,11 @@ fn resolved() -> Vec<Resolved> {
             itab: 0x50_0010,
             name: None,
         },
+        Resolved::Function {
+            pid: PID,
+            pc: 0x1000,
+            at: Some(Arc::new(frame.clone())),
+        },
         Resolved::Handed {
             pid: PID,
             pc: 0x1000,
@@ -125,6 +130,7 @@ fn everything_comes_back_in_order() {
         r3,
         r4,
         r5,
+        r6,
         event,
         Entry::Loss,
         Entry::Tick(22),
@@ -135,7 +141,7 @@ fn everything_comes_back_in_order() {
     else {
         panic!("{all:#?}");
     };
-    for (entry, wanted) in [r1, r2, r3, r4, r5].into_iter().zip(resolved()) {
+    for (entry, wanted) in [r1, r2, r3, r4, r5, r6].into_iter().zip(resolved()) {
         let Entry::Resolved(read) = entry else {
             panic!("{entry:?}");
         };
@@ -183,7 +189,7 @@ fn cut_anywhere_it_says_so_and_gives_what_is_whole() {
         let len = u32::from_le_bytes(*whole[last..].first_chunk::<4>().unwrap());
         boundaries.push(last + 5 + usize::try_from(len).unwrap());
     }
-    assert_eq!(boundaries.len(), 12);
+    assert_eq!(boundaries.len(), 13);
     let path = dir.path().join("cut.rec");
     for len in 0..whole.len() {
         std::fs::write(&path, &whole[..len]).unwrap();

@@ -49,6 +49,16 @@ impl Isa for Amd64 {
             .collect()
     }
 
+    fn calls(&self, code: &[u8], entry: u64) -> Vec<(u64, Option<u64>)> {
+        decode(code, entry)
+            .filter(|i| i.mnemonic() == Mnemonic::Call)
+            .map(|i| {
+                let direct = i.code() == Code::Call_rel32_64;
+                (i.next_ip(), direct.then(|| i.near_branch_target()))
+            })
+            .collect()
+    }
+
     fn handed(&self, code: &[u8], entry: u64, wanted: u64) -> Vec<u64> {
         let joins: FxHashSet<u64> = decode(code, entry)
             .filter(jumps)
