@@ -61,7 +61,7 @@ pub(super) fn handler(unit: &Unit, code: &dyn Code, pcs: &[u64]) -> Option<Frame
         });
     let outermost = || {
         let under = frames.iter().take(served).enumerate();
-        under.filter(|(_, (_, frame))| is_user(frame)).last()
+        under.rev().find(|(_, (_, frame))| is_user(frame))
     };
     let (_, (pc, _)) = dispatched.or_else(outermost)?;
     code.function(pid, *pc).as_deref().cloned()

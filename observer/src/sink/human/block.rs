@@ -258,8 +258,8 @@ impl View<'_> {
     /// Worth a line where the site is not one route's own.
     fn routes(&self) -> Option<Row> {
         let routes = &self.finding.routes;
-        let several = routes.named.len() > 1;
-        if !several && !(self.terminal.verbose && !routes.named.is_empty()) {
+        let shown = if self.terminal.verbose { 1 } else { 2 };
+        if routes.named.len() < shown {
             return None;
         }
         let number = |times| self.terminal.glyphs.number(times);
