@@ -475,3 +475,41 @@ fn one_that_was_just_woken_is_still_where_it_waited() {
         ("example.com/shop/report.(*Builder).Build", 132)
     );
 }
+
+#[test]
+fn work_past_its_own_deadline_and_then_its_clients_ends_once_with_its_own_figures() {
+    let mut scene = fired(HANDLER);
+    scene.until(1_600);
+    client_leaves(&mut scene, 1_700);
+    scene.until(2_400);
+    let func = [
+        "context.(*timerCtx).cancel",
+        "context.WithDeadlineCause.func3",
+    ];
+    let called = cancelled_again(&scene.code, SERVING, CHILD, func);
+    scene.take(2_500, &called);
+    end(&mut scene, 2_501);
+    scene.until(9_000);
+    let said: Vec<_> = scene
+        .shown
+        .iter()
+        .map(|(_, emission)| match emission {
+            Emission::Finding(finding) => (None, &*finding.message),
+            Emission::Update(finding, reason) => (Some(*reason), &*finding.message),
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (None, "work went on 500 ms after the deadline passed"),
+            (
+                Some(UpdateReason::Severity),
+                "handler still works 500 ms after the client left"
+            ),
+            (
+                Some(UpdateReason::Ended),
+                "handler worked 801 ms after the client left"
+            ),
+        ]
+    );
+}
