@@ -400,3 +400,26 @@ fn a_helper_that_bounds_what_it_is_passed_is_not_blamed_either() {
     scene.take(2, &call);
     assert_eq!(site(scene.only().1), ("example.com/shop/api.GetReport", 31));
 }
+
+#[test]
+fn the_earlier_of_two_related_findings_hears_of_the_later() {
+    let mut scene = used(&[BACKGROUND]);
+    let made = derived(&scene, 6, (SERVING, CHILD), &[(CANCEL_CTX, ROOT)], HANDLER);
+    scene.take(6, &made);
+    end(&mut scene, 100);
+    scene.until(3_000);
+    let [
+        (_, Emission::Finding(early)),
+        (_, Emission::Finding(late)),
+        (_, Emission::Update(told, UpdateReason::Related)),
+    ] = &scene.shown[..]
+    else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(late.rule, RuleName::CancelNotCalled);
+    assert_eq!(
+        (&late.related, &told.related),
+        (&vec![early.id], &vec![late.id])
+    );
+    assert_eq!((told.id, told.count), (early.id, 1));
+}
