@@ -86,7 +86,7 @@ fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {
 
 /// The core speaks of addresses in the process; the inspector takes the bias off.
 fn live_addresses(goroutine: &mut Goroutine, bias: u64) {
-    for pc in &mut goroutine.stack {
+    for pc in goroutine.stack.iter_mut().chain(&mut goroutine.outer) {
         *pc = pc.wrapping_add(bias);
     }
     goroutine.gopc = goroutine.gopc.wrapping_add(bias);

@@ -439,7 +439,7 @@ impl Loop {
             events: totals.events,
             lost: self.losses(&counters),
             findings_evicted: self.engine.findings_evicted(),
-            own_cpu_ns: self.cost.own_cpu_ns(),
+            own_cpu_ns: Some(self.cost.own_cpu_ns()),
             target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
         })
     }

@@ -10,6 +10,7 @@ use super::ask::{Answer, Ask};
 use super::cancel_ignored::CancelIgnored;
 use super::cancel_not_called::CancelNotCalled;
 use super::context::{Asks, Context, Thresholds};
+use super::derived::Derived;
 use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
@@ -37,6 +38,7 @@ pub struct Engine {
 struct Rules {
     overrun: Overrun,
     ignored: CancelIgnored,
+    derived: Derived,
     detached: DetachedContext,
     not_called: CancelNotCalled,
     premature: PrematureCancel,
@@ -79,6 +81,7 @@ impl Engine {
         self.asks.waiting.clear();
         self.rules.overrun.forget(|_| true);
         self.rules.ignored.forget(|_| true);
+        self.rules.derived.forget(|_| true);
         self.rules.detached.forget(|_| true);
         self.model.loss()
     }
@@ -110,6 +113,7 @@ impl Engine {
         self.model.forget_process(pid);
         self.rules.overrun.forget(|of| of == pid);
         self.rules.ignored.forget(|of| of == pid);
+        self.rules.derived.forget(|of| of == pid);
         self.rules.detached.forget(|of| of == pid);
     }
 
@@ -159,7 +163,10 @@ impl Engine {
     /// Cases that wait for their end.
     #[cfg(test)]
     pub(super) fn cases(&self) -> usize {
-        self.rules.overrun.len() + self.rules.ignored.len() + self.rules.detached.len()
+        self.rules.overrun.len()
+            + self.rules.ignored.len()
+            + self.rules.derived.len()
+            + self.rules.detached.len()
     }
 
     fn with(
@@ -183,8 +190,16 @@ impl Engine {
 
     fn merge(&mut self) {
         for (mut finding, phase) in self.found.drain(..) {
-            self.relations.relate(&mut finding);
+            let others = if self.relations.relate(&mut finding) {
+                finding.related.clone()
+            } else {
+                Vec::new()
+            };
+            let (id, now_ns) = (finding.id, finding.time_ns);
             self.merger.report(finding, phase, &mut self.emitted);
+            for other in others {
+                self.merger.relate(other, id, now_ns, &mut self.emitted);
+            }
         }
     }
 }
@@ -200,7 +215,7 @@ impl Rules {
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
                 self.show(over, cx);
-                self.ignored.request_ended(request, cx);
+                self.derived.request_ended(request, cx);
                 if !self.overrun.watches(request) {
                     self.ignored.forget_request(request);
                     self.detached.forget_request(request);
@@ -210,12 +225,12 @@ impl Rules {
             Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),
             Fact::ContextCancelled(ctx) => {
                 self.overrun.timeout_fired(ctx, cx);
-                self.ignored.context_cancelled(ctx, cx);
+                self.derived.context_cancelled(ctx, cx);
                 self.not_called.context_cancelled(ctx, cx);
             }
             Fact::CancelCalled(ctx) => {
                 self.not_called.cancel_called(ctx, cx);
-                self.ignored.cancel_called(ctx, cx);
+                self.derived.cancel_called(ctx, cx);
             }
             Fact::CallStarted(call) => {
                 self.detached.call_started(call, cx);
@@ -229,7 +244,7 @@ impl Rules {
     fn timer(&mut self, topic: Topic, cx: &mut Context<'_>) {
         match topic {
             Topic::Overrun(request) => self.overrun.look(request, cx),
-            Topic::Derived(ctx) => self.ignored.look(ctx, cx),
+            Topic::Derived(ctx) => self.derived.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
             Topic::TimeoutWorker(_) | Topic::Detached(_) | Topic::Premature(_) => {}
         }
@@ -242,7 +257,7 @@ impl Rules {
                 self.show(over, cx);
             }
             Topic::TimeoutWorker(request) => self.overrun.worker_answer(request, answer, cx),
-            Topic::Derived(ctx) => self.ignored.answer(ctx, answer, cx),
+            Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),

@@ -14,10 +14,13 @@ pub mod detached_context;
 pub mod premature_cancel;
 
 mod ask;
+mod busy;
 mod context;
+mod derived;
 mod draft;
 mod engine;
 mod overrun;
+mod passer;
 mod plumbing;
 mod relations;
 mod site;

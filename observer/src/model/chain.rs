@@ -41,7 +41,10 @@ impl On<'_> {
                     root,
                 };
             }
-            steps.push(Step { type_name });
+            steps.push(Step {
+                itab: link.itab,
+                type_name,
+            });
             match kind {
                 ContextKind::Through => {}
                 ContextKind::Without => cut = true,

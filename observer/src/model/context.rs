@@ -32,6 +32,8 @@ pub enum Cut {
 /// A link of a chain between two contexts of the model: a value, a cut, the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
+    /// What names its type in the process.
+    pub itab: u64,
     /// Its type, if it could be read.
     pub type_name: Option<Arc<TypeName>>,
 }

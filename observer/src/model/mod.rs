@@ -24,7 +24,7 @@ mod text;
 
 pub use call::{Call, CallEnd, FailedRead};
 pub use canceller::{Who, who};
-pub use code::{Code, ContextKind, Unit};
+pub use code::{Code, ContextKind, Handed, Unit};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
 pub use ids::{CallId, CtxId, ReqId};

@@ -45,6 +45,10 @@ pub(crate) enum Seen {
     Waits(Vec<u64>, &'static str),
     /// It runs: no stack.
     Runs,
+    /// It runs, and these are its outermost frames.
+    Computes(Vec<u64>),
+    /// It was put off its thread with this stack.
+    Preempted(Vec<u64>),
     /// It has ended.
     Gone,
     /// It could not be seen.
@@ -193,29 +197,33 @@ impl Scene {
     }
 
     fn inspect(&self, goid: u64) -> Inspection {
-        let (stack, wait_reason) = match self.goroutines.get(&goid) {
+        let mut outer = Vec::new();
+        let (status, stack, wait_reason) = match self.goroutines.get(&goid) {
             None | Some(Seen::Gone) => return Inspection::Gone,
             Some(Seen::Torn) => return Inspection::Torn,
-            Some(Seen::Runs) => (Vec::new(), None),
-            Some(Seen::Waits(stack, reason)) => (stack.clone(), Some(Arc::from(*reason))),
+            Some(Seen::Runs) => (Status::Running, Vec::new(), None),
+            Some(Seen::Computes(frames)) => {
+                outer.clone_from(frames);
+                (Status::Running, Vec::new(), None)
+            }
+            Some(Seen::Preempted(stack)) => (Status::Runnable, stack.clone(), None),
+            Some(Seen::Waits(stack, reason)) => {
+                (Status::Waiting, stack.clone(), Some(Arc::from(*reason)))
+            }
         };
-        let waits = wait_reason.is_some();
         Inspection::Alive(Box::new(Goroutine {
             goid,
             g_addr: 0,
-            status: if waits {
-                Status::Waiting
-            } else {
-                Status::Running
-            },
+            status,
             wait_reason,
             wait_since_ns: None,
-            stack,
-            stack_state: if waits {
-                StackState::Whole
-            } else {
+            stack_state: if stack.is_empty() {
                 StackState::None
+            } else {
+                StackState::Whole
             },
+            stack,
+            outer,
             gopc: 0,
             startpc: 0,
             parent_goid: None,

@@ -79,7 +79,7 @@ fn a_call_that_begins_after_the_end_is_killed_before_it_begins() {
     assert!(
         finding
             .message
-            .ends_with("it began 50.0 ms after the handler returned"),
+            .ends_with("it began 50 ms after the handler returned"),
         "{}",
         finding.message
     );
