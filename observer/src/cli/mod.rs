@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::FromArgMatches as _;
+use clap::{ArgMatches, FromArgMatches as _};
 
 use crate::error::{Error, Exit, Subject};
 use crate::sink::{Color, Sinks, Start, Styles};
@@ -58,7 +58,7 @@ pub trait Engine {
 /// The whole program: parses, runs, reports.
 pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> ExitCode {
     let parsed = command::command().try_get_matches_from(args);
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match parsed.and_then(|matches| understand(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help into a closed pipe is help that somebody has read enough of.
@@ -79,6 +79,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> E
             error.exit().into()
         }
     }
+}
+
+fn understand(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
+    if let (Command::Run(run), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
+        run.settings.prefer_flags(given);
+    }
+    Ok(cli)
 }
 
 fn dispatch(command: Command, engine: &impl Engine) -> Result<Exit, Error> {

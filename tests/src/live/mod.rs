@@ -36,4 +36,5 @@ pub use http::{Connection, get};
 pub use marker::{Marker, marker};
 pub use observer::{Observer, Run};
 pub use program::{Program, Route, start};
+pub use schema::faults as line_faults;
 pub use tail::Tail;
