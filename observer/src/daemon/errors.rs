@@ -119,6 +119,15 @@ pub(super) fn of_probe(release: &str, error: ProbeError) -> Error {
             capability: "CAP_SYS_ADMIN",
         },
         ProbeError::NoObject(_) => Error::StubObject,
+        // The capabilities are there, else we would not have come so far.
+        ProbeError::Load(_) | ProbeError::Program { .. } | ProbeError::Map { .. }
+            if is_refused(&error) =>
+        {
+            Error::Denied {
+                action: "load eBPF programs".into(),
+                source: io::ErrorKind::PermissionDenied.into(),
+            }
+        }
         ProbeError::Program { program, source } => Error::ProgramRefused {
             release: release.to_owned(),
             program: program.to_owned(),

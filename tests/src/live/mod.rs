@@ -22,6 +22,7 @@ mod marker;
 mod observer;
 mod program;
 mod schema;
+mod seccomp;
 mod tail;
 
 pub use binary::observer_binary;
