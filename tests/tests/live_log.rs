@@ -1,10 +1,5 @@
 //! The log file of a run under load: rotated by size and by age, bounded in total, private, and complete.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "what a JSON value does not have is null"
-)]
-
 use std::{
     collections::BTreeMap,
     fs,

@@ -1,10 +1,5 @@
 //! What a live run found, a replay of its recording finds again, to the byte.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "what a JSON value does not have is null"
-)]
-
 use std::{
     fs,
     path::Path,
