@@ -77,7 +77,7 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 26] = [
+const ALL: [Planted; 27] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -163,6 +163,13 @@ const ALL: [Planted; 26] = [
     planted("premature-cancel body", "/premature/body", "error")
         .by("code")
         .also(&[(Role::CancelSite, "cancel")]),
+    planted(
+        "premature-cancel body-handed",
+        "/premature/body-handed",
+        "error",
+    )
+    .by("code")
+    .also(&[(Role::CancelSite, "cancel")]),
     planted(
         "premature-cancel read-deadline",
         "/premature/read-deadline",

@@ -30,6 +30,7 @@ pub struct Engine {
     facts: Vec<Fact>,
     found: Vec<(Finding, Phase)>,
     emitted: Vec<Emission>,
+    forgotten: u64,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +57,7 @@ impl Engine {
             facts: Vec::new(),
             found: Vec::new(),
             emitted: Vec::new(),
+            forgotten: 0,
         }
     }
 
@@ -132,12 +134,12 @@ impl Engine {
         self.timers.next_ns()
     }
 
-    /// Counters of the model.
+    /// Counters of the model; what the rules had to forget is counted with it.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let totals = self.model.totals();
         Totals {
-            evicted: totals.evicted + self.timers.dropped(),
+            evicted: totals.evicted + self.timers.dropped() + self.forgotten,
             ..totals
         }
     }
@@ -174,6 +176,7 @@ impl Engine {
             timers: &mut self.timers,
             asks: &mut self.asks,
             found: &mut self.found,
+            forgotten: &mut self.forgotten,
         };
         work(&mut self.rules, &mut cx);
     }
@@ -219,7 +222,7 @@ impl Rules {
                 self.premature.call_started(call, cx);
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
-            Fact::DeadBodyRead(call) => self.premature.dead_body_read(call, cx),
+            Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
         }
     }
 
@@ -228,7 +231,6 @@ impl Rules {
             Topic::Overrun(request) => self.overrun.look(request, cx),
             Topic::Derived(ctx) => self.ignored.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
-            Topic::DeadBody(call) => self.premature.look_at_body(call, cx),
             Topic::TimeoutWorker(_) | Topic::Detached(_) | Topic::Premature(_) => {}
         }
     }
@@ -243,7 +245,6 @@ impl Rules {
             Topic::Derived(ctx) => self.ignored.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
-            Topic::DeadBody(call) => self.premature.body_answer(call, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
         }
     }

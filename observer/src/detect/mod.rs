@@ -25,7 +25,7 @@ mod site;
 mod tests;
 mod timers;
 
-pub use ask::{Answer, Ask, Body, Question, Reading, Work};
+pub use ask::{Answer, Ask, Question, Reading, Work};
 pub use context::Thresholds;
 pub use engine::Engine;
 pub use plumbing::{PLUMBING, Plumbing};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::finding::CancelledBy;
 use crate::go::TypeName;
 
-use super::ids::{CtxId, ReqId};
+use super::ids::{CallId, CtxId, ReqId};
 
 /// Where a chain ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,8 @@ pub struct Ctx {
     pub cancel_called_ns: Option<u64>,
     /// The transport's own context of a call.
     pub internal: bool,
+    /// That call, where known.
+    pub call: Option<CallId>,
     /// A request's own.
     pub is_root: bool,
     /// Loss epoch at creation.

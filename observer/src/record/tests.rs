@@ -8,10 +8,9 @@ use tempfile::TempDir;
 
 use super::entry::{FORMAT, MAGIC, MAX_ENTRY};
 use super::{Answered, Entry, Reader, Recorder, RecordingHeader, Resolved};
-use crate::detect::{Answer, Ask, Body, Question, Thresholds};
+use crate::detect::{Answer, Ask, Question, Thresholds};
 use crate::error::Error;
 use crate::go::{Frame, TypeName};
-use crate::inspect::ErrorKind;
 use crate::model::Code;
 use crate::sink::Clock;
 use crate::stream::{Event, decode};
@@ -68,11 +67,9 @@ fn answered() -> Answered {
         ask: Ask {
             id: 3,
             pid: PID,
-            question: Question::Body { body: 0xb0d7 },
+            question: Question::Children { parent_goid: 7 },
         },
-        answer: Answer::Body(Body {
-            error: Some(ErrorKind::ConnectionReset),
-        }),
+        answer: Answer::Children(None),
     }
 }
 

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
-use crate::detect::{Answer, Ask, Body, Engine, Question, Thresholds, Work};
+use crate::detect::{Answer, Ask, Engine, Question, Thresholds, Work};
 use crate::finding::{Emission, Finding};
-use crate::inspect::{
-    Child, ConnState, ErrorKind, Goroutine, Inspection, RequestDetails, StackState, Status,
-};
+use crate::inspect::{Child, ConnState, Goroutine, Inspection, RequestDetails, StackState, Status};
 use crate::model::{Fact, Limits, Model};
 
 /// A model that is fed by hand.
@@ -65,8 +63,6 @@ pub(crate) struct Scene {
     pub(crate) children: Option<BTreeMap<u64, Vec<Child>>>,
     pub(crate) details: Option<Arc<RequestDetails>>,
     pub(crate) conn: Option<ConnState>,
-    /// Errors that bodies keep.
-    pub(crate) bodies: BTreeMap<u64, ErrorKind>,
     /// Questions, in order.
     pub(crate) asked: Vec<Ask>,
     /// Emissions with their times, ms.
@@ -92,7 +88,6 @@ impl Scene {
             children: Some(BTreeMap::new()),
             details: None,
             conn: None,
-            bodies: BTreeMap::new(),
             asked: Vec::new(),
             shown: Vec::new(),
             now_ms: 0,
@@ -194,9 +189,6 @@ impl Scene {
                     .as_ref()
                     .map(|all| all.get(parent_goid).cloned().unwrap_or_default()),
             ),
-            Question::Body { body } => Answer::Body(Body {
-                error: self.bodies.get(body).cloned(),
-            }),
         }
     }
 

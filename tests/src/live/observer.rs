@@ -95,6 +95,9 @@ impl Observer {
         command
             .args(["run", "--output", "json"])
             .args(args)
+            // Meant for the tests; observer would warn that they mean nothing to it.
+            .env_remove("OBSERVER_TEST_FULL")
+            .env_remove("OBSERVER_TEST_BINARY")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
