@@ -112,7 +112,7 @@ type answer struct {
 	err  error
 }
 
-// fetch makes the call on a goroutine of its own; the body is the receiver's to read.
+// fetchBehind makes the call on a goroutine of its own; the body is the receiver's to read.
 func (s *service) fetchBehind(ctx context.Context) <-chan answer {
 	answers := make(chan answer, 1)
 	go func() {
