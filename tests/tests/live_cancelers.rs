@@ -164,6 +164,29 @@ fn cancelling_the_base_context_is_a_shutdown() -> Result<()> {
 }
 
 #[test]
+fn a_handler_that_outlives_shutdowns_deadline_is_an_error() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &["-patience", "900ms"])?;
+        let observer = Observer::of(program.pid())?;
+        let client = Load::of(&program, "/stubborn/shutdown")
+            .ids("stubborn-shutdown-")
+            .start()?;
+        thread::sleep(Duration::from_millis(300));
+        program.signal(Signal::SIGUSR2)?;
+        // Its handler of signals is done with the first one.
+        thread::sleep(Duration::from_millis(50));
+        program.signal(Signal::SIGHUP)?;
+        client.all("ok")?;
+        thread::sleep(SETTLED);
+        exactly(
+            &observer.stop()?,
+            program.pid(),
+            &[stubborn("shutdown", "shutdown")?],
+        )
+    })
+}
+
+#[test]
 fn a_graceful_shutdown_cancels_nobody() -> Result<()> {
     on_each_version(|go, flavor| {
         whole_server(

@@ -62,7 +62,9 @@
 //! was seen inside a call on the dead context. Medium, warning: the derived context is dead and
 //! no call was seen, and nothing on another live context has begun since. A handler that looks
 //! at its context regularly and stops within two of its rounds: warning. Where a
-//! context above the connection was cancelled (`BaseContext` at shutdown): info.
+//! context above the connection was cancelled (`BaseContext` at shutdown): info, and error from
+//! the moment on at which the deadline of `Server.Shutdown` passes, where its context was made by
+//! the goroutine that calls it.
 //!
 //! "The client left" is what the peer of the connection did. It may be a proxy.
 //!
@@ -150,6 +152,28 @@ impl CancelIgnored {
         } else {
             cx.remember(&mut self.running, over.request, finding.clone());
             cx.report_running(finding, over.request);
+        }
+    }
+
+    /// What `Server.Shutdown` had time for is over: work that still goes on is cut off.
+    pub(super) fn shutdown_expired(&mut self, pid: u32, cx: &mut Context<'_>) {
+        for (request, shown) in &mut self.running {
+            let evidence = &mut shown.evidence;
+            let by_shutdown = evidence.cancelled_by == Some(CancelledBy::Shutdown);
+            if shown.process.pid != pid || !by_shutdown {
+                continue;
+            }
+            let after_ns = evidence
+                .cancelled_at_ns
+                .map(|at_ns| cx.now_ns.saturating_sub(at_ns));
+            evidence.after_cancel_ns = after_ns;
+            shown.severity = Severity::Error;
+            shown.time_ns = cx.now_ns;
+            shown.message = format!(
+                "handler still works {} after the server began to shut down, when Shutdown gave up",
+                span(after_ns.unwrap_or_default())
+            );
+            cx.report_grown(shown.clone(), *request);
         }
     }
 }
@@ -260,7 +284,9 @@ fn message(over: &Over) -> String {
 /// The shown finding, now that its case is over.
 fn ended(mut shown: Finding, over: &Over, request: &Request, cx: &Context<'_>) -> Finding {
     shown.time_ns = cx.now_ns;
-    shown.severity = severity(over, request);
+    if over.by != CancelledBy::Shutdown {
+        shown.severity = severity(over, request);
+    }
     shown.message = message(over);
     shown.evidence.after_cancel_ns = Some(over.after_ns);
     shown.evidence.state = Some(WorkState::Ended);

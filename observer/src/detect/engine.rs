@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::finding::{DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
+use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
 use crate::model::{Code, Fact, Limits, Model, Totals};
 use crate::stream::Event;
 
@@ -15,6 +15,7 @@ use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
+use super::shutdown::Shutdowns;
 use super::timers::{Timers, Topic};
 
 /// Model, rules and merging. Deterministic: the same inputs in the same order give the same
@@ -42,6 +43,7 @@ struct Rules {
     detached: DetachedContext,
     not_called: CancelNotCalled,
     premature: PrematureCancel,
+    shutdowns: Shutdowns,
 }
 
 impl Engine {
@@ -83,6 +85,7 @@ impl Engine {
         self.rules.ignored.forget(|_| true);
         self.rules.derived.forget(|_| true);
         self.rules.detached.forget(|_| true);
+        self.rules.shutdowns.forget(|_| true);
         self.model.loss()
     }
 
@@ -115,6 +118,7 @@ impl Engine {
         self.rules.ignored.forget(|of| of == pid);
         self.rules.derived.forget(|of| of == pid);
         self.rules.detached.forget(|of| of == pid);
+        self.rules.shutdowns.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -227,6 +231,9 @@ impl Rules {
                 self.overrun.timeout_fired(ctx, cx);
                 self.derived.context_cancelled(ctx, cx);
                 self.not_called.context_cancelled(ctx, cx);
+                if let Some(pid) = self.shutdowns.expired(ctx, cx) {
+                    self.ignored.shutdown_expired(pid, cx);
+                }
             }
             Fact::CancelCalled(ctx) => {
                 self.not_called.cancel_called(ctx, cx);
@@ -246,7 +253,10 @@ impl Rules {
             Topic::Overrun(request) => self.overrun.look(request, cx),
             Topic::Derived(ctx) => self.derived.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
-            Topic::TimeoutWorker(_) | Topic::Detached(_) | Topic::Premature(_) => {}
+            Topic::TimeoutWorker(_)
+            | Topic::Shutdown(_)
+            | Topic::Detached(_)
+            | Topic::Premature(_) => {}
         }
     }
 
@@ -258,6 +268,7 @@ impl Rules {
             }
             Topic::TimeoutWorker(request) => self.overrun.worker_answer(request, answer, cx),
             Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
+            Topic::Shutdown(ctx) => self.shutdowns.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
@@ -268,6 +279,9 @@ impl Rules {
     /// work after a cancel is cancel-ignored's.
     fn show(&mut self, over: Option<Arc<super::overrun::Over>>, cx: &mut Context<'_>) {
         let Some(over) = over else { return };
+        if over.by == CancelledBy::Shutdown && !over.ended {
+            self.shutdowns.began(over.pid, cx);
+        }
         if !self.detached.overran(&over, cx) {
             self.ignored.overran(&over, cx);
         }

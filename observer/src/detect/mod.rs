@@ -23,6 +23,7 @@ mod overrun;
 mod passer;
 mod plumbing;
 mod relations;
+mod shutdown;
 mod site;
 #[cfg(test)]
 mod tests;

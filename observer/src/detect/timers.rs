@@ -16,6 +16,8 @@ pub(super) enum Topic {
     Derived(CtxId),
     /// The request has ended; has the CancelFunc been called?
     NotCalled(CtxId),
+    /// Is this the context of `Server.Shutdown`?
+    Shutdown(CtxId),
     /// A detached call: describe its request.
     Detached(CallId),
     /// A request cancelled too early: describe it.

@@ -101,3 +101,13 @@ pub struct Ctx {
     /// Loss epoch at creation.
     pub epoch: u64,
 }
+
+impl Ctx {
+    /// Its own deadline ended it.
+    #[must_use]
+    pub fn died_of_its_deadline(&self) -> bool {
+        self.cancelled
+            .as_ref()
+            .is_some_and(|cancel| cancel.by == CancelledBy::Deadline)
+    }
+}

@@ -217,6 +217,18 @@ impl Model {
         u64::try_from(self.contexts.values().filter(same).count()).unwrap_or(u64::MAX)
     }
 
+    /// Living contexts with a deadline that belong to no request, the youngest first.
+    pub fn deadlines_of_nobody(&self, pid: u32) -> impl Iterator<Item = &Ctx> {
+        let mut found: Vec<_> = self
+            .contexts
+            .values()
+            .filter(|ctx| ctx.pid == pid && ctx.cancelled.is_none() && ctx.owner.is_none())
+            .filter(|ctx| ctx.deadline_ns.is_some() && !matches!(ctx.root, Root::Request(_)))
+            .collect();
+        found.sort_unstable_by_key(|ctx| std::cmp::Reverse(ctx.id));
+        found.into_iter()
+    }
+
     /// Requests running now.
     pub fn running(&self) -> impl Iterator<Item = &Request> {
         self.requests

@@ -3,7 +3,7 @@
 //
 //	SIGUSR1  Server.Close with handlers running
 //	SIGUSR2  cancels the base context with handlers running
-//	SIGHUP   Server.Shutdown, which waits for handlers
+//	SIGHUP   Server.Shutdown, which waits for handlers, as long as -patience says
 //
 // After each of them the process stays until SIGTERM, so that the handlers can be watched to their end. The
 // same sits behind /admin/close, /admin/cancel-base and /admin/shutdown.
@@ -29,15 +29,18 @@ import (
 type server struct {
 	plain, tls *http.Server
 	cancelBase context.CancelFunc
+	// patience is how long Shutdown waits.
+	patience time.Duration
 }
 
 func main() {
 	readTimeout := flag.Duration("read-timeout", 0, "Server.ReadTimeout")
 	writeTimeout := flag.Duration("write-timeout", 0, "Server.WriteTimeout")
+	patience := flag.Duration("patience", 10*time.Second, "how long Server.Shutdown waits")
 	flag.Parse()
 
 	base, cancelBase := context.WithCancel(context.Background())
-	s := &server{cancelBase: cancelBase}
+	s := &server{cancelBase: cancelBase, patience: *patience}
 	routes := append(cancelRoutes(), cornerRoutes()...)
 	routes = append(routes, stubbornRoutes()...)
 	routes = append(routes,
@@ -98,7 +101,7 @@ func (s *server) close() {
 func (s *server) cancelAll() { s.cancelBase() }
 
 func (s *server) shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
 	defer cancel()
 	_ = s.plain.Shutdown(ctx)
 	_ = s.tls.Shutdown(ctx)

@@ -1,15 +1,17 @@
 //! cancel-ignored: the root is dead and the handler works on, or a derived context is.
 
 use super::{
-    BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, CONN, HANDLER, ROOT, ROUND_TRIP, SERVE, SERVING,
-    TIMER_CTX, calls, client_leaves, conn_ends, derived, end, site, start, timer_fires,
+    BACKGROUND, BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, CONN, HANDLER, ROOT, ROUND_TRIP, SERVE,
+    SERVING, TIMER_CTX, calls, client_leaves, conn_ends, derived, end, site, start, timer_fires,
 };
 use crate::detect::{Ask, Question};
 use crate::finding::{
     CallOutcome, CancelledBy, Confidence, Emission, RuleName, Severity, UpdateReason, WorkState,
 };
 use crate::inspect::{ConnState, ErrorKind};
-use crate::testkit::{MS, ReadError, Scene, Seen, cancel, cancelled_again, cascade};
+use crate::testkit::{
+    Created, MS, ReadError, Scene, Seen, cancel, cancelled_again, cascade, deadline,
+};
 
 const STACK: [&str; 4] = ["runtime.chanrecv1", BUILD, HANDLER, SERVE];
 
@@ -206,6 +208,66 @@ fn a_shutdown_is_an_info() {
     let finding = scene.only().1;
     assert_eq!(finding.severity, Severity::Info);
     assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Shutdown));
+}
+
+/// Goroutine 50 cancels the base context and then shuts the server down, with 800 ms for it.
+fn shutting_down(stack: &[&str]) -> Scene {
+    const BUDGET: u64 = 0xc900;
+    let mut scene = waiting();
+    let down = cancel(&scene.code, 50, 0x100, &[CANCEL_FUNC, "main.main:77"]);
+    scene.take(10, &down);
+    let down = cascade(&scene.code, 50, ROOT);
+    scene.take(10, &down);
+    let made = Created {
+        goid: 50,
+        child: (TIMER_CTX, BUDGET),
+        chain: &[BACKGROUND],
+        stack: &["context.WithDeadlineCause", "main.main:78"],
+        deadline: deadline(20 * MS, 800_000_000, true),
+        ..Created::default()
+    }
+    .record(&scene.code);
+    scene.take(20, &made);
+    scene.waits(50, stack);
+    scene.waits_on.push(BUDGET);
+    scene.until(700);
+    assert_eq!(scene.only().1.severity, Severity::Info);
+    let fires = timer_fires(&scene, BUDGET);
+    scene.take(820, &fires);
+    scene
+}
+
+#[test]
+fn work_that_outlives_the_deadline_of_shutdown_is_an_error() {
+    let mut scene = shutting_down(&[
+        "runtime.selectgo",
+        "net/http.(*Server).Shutdown",
+        "main.main:79",
+    ]);
+    end(&mut scene, 1_500);
+    let [
+        _,
+        (grown_ms, Emission::Update(grown, UpdateReason::Severity)),
+        (_, Emission::Update(ended, UpdateReason::Ended)),
+    ] = &scene.shown[..]
+    else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!((*grown_ms, grown.severity), (820, Severity::Error));
+    assert_eq!(grown.evidence.after_cancel_ns, Some(810 * MS));
+    assert_eq!(ended.severity, Severity::Error);
+}
+
+#[test]
+fn a_deadline_that_nobody_shuts_down_by_changes_nothing() {
+    let mut scene = shutting_down(&["runtime.selectgo", "main.refresh:12", "main.main:79"]);
+    end(&mut scene, 1_500);
+    assert!(
+        scene
+            .findings()
+            .iter()
+            .all(|finding| finding.severity == Severity::Info)
+    );
 }
 
 #[test]
