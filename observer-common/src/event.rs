@@ -30,6 +30,8 @@ pub enum Kind {
     CallStarted = 21,
     /// [`CallCancelled`].
     CallCancelled = 23,
+    /// [`ProcessExecuted`].
+    ProcessExecuted = 91,
     /// [`ConnCancelled`].
     ConnCancelled = 24,
     /// [`BodyFailed`].
@@ -262,6 +264,15 @@ pub struct CallCancelled {
     pub err: Link,
 }
 
+/// A process has begun to execute a file: what was known of its pid is over. Of every process of the host; says
+/// nothing of a goroutine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ProcessExecuted {
+    /// Common part.
+    pub header: Header,
+}
+
 /// The transport closes a connection because the context of its request died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -288,6 +299,7 @@ pub struct BodyFailed {
 
 const _: () = {
     assert!(size_of::<Header>() == 48);
+    assert!(size_of::<ProcessExecuted>() == 48);
     assert!(size_of::<ContextCreated>() == 48 + 16 + 8 + 16 + 8 + 128 + 256);
     assert!(size_of::<ContextCreatedShort>() == 48 + 40);
     assert!(size_of::<ContextCancelled>() == 48 + 40 + 64);

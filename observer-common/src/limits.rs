@@ -24,6 +24,12 @@ pub const MAX_GROUPS: usize = 8;
 pub const MAX_RANGES: usize = 4;
 /// Executables observed at once: slots of the layout map.
 pub const MAX_SLOTS: u32 = 256;
+/// Rows of the map of loss marks: one changes when an event is lost, one when the start of a process is.
+pub const LOST_ROWS: u32 = 2;
+/// Row that changes with every lost event.
+pub const LOST_EVENTS: u32 = 0;
+/// Row that changes with every start of a process that was not told.
+pub const LOST_STARTS: u32 = 1;
 /// Size of the ring buffer, bytes; a power of two and a multiple of the page size.
 pub const RING_BYTES: u32 = 16 << 20;
 /// Bytes waiting in the ring at which a probe wakes the reader up. Below, its timer is enough.

@@ -9,6 +9,7 @@ mod context;
 mod http_client;
 mod http_server;
 mod maps;
+mod process;
 mod site;
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};

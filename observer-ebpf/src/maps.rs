@@ -7,7 +7,9 @@ use aya_ebpf::{
 };
 use observer_common::hook::{COUNTER_ROWS, COUNTERS, Counter, HookId};
 use observer_common::layout::Layout;
-use observer_common::limits::{MAX_PID, MAX_SLOTS, RING_BYTES, WAKE_BYTES};
+use observer_common::limits::{
+    LOST_EVENTS, LOST_ROWS, LOST_STARTS, MAX_PID, MAX_SLOTS, RING_BYTES, WAKE_BYTES,
+};
 
 /// Records on their way to user space.
 #[map]
@@ -21,9 +23,10 @@ static LAYOUTS: Array<Layout> = Array::with_max_entries(MAX_SLOTS, 0);
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_ROWS, 0);
 
-/// Row 0: a mark that changes with every loss on any CPU; travels in every record.
+/// A mark that changes with every loss on any CPU and travels in every record; then one for processes whose start
+/// was not told.
 #[map]
-static LOST: Array<u64> = Array::with_max_entries(1, 0);
+static LOST: Array<u64> = Array::with_max_entries(LOST_ROWS, 0);
 
 /// One bit per pid, for sites that several processes share.
 #[map]
@@ -49,9 +52,20 @@ pub fn count(hook: HookId, counter: Counter) {
         // SAFETY: the row belongs to this CPU; a lost increment by preemption is acceptable here.
         unsafe { *row += 1 };
     }
-    if counter.is_loss()
-        && let Some(total) = LOST.get_ptr_mut(0)
-    {
+    if counter.is_loss() {
+        change(LOST_EVENTS);
+    }
+}
+
+/// The start of a process could not be told.
+#[inline(always)]
+pub fn start_lost() {
+    change(LOST_STARTS);
+}
+
+#[inline(always)]
+fn change(mark: u32) {
+    if let Some(total) = LOST.get_ptr_mut(mark) {
         // SAFETY: the map's value is a live, aligned u64 shared by all CPUs. The target has no
         // atomic addition in stable Rust; two losses at the same moment may count as one here,
         // but the value changes, which is all that readers of the mark ask. `COUNTS` is exact.
@@ -59,10 +73,10 @@ pub fn count(hook: HookId, counter: Counter) {
     }
 }
 
-/// The mark.
+/// The mark of lost events.
 #[inline(always)]
 pub fn lost() -> u64 {
-    LOST.get(0).copied().unwrap_or(0)
+    LOST.get(LOST_EVENTS).copied().unwrap_or(0)
 }
 
 /// How to submit: quietly while little waits, because the reader looks by itself.

@@ -9,6 +9,7 @@ use crate::config::{self, BenchPrograms, BenchSites, IdReading, Settings};
 use crate::error::{Error, Exit};
 use crate::finding::RuleChoice;
 use crate::sink::{Delivery, Sinks};
+use crate::target::cgroup::{is_hex, unit_name};
 
 use super::{Engine, show};
 
@@ -22,9 +23,12 @@ Examples:
   sudo observer run --exe shop-api --output json | jq '.message // empty'
   sudo observer run --pid 4121 --rule cancel-ignored --rule detached-context=info
   sudo observer run --exe shop-api --log /var/log/observer.jsonl --quiet
+  sudo observer run --unit shop-api --wait
+  sudo observer run --all
 
-Selectors are united: a process is observed if any of them fits. With --pid alone, observer ends
-when its processes have ended. Findings and the last line go to stdout, all else to stderr.
+Selectors are united: a process is observed if any of them fits. Processes that start later are
+observed too. With --pid alone there are none to come: observer ends when its processes have
+ended. Findings and the last line go to stdout, all else to stderr.
 
 In the file only:
   own-packages = [\"example.com/platform\"]    these count as the service's own code
@@ -54,6 +58,12 @@ pub enum Selector {
     Exe(String),
     /// By TCP port that it listens on.
     Port(u16),
+    /// By unit of systemd, with its kind.
+    Unit(String),
+    /// By the first digits of its container's ID.
+    Container(String),
+    /// Every Go process.
+    All,
 }
 
 impl std::fmt::Display for Selector {
@@ -62,6 +72,9 @@ impl std::fmt::Display for Selector {
             Self::Pid(pid) => write!(f, "--pid {pid}"),
             Self::Exe(exe) => write!(f, "--exe {exe}"),
             Self::Port(port) => write!(f, "--port {port}"),
+            Self::Unit(unit) => write!(f, "--unit {unit}"),
+            Self::Container(id) => write!(f, "--container {id}"),
+            Self::All => write!(f, "--all"),
         }
     }
 }
@@ -91,6 +104,8 @@ pub struct Bench {
 pub struct Options {
     /// United; at least one.
     pub selectors: Vec<Selector>,
+    /// Begin also where nothing fits yet.
+    pub wait: bool,
     /// End after this time.
     pub duration: Option<Duration>,
     /// Which rules run.
@@ -125,7 +140,18 @@ impl Options {
         let pids = settings.pid.iter().flatten().copied().map(Selector::Pid);
         let exes = settings.exe.iter().flatten().cloned().map(Selector::Exe);
         let ports = settings.port.iter().flatten().copied().map(Selector::Port);
-        let selectors: Vec<Selector> = pids.chain(exes).chain(ports).collect();
+        let units = settings.unit.iter().flatten();
+        let units = units.map(|unit| Selector::Unit(unit_name(unit)));
+        let all = settings.all.unwrap_or(false).then_some(Selector::All);
+        let mut selectors: Vec<Selector> = pids
+            .chain(exes)
+            .chain(ports)
+            .chain(units)
+            .chain(all)
+            .collect();
+        for id in settings.container.iter().flatten() {
+            selectors.push(Selector::Container(container_id(id)?));
+        }
         if selectors.is_empty() {
             return Err(Error::Usage {
                 problem: "nothing is selected".into(),
@@ -141,6 +167,7 @@ impl Options {
         }
         Ok(Self {
             selectors,
+            wait: settings.wait.unwrap_or(false),
             duration: settings.duration.map(|span| span.0),
             rules: show::rules(settings),
             grace: settings.grace.map_or(GRACE, |span| span.0),
@@ -158,6 +185,24 @@ impl Options {
             },
         })
     }
+}
+
+/// The digits that runtimes show of a container's ID are enough, and fewer are not.
+fn container_id(given: &str) -> Result<String, Error> {
+    const SHOWN: usize = 12;
+    let id = given.to_ascii_lowercase();
+    if is_hex(&id) && id.len() >= SHOWN {
+        return Ok(id);
+    }
+    Err(Error::Usage {
+        problem: format!(
+            "`{given}` is not the ID of a container, which is all that the kernel knows of it"
+        ),
+        remedy: format!(
+            "give at least {SHOWN} digits of it: \
+             `observer run --container \"$(docker inspect --format '{{{{.Id}}}}' {given})\"`, or see `crictl ps`"
+        ),
+    })
 }
 
 fn headers(settings: &Settings) -> Result<Vec<String>, Error> {

@@ -142,16 +142,23 @@ fn every_flag_has_an_environment_variable() {
 
 #[test]
 fn lists_and_repeats_are_united() {
-    let settings = settings("observer run --pid 1,2 --pid 3 --exe a --port 8080");
-    let options = Options::new(&settings).unwrap();
+    let units = "--unit shop,user@7.service --unit s.slice --container 0123456789AB --all";
+    let line = format!("observer run --pid 1,2 --pid 3 --exe a --port 8080 {units}");
+    let options = Options::new(&settings(&line)).unwrap();
     let expected = [
         Selector::Pid(1),
         Selector::Pid(2),
         Selector::Pid(3),
         Selector::Exe("a".into()),
         Selector::Port(8080),
+        Selector::Unit("shop.service".into()),
+        Selector::Unit("user@7.service".into()),
+        Selector::Unit("s.slice".into()),
+        Selector::All,
+        Selector::Container("0123456789ab".into()),
     ];
     assert_eq!(options.selectors, expected);
+    assert!(!options.wait);
     assert!(!options.ends_with_processes());
 }
 
@@ -189,8 +196,22 @@ fn what_makes_no_sense_is_refused() {
     }
     let nothing = Options::new(&settings("observer run")).unwrap_err();
     assert_eq!(nothing.exit(), Exit::Usage);
+    let nothing = settings("observer run --all=false --wait");
+    assert_eq!(Options::new(&nothing).unwrap_err().exit(), Exit::Usage);
     let header = settings("observer run --pid 1 --request-id-header X:Y");
     assert_eq!(Options::new(&header).unwrap_err().exit(), Exit::Usage);
+}
+
+#[test]
+fn a_container_is_known_by_its_id_only() {
+    let refused = |id: &str| {
+        let settings = settings(&format!("observer run --container {id}"));
+        Options::new(&settings).unwrap_err()
+    };
+    for id in ["web", "0123456789a", "0123456789ax"] {
+        assert_eq!(refused(id).exit(), Exit::Usage, "{id}");
+    }
+    insta::assert_snapshot!("container_name", refused("web").render(Styles::new(false)));
 }
 
 #[test]

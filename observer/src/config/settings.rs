@@ -38,6 +38,38 @@ pub struct Settings {
           value_parser = port, allow_hyphen_values = true, help_heading = "What to observe")]
     pub port: Option<Vec<u16>>,
 
+    /// Observe every Go process of this unit of systemd; repeatable
+    #[arg(
+        long,
+        env = "OBSERVER_UNIT",
+        value_name = "NAME",
+        value_delimiter = ',',
+        help_heading = "What to observe"
+    )]
+    pub unit: Option<Vec<String>>,
+
+    /// Observe every Go process of this container, by at least 12 digits of its ID; repeatable
+    #[arg(
+        long,
+        env = "OBSERVER_CONTAINER",
+        value_name = "ID",
+        value_delimiter = ',',
+        help_heading = "What to observe"
+    )]
+    pub container: Option<Vec<String>>,
+
+    /// Observe every Go process of this host
+    #[arg(long, env = "OBSERVER_ALL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
+          help_heading = "What to observe")]
+    pub all: Option<bool>,
+
+    /// Where nothing fits yet, wait for the first process that does
+    #[arg(long, env = "OBSERVER_WAIT", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
+          help_heading = "What to observe")]
+    pub wait: Option<bool>,
+
     /// End after this time, as SIGINT does
     // A negative number is told so, instead of being taken for a flag.
     #[arg(
@@ -253,11 +285,10 @@ impl Settings {
     /// the command line must not observe what the file selects as well.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
-        let selects = self.pid.is_some() || self.exe.is_some() || self.port.is_some();
-        let (pid, exe, port) = if selects {
-            (self.pid, self.exe, self.port)
+        let selectors = if self.selects() {
+            self.selectors()
         } else {
-            (below.pid, below.exe, below.port)
+            below.selectors()
         };
         // -v on the command line beats `quiet` in the file, and the other way round.
         let loudness = self.verbose.is_some() || self.quiet.is_some();
@@ -267,9 +298,7 @@ impl Settings {
             (below.verbose, below.quiet)
         };
         Self {
-            pid,
-            exe,
-            port,
+            wait: self.wait.or(below.wait),
             duration: self.duration.or(below.duration),
             fail_on: self.fail_on.or(below.fail_on),
             rule: self.rule.or(below.rule),
@@ -293,6 +322,29 @@ impl Settings {
             bench_ring: self.bench_ring.or(below.bench_ring),
             allow: self.allow.or(below.allow),
             own_packages: self.own_packages.or(below.own_packages),
+            ..selectors
+        }
+    }
+
+    const fn selects(&self) -> bool {
+        self.pid.is_some()
+            || self.exe.is_some()
+            || self.port.is_some()
+            || self.unit.is_some()
+            || self.container.is_some()
+            || self.all.is_some()
+    }
+
+    /// These selectors, and nothing else.
+    fn selectors(&self) -> Self {
+        Self {
+            pid: self.pid.clone(),
+            exe: self.exe.clone(),
+            port: self.port.clone(),
+            unit: self.unit.clone(),
+            container: self.container.clone(),
+            all: self.all,
+            ..Self::default()
         }
     }
 }

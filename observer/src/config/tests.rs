@@ -17,6 +17,10 @@ const FULL: &str = r#"
 pid = [4121]
 exe = ["api"]
 port = [8080]
+unit = ["shop-api"]
+container = ["0123456789ab"]
+all = true
+wait = true
 duration = "30s"
 fail-on = "warning"
 rule = ["cancel-ignored", "detached-context=info"]
@@ -74,7 +78,9 @@ fn sources_in_order() {
     let merged = flags.over(file.clone());
     assert_eq!(merged.log_max_size, Some(Size(5)));
     assert_eq!(merged.log_max_total, file.log_max_total);
-    assert_eq!((merged.pid, merged.exe), (None, None), "one setting");
+    assert_eq!((&merged.pid, &merged.exe), (&None, &None), "one setting");
+    assert_eq!((&merged.unit, merged.all), (&None, None), "one setting");
+    assert_eq!(merged.wait, Some(true));
     assert_eq!((merged.verbose, merged.quiet), (None, Some(true)));
     assert_eq!(Settings::default().over(file.clone()), file);
 }

@@ -47,6 +47,15 @@ impl LiveCode {
         self.targets.insert(target.pid(), target);
     }
 
+    /// A process is gone: its pid may be another's soon.
+    pub(super) fn forget(&mut self, pid: u32) {
+        self.targets.remove(&pid);
+        self.frames.get_mut().retain(|(of, _), _| *of != pid);
+        self.types.get_mut().retain(|(of, _), _| *of != pid);
+        self.functions.get_mut().retain(|(of, _), _| *of != pid);
+        self.handed.get_mut().retain(|(of, _), _| *of != pid);
+    }
+
     pub(super) fn target(&self, pid: u32) -> Option<&Arc<Target>> {
         self.targets.get(&pid)
     }

@@ -2,14 +2,18 @@
 //!
 //! All I/O and all clocks are here and below; what is decided, is decided elsewhere.
 
+mod arrivals;
 mod attach;
 mod clock;
 mod code;
 mod cost;
+mod detach;
 mod errors;
+mod fleet;
 mod inspector;
 mod observe;
 mod replay;
+mod report;
 mod select;
 mod subject;
 

@@ -1,9 +1,8 @@
 //! `run`: the loop that feeds the core and hands out what it finds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use observer_common::hook::Counter;
 use observer_common::limits::RING_BYTES;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -14,16 +13,19 @@ use crate::detect::{Engine, Thresholds};
 use crate::error::{Error, Notice};
 use crate::go::ImageCache;
 use crate::model::Limits;
-use crate::probe::{Counters, Kernel, Ring};
+use crate::probe::{Kernel, Ring};
 use crate::record::{Answered, Recorder, RecordingHeader};
-use crate::sink::{End, EndReason, Loss, LossCause, Losses, Output, Sinks, Stats};
-use crate::stream::{Order, decode};
-use crate::target::{FileId, Host, Still};
+use crate::sink::{End, EndReason, Losses, Output, Sinks};
+use crate::stream::{Order, decode, executed};
+use crate::target::{FileId, Host};
 
+use super::arrivals::Arrivals;
 use super::attach::{Attacher, Observed};
 use super::clock;
 use super::code::LiveCode;
 use super::cost::Cost;
+use super::select::Selection;
+use super::subject::Target;
 use super::{errors, inspector, select, subject};
 
 /// How often the ring is read when nothing wakes us.
@@ -34,8 +36,6 @@ const BATCH: usize = 16_384;
 const BATCHES: usize = 8;
 /// Between two `stats` lines, ns.
 const STATS_NS: u64 = 10_000_000_000;
-/// Between two looks at whether the processes are still the same, ns.
-const IDENTITY_NS: u64 = 250_000_000;
 
 /// Observes until something ends it.
 pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
@@ -52,6 +52,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         let _context = runtime.enter();
         Stop::catch()?
     };
+    allow_many_descriptors();
     let release = nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default();
@@ -59,16 +60,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     if let Some(error) = errors::of_host(&host) {
         return Err(error);
     }
-    let pids = select::pids(options)?;
-    let mut cache = ImageCache::default();
-    let mut targets = Vec::new();
-    for pid in pids {
-        targets.push(subject::open(pid, &mut cache, &options.own_packages)?);
-    }
-    let mut shared: HashMap<FileId, usize> = HashMap::new();
-    for target in &targets {
-        *shared.entry(target.process.identity.exe).or_default() += 1;
-    }
+    let targets = Targets::open(options)?;
     let thresholds = Thresholds {
         grace_ns: u64::try_from(options.grace.as_nanos()).unwrap_or(u64::MAX),
         id_headers: options
@@ -87,43 +79,39 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let ring_bytes = options.bench.ring_bytes.unwrap_or(RING_BYTES);
     let (mut kernel, ring) =
         Kernel::load_with_ring(ring_bytes).map_err(|error| errors::of_probe(&release, error))?;
-    let mut code = LiveCode::new(recorder.is_some());
-    let mut observed = Vec::new();
-    let mut starts = Vec::new();
-    let cost = Cost::begin();
-    {
-        let mut attacher = Attacher::new(
-            &mut kernel,
-            options,
-            &release,
-            thresholds.id_headers.clone(),
-            shared,
-        );
-        for target in targets {
-            let outcome = attacher.attach(target)?;
-            code.add(std::sync::Arc::clone(&outcome.observed.target));
-            observed.push(outcome.observed);
-            starts.push((outcome.start, outcome.notices));
-        }
-    }
-    for (start, notices) in starts {
-        sinks.emit(Output::Start(Box::new(start)));
-        for notice in notices {
-            sinks.emit(Output::Notice(notice));
-        }
-    }
-    let engine = Engine::new(
-        Limits::default(),
-        thresholds,
-        clock.realtime_minus_monotonic_ns,
+    let selection = Selection::of(options);
+    let attacher = Attacher::new(
+        options,
+        release,
+        thresholds.id_headers.clone(),
+        selection.is_some(),
+        targets.per_executable(),
     );
-    let loop_ = Loop {
+    if selection.is_some()
+        && let Err(error) = kernel.watch_starts()
+    {
+        sinks.emit(Output::Notice(Notice::NoStarts {
+            why: errors::chain(&error),
+        }));
+    }
+    let cost = Cost::begin();
+    let mut loop_ = Loop {
+        code: LiveCode::new(recorder.is_some()),
+        engine: Engine::new(
+            Limits::default(),
+            thresholds,
+            clock.realtime_minus_monotonic_ns,
+        ),
         kernel,
         ring,
-        engine,
         order: Order::default(),
-        code,
-        observed,
+        attacher,
+        arrivals: selection.map(Arrivals::of),
+        observed: Vec::new(),
+        has_observed: false,
+        refusals: HashSet::new(),
+        cache: targets.cache,
+        own_packages: options.own_packages.clone(),
         recorder,
         begun_ns: cost.begun_ns(),
         cost,
@@ -135,7 +123,58 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         ends_with_processes: options.ends_with_processes(),
         duration: options.duration,
     };
+    for target in targets.named {
+        loop_.observe(target, sinks)?;
+    }
+    loop_.begin_with(targets.found, targets.refused, options.wait, sinks)?;
     runtime.block_on(loop_.run(stop, sinks))
+}
+
+/// Processes that are there at the start, understood.
+struct Targets {
+    cache: ImageCache,
+    /// Asked for by pid: all of them, or nothing.
+    named: Vec<Target>,
+    /// Found by other selectors.
+    found: Vec<Target>,
+    /// Found, and not understood.
+    refused: Vec<(u32, Error)>,
+}
+
+impl Targets {
+    /// All that the selectors name now.
+    fn open(options: &Options) -> Result<Self, Error> {
+        let chosen = select::pids(options)?;
+        let mut targets = Self {
+            cache: ImageCache::default(),
+            named: Vec::new(),
+            found: Vec::new(),
+            refused: Vec::new(),
+        };
+        for pid in chosen.named {
+            let target = subject::open(pid, &mut targets.cache, &options.own_packages)?;
+            targets.named.push(target);
+        }
+        for pid in chosen.found {
+            match subject::open(pid, &mut targets.cache, &options.own_packages) {
+                Ok(target) => targets.found.push(target),
+                Err(error) => targets.refused.push((pid, error)),
+            }
+        }
+        let nobody = targets.named.is_empty() && targets.found.is_empty();
+        if nobody && !options.wait && !targets.refused.is_empty() {
+            return Err(targets.refused.swap_remove(0).1);
+        }
+        Ok(targets)
+    }
+
+    fn per_executable(&self) -> HashMap<FileId, usize> {
+        let mut shared: HashMap<FileId, usize> = HashMap::new();
+        for target in self.named.iter().chain(&self.found) {
+            *shared.entry(target.process.identity.exe).or_default() += 1;
+        }
+        shared
+    }
 }
 
 /// What asks us to end. Caught before anything is attached, so that nobody who asks early ends us without a summary.
@@ -160,6 +199,14 @@ impl Stop {
     }
 }
 
+/// Each probe holds a descriptor, and each process some more. Where it is refused, attaching will say so.
+fn allow_many_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _refused = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+}
+
 /// Header names as Go keeps them: `x-request-id` → `X-Request-Id`.
 fn canonical(name: &str) -> String {
     name.split('-')
@@ -174,21 +221,31 @@ fn canonical(name: &str) -> String {
         .join("-")
 }
 
-struct Loop {
-    kernel: Kernel,
+/// Everything that observing is made of, and its one thread.
+pub(super) struct Loop {
+    pub(super) kernel: Kernel,
     ring: Ring,
-    engine: Engine,
+    pub(super) engine: Engine,
     order: Order,
-    code: LiveCode,
-    observed: Vec<Observed>,
-    recorder: Option<Recorder>,
-    cost: Cost,
-    begun_ns: u64,
+    pub(super) code: LiveCode,
+    pub(super) attacher: Attacher,
+    /// Processes to come; `None` where only those of the start are wanted.
+    pub(super) arrivals: Option<Arrivals>,
+    pub(super) observed: Vec<Observed>,
+    /// Something was observed at some time.
+    pub(super) has_observed: bool,
+    /// What was said of executables that cannot be observed.
+    pub(super) refusals: HashSet<(FileId, String)>,
+    pub(super) cache: ImageCache,
+    pub(super) own_packages: Vec<String>,
+    pub(super) recorder: Option<Recorder>,
+    pub(super) cost: Cost,
+    pub(super) begun_ns: u64,
     stats_ns: u64,
-    identity_ns: u64,
-    malformed: u64,
-    reported: Losses,
-    unknown: u64,
+    pub(super) identity_ns: u64,
+    pub(super) malformed: u64,
+    pub(super) reported: Losses,
+    pub(super) unknown: u64,
     ends_with_processes: bool,
     duration: Option<Duration>,
 }
@@ -220,7 +277,7 @@ impl Loop {
                 }
             };
             behind = !self.pump(sinks)?;
-            self.housekeeping(sinks)?;
+            behind |= self.housekeeping(sinks)?;
             if let Some(why) = ended {
                 break why;
             }
@@ -236,7 +293,7 @@ impl Loop {
 
     /// Takes in what waits in the ring and lets time pass once it is empty. False when so much
     /// came meanwhile that it is not: signals must be heard in between.
-    fn pump(&mut self, sinks: &mut Sinks) -> Result<bool, Error> {
+    pub(super) fn pump(&mut self, sinks: &mut Sinks) -> Result<bool, Error> {
         let mut empty = false;
         for _ in 0..BATCHES {
             // Read before draining: whatever happened before it is in the ring by then.
@@ -287,11 +344,27 @@ impl Loop {
             recorder,
             malformed,
             unknown,
+            arrivals,
             ..
         } = self;
         let mut failure = None;
         let mut lost = false;
+        let mut replaced = Vec::new();
         let taken = ring.drain(BATCH, |bytes| {
+            if let Some((pid, at_ns)) = executed(bytes) {
+                if let Some(arrivals) = arrivals {
+                    arrivals.executed(pid);
+                }
+                if let Some(why) = code.target(pid).and_then(|old| old.outlived_by(at_ns)) {
+                    engine.process_ended(pid);
+                    code.forget(pid);
+                    replaced.push((pid, why));
+                    if let Some(recorder) = recorder {
+                        failure = failure.take().or(recorder.process_ended(pid).err());
+                    }
+                }
+                return;
+            }
             let Some(event) = decode(bytes) else {
                 *malformed += 1;
                 return;
@@ -303,6 +376,10 @@ impl Loop {
                     failure = failure.take().or(recorder.loss().err());
                 }
             }
+            if code.target(event.header().pid).is_none() {
+                // The last words of a process that is gone, or the first of one that took its pid.
+                return;
+            }
             let now_ns = order.time_ns(&event);
             engine.event(event, now_ns, &*code);
             if let Some(recorder) = recorder {
@@ -311,6 +388,9 @@ impl Loop {
                 failure = failure.take().or(written.err());
             }
         });
+        for (pid, why) in replaced {
+            self.part_with(pid, why, sinks)?;
+        }
         if lost {
             self.say_loss(sinks)?;
         }
@@ -338,123 +418,27 @@ impl Loop {
         }
     }
 
-    fn housekeeping(&mut self, sinks: &mut Sinks) -> Result<(), Error> {
+    /// Whatever has to be done now and then. True when there is more to do at once.
+    fn housekeeping(&mut self, sinks: &mut Sinks) -> Result<bool, Error> {
         let now_ns = clock::now_ns();
         self.cost.tick(now_ns);
         for what in self.kernel.complaints() {
             sinks.emit(Output::Notice(Notice::Probe { what }));
         }
-        if now_ns.saturating_sub(self.identity_ns) >= IDENTITY_NS {
-            self.identity_ns = now_ns;
-            self.part_with_the_dead()?;
-        }
+        self.part_with_the_dead(sinks)?;
+        let more = self.admit(sinks)?;
         if now_ns.saturating_sub(self.stats_ns) >= STATS_NS {
             self.stats_ns = now_ns;
             self.say_loss(sinks)?;
             let stats = self.stats()?;
             sinks.emit(Output::Stats(stats));
         }
-        Ok(())
-    }
-
-    /// Processes that have ended or execute something else are observed no more.
-    fn part_with_the_dead(&mut self) -> Result<(), Error> {
-        let gone = |observed: &Observed| observed.target.process.identity.check() != Still::Same;
-        let pids: Vec<u32> = self
-            .observed
-            .iter()
-            .filter(|o| gone(o))
-            .map(|o| o.target.pid())
-            .collect();
-        for pid in pids {
-            self.observed
-                .retain(|observed| observed.target.pid() != pid);
-            self.engine.process_ended(pid);
-            if let Some(recorder) = &mut self.recorder {
-                recorder.process_ended(pid)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn counters(&self) -> Result<Counters, Error> {
-        self.kernel
-            .counters()
-            .map_err(|error| errors::of_probe("", error))
-    }
-
-    fn losses(&self, counters: &Counters) -> Losses {
-        let causes = [
-            (LossCause::RingFull, counters.total(Counter::RingFull)),
-            (
-                LossCause::Unreadable,
-                counters.total(Counter::ReadGoroutine) + counters.total(Counter::ReadObject),
-            ),
-            (LossCause::Malformed, self.malformed),
-            (LossCause::TableFull, self.engine.totals().evicted),
-        ];
-        causes.into_iter().filter(|(_, count)| *count > 0).collect()
-    }
-
-    /// Says what was lost since the last time, if anything was.
-    fn say_loss(&mut self, sinks: &mut Sinks) -> Result<(), Error> {
-        let losses = self.losses(&self.counters()?);
-        let fresh: Losses = losses
-            .iter()
-            .map(|(cause, count)| {
-                (
-                    *cause,
-                    count.saturating_sub(self.reported.get(cause).copied().unwrap_or(0)),
-                )
-            })
-            .filter(|(_, count)| *count > 0)
-            .collect();
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        let causes: Vec<String> = fresh
-            .iter()
-            .map(|(cause, count)| format!("{} {count}", cause.label()))
-            .collect();
-        sinks.emit(Output::Notice(Notice::EventsLost {
-            events: fresh.values().sum(),
-            causes: causes.join(", "),
-        }));
-        let requests = std::mem::take(&mut self.unknown);
-        let time_ns = clock::now_ns();
-        sinks.emit(Output::Loss(Loss {
-            time_ns,
-            lost: fresh,
-            requests,
-        }));
-        self.reported = losses;
-        Ok(())
-    }
-
-    fn stats(&self) -> Result<Stats, Error> {
-        let counters = self.counters()?;
-        let totals = self.engine.totals();
-        let now_ns = clock::now_ns();
-        Ok(Stats {
-            time_ns: now_ns,
-            duration_ns: now_ns.saturating_sub(self.begun_ns),
-            requests: totals.requests,
-            requests_unknown: totals.unknown,
-            events: totals.events,
-            lost: self.losses(&counters),
-            findings_evicted: self.engine.findings_evicted(),
-            own_cpu_ns: Some(self.cost.own_cpu_ns()),
-            target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
-        })
+        Ok(more)
     }
 
     /// Prints first: detaching takes the kernel up to 0.1 s a site.
     fn end(mut self, why: EndReason, sinks: &mut Sinks) -> Result<(), Error> {
-        for observed in &self.observed {
-            self.kernel
-                .silence(observed.slot, &observed.block)
-                .map_err(|error| errors::of_probe("", error))?;
-        }
+        self.attacher.silence(&mut self.kernel)?;
         while !self.pump(sinks)? {}
         self.engine.finish(clock::now_ns());
         for emission in self.engine.take_emitted() {
@@ -466,9 +450,7 @@ impl Loop {
         if let Some(recorder) = self.recorder.take() {
             recorder.finish(clock::now_ns())?;
         }
-        for observed in &mut self.observed {
-            observed.probes.detach_all();
-        }
+        self.attacher.detach_all();
         Ok(())
     }
 }

@@ -53,6 +53,17 @@ impl RecordedCode {
     }
 }
 
+impl RecordedCode {
+    /// As the live observer did.
+    fn forget(&mut self, pid: u32) {
+        self.frames.retain(|(of, _), _| *of != pid);
+        self.types.retain(|(of, _), _| *of != pid);
+        self.functions.retain(|(of, _), _| *of != pid);
+        self.handed.retain(|(of, _, _), _| *of != pid);
+        self.units.remove(&pid);
+    }
+}
+
 impl Code for RecordedCode {
     fn frames(&self, pid: u32, pc: u64) -> Arc<[Frame]> {
         self.frames
@@ -123,7 +134,10 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
                 }
             }
             Entry::Resolved(resolved) => code.learn(*resolved),
-            Entry::ProcessEnded(pid) => engine.process_ended(pid),
+            Entry::ProcessEnded(pid) => {
+                engine.process_ended(pid);
+                code.forget(pid);
+            }
             Entry::End(at_ns) => {
                 now_ns = at_ns;
                 whole = true;

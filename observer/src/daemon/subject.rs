@@ -9,8 +9,8 @@ use crate::go::{Image, ImageCache, Layout};
 use crate::inspect::{AllGs, ConnOffsets, ContextOffsets, GOffsets, MapKind, RequestOffsets};
 use crate::model::Unit;
 use crate::probe::{Plan, SiteChoice, plan};
-use crate::sink::Start;
-use crate::target::{Process, list_go};
+use crate::sink::{Start, StopReason};
+use crate::target::{Process, Still, list_go};
 
 use super::clock;
 use super::errors;
@@ -49,12 +49,26 @@ pub(super) struct Target {
     pub(super) offsets: Offsets,
     pub(super) allgs: Option<AllGs>,
     pub(super) unit: Arc<Unit>,
+    /// When it was looked at, monotonic ns: an exec before then led to it.
+    opened_ns: u64,
 }
 
 impl Target {
     /// Pid as the kernel's probes name it.
     pub(super) fn pid(&self) -> u32 {
         self.unit.process.pid
+    }
+
+    /// What an exec of its pid at `at_ns` made of it; `None` where that exec was its own beginning.
+    pub(super) fn outlived_by(&self, at_ns: u64) -> Option<StopReason> {
+        if at_ns < self.opened_ns {
+            return None;
+        }
+        match self.process.identity.check() {
+            Still::Same => None,
+            Still::Replaced => Some(StopReason::Replaced),
+            Still::Ended => Some(StopReason::Ended),
+        }
     }
 
     /// Load bias.
@@ -68,6 +82,7 @@ impl Target {
 /// # Errors
 /// Whatever keeps it from being observed.
 pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<Target, Error> {
+    let opened_ns = clock::now_ns();
     let signed = i32::try_from(pid).map_err(|_| Error::NoSuchProcess { pid })?;
     let process = Process::open(signed).map_err(|error| errors::of_target(pid, error))?;
     let subject = Subject::Pid(pid);
@@ -96,6 +111,7 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
         offsets,
         allgs,
         unit,
+        opened_ns,
     })
 }
 

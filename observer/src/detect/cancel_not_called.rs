@@ -59,7 +59,7 @@ use std::collections::BTreeMap;
 use crate::finding::{CancelledBy, Confidence, Evidence, Fingerprint, RuleName, Severity};
 use crate::go::Frame;
 use crate::inspect::Inspection;
-use crate::model::{ContextKind, Ctx, CtxId, ReqId, Root, Unit};
+use crate::model::{ContextKind, Ctx, CtxId, Model, ReqId, Root, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
@@ -83,7 +83,8 @@ const LINES: usize = 4096;
 /// The rule.
 #[derive(Debug, Default)]
 pub(super) struct CancelNotCalled {
-    lines: BTreeMap<Fingerprint, Line>,
+    /// By process and line.
+    lines: BTreeMap<(u32, Fingerprint), Line>,
     looks: BTreeMap<CtxId, u32>,
 }
 
@@ -96,6 +97,12 @@ struct Line {
 }
 
 impl CancelNotCalled {
+    /// Forgets a process, which the model has forgotten.
+    pub(super) fn forget(&mut self, pid: u32, model: &Model) {
+        self.lines.retain(|(of, _), _| *of != pid);
+        self.looks.retain(|ctx, _| model.context(*ctx).is_some());
+    }
+
     /// The handler has returned: its contexts' cancel functions are due.
     pub(super) fn request_ended(&mut self, id: ReqId, cx: &mut Context<'_>) {
         let Some(request) = cx.model.request(id) else {
@@ -157,6 +164,7 @@ impl CancelNotCalled {
 
     fn line(&mut self, unit: &Unit, at: &Frame) -> Option<&mut Line> {
         let key = Fingerprint::of(RuleName::CancelNotCalled, &unit.process.module, Some(at));
+        let key = (unit.process.pid, key);
         if self.lines.len() >= LINES && !self.lines.contains_key(&key) {
             return None;
         }

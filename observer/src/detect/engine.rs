@@ -119,6 +119,7 @@ impl Engine {
         self.rules.derived.forget(|of| of == pid);
         self.rules.detached.forget(|of| of == pid);
         self.rules.shutdowns.forget(|of| of == pid);
+        self.rules.not_called.forget(pid, &self.model);
     }
 
     /// The last words: counts that were not shown yet.

@@ -59,7 +59,8 @@ impl Error {
             | Self::BadElf { .. }
             | Self::ElfTooLarge { .. }
             | Self::ExecutableGone { .. }
-            | Self::NothingMatched { .. } => Exit::Target,
+            | Self::NothingMatched { .. }
+            | Self::TooManyExecutables { .. } => Exit::Target,
             Self::Output { .. } => Exit::Output,
             Self::Internal { .. } => Exit::Internal,
         }

@@ -66,7 +66,10 @@ impl Error {
                 "restart the service, so that it runs the file that is there now".into()
             }
             Self::NothingMatched { .. } => {
-                "list the Go processes of this host: `observer ps`".into()
+                "list the Go processes of this host: `observer ps`; wait for one to come: `--wait`".into()
+            }
+            Self::TooManyExecutables { .. } => {
+                "select fewer than with `--all`: `observer run --exe NAME`, or run a second observer".into()
             }
             Self::Usage { remedy, .. }
             | Self::BadFlag { remedy, .. }

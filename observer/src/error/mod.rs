@@ -171,6 +171,12 @@ pub enum Error {
         /// As given (`--exe api --port 8080`).
         selectors: String,
     },
+    /// Slots of the probes' layouts are used up.
+    #[error("{limit} executables are observed already, and that is as many as can be")]
+    TooManyExecutables {
+        /// The bound.
+        limit: u32,
+    },
     /// The command line is not usable in a way that clap cannot see.
     #[error("{problem}")]
     Usage {

@@ -32,6 +32,22 @@ pub enum Notice {
         /// Whose.
         pid: u32,
     },
+    /// One process of several cannot be observed.
+    #[error("pid {pid} (`{}`) is not observed: {why}", exe.display())]
+    NotObserved {
+        /// Whose.
+        pid: u32,
+        /// What it executes.
+        exe: PathBuf,
+        /// As if it had been the only one.
+        why: String,
+    },
+    /// The kernel does not tell of processes that start.
+    #[error("this kernel does not tell of new processes ({why}): they are looked for every second")]
+    NoStarts {
+        /// What it said.
+        why: String,
+    },
     /// Some hooks could not be proved for this Go version.
     #[error(
         "{version} is newer than this observer knows; hooks that cannot be proved are off: {hooks}"

@@ -61,6 +61,7 @@ fn all() -> Vec<Error> {
             pid: 4121,
             exe: path(),
         },
+        Error::TooManyExecutables { limit: 256 },
         Error::NothingMatched {
             selectors: "--exe api --port 8080".into(),
         },
@@ -213,6 +214,14 @@ fn notices() {
         },
         Notice::NoBtf,
         Notice::SecondObserver { pid: 4121 },
+        Notice::NotObserved {
+            pid: 4121,
+            exe: "/opt/shop/api".into(),
+            why: "pid 4121 was built with go1.17.13; observer needs go1.18 or newer".into(),
+        },
+        Notice::NoStarts {
+            why: "the kernel refuses program `process_executed`".into(),
+        },
         Notice::OtherProbes { pid: 4121 },
         Notice::NewerGo {
             version: "go1.29".into(),

@@ -63,6 +63,11 @@ impl ImageCache {
         Ok(Arc::clone(images.entry(id).or_insert(same)))
     }
 
+    /// Lets go of the files that nobody uses.
+    pub fn forget_unused(&self) {
+        self.lock().retain(|_, image| Arc::strong_count(image) > 1);
+    }
+
     /// Number of distinct files known.
     #[must_use]
     pub fn len(&self) -> usize {

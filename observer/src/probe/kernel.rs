@@ -13,7 +13,7 @@ use aya::programs::{ProgramError, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use observer_common::hook::{COUNTER_ROWS, COUNTERS, Counter, HookId};
 use observer_common::layout::{Cookie, ENABLED, FILTER_PIDS, Layout, SITE_IS_JUMP};
-use observer_common::limits::RING_BYTES;
+use observer_common::limits::{LOST_EVENTS, LOST_STARTS, RING_BYTES};
 
 use crate::go::site::SiteKind;
 
@@ -21,6 +21,7 @@ use super::object::{MissingObject, object};
 use super::plan::PlannedSite;
 use super::ring::Ring;
 use super::said::Said;
+use super::starts;
 
 /// Which processes a site fires for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,12 +293,32 @@ impl Kernel {
         Ok(uprobe)
     }
 
+    /// From now on every exec on this host is told in the ring.
+    ///
+    /// # Errors
+    /// [`ProbeError::Program`] where the kernel refuses: then processes have to be looked for.
+    pub fn watch_starts(&mut self) -> Result<(), ProbeError> {
+        starts::watch(&mut self.ebpf)
+    }
+
     /// The loss mark as it stands: it tells of a loss that no record followed yet.
     ///
     /// # Errors
     /// [`ProbeError::Map`] when the kernel refuses.
     pub fn loss_mark(&self) -> Result<u64, ProbeError> {
-        self.lost.get(&0, 0).map_err(|source| ProbeError::Map {
+        self.mark(LOST_EVENTS)
+    }
+
+    /// Changes when the start of a process could not be told.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`] when the kernel refuses.
+    pub fn starts_mark(&self) -> Result<u64, ProbeError> {
+        self.mark(LOST_STARTS)
+    }
+
+    fn mark(&self, row: u32) -> Result<u64, ProbeError> {
+        self.lost.get(&row, 0).map_err(|source| ProbeError::Map {
             map: "LOST",
             source,
         })

@@ -2,7 +2,7 @@
 //! get there and away again.
 //!
 //! The catalogue is data, the plan a pure function of it and an executable; only `kernel` and what
-//! it is made of (`ring`, `said`) name aya.
+//! it is made of (`ring`, `said`, `starts`) name aya.
 
 pub mod block;
 mod catalogue;
@@ -12,6 +12,7 @@ pub mod object;
 mod plan;
 mod ring;
 mod said;
+mod starts;
 
 pub use catalogue::{CATALOGUE, Hook, Rate, Since};
 pub use group::{Groups, Place};

@@ -87,6 +87,29 @@ pub struct Start {
     pub not_covered: Vec<String>,
 }
 
+/// What became of a process that was observed. The wire name is the serde name.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// It has ended.
+    Ended,
+    /// It executes another program now, or the same anew.
+    Replaced,
+}
+
+/// One process is observed no more; observing may go on with others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Monotonic time, ns.
+    pub time_ns: u64,
+    /// Which process.
+    pub process: Arc<ProcessInfo>,
+    /// Why.
+    pub why: StopReason,
+}
+
 /// Events lost since the last one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
@@ -155,6 +178,8 @@ pub struct End {
 pub enum Output {
     /// A process is observed from now on.
     Start(Box<Start>),
+    /// A process is observed no more.
+    Stop(Stop),
     /// First occurrence.
     Finding(Box<Finding>),
     /// The whole finding again.

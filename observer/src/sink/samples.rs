@@ -1,6 +1,8 @@
 //! One of everything that the engine can say, for the tests of the sinks.
 
-use super::output::{Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats};
+use super::output::{
+    Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Stop, StopReason,
+};
 use crate::error::Notice;
 use crate::finding::{UpdateReason, samples};
 
@@ -52,6 +54,11 @@ pub fn all() -> Vec<Output> {
             requests: 3,
         }),
         Output::Notice(Notice::NoBtf),
+        Output::Stop(Stop {
+            time_ns: samples::START_NS + 7_000_000_000,
+            process: samples::process(),
+            why: StopReason::Ended,
+        }),
         Output::Stats(Stats {
             lost: Losses::from([(LossCause::RingFull, 12), (LossCause::Malformed, 1)]),
             requests_unknown: 3,

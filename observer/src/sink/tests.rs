@@ -184,7 +184,7 @@ fn all_lines_arrive_in_order_and_notices_go_to_stderr() {
         })
         .collect();
     let expected = [
-        "start", "finding", "finding", "update", "loss", "stats", "end",
+        "start", "finding", "finding", "update", "loss", "stop", "stats", "end",
     ];
     assert_eq!(types, expected);
     let end = last(&out);
@@ -316,7 +316,7 @@ fn a_log_on_a_full_disk_does_not_touch_stdout() {
         ..options()
     });
     assert_eq!(exit.unwrap_err().exit(), Exit::Output);
-    assert_eq!(out.lines().count(), 7);
+    assert_eq!(out.lines().count(), 8);
     assert_eq!(last(&out)["lines_dropped"], 0, "of stdout");
     assert!(err.contains("cannot write the log `/dev/full`"), "{err}");
 }

@@ -2,7 +2,8 @@
 
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, ProcessExecuted,
+    RequestStarted,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -53,6 +54,17 @@ impl Event<'_> {
 fn exact<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Option<&T> {
     // The ring pads records to 8 bytes, so there may be more, never less.
     T::ref_from_prefix(bytes).ok().map(|(record, _)| record)
+}
+
+/// Pid and time (monotonic ns) of a process that has begun to execute a file; `None` for any other record. No event
+/// of the model's: it is about every process of the host.
+#[must_use]
+pub fn executed(bytes: &[u8]) -> Option<(u32, u64)> {
+    if bytes.first() != Some(&(Kind::ProcessExecuted as u8)) {
+        return None;
+    }
+    let record: &ProcessExecuted = exact(bytes)?;
+    Some((record.header.pid, record.header.time_ns))
 }
 
 /// Reads one record. `None` for bytes that are none: unknown kind, too short, misaligned.
@@ -122,10 +134,11 @@ fn clear_after(bytes: &mut [u8], len: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, decode, scrub};
+    use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, ProcessExecuted,
+        RequestStarted,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -198,6 +211,22 @@ mod tests {
             assert!(decode(bytes).is_some(), "{kind:?}");
             assert!(decode(&bytes[..size - 1]).is_none(), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_start_is_told_apart_from_events() {
+        let record = ProcessExecuted {
+            header: Header {
+                kind: Kind::ProcessExecuted as u8,
+                pid: 7,
+                time_ns: 9,
+                ..Header::default()
+            },
+        };
+        assert_eq!(executed(record.as_bytes()), Some((7, 9)));
+        assert!(decode(record.as_bytes()).is_none());
+        assert_eq!(executed(&record.as_bytes()[..40]), None);
+        assert_eq!(executed(request(b"GET /", 4, 1).as_bytes()), None);
     }
 
     proptest! {

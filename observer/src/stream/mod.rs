@@ -5,5 +5,5 @@
 mod decode;
 mod order;
 
-pub use decode::{Event, decode, scrub};
+pub use decode::{Event, decode, executed, scrub};
 pub use order::Order;

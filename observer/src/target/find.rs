@@ -1,7 +1,8 @@
 //! Finding processes: by what they execute, by the port they listen on, or all that are Go.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 
 use procfs::net::TcpState;
@@ -29,18 +30,12 @@ pub struct Listed {
 /// `path` cannot be looked at and nobody executes a deleted file of that name, or there is no `/proc`.
 pub fn by_exe(path: &Path) -> Result<Vec<i32>, TargetError> {
     let looked = std::fs::metadata(path);
-    let wanted = looked.as_ref().ok().map(FileId::of);
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut deleted = absolute.into_os_string();
-    deleted.push(" (deleted)");
+    let wanted = ByPath::of(path);
     let mut pids = Vec::new();
     for process in processes()? {
-        let Some(exe) = exe_of(process.pid()) else {
-            continue;
-        };
-        let was_there = || process.exe().is_ok_and(|link| link.as_os_str() == deleted);
-        if Some(exe) == wanted || was_there() {
-            pids.push(process.pid());
+        let pid = process.pid();
+        if exe_of(pid).is_some_and(|(exe, _)| wanted.fits(pid, exe)) {
+            pids.push(pid);
         }
     }
     match looked {
@@ -55,30 +50,96 @@ pub fn by_exe(path: &Path) -> Result<Vec<i32>, TargetError> {
     }
 }
 
+/// The executable at a path, as it is there now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByPath {
+    file: Option<FileId>,
+    /// How the kernel names a file of that path that is there no more.
+    deleted: OsString,
+}
+
+impl ByPath {
+    /// Looks at the path.
+    #[must_use]
+    pub fn of(path: &Path) -> Self {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut deleted = absolute.into_os_string();
+        deleted.push(" (deleted)");
+        Self {
+            file: std::fs::metadata(path).ok().map(|found| FileId::of(&found)),
+            deleted,
+        }
+    }
+
+    /// Whether a process that executes `exe` was started from this path.
+    #[must_use]
+    pub fn fits(&self, pid: i32, exe: FileId) -> bool {
+        Some(exe) == self.file
+            || std::fs::read_link(format!("/proc/{pid}/exe"))
+                .is_ok_and(|link| link.as_os_str() == self.deleted)
+    }
+}
+
+/// Whether a path of `/proc/PID/exe` ends in this file name, also where the file is deleted.
+#[must_use]
+pub fn has_name(link: &Path, name: &str) -> bool {
+    link.file_name().is_some_and(|file| {
+        file.to_string_lossy()
+            .trim_end_matches(" (deleted)")
+            .eq(name)
+    })
+}
+
 /// Pids of the processes that listen on TCP `port`, each in its own network namespace, ascending.
 ///
 /// # Errors
 /// There is no `/proc`.
 pub fn by_port(port: u16) -> Result<Vec<i32>, TargetError> {
-    let mut listening: HashMap<PathBuf, HashSet<u64>> = HashMap::new();
+    let mut listeners = Listeners::on(port);
     let mut pids = Vec::new();
     for process in processes()? {
-        if exe_of(process.pid()).is_none() {
-            continue;
-        }
-        // All processes of one namespace see the same table: it is read once.
-        let Ok(namespace) = std::fs::read_link(format!("/proc/{}/ns/net", process.pid())) else {
-            continue;
-        };
-        let sockets = listening
-            .entry(namespace)
-            .or_insert_with(|| listeners(&process, port));
-        if !sockets.is_empty() && holds_one(&process, sockets) {
+        if exe_of(process.pid()).is_some() && listeners.holds(&process) {
             pids.push(process.pid());
         }
     }
     pids.sort_unstable();
     Ok(pids)
+}
+
+/// Who listens on one port, as it was when the first process of each network namespace was asked about.
+#[derive(Debug)]
+pub struct Listeners {
+    port: u16,
+    /// All processes of one namespace see the same table: it is read once.
+    by_namespace: HashMap<PathBuf, HashSet<u64>>,
+}
+
+impl Listeners {
+    /// On this TCP port.
+    #[must_use]
+    pub fn on(port: u16) -> Self {
+        Self {
+            port,
+            by_namespace: HashMap::new(),
+        }
+    }
+
+    /// Whether this process is one of them.
+    pub fn includes(&mut self, pid: i32) -> bool {
+        ProcEntry::new(pid).is_ok_and(|process| self.holds(&process))
+    }
+
+    fn holds(&mut self, process: &ProcEntry) -> bool {
+        let Ok(namespace) = std::fs::read_link(format!("/proc/{}/ns/net", process.pid())) else {
+            return false;
+        };
+        let port = self.port;
+        let sockets = self
+            .by_namespace
+            .entry(namespace)
+            .or_insert_with(|| listeners(process, port));
+        !sockets.is_empty() && holds_one(process, sockets)
+    }
 }
 
 fn listeners(process: &ProcEntry, port: u16) -> HashSet<u64> {
@@ -109,7 +170,7 @@ pub fn list_go() -> Result<Vec<Listed>, TargetError> {
     let mut listed = Vec::new();
     for process in processes()? {
         let pid = process.pid();
-        let Some(exe) = exe_of(pid) else {
+        let Some((exe, _)) = exe_of(pid) else {
             continue;
         };
         let is_go = *known.entry(exe).or_insert_with(|| {
@@ -138,10 +199,24 @@ fn processes() -> Result<impl Iterator<Item = ProcEntry>, TargetError> {
     Ok(all_processes().map_err(TargetError::Proc)?.flatten())
 }
 
+/// All pids there are, in no order.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn all() -> Result<Vec<i32>, TargetError> {
+    let entries = std::fs::read_dir("/proc")
+        .map_err(|error| TargetError::Proc(procfs::ProcError::Io(error, None)))?;
+    Ok(entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
 /// The file a process executes; `None` for kernel threads, the ended and those we may not look at.
-fn exe_of(pid: i32) -> Option<FileId> {
+#[must_use]
+pub fn exe_of(pid: i32) -> Option<(FileId, Metadata)> {
     let metadata = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
-    Some(FileId::of(&metadata))
+    Some((FileId::of(&metadata), metadata))
 }
 
 #[cfg(test)]

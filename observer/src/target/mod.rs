@@ -4,11 +4,14 @@
 //! Owns everything that reads `/proc` and remote memory. Never writes to a target, stops it or traces it,
 //! and knows nothing of Go beyond "is this executable one".
 
+pub mod cgroup;
 mod elf;
 mod error;
+mod executables;
 pub(crate) mod fields;
 mod find;
 mod identity;
+mod lease;
 mod maps;
 mod memory;
 mod preflight;
@@ -16,8 +19,10 @@ mod process;
 mod recorded;
 
 pub use error::TargetError;
-pub use find::{Listed, by_exe, by_port, list_go};
+pub use executables::Executables;
+pub use find::{ByPath, Listed, Listeners, all, by_exe, by_port, exe_of, has_name, list_go};
 pub use identity::{ExitNotice, Identity, Still};
+pub use lease::Lease;
 pub use maps::{FileId, Mapping, Segment};
 pub use memory::{Memory, MemoryError, ProcessMemory, ReadRequest};
 pub use preflight::{Host, Missing};

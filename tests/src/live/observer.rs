@@ -151,6 +151,12 @@ impl Observer {
         })
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

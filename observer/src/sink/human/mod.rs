@@ -76,6 +76,7 @@ impl Human {
                 self.pids.insert(start.process.pid);
                 rendered.stderr = summary::start_line(start, &self.terminal);
             }
+            Output::Stop(stop) => rendered.stderr = summary::stop_line(stop, &self.terminal),
             Output::Finding(finding) => {
                 let many = self.pids.len() > 1;
                 let block = block::finding_block(finding, &self.terminal, many);

@@ -1,8 +1,8 @@
-//! The first line (stderr) and the last line (stdout).
+//! The first and last line of each process (stderr), and the last line of all (stdout).
 
 use std::collections::BTreeSet;
 
-use crate::sink::output::{Start, Stats, Tally};
+use crate::sink::output::{Start, Stats, Stop, StopReason, Tally};
 
 use super::layout::Terminal;
 use super::text::percent;
@@ -31,6 +31,20 @@ pub fn start_line(start: &Start, terminal: &Terminal) -> String {
         line.push_str(&start.not_covered.join(", "));
     }
     let mut line = glyphs.clean(&line);
+    line.push('\n');
+    line
+}
+
+/// `shop-api (pid 4121) has ended`.
+#[must_use]
+pub fn stop_line(stop: &Stop, terminal: &Terminal) -> String {
+    let process = &stop.process;
+    let fate = match stop.why {
+        StopReason::Ended => "has ended",
+        StopReason::Replaced => "executes another program now",
+    };
+    let line = format!("{} (pid {}) {fate}", process.name, process.pid);
+    let mut line = terminal.glyphs.clean(&line);
     line.push('\n');
     line
 }

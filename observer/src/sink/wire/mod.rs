@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
-use super::output::{Clock, EndReason, Losses, Output, Start, Tally};
+use super::output::{Clock, EndReason, Losses, Output, Start, StopReason, Tally};
 
 pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
 
@@ -36,6 +36,8 @@ pub struct Line {
 pub enum Body {
     /// A process is observed from now on.
     Start(StartLine),
+    /// A process is observed no more; a pid that comes back has a `start` of its own.
+    Stop(StopLine),
     /// First occurrence of a fingerprint in a process.
     Finding(FindingLine),
     /// The whole finding again, with the same `id`.
@@ -66,6 +68,17 @@ pub struct StartLine {
     pub attach_ns: Option<u64>,
     /// What of the target cannot be seen, each with its reason.
     pub not_covered: Vec<String>,
+}
+
+/// See [`Body::Stop`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StopLine {
+    /// RFC 3339, UTC, nanoseconds.
+    pub time: String,
+    /// Which process.
+    pub process: Process,
+    /// Why.
+    pub why: StopReason,
 }
 
 /// See [`Body::Finding`].
@@ -213,6 +226,11 @@ impl Line {
     pub fn of(output: &Output, clock: Clock, tally: &Tally) -> Option<Self> {
         let body = match output {
             Output::Start(start) => Body::Start(StartLine::observed(start, clock)),
+            Output::Stop(stop) => Body::Stop(StopLine {
+                time: clock.rfc3339(stop.time_ns),
+                process: Process::from(&*stop.process),
+                why: stop.why,
+            }),
             Output::Finding(finding) => Body::Finding(FindingLine::of(finding, clock)),
             Output::Update(finding, reason) => Body::Update(UpdateLine {
                 reason: *reason,
