@@ -2,7 +2,7 @@
 //!
 //! A number is never reused: recordings hold them.
 
-/// A hook that has a probe. Blocks of ten: contexts, HTTP server, HTTP client.
+/// A hook that has a probe. Blocks of ten: contexts, HTTP server, HTTP client; sockets from 61.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HookId {
@@ -20,11 +20,13 @@ pub enum HookId {
     BodyRead = 22,
     /// The transport gives a request up because its context died (Go ≤ 1.22).
     CallCancel = 23,
+    /// A TCP socket changes its state: a tracepoint of the kernel, the same for all processes.
+    SocketState = 61,
 }
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -32,6 +34,7 @@ impl HookId {
         Self::CallStart,
         Self::BodyRead,
         Self::CallCancel,
+        Self::SocketState,
     ];
 
     /// Name on the command line and in documents.
@@ -45,6 +48,7 @@ impl HookId {
             Self::CallStart => "call-start",
             Self::BodyRead => "body-read",
             Self::CallCancel => "call-cancel",
+            Self::SocketState => "socket-state",
         }
     }
 
@@ -59,6 +63,7 @@ impl HookId {
             21 => Some(Self::CallStart),
             22 => Some(Self::BodyRead),
             23 => Some(Self::CallCancel),
+            61 => Some(Self::SocketState),
             _ => None,
         }
     }
@@ -123,4 +128,4 @@ impl Counter {
 /// Rows of the counter map per hook number.
 pub const COUNTERS: u32 = 8;
 /// Rows of the counter map.
-pub const COUNTER_ROWS: u32 = 32 * COUNTERS;
+pub const COUNTER_ROWS: u32 = 64 * COUNTERS;

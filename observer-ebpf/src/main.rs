@@ -10,6 +10,7 @@ mod http_client;
 mod http_server;
 mod maps;
 mod site;
+mod socket;
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 

@@ -20,6 +20,7 @@ use crate::target::{CodeCheck, FileId};
 
 use super::clock;
 use super::errors;
+use super::sockets::Sockets;
 use super::subject::{Target, not_covered};
 
 /// A process that is being observed.
@@ -36,6 +37,7 @@ pub(super) struct Observed {
 /// Attaches to processes, one after the other.
 pub(super) struct Attacher<'a> {
     pub(super) kernel: &'a mut Kernel,
+    pub(super) sockets: &'a mut Sockets,
     pub(super) options: &'a Options,
     pub(super) release: &'a str,
     /// Canonical names of request ID headers, best first.
@@ -55,7 +57,7 @@ pub(super) struct Outcome {
 
 impl<'a> Attacher<'a> {
     pub(super) fn new(
-        kernel: &'a mut Kernel,
+        (kernel, sockets): (&'a mut Kernel, &'a mut Sockets),
         options: &'a Options,
         release: &'a str,
         id_headers: Vec<String>,
@@ -63,6 +65,7 @@ impl<'a> Attacher<'a> {
     ) -> Self {
         Self {
             kernel,
+            sockets,
             options,
             release,
             id_headers,
@@ -92,6 +95,10 @@ impl<'a> Attacher<'a> {
                 why: format!("{} cannot be probed: {}", hook.name(), off.reason),
             });
         }
+        let (in_kernel, unseen) = self
+            .sockets
+            .add(pid, self.kernel)
+            .map_err(|e| errors::of_probe(self.release, e))?;
         let claim = claim(&target);
         if claim.is_none() {
             notices.push(Notice::SecondObserver { pid });
@@ -116,13 +123,17 @@ impl<'a> Attacher<'a> {
         if !target.process.identity.still_same() {
             return Err(Error::ProcessExited { pid });
         }
+        let mut hooks = plan.states();
+        hooks.push(in_kernel);
+        let mut not_covered = not_covered(&plan);
+        not_covered.extend(unseen);
         let start = Start {
             time_ns: clock::now_ns(),
             process: Arc::clone(&target.unit.process),
-            hooks: plan.states(),
+            hooks,
             probes: u32::try_from(plan.sites().count()).unwrap_or(u32::MAX),
             attach_ns: clock::now_ns().saturating_sub(begun_ns),
-            not_covered: not_covered(&plan),
+            not_covered,
         };
         let target = Arc::new(target);
         let observed = Observed {

@@ -11,6 +11,7 @@ mod inspector;
 mod observe;
 mod replay;
 mod select;
+mod sockets;
 mod subject;
 
 use crate::cli::{Engine, replay as replay_cli, run as run_cli};

@@ -9,20 +9,22 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::run::Options;
+use crate::config::BenchPrograms;
 use crate::detect::{Engine, Thresholds};
 use crate::error::{Error, Notice};
 use crate::go::ImageCache;
 use crate::model::Limits;
 use crate::probe::{Counters, Kernel, Ring};
 use crate::record::{Answered, Recorder, RecordingHeader};
-use crate::sink::{End, EndReason, Loss, LossCause, Losses, Output, Sinks, Stats};
-use crate::stream::{Order, decode};
+use crate::sink::{DeliveryTimes, End, EndReason, Loss, LossCause, Losses, Output, Sinks, Stats};
+use crate::stream::{Event, Order, decode};
 use crate::target::{FileId, Host, Still};
 
 use super::attach::{Attacher, Observed};
 use super::clock;
 use super::code::LiveCode;
 use super::cost::Cost;
+use super::sockets::Sockets;
 use super::{errors, inspector, select, subject};
 
 /// How often the ring is read when nothing wakes us.
@@ -84,13 +86,17 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         .map(|path| Recorder::create(path, &RecordingHeader::new(clock, &thresholds)))
         .transpose()?;
     let (mut kernel, ring) = Kernel::load().map_err(|error| errors::of_probe(&release, error))?;
+    let mut sockets = match options.bench.programs {
+        BenchPrograms::Full => Sockets::watch(&mut kernel),
+        BenchPrograms::Empty => Sockets::off(),
+    };
     let mut code = LiveCode::new(recorder.is_some());
     let mut observed = Vec::new();
     let mut starts = Vec::new();
     let cost = Cost::begin();
     {
         let mut attacher = Attacher::new(
-            &mut kernel,
+            (&mut kernel, &mut sockets),
             options,
             &release,
             thresholds.id_headers.clone(),
@@ -116,6 +122,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     );
     let loop_ = Loop {
         kernel,
+        sockets,
         ring,
         engine,
         order: Order::default(),
@@ -173,6 +180,7 @@ fn canonical(name: &str) -> String {
 
 struct Loop {
     kernel: Kernel,
+    sockets: Sockets,
     ring: Ring,
     engine: Engine,
     order: Order,
@@ -277,6 +285,7 @@ impl Loop {
     fn take_batch(&mut self, sinks: &mut Sinks) -> Result<usize, Error> {
         let Self {
             ring,
+            sockets,
             engine,
             order,
             code,
@@ -299,6 +308,9 @@ impl Loop {
                     failure = failure.take().or(recorder.loss().err());
                 }
             }
+            if let Event::SocketChanged(record) = event {
+                sockets.note(record);
+            }
             let now_ns = order.time_ns(&event);
             engine.event(event, now_ns, &*code);
             if let Some(recorder) = recorder {
@@ -310,6 +322,9 @@ impl Loop {
         if lost {
             self.say_loss(sinks)?;
         }
+        self.sockets
+            .watch_noted(&mut self.kernel)
+            .map_err(|error| errors::of_probe("", error))?;
         failure.map_or(Ok(taken), Err)
     }
 
@@ -366,6 +381,9 @@ impl Loop {
             self.observed
                 .retain(|observed| observed.target.pid() != pid);
             self.engine.process_ended(pid);
+            self.sockets
+                .forget(pid, &mut self.kernel)
+                .map_err(|error| errors::of_probe("", error))?;
             if let Some(recorder) = &mut self.recorder {
                 recorder.process_ended(pid)?;
             }
@@ -441,6 +459,7 @@ impl Loop {
             findings_evicted: self.engine.findings_evicted(),
             own_cpu_ns: self.cost.own_cpu_ns(),
             target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
+            delivery: DeliveryTimes::of(self.engine.delivery()),
         })
     }
 
@@ -451,6 +470,7 @@ impl Loop {
                 .silence(observed.slot, &observed.block)
                 .map_err(|error| errors::of_probe("", error))?;
         }
+        self.kernel.ignore_sockets();
         while !self.pump(sinks)? {}
         self.engine.finish(clock::now_ns());
         for emission in self.engine.take_emitted() {

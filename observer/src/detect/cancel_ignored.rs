@@ -75,12 +75,12 @@ use std::collections::BTreeMap;
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::inspect::Inspection;
-use crate::model::{CtxId, ReqId, Request, Root, Unit};
+use crate::model::{CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::context::{Context, remember};
 use super::draft::{self, span};
-use super::overrun::{self, Over, Seen};
+use super::overrun::{self, Over};
 use super::site;
 use super::timers::Topic;
 
@@ -138,7 +138,7 @@ impl CancelIgnored {
             cx.now_ns,
             &unit,
         );
-        fill_place(&mut finding, &unit, over.seen.as_ref(), request, cx);
+        overrun::place(&mut finding, &unit, over.seen.as_ref(), request, cx);
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         let newest = request.contexts.iter().rev().find(|id| {
             cx.model
@@ -146,7 +146,7 @@ impl CancelIgnored {
                 .is_some_and(|ctx| !ctx.internal && ctx.goid == over.goid)
         });
         finding.context = draft::chain(cx, &[], newest.copied().or(Some(request.root)));
-        finding.evidence = evidence(over, cx);
+        finding.evidence = evidence(over, request, cx);
         finding.message = message(over);
         finding.help = HELP.to_owned();
         if over.ended {
@@ -414,40 +414,6 @@ fn stack(work: &Work, pid: u32, cx: &Context<'_>) -> Option<Vec<crate::go::Frame
     }
 }
 
-fn fill_place(
-    finding: &mut Finding,
-    unit: &Unit,
-    seen: Option<&Seen>,
-    request: &Request,
-    cx: &Context<'_>,
-) {
-    if let Some(seen) = seen {
-        let at = site::direct(unit, &seen.stack).cloned();
-        draft::place(finding, unit, at.as_ref(), seen.stack.clone());
-        return;
-    }
-    // Never seen at rest: any stack of this goroutine tells the handler.
-    let contexts = request
-        .contexts
-        .iter()
-        .filter_map(|id| cx.model.context(*id));
-    let calls = request.calls.iter().filter_map(|id| cx.model.call(*id));
-    let known = contexts
-        .filter(|ctx| ctx.goid == request.goid && !ctx.internal)
-        .map(|ctx| &ctx.pcs)
-        .chain(
-            calls
-                .filter(|call| call.goid == request.goid)
-                .map(|call| &call.pcs),
-        )
-        .next();
-    if let Some(pcs) = known {
-        let stack = site::frames(cx.code, request.pid, pcs);
-        finding.site = site::outermost(unit, &stack).cloned();
-    }
-    finding.confidence = Confidence::Medium;
-}
-
 fn severity(over: &Over, request: &Request) -> Severity {
     if over.by == CancelledBy::Shutdown {
         return Severity::Info;
@@ -481,8 +447,9 @@ fn heartbeat_ns(request: &Request, cancelled_ns: u64) -> Option<u64> {
         .flatten()
 }
 
-fn evidence(over: &Over, cx: &Context<'_>) -> Evidence {
+fn evidence(over: &Over, request: &Request, cx: &Context<'_>) -> Evidence {
     let seen = over.seen.as_ref();
+    let delivery = request.delivery.filter(|_| over.by == CancelledBy::Client);
     let call = seen
         .and_then(|seen| seen.call)
         .and_then(|id| cx.model.call(id));
@@ -498,6 +465,9 @@ fn evidence(over: &Over, cx: &Context<'_>) -> Evidence {
         wait_reason: seen.and_then(|seen| seen.wait_reason.clone()),
         wait_ns: seen.and_then(|seen| seen.wait_ns),
         call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
+        peer_closed_at_ns: delivery.map(|delivery| delivery.closed.at_ns),
+        peer_close: delivery.map(|delivery| delivery.closed.how),
+        delivery_ns: delivery.map(|delivery| delivery.latency_ns),
         ..Evidence::default()
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::finding::{DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
-use crate::model::{Code, Fact, Limits, Model, Totals};
+use crate::model::{Code, Fact, Latency, Limits, Model, Totals};
 use crate::stream::Event;
 
 use super::ask::{Answer, Ask};
 use super::cancel_ignored::CancelIgnored;
 use super::cancel_not_called::CancelNotCalled;
+use super::cancel_undelivered::CancelUndelivered;
 use super::context::{Asks, Context, Thresholds};
 use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
@@ -39,6 +40,7 @@ struct Rules {
     detached: DetachedContext,
     not_called: CancelNotCalled,
     premature: PrematureCancel,
+    undelivered: CancelUndelivered,
 }
 
 impl Engine {
@@ -78,6 +80,7 @@ impl Engine {
         self.rules.overrun.forget(|_| true);
         self.rules.ignored.forget(|_| true);
         self.rules.detached.forget(|_| true);
+        self.rules.undelivered.forget(|_| true);
         self.model.loss()
     }
 
@@ -109,6 +112,7 @@ impl Engine {
         self.rules.overrun.forget(|of| of == pid);
         self.rules.ignored.forget(|of| of == pid);
         self.rules.detached.forget(|of| of == pid);
+        self.rules.undelivered.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -142,6 +146,12 @@ impl Engine {
         }
     }
 
+    /// From clients' closes, as the kernel saw them, to the cancels of their requests.
+    #[must_use]
+    pub const fn delivery(&self) -> &Latency {
+        self.model.delivery()
+    }
+
     /// Findings forgotten because the table was full.
     #[must_use]
     pub const fn findings_evicted(&self) -> u64 {
@@ -157,7 +167,10 @@ impl Engine {
     /// Cases that wait for their end.
     #[cfg(test)]
     pub(super) fn cases(&self) -> usize {
-        self.rules.overrun.len() + self.rules.ignored.len() + self.rules.detached.len()
+        self.rules.overrun.len()
+            + self.rules.ignored.len()
+            + self.rules.detached.len()
+            + self.rules.undelivered.len()
     }
 
     fn with(
@@ -193,6 +206,7 @@ impl Rules {
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
+                self.undelivered.request_cancelled(request, cx);
             }
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
@@ -203,6 +217,7 @@ impl Rules {
                     self.detached.forget_request(request);
                 }
                 self.not_called.request_ended(request, cx);
+                self.undelivered.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),
             Fact::ContextCancelled(ctx) => {
@@ -220,6 +235,7 @@ impl Rules {
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::DeadBodyRead(call) => self.premature.dead_body_read(call, cx),
+            Fact::PeerClosed(conn) => self.undelivered.peer_closed(conn, cx),
         }
     }
 
@@ -229,7 +245,12 @@ impl Rules {
             Topic::Derived(ctx) => self.ignored.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
             Topic::DeadBody(call) => self.premature.look_at_body(call, cx),
-            Topic::TimeoutWorker(_) | Topic::Detached(_) | Topic::Premature(_) => {}
+            Topic::PeerClosed(conn) => self.undelivered.look_for_requests(conn, cx),
+            Topic::Undelivered(request) => self.undelivered.look(request, cx),
+            Topic::TimeoutWorker(_)
+            | Topic::Detached(_)
+            | Topic::Premature(_)
+            | Topic::Peers(_) => {}
         }
     }
 
@@ -245,6 +266,9 @@ impl Rules {
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::DeadBody(call) => self.premature.body_answer(call, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
+            Topic::Peers(pid) => self.undelivered.peers_answer(pid, answer, cx),
+            Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
+            Topic::PeerClosed(_) => {}
         }
     }
 

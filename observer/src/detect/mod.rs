@@ -10,6 +10,7 @@
 
 pub mod cancel_ignored;
 pub mod cancel_not_called;
+pub mod cancel_undelivered;
 pub mod detached_context;
 pub mod premature_cancel;
 
@@ -25,7 +26,7 @@ mod site;
 mod tests;
 mod timers;
 
-pub use ask::{Answer, Ask, Body, Question, Reading, Work};
+pub use ask::{Answer, Ask, Body, PeerAddress, Question, Reading, Work};
 pub use context::Thresholds;
 pub use engine::Engine;
 pub use plumbing::{PLUMBING, Plumbing};

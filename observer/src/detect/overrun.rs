@@ -5,20 +5,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::finding::{CancelledBy, WorkState};
+use crate::finding::{CancelledBy, Confidence, Finding, WorkState};
 use crate::go::Frame;
 use crate::inspect::{ConnState, ErrorKind, Goroutine, Inspection, Status};
-use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root};
+use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Question, Work};
 use super::context::{Context, remember};
-use super::site;
 use super::timers::Topic;
+use super::{draft, site};
 
 /// Between two looks at a goroutine that could not be seen well, ns.
-const RETRY_NS: u64 = 20_000_000;
+pub(super) const RETRY_NS: u64 = 20_000_000;
 /// Looks before going without a stack.
-const LOOKS: u32 = 10;
+pub(super) const LOOKS: u32 = 10;
 /// Between two looks at a worker whose end no event tells, ns.
 const POLL_NS: u64 = 200_000_000;
 /// Creates the worker of a TimeoutHandler.
@@ -251,6 +251,7 @@ impl Overrun {
         let watch = self.watches.get_mut(&id)?;
         if let Answer::Work(work) = answer {
             describe(id, work, cx);
+            peer(id, work, cx);
             if work.conn.as_ref().is_some_and(|conn| conn.hijacked) {
                 self.watches.remove(&id);
                 return None;
@@ -260,6 +261,7 @@ impl Overrun {
             {
                 watch.by = by;
                 cx.model.correct_cancel(id, by);
+                cx.model.note_delivery(id, cx.code);
             }
         }
         let Some(request) = cx.model.request(id) else {
@@ -268,7 +270,10 @@ impl Overrun {
         };
         let seen = match answer {
             Answer::Work(work) => match &work.goroutine {
-                Inspection::Alive(goroutine) => see(watch, goroutine, &work.waits_on, request, cx),
+                Inspection::Alive(goroutine) => {
+                    let of = (watch.pid, watch.goid, watch.worker);
+                    see(of, goroutine, &work.waits_on, request, cx)
+                }
                 Inspection::Gone => {
                     let watch = self.watches.remove(&id)?;
                     return watch.shown.map(|shown| over(&shown, cx.now_ns, true));
@@ -358,7 +363,9 @@ fn over(shown: &Over, now_ns: u64, ended: bool) -> Arc<Over> {
     })
 }
 
-enum Sight {
+/// What a look at a goroutine showed.
+pub(super) enum Sight {
+    /// What it does.
     Clear(Seen),
     /// On a thread, or moving.
     Blurred,
@@ -366,8 +373,9 @@ enum Sight {
     Left,
 }
 
-fn see(
-    watch: &Watch,
+/// Makes sense of a goroutine at work for a request: the serving one, or a TimeoutHandler's worker.
+pub(super) fn see(
+    (pid, goid, worker): (u32, u64, bool),
     goroutine: &Goroutine,
     waits_on: &[u64],
     request: &Request,
@@ -376,8 +384,8 @@ fn see(
     if goroutine.stack.is_empty() {
         return Sight::Blurred;
     }
-    let stack = site::frames(cx.code, watch.pid, &goroutine.stack);
-    if !watch.worker && !stack.iter().any(|frame| site::serves(&frame.function)) {
+    let stack = site::frames(cx.code, pid, &goroutine.stack);
+    if !worker && !stack.iter().any(|frame| site::serves(&frame.function)) {
         return Sight::Left;
     }
     let waits_on = detached(request, cx)
@@ -385,7 +393,7 @@ fn see(
         .map(|ctx| ctx.id)
         .collect();
     Sight::Clear(Seen {
-        call: call_in(&stack, watch.pid, watch.goid, cx).map(|call| call.id),
+        call: call_in(&stack, pid, goid, cx).map(|call| call.id),
         state: state(goroutine.status),
         wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
         wait_ns: goroutine
@@ -394,6 +402,41 @@ fn see(
         waits_on,
         stack,
     })
+}
+
+/// Where the work was: as seen, else the handler, from any stack of its goroutine.
+pub(super) fn place(
+    finding: &mut Finding,
+    unit: &Unit,
+    seen: Option<&Seen>,
+    request: &Request,
+    cx: &Context<'_>,
+) {
+    if let Some(seen) = seen {
+        let at = site::direct(unit, &seen.stack).cloned();
+        draft::place(finding, unit, at.as_ref(), seen.stack.clone());
+        return;
+    }
+    // Never seen at rest: any stack of this goroutine tells the handler.
+    let contexts = request
+        .contexts
+        .iter()
+        .filter_map(|id| cx.model.context(*id));
+    let calls = request.calls.iter().filter_map(|id| cx.model.call(*id));
+    let known = contexts
+        .filter(|ctx| ctx.goid == request.goid && !ctx.internal)
+        .map(|ctx| &ctx.pcs)
+        .chain(
+            calls
+                .filter(|call| call.goid == request.goid)
+                .map(|call| &call.pcs),
+        )
+        .next();
+    if let Some(pcs) = known {
+        let stack = site::frames(cx.code, request.pid, pcs);
+        finding.site = site::outermost(unit, &stack).cloned();
+    }
+    finding.confidence = Confidence::Medium;
 }
 
 /// The state that a status means to a reader.
@@ -437,6 +480,14 @@ pub(super) fn describe(id: ReqId, work: &Work, cx: &mut Context<'_>) {
     if let Some(details) = &work.request {
         cx.model.set_details(id, Arc::clone(details));
     }
+}
+
+/// Keeps who is at the other end of the request's connection, and since when it has been closed.
+pub(super) fn peer(id: ReqId, work: &Work, cx: &mut Context<'_>) {
+    if let Some(conn) = &work.conn {
+        cx.model.set_peer(id, conn.peer.as_deref(), None);
+    }
+    cx.model.note_delivery(id, cx.code);
 }
 
 /// Who closed, by the error that a write to the peer met.

@@ -11,7 +11,7 @@ use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::ReqId;
 use super::process::ConnError;
-use super::request::{Ending, Request};
+use super::request::{Ending, Peer, Request};
 use super::text::{head, text};
 
 /// `ECONNRESET` and `EPIPE` on Linux.
@@ -88,6 +88,8 @@ impl On<'_> {
             calls: Vec::new(),
             details: None,
             beats_ns: Vec::new(),
+            peer: Peer::Unasked,
+            delivery: None,
             epoch,
         });
         if let Some(oldest) = made_room {
@@ -105,6 +107,10 @@ impl On<'_> {
 
     pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {
         let by = self.read_error(record);
+        if let Some(request) = self.process.writers.get(&record.response) {
+            let peer = text(head(&record.peer, record.peer_len));
+            self.model.set_peer(*request, peer.as_deref(), None);
+        }
         self.process
             .conn_errors
             .insert(record.header.goid, ConnError { by });
@@ -159,7 +165,7 @@ impl On<'_> {
             return;
         }
         request.ended = Some((now_ns, how));
-        let (goid, writer) = (request.goid, request.writer);
+        let (goid, writer, peer) = (request.goid, request.writer, request.peer);
         let plain = request.contexts.is_empty() && request.calls.is_empty();
         if self.process.serving.get(&goid) == Some(&id) {
             self.process.serving.remove(&goid);
@@ -167,6 +173,7 @@ impl On<'_> {
         if self.process.writers.get(&writer) == Some(&id) {
             self.process.writers.remove(&writer);
         }
+        self.model.unlist_peer(id, &peer);
         self.facts.push(Fact::RequestEnded(id));
         let (queue, limit) = if plain {
             (&mut self.process.ended_plain, self.model.limits.ended_plain)
@@ -188,6 +195,7 @@ impl On<'_> {
 
     /// Drops what was kept for a request that is gone from its table.
     fn drop_request(&mut self, request: Request) {
+        self.model.unlist_peer(request.id, &request.peer);
         let process = if request.pid == self.pid {
             Some(&mut *self.process)
         } else {

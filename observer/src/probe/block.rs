@@ -9,6 +9,8 @@ use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 use crate::go::{Image, Layout};
 use crate::inspect::MapKind;
 
+use super::tracepoint::SOCKET_STATE;
+
 /// Callers whose creations teach nothing: the request's own context, which the request's start
 /// names anyway, and the transport's context for a dial, which is detached on purpose.
 const CREATE_DROP: &[&str] = &[
@@ -69,7 +71,8 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         conn_cur_req: at("net/http.conn", "curReq") + cur_req_word(minor),
         op_error_err: at("net.OpError", "Err"),
         syscall_error_err: at("os.SyscallError", "Err"),
-        reserved: [0; 2],
+        conn_remote: at("net/http.conn", "remoteAddr"),
+        reserved: 0,
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -104,6 +107,7 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::CallStart => "call_start",
         HookId::BodyRead => "body_read",
         HookId::CallCancel => "call_cancel",
+        HookId::SocketState => SOCKET_STATE.program,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use observer_common::event::{
     BodyRead, CallCancelled, CallStarted, ConnReadError, ContextCancelled, ContextCancelledShort,
-    ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted,
+    ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted, SocketChanged,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -27,6 +27,8 @@ pub enum Event<'a> {
     BodyRead(&'a BodyRead),
     /// The transport gives a call up.
     CallCancelled(&'a CallCancelled),
+    /// A socket changes its state.
+    SocketChanged(&'a SocketChanged),
 }
 
 impl Event<'_> {
@@ -43,6 +45,7 @@ impl Event<'_> {
             Self::CallStarted(record) => &record.header,
             Self::BodyRead(record) => &record.header,
             Self::CallCancelled(record) => &record.header,
+            Self::SocketChanged(record) => &record.header,
         }
     }
 }
@@ -66,6 +69,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
         k if k == Kind::BodyRead as u8 => Event::BodyRead(exact(bytes)?),
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
+        k if k == Kind::SocketChanged as u8 => Event::SocketChanged(exact(bytes)?),
         _ => return None,
     })
 }
@@ -122,6 +126,7 @@ mod tests {
     use observer_common::event::{
         BodyRead, CallCancelled, CallStarted, ConnReadError, ContextCancelled,
         ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted,
+        SocketChanged,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -177,6 +182,7 @@ mod tests {
             (Kind::CallStarted, size_of::<CallStarted>()),
             (Kind::BodyRead, size_of::<BodyRead>()),
             (Kind::CallCancelled, size_of::<CallCancelled>()),
+            (Kind::SocketChanged, size_of::<SocketChanged>()),
         ];
         for (kind, size) in kinds {
             let mut words = vec![0u64; size / 8 + 1];
@@ -198,7 +204,7 @@ mod tests {
     proptest! {
         #[test]
         fn foreign_bytes_never_panic(mut words in proptest::collection::vec(any::<u64>(), 0..120)) {
-            for kind in 0..30 {
+            for kind in 0..70 {
                 let bytes = words.as_mut_slice().as_mut_bytes();
                 if let Some(first) = bytes.first_mut() {
                     *first = kind;
