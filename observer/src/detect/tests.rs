@@ -2,6 +2,7 @@
 
 mod cancel_ignored;
 mod cancel_not_called;
+mod cancel_undelivered;
 mod chaos;
 mod detached_context;
 mod loss;

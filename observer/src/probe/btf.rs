@@ -213,7 +213,8 @@ mod tests {
             cut in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
         ) {
             let mut bytes = sock();
-            *bytes.get_mut(at.index(bytes.len())).unwrap() = byte;
+            let len = bytes.len();
+            *bytes.get_mut(at.index(len)).unwrap() = byte;
             bytes.truncate(cut.index(bytes.len() + 1));
             if let Some(btf) = Btf::parse(&bytes) {
                 btf.offset("sock", "num");

@@ -3,11 +3,13 @@
 use proptest::collection::{SizeRange, vec};
 use proptest::prelude::{Strategy, any};
 
+use observer_common::tcp;
+
 use super::MS;
 use super::code::FakeCode;
 use super::records::{
     Created, ReadError, Record, body_read, call, call_cancelled, cancel, cancelled_again, cascade,
-    conn_error, created_short, deadline, request, request_end,
+    conn_error_of, created_short, deadline, request, request_end, socket,
 };
 
 /// One event to come; what its numbers mean depends on its kind.
@@ -71,10 +73,21 @@ const ERRORS: [ReadError; 4] = [
     ReadError::Bare("main.odd"),
 ];
 
+/// Peers of connections; the requests of a chaotic scene have the first two.
+pub(crate) const PEERS: [&str; 3] = ["192.0.2.7:51322", "[2001:db8::7]:51322", "192.0.2.7:51323"];
+const STATES: [(u32, u32); 6] = [
+    (tcp::ESTABLISHED, tcp::CLOSE_WAIT),
+    (tcp::ESTABLISHED, tcp::CLOSE),
+    (tcp::CLOSE_WAIT, tcp::CLOSE),
+    (tcp::CLOSE_WAIT, tcp::LAST_ACK),
+    (tcp::CLOSE, tcp::LISTEN),
+    (tcp::ESTABLISHED, 4),
+];
+
 /// Any sequence of steps of that length.
 pub(crate) fn steps(len: impl Into<SizeRange>) -> impl Strategy<Value = Vec<Step>> {
     let numbers = (
-        0..10u8,
+        0..12u8,
         1..5u64,
         0..5u64,
         0..CONTEXTS.len(),
@@ -121,8 +134,18 @@ impl Step {
             6 => cascade(code, self.goid, ctx),
             7 => cancelled_again(code, self.goid, ctx, [stack[0], stack[1]]),
             8 => call(code, (self.goid, self.parent_goid), parent, &chain, stack),
+            9 | 10 => socket(
+                PEERS[self.link % PEERS.len()],
+                STATES[self.stack % STATES.len()],
+                [0, 32, 104, 110][self.parent % 4],
+            ),
             _ => match self.number % 3 {
-                0 => conn_error(code, self.goid, ERRORS[self.stack % ERRORS.len()]),
+                0 => conn_error_of(
+                    code,
+                    self.goid,
+                    ERRORS[self.stack % ERRORS.len()],
+                    (ctx + 1, PEERS[self.link % PEERS.len()]),
+                ),
                 1 => body_read(self.goid, ctx),
                 _ => call_cancelled(code, self.goid, parent, "errors.errorString"),
             },

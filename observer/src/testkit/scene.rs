@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
-use crate::detect::{Answer, Ask, Body, Engine, Question, Thresholds, Work};
+use crate::detect::{Answer, Ask, Body, Engine, PeerAddress, Question, Thresholds, Work};
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
     Child, ConnState, ErrorKind, Goroutine, Inspection, RequestDetails, StackState, Status,
@@ -65,6 +65,8 @@ pub(crate) struct Scene {
     pub(crate) children: Option<BTreeMap<u64, Vec<Child>>>,
     pub(crate) details: Option<Arc<RequestDetails>>,
     pub(crate) conn: Option<ConnState>,
+    /// Peers and own ports by `*http.Request`.
+    pub(crate) peers: BTreeMap<u64, (&'static str, Option<u16>)>,
     /// Errors that bodies keep.
     pub(crate) bodies: BTreeMap<u64, ErrorKind>,
     /// Questions, in order.
@@ -92,6 +94,7 @@ impl Scene {
             children: Some(BTreeMap::new()),
             details: None,
             conn: None,
+            peers: BTreeMap::new(),
             bodies: BTreeMap::new(),
             asked: Vec::new(),
             shown: Vec::new(),
@@ -194,6 +197,14 @@ impl Scene {
                     .as_ref()
                     .map(|all| all.get(parent_goid).cloned().unwrap_or_default()),
             ),
+            Question::Peers { requests } => {
+                let peers = requests.iter().map(|one| self.peers.get(&one.request));
+                let peer = |&(remote, local_port): &(&str, _)| PeerAddress {
+                    remote: Arc::from(remote),
+                    local_port,
+                };
+                Answer::Peers(peers.map(|found| found.map(peer)).collect())
+            }
             Question::Body { body } => Answer::Body(Body {
                 error: self.bodies.get(body).cloned(),
             }),
