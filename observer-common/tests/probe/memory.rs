@@ -105,6 +105,7 @@ pub fn layout() -> Layout {
         conn_cur_req: 112,
         op_error_err: 56,
         syscall_error_err: 16,
+        conn_remote: 72,
         ..Layout::EMPTY
     }
 }
