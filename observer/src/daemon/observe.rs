@@ -470,7 +470,9 @@ impl Loop {
                 .silence(observed.slot, &observed.block)
                 .map_err(|error| errors::of_probe("", error))?;
         }
-        self.kernel.ignore_sockets();
+        self.kernel
+            .silence_sockets()
+            .map_err(|error| errors::of_probe("", error))?;
         while !self.pump(sinks)? {}
         self.engine.finish(clock::now_ns());
         for emission in self.engine.take_emitted() {

@@ -166,7 +166,7 @@ pub struct Kernel {
     lost: Array<MapData, u64>,
     sockets: Array<MapData, Sockets>,
     ports: Array<MapData, u64>,
-    socket_state: Option<RawTracePointLink>,
+    _socket_state: Option<RawTracePointLink>,
     said: Option<Said>,
 }
 
@@ -203,7 +203,7 @@ impl Kernel {
             lost,
             sockets,
             ports,
-            socket_state: None,
+            _socket_state: None,
             said,
         };
         Ok((kernel, Ring::new(ring)))
@@ -256,7 +256,7 @@ impl Kernel {
         let attached = program
             .attach(SOCKET_STATE.name)
             .and_then(|id| program.take_link(id));
-        self.socket_state = Some(attached.map_err(|source| ProbeError::Tracepoint {
+        self._socket_state = Some(attached.map_err(|source| ProbeError::Tracepoint {
             name: SOCKET_STATE.name,
             source,
         })?);
@@ -278,9 +278,18 @@ impl Kernel {
         self.ports.set(row, word, 0).map_err(refused)
     }
 
-    /// No socket makes events any more.
-    pub fn ignore_sockets(&mut self) {
-        self.socket_state = None;
+    /// No socket makes events any more; the tracepoint itself is left with everything else.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`] when the kernel refuses.
+    pub fn silence_sockets(&mut self) -> Result<(), ProbeError> {
+        let off = Sockets(SocketLayout::default());
+        self.sockets
+            .set(0, off, 0)
+            .map_err(|source| ProbeError::Map {
+                map: "SOCKETS",
+                source,
+            })
     }
 
     /// Lets a process' hits through at sites with [`Scope::Chosen`], or stops them; those of the

@@ -20,6 +20,7 @@ mod load;
 mod machine;
 mod programs;
 mod session;
+mod sockets;
 mod table;
 mod throughput;
 mod usage;
@@ -64,6 +65,8 @@ enum Part {
     Attach,
     /// From the grace time to the finding
     Latency,
+    /// The tracepoint of socket states
+    Sockets,
 }
 
 /// What the parts share.
@@ -136,6 +139,7 @@ impl Part {
             Self::HalfLoad => halfload::measure(bench),
             Self::Attach => attach::measure(bench),
             Self::Latency => latency::measure(bench),
+            Self::Sockets => sockets::measure(bench),
         }
     }
 }
