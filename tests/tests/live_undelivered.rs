@@ -6,7 +6,8 @@ use std::{io::Write as _, os::unix::net::UnixStream, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::live::{
-    Connection, Expect, Finding, Load, Observer, Program, exactly, findings, on_each_build, start,
+    Connection, Expect, Finding, Load, Observer, Program, exactly, findings, on_each_build,
+    on_each_version, start,
 };
 
 const PROGRAM: &str = "undelivered";
@@ -209,4 +210,37 @@ fn silent_clients(program: &Program, unix: &std::path::Path) -> Result<()> {
             .with_context(|| format!("it says {:?}", program.said()))?;
     }
     Ok(())
+}
+
+/// Hides the kernel's types from whoever is started behind it, and from nobody else.
+const WITHOUT_BTF: [&str; 5] = [
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    "mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\"",
+];
+
+#[test]
+fn a_kernel_that_does_not_describe_its_types_costs_one_rule() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let pid = program.pid().to_string();
+        let observer = Observer::launch_through(&WITHOUT_BTF, &["--pid", &pid])?;
+        observer.started(1)?;
+        leaves(&program.url(""), "reset", "rst")
+            .start()?
+            .all("dropped")?;
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        exactly(&run, program.pid(), &[])?;
+        let start = run.of_type("start").next().context("no start line")?;
+        let text = start["not_covered"].to_string();
+        ensure!(
+            text.contains("socket-state (this kernel has no BTF"),
+            "{start}"
+        );
+        ensure!(run.requests()? == 1, "{}", run.shown());
+        Ok(())
+    })
 }

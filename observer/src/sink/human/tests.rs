@@ -186,6 +186,6 @@ fn the_last_line_says_how_long_a_close_took_to_arrive() {
     });
     let mut human = Human::new(terminal(100), Verbosity::Normal);
     let text = human.render(&end, &TALLY).stdout;
-    let wanted = "3 client closes delivered in 114 µs (p99 2.30 ms)";
+    let wanted = "3 client closes delivered in 114 µs (p99 2.3 ms)";
     assert!(text.contains(wanted), "{text}");
 }
