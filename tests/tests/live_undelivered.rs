@@ -9,6 +9,7 @@ use observer_tests::live::{
     Connection, Expect, Finding, Load, Observer, Program, exactly, findings, on_each_build,
     on_each_version, start,
 };
+use serde_json::Value;
 
 const PROGRAM: &str = "undelivered";
 /// Handlers work for two seconds; then grace, and what a busy machine adds.
@@ -125,10 +126,11 @@ fn a_close_that_go_does_not_notice_is_found_with_its_reason() -> Result<()> {
 }
 
 /// The start line names the hook, and what it cannot see.
-fn sockets_are_seen(lines: &[serde_json::Value], pid: u32, unix: bool) -> Result<()> {
+fn sockets_are_seen(lines: &[Value], pid: u32, unix: bool) -> Result<()> {
     let start = lines
         .iter()
-        .find(|line| line["type"] == "start" && line["process"]["pid"] == pid)
+        .filter(|line| line["type"] == "start")
+        .find(|line| line.pointer("/process/pid").and_then(Value::as_u64) == Some(pid.into()))
         .context("no start line")?;
     let text = start.to_string();
     let hook = start["hooks"]

@@ -97,7 +97,7 @@ impl<'a> Attacher<'a> {
         }
         let (in_kernel, unseen) = self
             .sockets
-            .add(pid, self.kernel)
+            .add((pid, target.unit.netns), self.kernel)
             .map_err(|e| errors::of_probe(self.release, e))?;
         let claim = claim(&target);
         if claim.is_none() {

@@ -308,8 +308,10 @@ impl Loop {
                     failure = failure.take().or(recorder.loss().err());
                 }
             }
-            if let Event::SocketChanged(record) = event {
-                sockets.note(record);
+            if let Event::SocketChanged(record) = event
+                && !sockets.note(record)
+            {
+                return;
             }
             let now_ns = order.time_ns(&event);
             engine.event(event, now_ns, &*code);
@@ -470,9 +472,8 @@ impl Loop {
                 .silence(observed.slot, &observed.block)
                 .map_err(|error| errors::of_probe("", error))?;
         }
-        self.kernel
-            .silence_sockets()
-            .map_err(|error| errors::of_probe("", error))?;
+        let of_probe = |error| errors::of_probe("", error);
+        self.kernel.silence_sockets().map_err(of_probe)?;
         while !self.pump(sinks)? {}
         self.engine.finish(clock::now_ns());
         for emission in self.engine.take_emitted() {

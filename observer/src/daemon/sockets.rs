@@ -23,6 +23,8 @@ pub(super) struct Sockets {
     attached: Result<(), Off>,
     /// Processes by the port that they listen on.
     ports: BTreeMap<u16, BTreeSet<u32>>,
+    /// Network namespaces of the processes.
+    netns: BTreeMap<u32, u64>,
     /// Listeners reported by the kernel and not yet watched.
     fresh: Vec<(u32, u16)>,
 }
@@ -57,6 +59,7 @@ impl Sockets {
         Self {
             attached,
             ports: BTreeMap::new(),
+            netns: BTreeMap::new(),
             fresh: Vec::new(),
         }
     }
@@ -69,6 +72,7 @@ impl Sockets {
                 harmless: true,
             }),
             ports: BTreeMap::new(),
+            netns: BTreeMap::new(),
             fresh: Vec::new(),
         }
     }
@@ -76,7 +80,7 @@ impl Sockets {
     /// Watches where a process listens. Gives the hook as users see it, and what stays unseen.
     pub(super) fn add(
         &mut self,
-        pid: u32,
+        (pid, netns): (u32, u64),
         kernel: &mut Kernel,
     ) -> Result<(HookState, Vec<String>), ProbeError> {
         let (state, lacks) = told(&self.attached);
@@ -84,6 +88,7 @@ impl Sockets {
         if self.attached.is_err() {
             return Ok((state, unseen));
         }
+        self.netns.insert(pid, netns);
         // First, so that no listener comes between the two.
         kernel.choose(pid, true)?;
         // A process that is gone by now will be missed elsewhere.
@@ -97,13 +102,16 @@ impl Sockets {
         Ok((state, unseen))
     }
 
-    /// Takes note where a record says that an observed process begins to listen.
-    pub(super) fn note(&mut self, record: &SocketChanged) {
+    /// Takes note where a record says that an observed process begins to listen. False for a record
+    /// about a connection in a network namespace of nobody: the ports are the same there.
+    pub(super) fn note(&mut self, record: &SocketChanged) -> bool {
+        let concerns = self.netns.values().any(|netns| *netns == record.netns);
         if record.to == LISTEN
             && let Ok(port) = u16::try_from(record.local_port)
         {
             self.fresh.push((record.header.pid, port));
         }
+        concerns
     }
 
     /// Watches what was noted.
@@ -125,7 +133,7 @@ impl Sockets {
 
     /// A process has ended: its ports are nobody's, unless another listens on them too.
     pub(super) fn forget(&mut self, pid: u32, kernel: &mut Kernel) -> Result<(), ProbeError> {
-        if self.attached.is_ok() {
+        if self.netns.remove(&pid).is_some() {
             kernel.choose(pid, false)?;
         }
         for (port, holders) in &mut self.ports {

@@ -137,7 +137,14 @@ impl CancelUndelivered {
         let Some(conn) = cx.model.connection(id) else {
             return;
         };
-        let how = conn.how();
+        if conn.closed.how == PeerClose::Fin && conn.broken.is_some() {
+            self.grow(id, conn.how(), cx);
+        }
+        cx.later(cx.thresholds.grace_ns, Topic::PeerClosed(id));
+    }
+
+    /// What was a FIN has become a reset.
+    fn grow(&mut self, id: ConnId, how: PeerClose, cx: &mut Context<'_>) {
         for (request, case) in &mut self.cases {
             if case.conn != id || case.how == how {
                 continue;
@@ -152,7 +159,6 @@ impl CancelUndelivered {
             measure(shown, case.since_ns, false, cx.now_ns);
             cx.report_grown(shown.clone(), *request);
         }
-        cx.later(cx.thresholds.grace_ns, Topic::PeerClosed(id));
     }
 
     /// Grace is over and the owner has not closed its end: is anybody at work?
@@ -277,8 +283,7 @@ impl CancelUndelivered {
             return;
         };
         overrun::describe(id, work, cx);
-        let hijacked = work.conn.as_ref().is_some_and(|conn| conn.hijacked);
-        let Some(request) = unaware(id, case.conn, cx).filter(|_| !hijacked) else {
+        let Some(request) = unaware(id, case.conn, cx).filter(|of| is_served(work, of)) else {
             self.cases.remove(&id);
             return;
         };
@@ -394,10 +399,20 @@ fn unaware<'a>(id: ReqId, conn: ConnId, cx: &'a Context<'_>) -> Option<&'a Reque
     (here && running && root.cancelled.is_none()).then_some(request)
 }
 
+/// The connection is known to be the server's own still: HTTP/2 has no other.
+fn is_served(work: &Work, request: &Request) -> bool {
+    let owned = work.conn.as_ref().is_some_and(|conn| !conn.hijacked);
+    owned || is_http2(request)
+}
+
+fn is_http2(request: &Request) -> bool {
+    let proto = request.details.as_ref().and_then(|of| of.proto.as_deref());
+    proto.is_some_and(|proto| proto.starts_with("HTTP/2"))
+}
+
 /// Why Go has not noticed.
 fn why(work: &Work, request: &Request) -> Undelivered {
-    let proto = request.details.as_ref().and_then(|of| of.proto.as_deref());
-    if proto.is_some_and(|proto| proto.starts_with("HTTP/2")) {
+    if is_http2(request) {
         return Undelivered::Http2Open;
     }
     let Some(ConnState {

@@ -1,11 +1,11 @@
 //! A histogram of lengths of time, of fixed size.
 
-/// Steps per doubling: a value is known to within a quarter of itself.
-const STEPS: u64 = 4;
 /// Bits of a step.
-const STEP_BITS: u32 = STEPS.trailing_zeros();
+const STEP_BITS: u32 = 2;
+/// Steps per doubling: a value is known to within a quarter of itself.
+const STEPS: u64 = 1 << STEP_BITS;
 /// Places for all values of 64 bits.
-const PLACES: usize = (64 - STEP_BITS as usize + 1) * STEPS as usize;
+const PLACES: usize = (64 - STEP_BITS as usize + 1) << STEP_BITS;
 
 /// How often which length was seen, ns.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -128,7 +128,7 @@ impl<'a> Btf<'a> {
 #[cfg(test)]
 mod tests {
     use super::{Btf, MAGIC, STRUCT, TYPEDEF, UNION};
-    use proptest::prelude::{any, prop, proptest};
+    use proptest::prelude::{any, prop, prop_assert, proptest};
 
     /// A file with these types; a name is given by its place in `\0a\0b\0c\0`.
     fn file(types: &[u32]) -> Vec<u8> {
@@ -217,8 +217,9 @@ mod tests {
             *bytes.get_mut(at.index(len)).unwrap() = byte;
             bytes.truncate(cut.index(bytes.len() + 1));
             if let Some(btf) = Btf::parse(&bytes) {
-                btf.offset("sock", "num");
-                btf.has_typedef("btf_trace_x");
+                let num = btf.offset("sock", "num");
+                prop_assert!(num.is_none() || btf.offset("sock", "other").is_none());
+                prop_assert!(!btf.has_typedef("btf_trace_y"));
             }
         }
     }

@@ -169,7 +169,6 @@ fn why_is_read_from_the_connection() {
         (Some(ConnState::default()), None, Undelivered::Unknown),
         (Some(failed_write), None, Undelivered::Unknown),
         (None, Some(http2), Undelivered::Http2Open),
-        (None, None, Undelivered::Unknown),
     ];
     for (conn, details, why) in cases {
         let mut scene = serving();
@@ -247,6 +246,16 @@ fn a_cancel_by_anything_else_was_told_too() {
     scene.take(400, &deadline);
     end(&mut scene, 850);
     scene.until(3_000);
+    scene.silent();
+}
+
+#[test]
+fn a_connection_that_cannot_be_read_may_have_been_taken_over() {
+    let mut scene = serving();
+    scene.conn = None;
+    scene.take(300, &reset());
+    scene.until(3_000);
+    end(&mut scene, 3_100);
     scene.silent();
 }
 
@@ -347,6 +356,7 @@ fn peers_are_asked_for_once_and_only_on_suspicion() {
 fn more_requests_than_one_question_holds_are_all_asked() {
     let mut scene = Scene::new();
     scene.waits(5_000, &STACK);
+    scene.conn = Some(reading(false, false, Some(false)));
     for number in 0..2_500u64 {
         let ctx = 0x10_0000 + number * 0x10;
         let one = request(&scene.code, 3_000 + number, ctx, "POST /import");
