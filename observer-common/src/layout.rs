@@ -93,8 +93,6 @@ pub struct Layout {
     pub req_uri: u32,
     /// `Request.Header`.
     pub req_header: u32,
-    /// `Request.URL`.
-    pub req_url: u32,
     /// `URL.Host`; `URL.Path` follows it.
     pub url_host: u32,
     /// `connReader.conn`.
@@ -105,6 +103,8 @@ pub struct Layout {
     pub op_error_err: u32,
     /// `SyscallError.Err`.
     pub syscall_error_err: u32,
+    /// `persistConn.canceledErr`.
+    pub conn_canceled: u32,
     /// `conn.remoteAddr`; 0 where unknown.
     pub conn_remote: u32,
     /// Keeps the rows below aligned.
@@ -117,6 +117,8 @@ pub struct Layout {
     pub cancel_end: [Range; MAX_RANGES],
     /// `(*cancelCtx).cancel` itself: a cancel called from it is a cascade.
     pub cancel_self: Range,
+    /// The caller whose cancels say only that a call is done: sent short.
+    pub cancel_short: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference; the last row is `Traceparent`.
@@ -134,18 +136,19 @@ impl Layout {
         req_ctx: 0,
         req_uri: 0,
         req_header: 0,
-        req_url: 0,
         url_host: 0,
         reader_conn: 0,
         conn_cur_req: 0,
         op_error_err: 0,
         syscall_error_err: 0,
+        conn_canceled: 0,
         conn_remote: 0,
         reserved: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
+        cancel_short: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };

@@ -72,8 +72,8 @@ pub fn changed<M: MemRead>(
                 & v4(mem, at(layout.remote4), &mut record.remote)
         }
         V6 if layout.has(HAS_V6) => {
-            mem.read(at(layout.local6), &mut record.local)
-                & mem.read(at(layout.remote6), &mut record.remote)
+            mem.read_prefix(at(layout.local6), &mut record.local, 16)
+                & mem.read_prefix(at(layout.remote6), &mut record.remote, 16)
         }
         _ => return Err(Skip::Quiet),
     };
@@ -88,7 +88,7 @@ pub fn changed<M: MemRead>(
 #[inline(always)]
 fn v4<M: MemRead>(mem: &M, addr: u64, to: &mut [u8; 16]) -> bool {
     let mut four = [0u8; 4];
-    let read = mem.read(addr, &mut four);
+    let read = mem.read_prefix(addr, &mut four, 4);
     *to = [
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, four[0], four[1], four[2], four[3],
     ];
@@ -98,7 +98,7 @@ fn v4<M: MemRead>(mem: &M, addr: u64, to: &mut [u8; 16]) -> bool {
 #[inline(always)]
 fn half<M: MemRead>(mem: &M, addr: u64) -> Option<u16> {
     let mut bytes = [0u8; 2];
-    if mem.read(addr, &mut bytes) {
+    if mem.read_prefix(addr, &mut bytes, 2) {
         Some(u16::from_ne_bytes(bytes))
     } else {
         None
@@ -108,7 +108,7 @@ fn half<M: MemRead>(mem: &M, addr: u64) -> Option<u16> {
 #[inline(always)]
 fn whole<M: MemRead>(mem: &M, addr: u64) -> Option<u32> {
     let mut bytes = [0u8; 4];
-    if mem.read(addr, &mut bytes) {
+    if mem.read_prefix(addr, &mut bytes, 4) {
         Some(u32::from_ne_bytes(bytes))
     } else {
         None

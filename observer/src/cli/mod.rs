@@ -9,6 +9,7 @@ pub mod explain;
 mod generate;
 mod look;
 mod ps;
+mod refusal;
 pub mod replay;
 pub mod run;
 mod schema;
@@ -19,10 +20,10 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::FromArgMatches as _;
+use clap::{ArgMatches, FromArgMatches as _};
 
 use crate::error::{Error, Exit, Subject};
-use crate::sink::{Color, Sinks, Start, Styles};
+use crate::sink::{Color, Sinks, Start};
 
 pub use command::Cli;
 use command::Command;
@@ -57,10 +58,15 @@ pub trait Engine {
 
 /// The whole program: parses, runs, reports.
 pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> ExitCode {
-    let parsed = command::command().try_get_matches_from(args);
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = command::command().try_get_matches_from(&args);
+    let cli = match parsed.and_then(|matches| understand(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
+            let variable = |name: &str| std::env::var(name).ok();
+            if let Some(error) = refusal::of_value(&error, &args, variable) {
+                return fail(&error);
+            }
             // Help into a closed pipe is help that somebody has read enough of.
             let _unheard = error.print();
             return ExitCode::from(if error.use_stderr() {
@@ -72,13 +78,39 @@ pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> E
     };
     match dispatch(cli.command, engine) {
         Ok(exit) => exit.into(),
-        Err(error) => {
-            let styles = Styles::for_stream(Color::Auto, &io::stderr());
-            // A broken stderr leaves nobody to tell.
-            let _unheard = io::stderr().write_all(error.render(styles).as_bytes());
-            error.exit().into()
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    say(&error.render(screen::stderr(Color::Auto)));
+    error.exit().into()
+}
+
+/// Writes to stderr.
+fn say(text: &str) {
+    // A broken stderr leaves nobody to tell.
+    let _unheard = io::stderr().write_all(text.as_bytes());
+}
+
+/// Warns of variables that only look like settings; `-q` is for errors only.
+fn warn_of_variables(quiet: Option<bool>, color: Option<Color>) {
+    if quiet == Some(true) {
+        return;
+    }
+    let set = std::env::vars_os().map(|(name, _)| name);
+    let styles = screen::stderr(color.unwrap_or_default());
+    for notice in refusal::unknown_variables(&command::command(), set) {
+        say(&notice.render(styles));
+    }
+}
+
+fn understand(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
+    if let (Command::Run(run), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
+        run.settings.prefer_flags(given);
+    }
+    Ok(cli)
 }
 
 fn dispatch(command: Command, engine: &impl Engine) -> Result<Exit, Error> {
@@ -105,6 +137,7 @@ fn print(text: &str) -> Result<Exit, Error> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Fine),
         Err(source) => Err(Error::Output {
             what: "stdout".into(),
+            path: None,
             source,
         }),
     }

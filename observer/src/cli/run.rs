@@ -19,7 +19,7 @@ const AFTER_HELP: &str = "\
 Examples:
   sudo observer run --pid 4121
   sudo observer run --port 8080 --duration 30s --fail-on warning
-  sudo observer run --exe shop-api --output json | jq .message
+  sudo observer run --exe shop-api --output json | jq '.message // empty'
   sudo observer run --pid 4121 --rule cancel-ignored --rule detached-context=info
   sudo observer run --exe shop-api --log /var/log/observer.jsonl --quiet
 
@@ -82,6 +82,8 @@ pub struct Bench {
     pub sites: BenchSites,
     /// What they do.
     pub programs: BenchPrograms,
+    /// Size of the ring buffer, bytes; `None` for the usual one.
+    pub ring_bytes: Option<u32>,
 }
 
 /// Everything that observing depends on, besides where output goes.
@@ -130,6 +132,13 @@ impl Options {
                 remedy: "name a process: `observer run --pid PID`; list them: `observer ps`".into(),
             });
         }
+        if settings.duration.is_some_and(|span| span.0.is_zero()) {
+            return Err(Error::Usage {
+                problem: "with --duration 0 it would end before it has seen anything".into(),
+                remedy: "leave it out to observe until Ctrl-C, or name a time: `--duration 30s`"
+                    .into(),
+            });
+        }
         Ok(Self {
             selectors,
             duration: settings.duration.map(|span| span.0),
@@ -145,6 +154,7 @@ impl Options {
             bench: Bench {
                 sites: settings.bench_sites.unwrap_or_default(),
                 programs: settings.bench_programs.unwrap_or_default(),
+                ring_bytes: settings.bench_ring.and_then(|size| size.0.try_into().ok()),
             },
         })
     }
@@ -176,6 +186,7 @@ fn is_token(name: &str) -> bool {
 pub(super) fn run(args: RunArgs, engine: &impl Engine) -> Result<Exit, Error> {
     let file = config::from_file(args.config.as_deref())?;
     let settings = args.settings.over(file);
+    super::warn_of_variables(settings.quiet, settings.color);
     let options = Options::new(&settings)?;
     let sinks = show::sink_options(&settings, Delivery::Bounded)?;
     let mut sinks = Sinks::open(sinks)?;

@@ -4,13 +4,14 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use serde::Deserialize;
 
 use crate::sink::Color;
 
 use super::values::{
-    BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, RuleSetting, Size, Span,
+    BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, RuleSetting, Size, Span, pid, port,
 };
 
 /// What one source says. `None` leaves it to the next one.
@@ -19,7 +20,7 @@ use super::values::{
 pub struct Settings {
     /// Observe this process; repeatable
     #[arg(long, env = "OBSERVER_PID", value_name = "PID", value_delimiter = ',',
-          value_parser = clap::value_parser!(u32).range(1..), help_heading = "What to observe")]
+          value_parser = pid, allow_hyphen_values = true, help_heading = "What to observe")]
     pub pid: Option<Vec<u32>>,
 
     /// Observe every Go process whose executable has this name or path; repeatable
@@ -34,11 +35,17 @@ pub struct Settings {
 
     /// Observe the Go process that listens on this TCP port; repeatable
     #[arg(long, env = "OBSERVER_PORT", value_name = "PORT", value_delimiter = ',',
-          value_parser = clap::value_parser!(u16).range(1..), help_heading = "What to observe")]
+          value_parser = port, allow_hyphen_values = true, help_heading = "What to observe")]
     pub port: Option<Vec<u16>>,
 
     /// End after this time, as SIGINT does
-    #[arg(long, env = "OBSERVER_DURATION", value_name = "TIME")]
+    // A negative number is told so, instead of being taken for a flag.
+    #[arg(
+        long,
+        env = "OBSERVER_DURATION",
+        value_name = "TIME",
+        allow_hyphen_values = true
+    )]
     pub duration: Option<Span>,
 
     /// Exit with 1 when a finding is at least this severe [default: never]
@@ -50,7 +57,8 @@ pub struct Settings {
     )]
     pub fail_on: Option<FailOn>,
 
-    /// Run only the named rules; with =off|info|warning|error, adjust one; repeatable
+    /// Run only the named rules (`observer explain` lists them); with =off|info|warning|error,
+    /// adjust one; repeatable
     #[arg(
         long,
         env = "OBSERVER_RULE",
@@ -65,6 +73,7 @@ pub struct Settings {
         long,
         env = "OBSERVER_GRACE",
         value_name = "TIME",
+        allow_hyphen_values = true,
         help_heading = "Rules"
     )]
     pub grace: Option<Span>,
@@ -137,6 +146,7 @@ pub struct Settings {
         long,
         env = "OBSERVER_LOG_MAX_SIZE",
         value_name = "SIZE",
+        allow_hyphen_values = true,
         help_heading = "Output"
     )]
     pub log_max_size: Option<Size>,
@@ -146,6 +156,7 @@ pub struct Settings {
         long,
         env = "OBSERVER_LOG_MAX_AGE",
         value_name = "TIME",
+        allow_hyphen_values = true,
         help_heading = "Output"
     )]
     pub log_max_age: Option<Span>,
@@ -155,6 +166,7 @@ pub struct Settings {
         long,
         env = "OBSERVER_LOG_MAX_TOTAL",
         value_name = "SIZE",
+        allow_hyphen_values = true,
         help_heading = "Output"
     )]
     pub log_max_total: Option<Size>,
@@ -197,6 +209,10 @@ pub struct Settings {
     #[arg(long, env = "OBSERVER_BENCH_PROGRAMS", hide = true)]
     pub bench_programs: Option<BenchPrograms>,
 
+    /// Tests: size of the ring buffer, so that it can be filled
+    #[arg(long, env = "OBSERVER_BENCH_RING", hide = true)]
+    pub bench_ring: Option<Size>,
+
     /// Sites that are as they are on purpose. In the file only.
     #[arg(skip)]
     pub allow: Option<Vec<AllowEntry>>,
@@ -216,7 +232,23 @@ pub struct AllowEntry {
     pub rule: Option<String>,
 }
 
+/// Flags that select processes, by clap's names.
+const SELECTORS: [&str; 3] = ["pid", "exe", "port"];
+
 impl Settings {
+    /// Drops selectors of the environment where a flag selects: they count as one setting, and flags win.
+    pub fn prefer_flags(&mut self, matches: &ArgMatches) {
+        let comes_from = |name: &str, source| matches.value_source(name) == Some(source);
+        let by_flag = |name: &&str| comes_from(name, ValueSource::CommandLine);
+        if !SELECTORS.iter().any(by_flag) {
+            return;
+        }
+        let by_variable = |name| comes_from(name, ValueSource::EnvVariable);
+        self.pid.take_if(|_| by_variable("pid"));
+        self.exe.take_if(|_| by_variable("exe"));
+        self.port.take_if(|_| by_variable("port"));
+    }
+
     /// These, and `below` where they say nothing. Selectors count as one setting: naming a pid on
     /// the command line must not observe what the file selects as well.
     #[must_use]
@@ -258,6 +290,7 @@ impl Settings {
             quiet,
             bench_sites: self.bench_sites.or(below.bench_sites),
             bench_programs: self.bench_programs.or(below.bench_programs),
+            bench_ring: self.bench_ring.or(below.bench_ring),
             allow: self.allow.or(below.allow),
             own_packages: self.own_packages.or(below.own_packages),
         }

@@ -7,8 +7,7 @@ use crate::error::{Error, Subject};
 use crate::finding::{HookState, ProcessInfo};
 use crate::go::{Image, ImageCache, Layout};
 use crate::inspect::{
-    AllGs, ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, MapKind,
-    RequestOffsets,
+    AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, RequestOffsets,
 };
 use crate::model::Unit;
 use crate::probe::{Plan, SiteChoice, plan};
@@ -25,13 +24,10 @@ pub(super) struct Offsets {
     pub(super) goroutine: Option<GOffsets>,
     pub(super) request: Option<RequestOffsets>,
     pub(super) conn: Option<ConnOffsets>,
-    pub(super) error: Option<ErrorOffsets>,
     pub(super) context: Option<ContextOffsets>,
     pub(super) local: Option<LocalOffsets>,
     /// `http.response.conn`.
     pub(super) response_conn: Option<u32>,
-    /// `http.bodyEOFSignal.rerr`.
-    pub(super) body_error: Option<u32>,
 }
 
 impl Offsets {
@@ -42,11 +38,9 @@ impl Offsets {
             goroutine: GOffsets::of(layout),
             request: RequestOffsets::of(layout, map),
             conn: ConnOffsets::of(layout),
-            error: ErrorOffsets::of(layout),
             context: ContextOffsets::of(layout, minor, map),
             local: LocalOffsets::of(layout),
             response_conn: layout.field("net/http.response", "conn"),
-            body_error: layout.field("net/http.bodyEOFSignal", "rerr"),
         }
     }
 }

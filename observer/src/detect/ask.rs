@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::inspect::{Child, ConnState, ErrorKind, Inspection, RequestDetails};
+use crate::inspect::{Child, ConnState, Inspection, RequestDetails};
 
 /// A question to the inspector; the number comes back with the answer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,11 +40,6 @@ pub enum Question {
     Peers {
         /// Which; without headers.
         requests: Vec<Reading>,
-    },
-    /// Why reading a response body failed.
-    Body {
-        /// The `*bodyEOFSignal`.
-        body: u64,
     },
 }
 
@@ -90,8 +85,6 @@ pub enum Answer {
     Children(Option<Vec<Child>>),
     /// To [`Question::Peers`], in the order asked; `None` where memory does not tell.
     Peers(Vec<Option<PeerAddress>>),
-    /// To [`Question::Body`].
-    Body(Body),
     /// The process is gone, or cannot be read.
     Unknown,
 }
@@ -103,11 +96,4 @@ pub struct PeerAddress {
     pub remote: Arc<str>,
     /// Port of the server's end, where its context tells.
     pub local_port: Option<u16>,
-}
-
-/// What a response body says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Body {
-    /// The error that ended reading; `None` while there is none.
-    pub error: Option<ErrorKind>,
 }

@@ -90,9 +90,10 @@ use crate::inspect::{ConnState, Inspection};
 use crate::model::{ConnId, Connection, ReqId, Request};
 
 use super::ask::{Answer, Question, Reading, Work};
-use super::context::{Context, remember};
+use super::context::Context;
 use super::draft::{self, span};
-use super::overrun::{self, LOOKS, RETRY_NS, Seen, Sight};
+use super::overrun::{self, LOOKS, RETRY_NS};
+use super::sight::{self, Seen, Sight};
 use super::timers::Topic;
 
 /// Requests whose peers are asked for at once.
@@ -246,7 +247,7 @@ impl CancelUndelivered {
             shown: None,
         };
         let due_ns = since_ns.saturating_add(cx.thresholds.grace_ns);
-        remember(&mut self.cases, id, case);
+        cx.remember(&mut self.cases, id, case);
         if due_ns > cx.now_ns {
             cx.later(due_ns - cx.now_ns, Topic::Undelivered(id));
         } else {
@@ -289,7 +290,7 @@ impl CancelUndelivered {
         };
         let of = (case.pid, request.goid, false);
         let sight = match &work.goroutine {
-            Inspection::Alive(goroutine) => overrun::see(of, goroutine, &[], request, cx),
+            Inspection::Alive(goroutine) => sight::see(of, goroutine, &[], request, cx),
             Inspection::Gone => Sight::Left,
             _ => Sight::Blurred,
         };
@@ -450,7 +451,8 @@ fn draw_up(
     let (severity, confidence) = judged(case.how);
     let rule = RuleName::CancelUndelivered;
     let mut finding = draft::blank(rule, severity, confidence, cx.now_ns, &unit);
-    overrun::place(&mut finding, &unit, seen.as_ref(), request, cx);
+    let blurred = case.looks > 0;
+    sight::place(&mut finding, &unit, (seen.as_ref(), blurred), request, cx);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.context = draft::chain(cx, &[], Some(request.root));
     let seen = seen.as_ref();

@@ -11,6 +11,7 @@ use super::cancel_ignored::CancelIgnored;
 use super::cancel_not_called::CancelNotCalled;
 use super::cancel_undelivered::CancelUndelivered;
 use super::context::{Asks, Context, Thresholds};
+use super::derived::Derived;
 use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
@@ -31,12 +32,14 @@ pub struct Engine {
     facts: Vec<Fact>,
     found: Vec<(Finding, Phase)>,
     emitted: Vec<Emission>,
+    forgotten: u64,
 }
 
 #[derive(Debug, Default)]
 struct Rules {
     overrun: Overrun,
     ignored: CancelIgnored,
+    derived: Derived,
     detached: DetachedContext,
     not_called: CancelNotCalled,
     premature: PrematureCancel,
@@ -58,6 +61,7 @@ impl Engine {
             facts: Vec::new(),
             found: Vec::new(),
             emitted: Vec::new(),
+            forgotten: 0,
         }
     }
 
@@ -79,6 +83,7 @@ impl Engine {
         self.asks.waiting.clear();
         self.rules.overrun.forget(|_| true);
         self.rules.ignored.forget(|_| true);
+        self.rules.derived.forget(|_| true);
         self.rules.detached.forget(|_| true);
         self.rules.undelivered.forget(|_| true);
         self.model.loss()
@@ -111,6 +116,7 @@ impl Engine {
         self.model.forget_process(pid);
         self.rules.overrun.forget(|of| of == pid);
         self.rules.ignored.forget(|of| of == pid);
+        self.rules.derived.forget(|of| of == pid);
         self.rules.detached.forget(|of| of == pid);
         self.rules.undelivered.forget(|of| of == pid);
     }
@@ -136,12 +142,12 @@ impl Engine {
         self.timers.next_ns()
     }
 
-    /// Counters of the model.
+    /// Counters of the model; what the rules had to forget is counted with it.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let totals = self.model.totals();
         Totals {
-            evicted: totals.evicted + self.timers.dropped(),
+            evicted: totals.evicted + self.timers.dropped() + self.forgotten,
             ..totals
         }
     }
@@ -169,6 +175,7 @@ impl Engine {
     pub(super) fn cases(&self) -> usize {
         self.rules.overrun.len()
             + self.rules.ignored.len()
+            + self.rules.derived.len()
             + self.rules.detached.len()
             + self.rules.undelivered.len()
     }
@@ -187,14 +194,23 @@ impl Engine {
             timers: &mut self.timers,
             asks: &mut self.asks,
             found: &mut self.found,
+            forgotten: &mut self.forgotten,
         };
         work(&mut self.rules, &mut cx);
     }
 
     fn merge(&mut self) {
         for (mut finding, phase) in self.found.drain(..) {
-            self.relations.relate(&mut finding);
+            let others = if self.relations.relate(&mut finding) {
+                finding.related.clone()
+            } else {
+                Vec::new()
+            };
+            let (id, now_ns) = (finding.id, finding.time_ns);
             self.merger.report(finding, phase, &mut self.emitted);
+            for other in others {
+                self.merger.relate(other, id, now_ns, &mut self.emitted);
+            }
         }
     }
 }
@@ -211,7 +227,7 @@ impl Rules {
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
                 self.show(over, cx);
-                self.ignored.request_ended(request, cx);
+                self.derived.request_ended(request, cx);
                 if !self.overrun.watches(request) {
                     self.ignored.forget_request(request);
                     self.detached.forget_request(request);
@@ -222,19 +238,19 @@ impl Rules {
             Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),
             Fact::ContextCancelled(ctx) => {
                 self.overrun.timeout_fired(ctx, cx);
-                self.ignored.context_cancelled(ctx, cx);
+                self.derived.context_cancelled(ctx, cx);
                 self.not_called.context_cancelled(ctx, cx);
             }
             Fact::CancelCalled(ctx) => {
                 self.not_called.cancel_called(ctx, cx);
-                self.ignored.cancel_called(ctx, cx);
+                self.derived.cancel_called(ctx, cx);
             }
             Fact::CallStarted(call) => {
                 self.detached.call_started(call, cx);
                 self.premature.call_started(call, cx);
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
-            Fact::DeadBodyRead(call) => self.premature.dead_body_read(call, cx),
+            Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
             Fact::PeerClosed(conn) => self.undelivered.peer_closed(conn, cx),
         }
     }
@@ -242,9 +258,8 @@ impl Rules {
     fn timer(&mut self, topic: Topic, cx: &mut Context<'_>) {
         match topic {
             Topic::Overrun(request) => self.overrun.look(request, cx),
-            Topic::Derived(ctx) => self.ignored.look(ctx, cx),
+            Topic::Derived(ctx) => self.derived.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
-            Topic::DeadBody(call) => self.premature.look_at_body(call, cx),
             Topic::PeerClosed(conn) => self.undelivered.look_for_requests(conn, cx),
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
             Topic::TimeoutWorker(_)
@@ -261,10 +276,9 @@ impl Rules {
                 self.show(over, cx);
             }
             Topic::TimeoutWorker(request) => self.overrun.worker_answer(request, answer, cx),
-            Topic::Derived(ctx) => self.ignored.answer(ctx, answer, cx),
+            Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
-            Topic::DeadBody(call) => self.premature.body_answer(call, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(pid) => self.undelivered.peers_answer(pid, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),

@@ -15,18 +15,22 @@ pub mod detached_context;
 pub mod premature_cancel;
 
 mod ask;
+mod busy;
 mod context;
+mod derived;
 mod draft;
 mod engine;
 mod overrun;
+mod passer;
 mod plumbing;
 mod relations;
+mod sight;
 mod site;
 #[cfg(test)]
 mod tests;
 mod timers;
 
-pub use ask::{Answer, Ask, Body, PeerAddress, Question, Reading, Work};
+pub use ask::{Answer, Ask, PeerAddress, Question, Reading, Work};
 pub use context::Thresholds;
 pub use engine::Engine;
 pub use plumbing::{PLUMBING, Plumbing};

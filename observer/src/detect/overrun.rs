@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::finding::{CancelledBy, Confidence, Finding, WorkState};
+use crate::finding::CancelledBy;
 use crate::go::Frame;
-use crate::inspect::{ConnState, ErrorKind, Goroutine, Inspection, Status};
-use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root, Unit};
+use crate::inspect::{ConnState, ErrorKind, Inspection};
+use crate::model::{Call, Ctx, CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
-use super::context::{Context, remember};
+use super::context::Context;
+use super::sight::{Seen, Sight, see};
 use super::timers::Topic;
-use super::{draft, site};
 
 /// Between two looks at a goroutine that could not be seen well, ns.
 pub(super) const RETRY_NS: u64 = 20_000_000;
@@ -44,23 +44,6 @@ struct Watch {
     worker: bool,
 }
 
-/// What was seen of the work.
-#[derive(Debug, Clone)]
-pub(super) struct Seen {
-    /// Logical frames, innermost first.
-    pub(super) stack: Vec<Frame>,
-    /// Why it waits.
-    pub(super) wait_reason: Option<String>,
-    /// Since when at least, ns.
-    pub(super) wait_ns: Option<u64>,
-    /// Running or waiting.
-    pub(super) state: WorkState,
-    /// Contexts on whose `Done` it waits.
-    pub(super) waits_on: Vec<CtxId>,
-    /// The call it sits in.
-    pub(super) call: Option<CallId>,
-}
-
 /// A request that worked on after its cancel for longer than the grace time.
 #[derive(Debug, Clone)]
 pub(super) struct Over {
@@ -78,6 +61,8 @@ pub(super) struct Over {
     pub(super) after_ns: u64,
     /// What it does; `None` where no look was good enough.
     pub(super) seen: Option<Seen>,
+    /// It was looked at and could not be seen: it computes.
+    pub(super) blurred: bool,
     /// It has ended.
     pub(super) ended: bool,
     /// This case was shown before.
@@ -126,7 +111,7 @@ impl Overrun {
             shown: None,
             worker: false,
         };
-        remember(&mut self.watches, id, watch);
+        cx.remember(&mut self.watches, id, watch);
         cx.later(cx.thresholds.grace_ns, Topic::Overrun(id));
     }
 
@@ -214,7 +199,7 @@ impl Overrun {
             worker: true,
         };
         let since_ns = cx.now_ns.saturating_sub(watch.cancelled_ns);
-        remember(&mut self.watches, id, watch);
+        cx.remember(&mut self.watches, id, watch);
         let wait_ns = cx.thresholds.grace_ns.saturating_sub(since_ns);
         cx.later(wait_ns, Topic::Overrun(id));
     }
@@ -312,6 +297,7 @@ impl Overrun {
             by: watch.by,
             after_ns: cx.now_ns.saturating_sub(watch.cancelled_ns),
             seen,
+            blurred: watch.looks > 0,
             ended: false,
             again: false,
         });
@@ -346,6 +332,7 @@ impl Overrun {
                 by: watch.by,
                 after_ns,
                 seen: None,
+                blurred: watch.looks > 0,
                 ended: true,
                 again: false,
             })
@@ -361,90 +348,6 @@ fn over(shown: &Over, now_ns: u64, ended: bool) -> Arc<Over> {
         again: true,
         ..shown.clone()
     })
-}
-
-/// What a look at a goroutine showed.
-pub(super) enum Sight {
-    /// What it does.
-    Clear(Seen),
-    /// On a thread, or moving.
-    Blurred,
-    /// Not in the handler any more.
-    Left,
-}
-
-/// Makes sense of a goroutine at work for a request: the serving one, or a TimeoutHandler's worker.
-pub(super) fn see(
-    (pid, goid, worker): (u32, u64, bool),
-    goroutine: &Goroutine,
-    waits_on: &[u64],
-    request: &Request,
-    cx: &Context<'_>,
-) -> Sight {
-    if goroutine.stack.is_empty() {
-        return Sight::Blurred;
-    }
-    let stack = site::frames(cx.code, pid, &goroutine.stack);
-    if !worker && !stack.iter().any(|frame| site::serves(&frame.function)) {
-        return Sight::Left;
-    }
-    let waits_on = detached(request, cx)
-        .filter(|ctx| waits_on.contains(&ctx.ptr))
-        .map(|ctx| ctx.id)
-        .collect();
-    Sight::Clear(Seen {
-        call: call_in(&stack, pid, goid, cx).map(|call| call.id),
-        state: state(goroutine.status),
-        wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
-        wait_ns: goroutine
-            .wait_since_ns
-            .map(|since_ns| cx.now_ns.saturating_sub(since_ns)),
-        waits_on,
-        stack,
-    })
-}
-
-/// Where the work was: as seen, else the handler, from any stack of its goroutine.
-pub(super) fn place(
-    finding: &mut Finding,
-    unit: &Unit,
-    seen: Option<&Seen>,
-    request: &Request,
-    cx: &Context<'_>,
-) {
-    if let Some(seen) = seen {
-        let at = site::direct(unit, &seen.stack).cloned();
-        draft::place(finding, unit, at.as_ref(), seen.stack.clone());
-        return;
-    }
-    // Never seen at rest: any stack of this goroutine tells the handler.
-    let contexts = request
-        .contexts
-        .iter()
-        .filter_map(|id| cx.model.context(*id));
-    let calls = request.calls.iter().filter_map(|id| cx.model.call(*id));
-    let known = contexts
-        .filter(|ctx| ctx.goid == request.goid && !ctx.internal)
-        .map(|ctx| &ctx.pcs)
-        .chain(
-            calls
-                .filter(|call| call.goid == request.goid)
-                .map(|call| &call.pcs),
-        )
-        .next();
-    if let Some(pcs) = known {
-        let stack = site::frames(cx.code, request.pid, pcs);
-        finding.site = site::outermost(unit, &stack).cloned();
-    }
-    finding.confidence = Confidence::Medium;
-}
-
-/// The state that a status means to a reader.
-pub(super) const fn state(status: Status) -> WorkState {
-    match status {
-        Status::Waiting => WorkState::Waiting,
-        _ => WorkState::Running,
-    }
 }
 
 /// The open call that a goroutine with this stack sits in.
@@ -466,7 +369,10 @@ pub(super) fn call_in<'a>(
 }
 
 /// Contexts made for the request that did not die with it.
-fn detached<'a>(request: &'a Request, cx: &'a Context<'_>) -> impl Iterator<Item = &'a Ctx> {
+pub(super) fn detached<'a>(
+    request: &'a Request,
+    cx: &'a Context<'_>,
+) -> impl Iterator<Item = &'a Ctx> {
     request
         .contexts
         .iter()

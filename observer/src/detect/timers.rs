@@ -18,8 +18,6 @@ pub(super) enum Topic {
     NotCalled(CtxId),
     /// A detached call: describe its request.
     Detached(CallId),
-    /// Reading a body of a call whose context is dead: did it fail?
-    DeadBody(CallId),
     /// A request cancelled too early: describe it.
     Premature(ReqId),
     /// The peer of a connection has closed: is anybody at work for it?

@@ -12,6 +12,7 @@ mod error_kind;
 mod gomap;
 mod goroutine;
 mod offsets;
+mod outer;
 mod raw_g;
 mod request;
 mod snapshot;
@@ -30,8 +31,10 @@ pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
 pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
 pub use offsets::{
-    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, RequestOffsets, SudogOffsets,
+    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, RequestOffsets,
+    SudogOffsets, timer_holds_pointer,
 };
+pub use outer::CallSite;
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use snapshot::{Child, Snapshot};

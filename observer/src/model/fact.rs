@@ -21,8 +21,8 @@ pub enum Fact {
     CallStarted(CallId),
     /// A call failed because its context died.
     CallFailed(CallId),
-    /// The body of a call is read although its context is dead.
-    DeadBodyRead(CallId),
+    /// Reading the body of a call failed because its context had died.
+    BodyFailed(CallId),
     /// The peer of a connection closed it, or did more than that: reset what it had closed before.
     PeerClosed(ConnId),
 }

@@ -11,7 +11,7 @@ use crate::finding::CancelledBy;
 
 use super::On;
 use super::canceller::{Who, leaves, who};
-use super::chain::{links, pcs};
+use super::chain::links;
 use super::code::ContextKind;
 use super::context::{Cancel, Ctx, Root};
 use super::fact::Fact;
@@ -55,7 +55,10 @@ impl On<'_> {
         ctx.steps = resolved.steps;
         ctx.root = resolved.root;
         ctx.owner = owner;
-        ctx.pcs = pcs(&record.pcs, u64::from(record.frames));
+        ctx.pcs = self
+            .model
+            .stacks
+            .keep(&record.pcs, u64::from(record.frames));
         ctx.deadline_ns = deadline_ns;
         let id = self.add(ctx);
         self.note_timeout_handler(id);
@@ -75,7 +78,8 @@ impl On<'_> {
             ctx.owner = call.owner;
         }
         ctx.internal = true;
-        ctx.pcs = Arc::from([record.caller]);
+        ctx.call = call;
+        ctx.pcs = self.model.stacks.keep(&[record.caller], 1);
         let id = self.add(ctx);
         if let Some(call) = call.and_then(|call| self.model.calls.get_mut(call))
             && call.inner.is_none()
@@ -99,11 +103,12 @@ impl On<'_> {
             goid: header.goid,
             parent_goid: header.parent_goid,
             g: header.g,
-            pcs: Arc::from([]),
+            pcs: Arc::default(),
             deadline_ns: None,
             cancelled: None,
             cancel_called_ns: None,
             internal: false,
+            call: None,
             is_root: false,
             epoch: self.model.epoch,
         }
@@ -117,7 +122,9 @@ impl On<'_> {
         });
         self.made_room(made_room);
         self.process.contexts.insert(ptr, id);
-        self.process.contexts.insert(data, id);
+        if data != ptr {
+            self.process.contexts.insert(data, id);
+        }
         if let Some(owner) = owner {
             self.note_context(owner, id);
         }
@@ -142,7 +149,7 @@ impl On<'_> {
     }
 
     /// Drops the addresses of a context that is gone, unless they mean a younger one already.
-    pub(super) fn made_room(&mut self, gone: Option<Ctx>) {
+    pub(super) fn made_room(&mut self, gone: Option<Box<Ctx>>) {
         let Some(ctx) = gone else { return };
         let process = if ctx.pid == self.pid {
             Some(&mut *self.process)
@@ -153,7 +160,8 @@ impl On<'_> {
                 .map(|process| &mut **process)
         };
         let Some(process) = process else { return };
-        for address in [ctx.ptr, ctx.data] {
+        let other = (ctx.data != ctx.ptr).then_some(ctx.data);
+        for address in [Some(ctx.ptr), other].into_iter().flatten() {
             if process.contexts.get(&address) == Some(&ctx.id) {
                 process.contexts.remove(&address);
             }
@@ -198,7 +206,7 @@ impl On<'_> {
     }
 
     pub(super) fn context_cancelled(&mut self, record: &ContextCancelled) {
-        let pcs = pcs(&record.pcs, record.frames);
+        let pcs = self.model.stacks.keep(&record.pcs, record.frames);
         let cancel = self.root_cancel(&record.header, pcs);
         let cancel = self.inherited(record.ctx, cancel);
         let origin = Origin {
@@ -216,7 +224,16 @@ impl On<'_> {
             self.cascade(record);
         } else if record.flags & CANCEL_AGAIN != 0 {
             self.again(record);
+        } else {
+            self.brief(record);
         }
+    }
+
+    /// The transport has done with a call: nothing hangs on its context but the call.
+    fn brief(&mut self, record: &ContextCancelledShort) {
+        let pcs = self.model.stacks.keep(&record.pcs, 2);
+        let cancel = self.root_cancel(&record.header, pcs);
+        self.first_cancel(record.ctx, cancel);
     }
 
     /// What a cancel that is no cascade says.
@@ -340,7 +357,7 @@ impl On<'_> {
             goid: record.header.goid,
             pcs: origin
                 .as_ref()
-                .map_or_else(|| Arc::from([]), |origin| Arc::clone(&origin.pcs)),
+                .map_or_else(Arc::default, |origin| Arc::clone(&origin.pcs)),
             by_write: origin.is_some_and(|origin| origin.by_write),
         };
         if let Some(ctx) = self.model.contexts.get_mut(id) {
@@ -396,7 +413,7 @@ impl On<'_> {
             return;
         };
         if ctx.internal {
-            self.inner_cancelled_again(id, record.header.goid);
+            self.inner_cancelled_again(id, record);
         } else if ctx.cancel_called_ns.is_none() {
             ctx.cancel_called_ns = Some(now_ns);
             self.facts.push(Fact::CancelCalled(id));
@@ -422,7 +439,7 @@ impl On<'_> {
                 by: CancelledBy::NormalEnd,
                 origin: CancelledBy::NormalEnd,
                 goid: ctx.goid,
-                pcs: Arc::from([]),
+                pcs: Arc::default(),
                 by_write: false,
             });
         }

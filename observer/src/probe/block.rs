@@ -7,7 +7,7 @@ use observer_common::layout::{
 use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 
 use crate::go::{Image, Layout};
-use crate::inspect::MapKind;
+use crate::inspect::{MapKind, timer_holds_pointer};
 
 use super::tracepoint::SOCKET_STATE;
 
@@ -26,6 +26,8 @@ const CANCEL_END: &[&str] = &[
     "net/http.(*http2serverConn).runHandler.func1",
     "net/http/internal/http2.(*serverConn).runHandler.func1",
 ];
+/// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
+const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
 /// Header that carries the W3C trace context.
 pub const TRACE_HEADER: &str = "Traceparent";
@@ -57,7 +59,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         flags: ENABLED
             | flag(wishes.read_ids, READ_IDS)
             | flag(minor >= 21, CREATE_IS_METHOD)
-            | flag(timer_by_pointer(fields), TIMER_BY_POINTER),
+            | flag(timer_holds_pointer(fields), TIMER_BY_POINTER),
         g_goid: goid,
         g_parent_words: parent,
         ctx_err: at("context.cancelCtx", "err"),
@@ -65,18 +67,19 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         req_ctx: at("net/http.Request", "ctx"),
         req_uri: at("net/http.Request", "RequestURI"),
         req_header: at("net/http.Request", "Header"),
-        req_url: at("net/http.Request", "URL"),
         url_host: at("net/url.URL", "Host"),
         reader_conn: at("net/http.connReader", "conn"),
         conn_cur_req: at("net/http.conn", "curReq") + cur_req_word(minor),
         op_error_err: at("net.OpError", "Err"),
         syscall_error_err: at("os.SyscallError", "Err"),
+        conn_canceled: at("net/http.persistConn", "canceledErr"),
         conn_remote: at("net/http.conn", "remoteAddr"),
         reserved: 0,
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
+        cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)
@@ -90,11 +93,6 @@ const fn cur_req_word(minor: u32) -> u32 {
     if minor <= 19 { 8 } else { 0 }
 }
 
-/// Whether a `timerCtx` holds its `cancelCtx` by pointer: its timer then follows at once.
-fn timer_by_pointer(fields: &Layout) -> bool {
-    fields.field("context.timerCtx", "timer") == Some(8)
-}
-
 /// Program for the request's start: maps changed their layout with Go 1.24.
 #[must_use]
 pub fn program(hook: HookId, image: &Image) -> &'static str {
@@ -105,8 +103,9 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::RequestStart => "request_start_buckets",
         HookId::ConnReadError => "conn_read_error",
         HookId::CallStart => "call_start",
-        HookId::BodyRead => "body_read",
         HookId::CallCancel => "call_cancel",
+        HookId::ConnCancel => "conn_cancel",
+        HookId::BodyFail => "body_fail",
         HookId::SocketState => SOCKET_STATE.program,
     }
 }

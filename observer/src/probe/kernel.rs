@@ -14,6 +14,7 @@ use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use observer_common::hook::{COUNTER_ROWS, COUNTERS, Counter, HookId};
 use observer_common::layout::{Cookie, ENABLED, FILTER_PIDS, Layout, SITE_IS_JUMP, SocketLayout};
+use observer_common::limits::RING_BYTES;
 
 use crate::go::site::SiteKind;
 
@@ -176,7 +177,17 @@ impl Kernel {
     /// # Errors
     /// See [`ProbeError`].
     pub fn load() -> Result<(Self, Ring), ProbeError> {
-        let mut ebpf = EbpfLoader::new().load(object()?)?;
+        Self::load_with_ring(RING_BYTES)
+    }
+
+    /// The same with a ring of another size, bytes: a power of two of pages.
+    ///
+    /// # Errors
+    /// See [`ProbeError`].
+    pub fn load_with_ring(bytes: u32) -> Result<(Self, Ring), ProbeError> {
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("EVENTS", bytes)
+            .load(object()?)?;
         let lost = array(&mut ebpf, "LOST")?;
         let sockets = array(&mut ebpf, "SOCKETS")?;
         let ports = array(&mut ebpf, "PORT_BITS")?;

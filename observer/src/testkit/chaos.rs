@@ -8,8 +8,9 @@ use observer_common::tcp;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{
-    Created, ReadError, Record, body_read, call, call_cancelled, cancel, cancelled_again, cascade,
-    conn_error_of, created_short, deadline, request, request_end, socket,
+    Created, ReadError, Record, body_failed, call, call_cancelled, call_done, cancel,
+    cancelled_again, cascade, conn_cancelled, conn_error_of, created_short, deadline, request,
+    request_end, socket,
 };
 
 /// One event to come; what its numbers mean depends on its kind.
@@ -139,14 +140,16 @@ impl Step {
                 STATES[self.stack % STATES.len()],
                 [0, 32, 104, 110][self.parent % 4],
             ),
-            _ => match self.number % 3 {
+            _ => match self.number % 5 {
                 0 => conn_error_of(
                     code,
                     self.goid,
                     ERRORS[self.stack % ERRORS.len()],
                     (ctx + 1, PEERS[self.link % PEERS.len()]),
                 ),
-                1 => body_read(self.goid, ctx),
+                1 => conn_cancelled(self.goid, ctx),
+                2 => call_done(code, self.goid, ctx),
+                3 => body_failed(code, self.goid, ctx, stack),
                 _ => call_cancelled(code, self.goid, parent, "errors.errorString"),
             },
         }

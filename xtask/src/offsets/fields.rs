@@ -63,8 +63,7 @@ const WANTED: &[Wanted] = &[
     ),
     wanted(&["net/http.body"], "sawEOF closed"),
     wanted(&["net/http.Transport"], "idleConn"),
-    wanted(&["net/http.persistConn"], "t cacheKey closed"),
-    wanted(&["net/http.bodyEOFSignal"], "body closed rerr fn"),
+    wanted(&["net/http.persistConn"], "t cacheKey closed canceledErr"),
     wanted(
         &["net/http.transportRequest"],
         "Request cancelKey ctx cancel err",

@@ -86,7 +86,7 @@ fn a_fin_that_nobody_hears_is_told_at_grace_and_measured_at_the_end() {
     assert_eq!(ended.evidence.state, Some(WorkState::Ended));
     assert_eq!(
         ended.message,
-        "handler worked 4.00 s after its peer closed, which Go did not notice: body not read"
+        "handler worked 4 s after its peer closed, which Go did not notice: body not read"
     );
     assert_eq!(scene.engine.cases(), 0);
 }

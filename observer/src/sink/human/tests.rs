@@ -70,6 +70,48 @@ fn narrow() {
 }
 
 #[test]
+fn very_narrow() {
+    insta::assert_snapshot!(session(terminal(50), Verbosity::Normal));
+}
+
+#[test]
+fn a_narrow_terminal_loses_no_id_and_no_time() {
+    let mut short = findings::cancel_ignored();
+    let mut long = short.clone();
+    let id = "5f0c9a3e-7d41-4c5e-9b7a-2f6f1f0d8c11";
+    if let Some(request) = &mut long.request {
+        request.id = Some(id.into());
+        request.path = Some("/a/rather/long/path/to/a/report/with/a/name".into());
+    }
+    let shown = |finding: &crate::finding::Finding, width| {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(finding.clone()));
+        human.render(&output, &TALLY).stdout
+    };
+    for width in 40..=140 {
+        let text = shown(&long, width);
+        let pieces: Vec<&str> = text.split_whitespace().collect();
+        // An ID wider than the line goes on in the next one.
+        assert!(pieces.concat().contains(id), "{width}: {text}");
+        let times = ["120 ms client closed", "4.43 s returned"];
+        let [closed, returned] = times.map(|time| pieces.join(" ").contains(time));
+        assert!(closed || width < 50, "{width}: {text}");
+        assert_eq!(closed, returned, "{width}: {text}");
+    }
+    for width in 50..=140 {
+        let text = shown(&short, width);
+        assert!(text.contains("✂ context.Background"), "{width}: {text}");
+    }
+    // Where the root is not the request, it is what the finding is about.
+    short.context.reverse();
+    short.context[0].label = "a context whose name is rather long".into();
+    for width in 50..=140 {
+        let text = shown(&short, width);
+        assert!(text.contains("context.Background"), "{width}: {text}");
+    }
+}
+
+#[test]
 fn verbose() {
     let terminal = Terminal {
         verbose: true,
@@ -145,6 +187,87 @@ fn a_running_case_and_its_end() {
     let ended = Output::Update(Box::new(findings::cancel_ignored()), UpdateReason::Ended);
     let second = human.render(&ended, &TALLY);
     insta::assert_snapshot!(first.stdout + &second.stdout);
+}
+
+/// Work that an http.TimeoutHandler lets go outlives its request's answer.
+#[test]
+fn the_answer_of_a_timeout_handler_is_not_the_end_of_the_work() {
+    let mut finding = findings::cancel_ignored();
+    if let Some(request) = &mut finding.request {
+        request.duration_ns = Some(301_000_000);
+    }
+    let time = |finding: &crate::finding::Finding| {
+        let mut human = Human::new(terminal(100), Verbosity::Normal);
+        let text = human
+            .render(&Output::Finding(Box::new(finding.clone())), &TALLY)
+            .stdout;
+        let line = text.lines().find(|line| line.starts_with("  time"));
+        let words = line.unwrap().split_whitespace().skip(1);
+        let shown: Vec<&str> = words.filter(|word| !word.starts_with('─')).collect();
+        shown.join(" ")
+    };
+    assert_eq!(
+        time(&finding),
+        "0 start 120 ms client closed 301 ms answered 4.43 s work ended"
+    );
+    finding.evidence.state = Some(crate::finding::WorkState::Waiting);
+    finding.evidence.after_cancel_ns = Some(500_000_000);
+    assert_eq!(
+        time(&finding),
+        "0 start 120 ms client closed 301 ms answered 620 ms still running"
+    );
+}
+
+#[test]
+fn a_site_of_several_routes_lists_them() {
+    let mut finding = findings::cancel_ignored();
+    let shows = |finding: &crate::finding::Finding| {
+        let mut human = Human::new(terminal(100), Verbosity::Normal);
+        let text = human
+            .render(&Output::Finding(Box::new(finding.clone())), &TALLY)
+            .stdout;
+        let line = text.lines().find(|line| line.starts_with("  routes"));
+        line.map(str::to_owned)
+    };
+    assert_eq!(shows(&finding), None, "one route stands in `request`");
+    finding.routes.count("/report/{}");
+    finding.routes.count("/export");
+    finding.routes.others = 7;
+    assert_eq!(
+        shows(&finding).unwrap(),
+        "  routes   /report/{} 2   /export 1   others 7"
+    );
+}
+
+#[test]
+fn a_replay_has_no_cost() {
+    let mut stats = samples::stats();
+    stats.own_cpu_ns = None;
+    stats.target_cpu_ns = None;
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    let why = crate::sink::EndReason::RecordingEnded;
+    let end = Output::End(crate::sink::End { why, stats });
+    let line = human.render(&end, &TALLY).stdout;
+    assert!(!line.contains("cost"), "{line}");
+    assert!(line.ends_with("lost\n"), "{line}");
+}
+
+#[test]
+fn a_relation_alone_is_for_the_verbose() {
+    let related = Output::Update(
+        Box::new(findings::premature_cancel()),
+        UpdateReason::Related,
+    );
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    assert_eq!(human.render(&related, &TALLY).stdout, "");
+    let verbose = Terminal {
+        verbose: true,
+        ..terminal(100)
+    };
+    let text = Human::new(verbose, Verbosity::Verbose)
+        .render(&related, &TALLY)
+        .stdout;
+    assert!(text.contains("see also 0000000000001234"), "{text}");
 }
 
 #[test]
