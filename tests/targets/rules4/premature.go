@@ -112,8 +112,8 @@ type answer struct {
 	err  error
 }
 
-// fetch makes the call on a goroutine of its own; the body is the receiver's to read.
-func (s *service) fetch(ctx context.Context) <-chan answer {
+// fetchBehind makes the call on a goroutine of its own; the body is the receiver's to read.
+func (s *service) fetchBehind(ctx context.Context) <-chan answer {
 	answers := make(chan answer, 1)
 	go func() {
 		resp, err := s.http.Do(s.request(ctx, "/body?chunks=8&ms=100"))
@@ -127,7 +127,7 @@ func (s *service) fetch(ctx context.Context) <-chan answer {
 func (s *service) bodyHanded(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	ctx, cancel := context.WithTimeout(r.Context(), generous)
-	got := <-s.fetch(ctx)
+	got := <-s.fetchBehind(ctx)
 	cancel() // want: premature-cancel body-handed cancel
 	if got.err != nil {
 		reply(w, got.err)
@@ -142,7 +142,7 @@ func (s *service) bodyHandedOK(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	ctx, cancel := context.WithTimeout(r.Context(), generous)
 	defer cancel()
-	got := <-s.fetch(ctx)
+	got := <-s.fetchBehind(ctx)
 	reply(w, finish(got.resp, got.err))
 }
 
