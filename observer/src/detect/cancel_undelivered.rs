@@ -99,14 +99,25 @@ use super::timers::Topic;
 /// Requests whose peers are asked for at once.
 const ASKED: usize = 1024;
 /// After that time an answer does not come any more, ns.
-const PATIENCE_NS: u64 = 1_000_000_000;
+const PATIENCE_NS: u64 = 10_000_000_000;
 
 /// The rule.
 #[derive(Debug, Default)]
 pub(super) struct CancelUndelivered {
     cases: BTreeMap<ReqId, Case>,
-    /// Requests whose peers were asked for and when, by process.
-    asked: BTreeMap<u32, (ConnId, Vec<ReqId>, u64)>,
+    /// Questions about peers on their way, by number.
+    asked: BTreeMap<u64, Asked>,
+    questions: u64,
+}
+
+/// A question about the peers of a process' requests.
+#[derive(Debug)]
+struct Asked {
+    pid: u32,
+    requests: Vec<ReqId>,
+    /// Connections to look at when the answer comes.
+    conns: Vec<ConnId>,
+    at_ns: u64,
 }
 
 /// A request whose peer has closed.
@@ -125,7 +136,7 @@ impl CancelUndelivered {
     /// Forgets what belongs to processes that `whose` names.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
         self.cases.retain(|_, case| !whose(case.pid));
-        self.asked.retain(|pid, _| !whose(*pid));
+        self.asked.retain(|_, asked| !whose(asked.pid));
     }
 
     #[cfg(test)]
@@ -184,7 +195,7 @@ impl CancelUndelivered {
     fn ask_peers(&mut self, conn: &Connection, cx: &mut Context<'_>) -> bool {
         let now_ns = cx.now_ns;
         self.asked
-            .retain(|_, (.., since_ns)| now_ns.saturating_sub(*since_ns) < PATIENCE_NS);
+            .retain(|_, asked| now_ns.saturating_sub(asked.at_ns) < PATIENCE_NS);
         let mut by_pid: BTreeMap<u32, Vec<ReqId>> = BTreeMap::new();
         for id in cx.model.running_unasked(conn.netns, ASKED, cx.code) {
             if let Some(request) = cx.model.request(id) {
@@ -194,9 +205,10 @@ impl CancelUndelivered {
         if by_pid.is_empty() {
             return false;
         }
-        if by_pid.keys().any(|pid| self.asked.contains_key(pid)) {
-            // Another connection's question names them already.
-            cx.later(RETRY_NS, Topic::PeerClosed(conn.id));
+        // Another connection's question may name them already.
+        let known = |asked: &&mut Asked| by_pid.contains_key(&asked.pid);
+        if let Some(asked) = self.asked.values_mut().find(known) {
+            asked.conns.push(conn.id);
             return true;
         }
         for (pid, ids) in by_pid {
@@ -206,28 +218,38 @@ impl CancelUndelivered {
                 ..cx.reading(request)
             });
             let requests = requests.collect();
-            self.asked.insert(pid, (conn.id, ids, now_ns));
-            cx.ask(pid, Topic::Peers(pid), Question::Peers { requests });
+            let asked = Asked {
+                pid,
+                requests: ids,
+                conns: vec![conn.id],
+                at_ns: now_ns,
+            };
+            self.questions += 1;
+            self.asked.insert(self.questions, asked);
+            let topic = Topic::Peers(self.questions);
+            cx.ask(pid, topic, Question::Peers { requests });
         }
         true
     }
 
     /// Who is at the other end of the requests asked about.
-    pub(super) fn peers_answer(&mut self, pid: u32, answer: &Answer, cx: &mut Context<'_>) {
-        let Some((conn, ids, _)) = self.asked.remove(&pid) else {
+    pub(super) fn peers_answer(&mut self, number: u64, answer: &Answer, cx: &mut Context<'_>) {
+        let Some(asked) = self.asked.remove(&number) else {
             return;
         };
         let mut peers = match answer {
             Answer::Peers(peers) => peers.iter(),
             _ => [].iter(),
         };
-        for id in ids {
+        for id in asked.requests {
             let peer = peers.next().and_then(Option::as_ref);
             let port = peer.and_then(|peer| peer.local_port);
             cx.model.set_peer(id, peer.map(|peer| &*peer.remote), port);
             cx.model.note_delivery(id, cx.code);
         }
-        self.look_for_requests(conn, cx);
+        for conn in asked.conns {
+            self.look_for_requests(conn, cx);
+        }
     }
 
     fn suspect(&mut self, id: ReqId, conn: &Connection, cx: &mut Context<'_>) {

@@ -280,7 +280,7 @@ impl Rules {
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
-            Topic::Peers(pid) => self.undelivered.peers_answer(pid, answer, cx),
+            Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
             Topic::PeerClosed(_) => {}
         }

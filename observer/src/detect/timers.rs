@@ -22,8 +22,8 @@ pub(super) enum Topic {
     Premature(ReqId),
     /// The peer of a connection has closed: is anybody at work for it?
     PeerClosed(ConnId),
-    /// Who is at the other end of a process' requests?
-    Peers(u32),
+    /// Who is at the other end of requests? By number of the question.
+    Peers(u64),
     /// The request's peer has closed and its handler works on.
     Undelivered(ReqId),
 }

@@ -132,11 +132,14 @@ impl Model {
     #[must_use]
     pub fn running_unasked(&self, netns: u64, most: usize, code: &dyn Code) -> Vec<ReqId> {
         let here = |pid| code.unit(pid).is_some_and(|unit| unit.netns == netns);
-        self.running()
-            .filter(|request| request.peer == Peer::Unasked && self.is_whole(request.epoch))
-            .filter(|request| here(request.pid))
-            .map(|request| request.id)
-            .take(most)
-            .collect()
+        let processes = self.processes.iter().filter(|(pid, _)| here(**pid));
+        let running = processes.flat_map(|(_, process)| process.serving.values());
+        let open = running
+            .filter_map(|id| self.requests.get(*id))
+            .filter(|of| of.peer == Peer::Unasked && of.ended.is_none() && self.is_whole(of.epoch));
+        let mut ids: Vec<ReqId> = open.map(|request| request.id).collect();
+        ids.sort_unstable();
+        ids.truncate(most);
+        ids
     }
 }

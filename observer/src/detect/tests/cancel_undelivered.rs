@@ -421,3 +421,16 @@ fn where_something_was_lost_nobody_is_accused() {
     end(&mut scene, 1_000);
     assert_eq!(scene.shown.len(), 1);
 }
+
+#[test]
+fn many_closes_that_are_looked_at_late_ask_once() {
+    let mut scene = serving();
+    for port in 0..200u16 {
+        let peer = format!("198.51.100.9:{}", 1_000 + port);
+        scene.take(300, &socket(&peer, (ESTABLISHED, CLOSE_WAIT), 0));
+    }
+    scene.take(301, &fin());
+    // A busy machine let seconds pass.
+    scene.engine.tick(9_000 * MS, &scene.code);
+    assert_eq!(scene.engine.take_asks().len(), 1);
+}
