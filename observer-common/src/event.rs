@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::{
-    MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_PATH, MAX_VALUE,
+    MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_PATH, MAX_PEER, MAX_VALUE,
 };
 
 /// Kinds of records. Numbers are never reused.
@@ -36,6 +36,8 @@ pub enum Kind {
     ConnCancelled = 24,
     /// [`BodyFailed`].
     BodyFailed = 25,
+    /// [`SocketChanged`].
+    SocketChanged = 61,
 }
 
 /// What every record begins with.
@@ -220,6 +222,10 @@ pub struct ConnReadError {
     pub errno: u64,
     /// First bytes of the error's text, if it is an `errorString`.
     pub text: [u8; 16],
+    /// Bytes in `peer`; 0 where it could not be read.
+    pub peer_len: u64,
+    /// `conn.remoteAddr`: `192.0.2.7:51322`, `[2001:db8::7]:51322`.
+    pub peer: [u8; MAX_PEER],
 }
 
 /// `http.Transport` starts a round trip.
@@ -297,6 +303,32 @@ pub struct BodyFailed {
     pub pcs: [u64; MAX_FRAMES],
 }
 
+/// A TCP socket with an observed local port changes its state, or an observed process begins to
+/// listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct SocketChanged {
+    /// Common part. The process is named only where it listens: what a peer does is told while any
+    /// process, or none, is on the CPU.
+    pub header: Header,
+    /// Number of the network namespace, as the inode of `/proc/PID/ns/net` has it.
+    pub netns: u64,
+    /// Local address; IPv4 as `::ffff:a.b.c.d`.
+    pub local: [u8; 16],
+    /// The peer's address, likewise; zeros where the socket listens.
+    pub remote: [u8; 16],
+    /// Local port.
+    pub local_port: u32,
+    /// The peer's port.
+    pub remote_port: u32,
+    /// State before, one of [`tcp`](crate::tcp).
+    pub from: u32,
+    /// State after.
+    pub to: u32,
+    /// The socket's error: why the kernel closed it; 0 where nobody but its owner did.
+    pub error: u64,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 48);
     assert!(size_of::<ProcessExecuted>() == 48);
@@ -305,9 +337,10 @@ const _: () = {
     assert!(size_of::<ContextCancelled>() == 48 + 40 + 64);
     assert!(size_of::<ContextCancelledShort>() == 48 + 48);
     assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
-    assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16);
+    assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16 + 8 + 64);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<CallCancelled>() == 72);
     assert!(size_of::<ConnCancelled>() == 56);
     assert!(size_of::<BodyFailed>() == 48 + 16 + 128);
+    assert!(size_of::<SocketChanged>() == 48 + 8 + 32 + 16 + 8);
 };

@@ -2,7 +2,7 @@
 //!
 //! A number is never reused: recordings hold them.
 
-/// A hook that has a probe. Blocks of ten: contexts, HTTP server, HTTP client.
+/// A hook that has a probe. Blocks of ten: contexts, HTTP server, HTTP client; sockets from 61.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HookId {
@@ -22,11 +22,13 @@ pub enum HookId {
     ConnCancel = 24,
     /// Reading a response body failed on such a connection.
     BodyFail = 25,
+    /// A TCP socket changes its state: a tracepoint of the kernel, the same for all processes.
+    SocketState = 61,
 }
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -35,6 +37,7 @@ impl HookId {
         Self::CallCancel,
         Self::ConnCancel,
         Self::BodyFail,
+        Self::SocketState,
     ];
 
     /// Name on the command line and in documents.
@@ -49,6 +52,7 @@ impl HookId {
             Self::CallCancel => "call-cancel",
             Self::ConnCancel => "conn-cancel",
             Self::BodyFail => "body-fail",
+            Self::SocketState => "socket-state",
         }
     }
 
@@ -64,6 +68,7 @@ impl HookId {
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),
             25 => Some(Self::BodyFail),
+            61 => Some(Self::SocketState),
             _ => None,
         }
     }
@@ -128,4 +133,4 @@ impl Counter {
 /// Rows of the counter map per hook number.
 pub const COUNTERS: u32 = 8;
 /// Rows of the counter map.
-pub const COUNTER_ROWS: u32 = 32 * COUNTERS;
+pub const COUNTER_ROWS: u32 = 64 * COUNTERS;

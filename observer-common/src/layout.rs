@@ -105,8 +105,10 @@ pub struct Layout {
     pub syscall_error_err: u32,
     /// `persistConn.canceledErr`.
     pub conn_canceled: u32,
+    /// `conn.remoteAddr`; 0 where unknown.
+    pub conn_remote: u32,
     /// Keeps the rows below aligned.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -140,7 +142,8 @@ impl Layout {
         op_error_err: 0,
         syscall_error_err: 0,
         conn_canceled: 0,
-        reserved: [0; 2],
+        conn_remote: 0,
+        reserved: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
@@ -157,6 +160,50 @@ impl Layout {
         self.flags & flag != 0
     }
 }
+
+/// Where the kernel keeps what is told of a socket: offsets in bytes, from the kernel's own type
+/// information.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SocketLayout {
+    /// [`ENABLED`] and [`HAS_V6`].
+    pub flags: u32,
+    /// `inet_sock.inet_sport`: local port, network order. Not `skc_num`, which the kernel clears
+    /// before it tells that a connection was reset.
+    pub sport: u32,
+    /// `sock_common.skc_dport`: the peer's port, network order.
+    pub dport: u32,
+    /// `sock_common.skc_family`.
+    pub family: u32,
+    /// `sock_common.skc_rcv_saddr`: local IPv4 address.
+    pub local4: u32,
+    /// `sock_common.skc_daddr`: the peer's IPv4 address.
+    pub remote4: u32,
+    /// `sock_common.skc_v6_rcv_saddr`.
+    pub local6: u32,
+    /// `sock_common.skc_v6_daddr`.
+    pub remote6: u32,
+    /// `sock_common.skc_net`: pointer to the network namespace.
+    pub net: u32,
+    /// `net.ns.inum` from there, 32 bits.
+    pub net_inum: u32,
+    /// `sock.sk_err`, 32 bits.
+    pub error: u32,
+    /// Keeps the size a multiple of a word.
+    pub reserved: u32,
+}
+
+impl SocketLayout {
+    /// Whether a flag is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// The kernel knows IPv6.
+pub const HAS_V6: u32 = 1 << 1;
 
 /// Cookie of an attachment: the slot of its layout block and what the site is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,3 +13,4 @@ pub mod limits;
 pub mod mem;
 pub mod probe;
 pub mod regs;
+pub mod tcp;

@@ -12,6 +12,8 @@ pub const MAX_LINE: usize = 112;
 pub const MAX_PATH: usize = 96;
 /// Bytes of a header value kept.
 pub const MAX_VALUE: usize = 64;
+/// Bytes of a peer's address and port kept: `[…]:65535` with an address of 39 bytes and a zone of 16.
+pub const MAX_PEER: usize = 64;
 /// Bytes of a call's host kept.
 pub const MAX_HOST: usize = 64;
 /// Header names looked for in one request: request IDs in order, then `Traceparent`.
@@ -36,3 +38,5 @@ pub const RING_BYTES: u32 = 16 << 20;
 pub const WAKE_BYTES: u64 = 1 << 20;
 /// Largest pid the kernel hands out (`PID_MAX_LIMIT` on 64-bit), for the filter bitmap.
 pub const MAX_PID: u32 = 1 << 22;
+/// Ports of one protocol, for the bitmap of observed ones.
+pub const PORTS: u32 = 1 << 16;

@@ -11,6 +11,7 @@ mod http_server;
 mod maps;
 mod process;
 mod site;
+mod socket;
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 

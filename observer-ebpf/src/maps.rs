@@ -6,9 +6,9 @@ use aya_ebpf::{
     maps::{Array, PerCpuArray, RingBuf},
 };
 use observer_common::hook::{COUNTER_ROWS, COUNTERS, Counter, HookId};
-use observer_common::layout::Layout;
+use observer_common::layout::{Layout, SocketLayout};
 use observer_common::limits::{
-    LOST_EVENTS, LOST_ROWS, LOST_STARTS, MAX_PID, MAX_SLOTS, RING_BYTES, WAKE_BYTES,
+    LOST_EVENTS, LOST_ROWS, LOST_STARTS, MAX_PID, MAX_SLOTS, PORTS, RING_BYTES, WAKE_BYTES,
 };
 
 /// Records on their way to user space.
@@ -28,9 +28,32 @@ static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_ROWS, 0)
 #[map]
 static LOST: Array<u64> = Array::with_max_entries(LOST_ROWS, 0);
 
-/// One bit per pid, for sites that several processes share.
+/// One bit per pid: for sites that several processes share, and for who begins to listen.
 #[map]
 static PIDS: Array<u64> = Array::with_max_entries(MAX_PID / 64, 0);
+
+/// Row 0: where the kernel keeps what is told of a socket.
+#[map]
+static SOCKETS: Array<SocketLayout> = Array::with_max_entries(1, 0);
+
+/// One bit per local port that an observed process listens on.
+#[map]
+static PORT_BITS: Array<u64> = Array::with_max_entries(PORTS / 64, 0);
+
+/// Where the kernel keeps what is told of a socket.
+#[inline(always)]
+pub fn sockets() -> Option<&'static SocketLayout> {
+    SOCKETS.get(0)
+}
+
+/// Whether an observed process listens on the port.
+#[inline(always)]
+pub fn port_is_observed(port: u16) -> bool {
+    let port = u32::from(port);
+    PORT_BITS
+        .get(port / 64)
+        .is_some_and(|word| word >> (port % 64) & 1 != 0)
+}
 
 /// The layout block of a slot.
 #[inline(always)]

@@ -128,49 +128,61 @@ impl Hit {
         })
     }
 
-    /// Reserves a record, lets `fill` write it, and sends it. Every way to fail is counted.
+    /// Sends a record about this process, see [`send`].
     #[inline(always)]
     pub fn send<T: Record>(&self, fill: impl FnOnce(&mut T) -> Result<bool, Skip>) {
-        let Some(mut entry) = maps::EVENTS.reserve::<T>(0) else {
-            maps::count(self.hook, Counter::RingFull);
-            return;
-        };
-        let slot: &mut MaybeUninit<T> = &mut entry;
-        // SAFETY: every record is plain words, for which any bytes are a value; `fill` and the
-        // header below write what is meant to be read.
-        let record = unsafe { slot.assume_init_mut() };
-        match fill(record) {
-            Ok(partial) => {
-                let header = record.header();
-                header.reserved = [0; 3];
-                header.pid = self.pid;
-                // SAFETY: no preconditions.
-                header.time_ns = unsafe { bpf_ktime_get_ns() };
-                header.lost = maps::lost();
-                entry.submit(maps::wake());
-                if partial {
-                    maps::count(self.hook, Counter::ReadPartial);
-                }
-            }
-            Err(skip) => {
-                entry.discard(u64::from(aya_ebpf::bindings::BPF_RB_NO_WAKEUP));
-                self.skip(skip);
-            }
-        }
+        send(self.hook, self.pid, fill);
     }
 
     /// Counts why nothing was sent.
     #[inline(always)]
-    pub fn skip(&self, skip: Skip) {
-        maps::count(
-            self.hook,
-            match skip {
-                Skip::Quiet => Counter::Quiet,
-                Skip::Goroutine => Counter::ReadGoroutine,
-                Skip::Object => Counter::ReadObject,
-            },
-        );
+    pub fn skip(&self, why: Skip) {
+        skip(self.hook, why);
     }
+}
+
+/// Reserves a record, lets `fill` write it, and sends it. Every way to fail is counted.
+#[inline(always)]
+pub fn send<T: Record>(hook: HookId, pid: u32, fill: impl FnOnce(&mut T) -> Result<bool, Skip>) {
+    let Some(mut entry) = maps::EVENTS.reserve::<T>(0) else {
+        maps::count(hook, Counter::RingFull);
+        return;
+    };
+    let slot: &mut MaybeUninit<T> = &mut entry;
+    // SAFETY: every record is plain words, for which any bytes are a value; `fill` and the
+    // header below write what is meant to be read.
+    let record = unsafe { slot.assume_init_mut() };
+    match fill(record) {
+        Ok(partial) => {
+            let header = record.header();
+            header.reserved = [0; 3];
+            header.pid = pid;
+            // SAFETY: no preconditions.
+            header.time_ns = unsafe { bpf_ktime_get_ns() };
+            header.lost = maps::lost();
+            entry.submit(maps::wake());
+            if partial {
+                maps::count(hook, Counter::ReadPartial);
+            }
+        }
+        Err(why) => {
+            entry.discard(u64::from(aya_ebpf::bindings::BPF_RB_NO_WAKEUP));
+            skip(hook, why);
+        }
+    }
+}
+
+/// Counts why nothing was sent.
+#[inline(always)]
+pub fn skip(hook: HookId, why: Skip) {
+    maps::count(
+        hook,
+        match why {
+            Skip::Quiet => Counter::Quiet,
+            Skip::Goroutine => Counter::ReadGoroutine,
+            Skip::Object => Counter::ReadObject,
+        },
+    );
 }
 
 /// A record that begins with the common header.
@@ -201,4 +213,5 @@ records!(
     ContextCreated,
     ContextCreatedShort,
     RequestStarted,
+    SocketChanged,
 );

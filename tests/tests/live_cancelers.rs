@@ -262,16 +262,16 @@ fn corners_of_net_http_are_counted_and_silent() -> Result<()> {
 }
 
 #[test]
-fn what_go_itself_is_not_told_accuses_nobody() -> Result<()> {
+fn what_go_itself_is_not_told_is_found_by_what_the_kernel_saw() -> Result<()> {
     on_each_version(|go, flavor| {
         let program = cancelers(go, flavor)?;
         let routes = program.routes()?;
         let observer = Observer::of(program.pid())?;
-        let silent = ["/unread-body", "/pipelined"];
+        let untold = ["/unread-body", "/pipelined"];
         let mut running = Vec::new();
         for route in routes
             .iter()
-            .filter(|route| silent.contains(&route.path.as_str()))
+            .filter(|route| untold.contains(&route.path.as_str()))
         {
             running.push((Load::route(&program, route).start()?, &route.outcome));
         }
@@ -279,6 +279,18 @@ fn what_go_itself_is_not_told_accuses_nobody() -> Result<()> {
             client.all(outcome)?;
         }
         thread::sleep(SETTLED);
-        exactly(&observer.stop()?, program.pid(), &[])
+        let found = |case: &str| {
+            let marked = format!("cancel-undelivered {case}");
+            let expect = Expect::new("warning", PROGRAM, &marked)?;
+            let expect = expect.fact("/evidence/peer_close", "fin");
+            anyhow::Ok(expect.request(&format!("/{case}"), &format!("{case}-0")))
+        };
+        let expected = [
+            found("unread-body")?
+                .post()
+                .fact("/evidence/undelivered", "body_unread"),
+            found("pipelined")?.fact("/evidence/undelivered", "pipelined"),
+        ];
+        exactly(&observer.stop()?, program.pid(), &expected)
     })
 }

@@ -9,7 +9,7 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "shop/front",
     "shop/store",
     "rules4",
@@ -17,6 +17,7 @@ const PROGRAMS: [&str; 8] = [
     "healthy",
     "bench",
     "execs",
+    "undelivered",
     "client",
 ];
 

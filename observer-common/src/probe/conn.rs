@@ -2,6 +2,7 @@
 
 use crate::event::{ConnReadError, Kind, Link};
 use crate::layout::Layout;
+use crate::limits::MAX_PEER;
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
@@ -45,7 +46,23 @@ pub fn read_error<M: MemRead, R: Registers>(
     if let Some([text, len]) = mem.pair(record.err.data) {
         mem.read_prefix(text, &mut record.text, len);
     }
+    peer(mem, layout, record);
     Ok(())
+}
+
+/// The peer as Go names it: joins the connection with its socket.
+#[inline(always)]
+fn peer<M: MemRead>(mem: &M, layout: &Layout, record: &mut ConnReadError) {
+    record.peer_len = 0;
+    record.peer = [0; MAX_PEER];
+    let at = record.conn.wrapping_add(u64::from(layout.conn_remote));
+    if layout.conn_remote != 0
+        && let Some([text, len]) = mem.pair(at)
+        && len <= MAX_PEER as u64
+        && mem.read_prefix(text, &mut record.peer, len)
+    {
+        record.peer_len = len;
+    }
 }
 
 #[inline(always)]

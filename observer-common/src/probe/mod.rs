@@ -17,6 +17,7 @@ pub mod conn;
 pub mod context;
 pub mod headers;
 pub mod request;
+pub mod socket;
 pub mod walk;
 
 /// Why a probe sends nothing.

@@ -64,6 +64,22 @@ fn the_text_of_a_plain_error_is_kept_and_the_chain_ends() {
 }
 
 #[test]
+fn the_peer_is_named_as_the_connection_has_it() {
+    let read_peer = |len: u64, text: &[u8]| {
+        let (mut memory, regs) = connection(RESPONSE);
+        memory.words(CONN + 72, &[TEXT, len]);
+        memory.bytes(TEXT, text);
+        let event = read(&memory, &regs).unwrap();
+        (event.peer_len, event.peer)
+    };
+    let (len, peer) = read_peer(15, b"192.0.2.7:51322");
+    assert_eq!((len, &peer[..16]), (15, &b"192.0.2.7:51322\0"[..]));
+    // A length that lies, and text that is not there.
+    assert_eq!(read_peer(65, &[b'1'; 80]).0, 0);
+    assert_eq!(read_peer(15, b"192").0, 0);
+}
+
+#[test]
 fn a_length_that_lies_does_not_leave_the_record() {
     let (mut memory, mut regs) = connection(RESPONSE);
     regs.args[2] = EOF;

@@ -9,4 +9,5 @@ mod images;
 mod maps;
 mod memory;
 mod requests;
+mod sockets;
 mod walks;

@@ -67,6 +67,7 @@ const fn source(rule: RuleName) -> &'static str {
         RuleName::DetachedContext => include_str!("../detect/detached_context.rs"),
         RuleName::CancelNotCalled => include_str!("../detect/cancel_not_called.rs"),
         RuleName::PrematureCancel => include_str!("../detect/premature_cancel.rs"),
+        RuleName::CancelUndelivered => include_str!("../detect/cancel_undelivered.rs"),
     }
 }
 

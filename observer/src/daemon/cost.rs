@@ -2,9 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use observer_common::hook::Counter;
-
-use crate::probe::{Counters, Kernel};
+use crate::probe::{Counters, Kernel, SOCKET_STATE};
 
 use super::clock;
 
@@ -58,10 +56,14 @@ impl Cost {
     /// `None` before anything was measured.
     pub(super) fn target_cpu_ns(&self, kernel: &Kernel, counters: &Counters) -> Option<u64> {
         let runs = kernel.program_runs();
-        let (count, ns) = runs.iter().fold((0u64, 0u64), |(count, ns), run| {
+        // What the kernel's own tracepoint costs is nobody's in particular.
+        let runs = runs
+            .iter()
+            .filter(|run| run.program != SOCKET_STATE.program);
+        let (count, ns) = runs.fold((0u64, 0u64), |(count, ns), run| {
             (count + run.runs, ns + run.run_ns)
         });
-        let hits = counters.total(Counter::Hits);
+        let hits = counters.traps();
         if hits == 0 {
             return Some(0);
         }

@@ -88,7 +88,20 @@ impl Loop {
 
     /// Attaches to a process and says so.
     pub(super) fn observe(&mut self, target: Target, sinks: &mut Sinks) -> Result<(), Error> {
-        let outcome = self.attacher.attach(&mut self.kernel, target)?;
+        let pid = target.pid();
+        let (in_kernel, unseen) = self
+            .sockets
+            .add((pid, target.unit.netns), &mut self.kernel)
+            .map_err(|error| errors::of_probe("", error))?;
+        let mut outcome = match self.attacher.attach(&mut self.kernel, target) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.leave_sockets(pid)?;
+                return Err(error);
+            }
+        };
+        outcome.start.hooks.push(in_kernel);
+        outcome.start.not_covered.extend(unseen);
         self.code.add(Arc::clone(&outcome.observed.target));
         if let Some(recorder) = &mut self.recorder {
             recorder.resolved(self.code.take_noted())?;
@@ -186,6 +199,12 @@ impl Loop {
         Ok(())
     }
 
+    fn leave_sockets(&mut self, pid: u32) -> Result<(), Error> {
+        self.sockets
+            .forget(pid, &mut self.kernel)
+            .map_err(|error| errors::of_probe("", error))
+    }
+
     /// Takes the probes away from a process of which the core knows nothing any more.
     pub(super) fn part_with(
         &mut self,
@@ -198,6 +217,7 @@ impl Loop {
         };
         let observed = self.observed.swap_remove(index);
         self.attacher.part(&mut self.kernel, &observed)?;
+        self.leave_sockets(pid)?;
         sinks.emit(Output::Stop(Stop {
             time_ns: clock::now_ns(),
             process: Arc::clone(&observed.target.unit.process),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::detect::{Answer, Ask, Question, Reading, Work};
+use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::inspect::{
     Child, ConnState, Goroutine, Inspection, Inspector, RequestDetails, RequestReading, Runtime,
-    TargetTypes, inspect_conn, inspect_request,
+    TargetTypes, inspect_conn, inspect_request, local_port,
 };
 use crate::probe::block::TRACE_HEADER;
 use crate::target::Memory as _;
@@ -49,6 +49,9 @@ pub(super) fn answer(target: &Target, ask: &Ask) -> Answer {
             Answer::Request { request, conn }
         }
         Question::Children { parent_goid } => Answer::Children(children(target, *parent_goid)),
+        Question::Peers { requests } => {
+            Answer::Peers(requests.iter().map(|one| peer(target, one)).collect())
+        }
     }
 }
 
@@ -126,7 +129,9 @@ fn describe(
     let memory = &target.process.memory;
     let mut headers: Vec<&str> = reading.headers.iter().map(String::as_str).collect();
     // After the ID headers, where `detect` looks for it.
-    headers.push(TRACE_HEADER);
+    if !headers.is_empty() {
+        headers.push(TRACE_HEADER);
+    }
     let Some(offsets) = &target.offsets.request else {
         return (None, None);
     };
@@ -148,7 +153,31 @@ fn conn(target: &Target, writer: u64) -> Option<ConnState> {
     let memory = &target.process.memory;
     let at = u64::from(target.offsets.response_conn?);
     let conn = memory.read_u64(writer.wrapping_add(at)).ok()?;
-    inspect_conn(memory, target.offsets.conn.as_ref()?, &types(target), conn).ok()
+    let offsets = target.offsets.conn.as_ref()?;
+    inspect_conn(memory, offsets, &types(target), (conn, writer)).ok()
+}
+
+/// Of HTTP/1 as the connection has it; of HTTP/2, whose connection is not looked for, as the request has it.
+fn peer(target: &Target, reading: &Reading) -> Option<PeerAddress> {
+    let (details, conn) = describe(target, reading);
+    let remote = conn
+        .and_then(|conn| conn.peer)
+        .or_else(|| details?.peer.clone())?;
+    Some(PeerAddress {
+        remote,
+        local_port: own_port(target, reading),
+    })
+}
+
+fn own_port(target: &Target, reading: &Reading) -> Option<u16> {
+    let memory = &target.process.memory;
+    let at = u64::from(target.offsets.request.as_ref()?.ctx);
+    let itab = memory.read_u64(reading.request.wrapping_add(at)).ok()?;
+    let offsets = (
+        target.offsets.context.as_ref()?,
+        target.offsets.local.as_ref()?,
+    );
+    local_port(memory, offsets, &types(target), (itab, reading.ctx))
 }
 
 fn children(target: &Target, parent_goid: u64) -> Option<Vec<Child>> {

@@ -15,6 +15,7 @@ mod observe;
 mod replay;
 mod report;
 mod select;
+mod sockets;
 mod subject;
 
 use crate::cli::{Engine, replay as replay_cli, run as run_cli};

@@ -9,6 +9,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::run::Options;
+use crate::config::BenchPrograms;
 use crate::detect::{Engine, Thresholds};
 use crate::error::{Error, Notice};
 use crate::go::ImageCache;
@@ -16,7 +17,7 @@ use crate::model::Limits;
 use crate::probe::{Kernel, Ring};
 use crate::record::{Answered, Recorder, RecordingHeader};
 use crate::sink::{End, EndReason, Losses, Output, Sinks};
-use crate::stream::{Order, decode, executed};
+use crate::stream::{Event, Order, decode, executed};
 use crate::target::{FileId, Host};
 
 use super::arrivals::Arrivals;
@@ -25,6 +26,7 @@ use super::clock;
 use super::code::LiveCode;
 use super::cost::Cost;
 use super::select::Selection;
+use super::sockets::Sockets;
 use super::subject::Target;
 use super::{errors, inspector, select, subject};
 
@@ -79,6 +81,10 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let ring_bytes = options.bench.ring_bytes.unwrap_or(RING_BYTES);
     let (mut kernel, ring) =
         Kernel::load_with_ring(ring_bytes).map_err(|error| errors::of_probe(&release, error))?;
+    let sockets = match options.bench.programs {
+        BenchPrograms::Full => Sockets::watch(&mut kernel),
+        BenchPrograms::Empty => Sockets::off(),
+    };
     let selection = Selection::of(options);
     let attacher = Attacher::new(
         options,
@@ -103,6 +109,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
             clock.realtime_minus_monotonic_ns,
         ),
         kernel,
+        sockets,
         ring,
         order: Order::default(),
         attacher,
@@ -224,6 +231,7 @@ fn canonical(name: &str) -> String {
 /// Everything that observing is made of, and its one thread.
 pub(super) struct Loop {
     pub(super) kernel: Kernel,
+    pub(super) sockets: Sockets,
     ring: Ring,
     pub(super) engine: Engine,
     order: Order,
@@ -338,6 +346,7 @@ impl Loop {
     fn take_batch(&mut self, sinks: &mut Sinks) -> Result<usize, Error> {
         let Self {
             ring,
+            sockets,
             engine,
             order,
             code,
@@ -376,8 +385,12 @@ impl Loop {
                     failure = failure.take().or(recorder.loss().err());
                 }
             }
-            if code.target(event.header().pid).is_none() {
-                // The last words of a process that is gone, or the first of one that took its pid.
+            let known = match &event {
+                Event::SocketChanged(record) => sockets.note(record),
+                // Unknown: the last words of a process that is gone, or the first of one that took its pid.
+                _ => code.target(event.header().pid).is_some(),
+            };
+            if !known {
                 return;
             }
             let now_ns = order.time_ns(&event);
@@ -394,6 +407,9 @@ impl Loop {
         if lost {
             self.say_loss(sinks)?;
         }
+        self.sockets
+            .watch_noted(&mut self.kernel)
+            .map_err(|error| errors::of_probe("", error))?;
         failure.map_or(Ok(taken), Err)
     }
 
@@ -439,6 +455,8 @@ impl Loop {
     /// Prints first: detaching takes the kernel up to 0.1 s a site.
     fn end(mut self, why: EndReason, sinks: &mut Sinks) -> Result<(), Error> {
         self.attacher.silence(&mut self.kernel)?;
+        let of_probe = |error| errors::of_probe("", error);
+        self.kernel.silence_sockets().map_err(of_probe)?;
         while !self.pump(sinks)? {}
         self.engine.finish(clock::now_ns());
         for emission in self.engine.take_emitted() {

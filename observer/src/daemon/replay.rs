@@ -10,7 +10,7 @@ use crate::error::{Error, Notice};
 use crate::go::{Frame, TypeName};
 use crate::model::{Code, Handed, Limits, Unit};
 use crate::record::{Entry, Reader, Resolved};
-use crate::sink::{Clock, End, EndReason, Output, Sinks, Stats};
+use crate::sink::{Clock, DeliveryTimes, End, EndReason, Output, Sinks, Stats};
 use crate::stream::decode;
 
 /// Questions that wait for their answer at once.
@@ -169,6 +169,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         requests: totals.requests,
         requests_unknown: totals.unknown,
         events: totals.events,
+        delivery: DeliveryTimes::of(engine.delivery()),
         ..Stats::default()
     };
     sinks.emit(Output::End(End {

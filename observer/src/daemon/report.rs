@@ -4,7 +4,7 @@ use observer_common::hook::Counter;
 
 use crate::error::{Error, Notice};
 use crate::probe::Counters;
-use crate::sink::{Loss, LossCause, Losses, Output, Sinks, Stats};
+use crate::sink::{DeliveryTimes, Loss, LossCause, Losses, Output, Sinks, Stats};
 
 use super::observe::Loop;
 use super::{clock, errors};
@@ -78,6 +78,7 @@ impl Loop {
             findings_evicted: self.engine.findings_evicted(),
             own_cpu_ns: Some(self.cost.own_cpu_ns()),
             target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
+            delivery: DeliveryTimes::of(self.engine.delivery()),
         })
     }
 }

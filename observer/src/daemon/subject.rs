@@ -4,16 +4,19 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::error::{Error, Subject};
-use crate::finding::ProcessInfo;
+use crate::finding::{HookState, ProcessInfo};
 use crate::go::{Image, ImageCache, Layout};
-use crate::inspect::{AllGs, ConnOffsets, ContextOffsets, GOffsets, MapKind, RequestOffsets};
+use crate::inspect::{
+    AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, RequestOffsets,
+};
 use crate::model::Unit;
 use crate::probe::{Plan, SiteChoice, plan};
 use crate::sink::{Start, StopReason};
-use crate::target::{Process, Still, list_go};
+use crate::target::{Process, Still, list_go, netns};
 
 use super::clock;
 use super::errors;
+use super::sockets;
 
 /// What observer can read of a process, by its Go version.
 #[derive(Debug)]
@@ -22,6 +25,7 @@ pub(super) struct Offsets {
     pub(super) request: Option<RequestOffsets>,
     pub(super) conn: Option<ConnOffsets>,
     pub(super) context: Option<ContextOffsets>,
+    pub(super) local: Option<LocalOffsets>,
     /// `http.response.conn`.
     pub(super) response_conn: Option<u32>,
 }
@@ -35,10 +39,14 @@ impl Offsets {
             request: RequestOffsets::of(layout, map),
             conn: ConnOffsets::of(layout),
             context: ContextOffsets::of(layout, minor, map),
+            local: LocalOffsets::of(layout),
             response_conn: layout.field("net/http.response", "conn"),
         }
     }
 }
+
+/// The hook that is the kernel's own, and what stays unseen where it is off.
+type InKernel = (HookState, Option<String>);
 
 /// A process that is or could be observed.
 #[derive(Debug)]
@@ -102,7 +110,10 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
         exe: process.exe_path.display().to_string(),
         ..describe(&image, &process.name)
     };
-    let unit = Arc::new(unit(&image, info, own));
+    let unit = Arc::new(Unit {
+        netns: netns(pid).unwrap_or(0),
+        ..unit(&image, info, own)
+    });
     let offsets = Offsets::of(&image, &layout);
     Ok(Target {
         process,
@@ -120,6 +131,7 @@ fn unit(image: &Image, process: ProcessInfo, own: &[String]) -> Unit {
         process: Arc::new(process),
         go_minor: image.go_version().minor,
         own: image.own_modules().iter().chain(own).cloned().collect(),
+        netns: 0,
     }
 }
 
@@ -161,14 +173,19 @@ pub(super) fn not_covered(plan: &Plan) -> Vec<String> {
     reasons
 }
 
-fn start(plan: &Plan, process: Arc<ProcessInfo>) -> Start {
+fn start(plan: &Plan, process: Arc<ProcessInfo>, kernel: &InKernel) -> Start {
+    let (state, lacks) = kernel;
+    let mut hooks = plan.states();
+    hooks.push(state.clone());
+    let mut not_covered = not_covered(plan);
+    not_covered.extend(lacks.clone());
     Start {
         time_ns: clock::now_ns(),
         process,
-        hooks: plan.states(),
+        hooks,
         probes: 0,
         attach_ns: 0,
-        not_covered: not_covered(plan),
+        not_covered,
     }
 }
 
@@ -179,6 +196,7 @@ fn start(plan: &Plan, process: Arc<ProcessInfo>) -> Start {
 pub(super) fn processes() -> Result<Vec<Start>, Error> {
     let listed = list_go().map_err(|error| errors::of_target(0, error))?;
     let mut cache = ImageCache::default();
+    let kernel = sockets::examine();
     let mut starts: Vec<Start> = listed
         .iter()
         .filter_map(|found| u32::try_from(found.pid).ok())
@@ -186,7 +204,7 @@ pub(super) fn processes() -> Result<Vec<Start>, Error> {
         .filter_map(|pid| open(pid, &mut cache, &[]).ok())
         .map(|target| {
             let plan = plan(&target.image, &target.layout, SiteChoice::Cheap);
-            start(&plan, Arc::clone(&target.unit.process))
+            start(&plan, Arc::clone(&target.unit.process), &kernel)
         })
         .collect();
     starts.sort_by_key(|start| start.process.pid);
@@ -198,11 +216,12 @@ pub(super) fn processes() -> Result<Vec<Start>, Error> {
 /// # Errors
 /// It is not there, not Go, too old or unreadable.
 pub(super) fn examine(subject: &Subject) -> Result<Start, Error> {
+    let kernel = sockets::examine();
     match subject {
         Subject::Pid(pid) => {
             let target = open(*pid, &mut ImageCache::default(), &[])?;
             let plan = plan(&target.image, &target.layout, SiteChoice::Cheap);
-            Ok(start(&plan, Arc::clone(&target.unit.process)))
+            Ok(start(&plan, Arc::clone(&target.unit.process), &kernel))
         }
         Subject::Path(path) => {
             let file = File::open(path).map_err(|source| Error::Unreadable {
@@ -222,6 +241,7 @@ pub(super) fn examine(subject: &Subject) -> Result<Start, Error> {
             Ok(start(
                 &plan(&image, &layout, SiteChoice::Cheap),
                 Arc::new(info),
+                &kernel,
             ))
         }
     }

@@ -36,6 +36,11 @@ pub enum Question {
         /// That goroutine.
         parent_goid: u64,
     },
+    /// Who is at the other end of the connections of requests.
+    Peers {
+        /// Which; without headers.
+        requests: Vec<Reading>,
+    },
 }
 
 /// A request in memory.
@@ -78,6 +83,17 @@ pub enum Answer {
     },
     /// To [`Question::Children`]; `None` where Go keeps no parents (≤ 1.20) or memory refused.
     Children(Option<Vec<Child>>),
+    /// To [`Question::Peers`], in the order asked; `None` where memory does not tell.
+    Peers(Vec<Option<PeerAddress>>),
     /// The process is gone, or cannot be read.
     Unknown,
+}
+
+/// The two ends of a request's connection, as Go names them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PeerAddress {
+    /// `192.0.2.7:51322`; anything else for what is no TCP connection.
+    pub remote: Arc<str>,
+    /// Port of the server's end, where its context tells.
+    pub local_port: Option<u16>,
 }

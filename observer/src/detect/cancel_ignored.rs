@@ -77,13 +77,12 @@
 use std::collections::BTreeMap;
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
-use crate::model::{ReqId, Request, Unit};
+use crate::model::{ReqId, Request};
 
-use super::busy;
 use super::context::Context;
 use super::draft::{self, span};
 use super::overrun::Over;
-use super::site;
+use super::sight;
 
 pub(super) const HELP: &str =
     "wait for the context's Done too, or hand the context on to what is called";
@@ -136,7 +135,8 @@ impl CancelIgnored {
             cx.now_ns,
             &unit,
         );
-        fill_place(&mut finding, &unit, over, request, cx);
+        let seen = (over.seen.as_ref(), over.blurred);
+        sight::place(&mut finding, &unit, seen, request, cx);
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         let newest = request.contexts.iter().rev().find(|id| {
             cx.model
@@ -144,7 +144,7 @@ impl CancelIgnored {
                 .is_some_and(|ctx| !ctx.internal && ctx.goid == over.goid)
         });
         finding.context = draft::chain(cx, &[], newest.copied().or(Some(request.root)));
-        finding.evidence = evidence(over, cx);
+        finding.evidence = evidence(over, request, cx);
         finding.message = message(over);
         finding.help = HELP.to_owned();
         if over.ended {
@@ -176,45 +176,6 @@ impl CancelIgnored {
             cx.report_grown(shown.clone(), *request);
         }
     }
-}
-
-fn fill_place(
-    finding: &mut Finding,
-    unit: &Unit,
-    over: &Over,
-    request: &Request,
-    cx: &Context<'_>,
-) {
-    if let Some(seen) = &over.seen {
-        let innermost = || site::direct(unit, &seen.stack).cloned();
-        let at = seen.busy_in.clone().or_else(innermost);
-        draft::place(finding, unit, at.as_ref(), seen.stack.clone());
-        return;
-    }
-    // Never seen at rest: any stack of this goroutine tells the handler.
-    let contexts = request
-        .contexts
-        .iter()
-        .filter_map(|id| cx.model.context(*id));
-    let calls = request.calls.iter().filter_map(|id| cx.model.call(*id));
-    let known = contexts
-        .filter(|ctx| ctx.goid == request.goid && !ctx.internal)
-        .map(|ctx| &ctx.pcs)
-        .chain(
-            calls
-                .filter(|call| call.goid == request.goid)
-                .map(|call| &call.pcs),
-        )
-        .next();
-    if let Some(pcs) = known {
-        let stack = site::frames(cx.code, request.pid, pcs);
-        finding.site = over
-            .blurred
-            .then(|| busy::handler(unit, cx.code, pcs))
-            .flatten()
-            .or_else(|| site::outermost(unit, &stack).cloned());
-    }
-    finding.confidence = Confidence::Medium;
 }
 
 fn severity(over: &Over, request: &Request) -> Severity {
@@ -250,8 +211,9 @@ fn heartbeat_ns(request: &Request, cancelled_ns: u64) -> Option<u64> {
         .flatten()
 }
 
-fn evidence(over: &Over, cx: &Context<'_>) -> Evidence {
+fn evidence(over: &Over, request: &Request, cx: &Context<'_>) -> Evidence {
     let seen = over.seen.as_ref();
+    let delivery = request.delivery.filter(|_| over.by == CancelledBy::Client);
     let call = seen
         .and_then(|seen| seen.call)
         .and_then(|id| cx.model.call(id));
@@ -267,6 +229,9 @@ fn evidence(over: &Over, cx: &Context<'_>) -> Evidence {
         wait_reason: seen.and_then(|seen| seen.wait_reason.clone()),
         wait_ns: seen.and_then(|seen| seen.wait_ns),
         call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
+        peer_closed_at_ns: delivery.map(|delivery| delivery.closed.at_ns),
+        peer_close: delivery.map(|delivery| delivery.closed.how),
+        delivery_ns: delivery.map(|delivery| delivery.latency_ns),
         ..Evidence::default()
     }
 }

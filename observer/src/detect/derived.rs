@@ -14,8 +14,8 @@ use super::cancel_ignored::HELP;
 use super::context::Context;
 use super::draft::{self, span};
 use super::overrun;
-use super::site;
 use super::timers::Topic;
+use super::{sight, site};
 
 /// Watches derived contexts.
 #[derive(Debug, Default)]
@@ -150,7 +150,7 @@ impl Derived {
             cancelled_by: Some(by),
             cancelled_at_ns: Some(cancel.at_ns),
             after_cancel_ns: Some(after_ns),
-            state: Some(overrun::state(goroutine.status)),
+            state: Some(sight::state(goroutine.status)),
             wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
             wait_ns: goroutine
                 .wait_since_ns

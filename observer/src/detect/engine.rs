@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
-use crate::model::{Code, Fact, Limits, Model, Totals};
+use crate::model::{Code, Fact, Latency, Limits, Model, Totals};
 use crate::stream::Event;
 
 use super::ask::{Answer, Ask};
 use super::cancel_ignored::CancelIgnored;
 use super::cancel_not_called::CancelNotCalled;
+use super::cancel_undelivered::CancelUndelivered;
 use super::context::{Asks, Context, Thresholds};
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
@@ -44,6 +45,7 @@ struct Rules {
     not_called: CancelNotCalled,
     premature: PrematureCancel,
     shutdowns: Shutdowns,
+    undelivered: CancelUndelivered,
 }
 
 impl Engine {
@@ -86,6 +88,7 @@ impl Engine {
         self.rules.derived.forget(|_| true);
         self.rules.detached.forget(|_| true);
         self.rules.shutdowns.forget(|_| true);
+        self.rules.undelivered.forget(|_| true);
         self.model.loss()
     }
 
@@ -120,6 +123,7 @@ impl Engine {
         self.rules.detached.forget(|of| of == pid);
         self.rules.shutdowns.forget(|of| of == pid);
         self.rules.not_called.forget(pid, &self.model);
+        self.rules.undelivered.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -153,6 +157,12 @@ impl Engine {
         }
     }
 
+    /// From clients' closes, as the kernel saw them, to the cancels of their requests.
+    #[must_use]
+    pub const fn delivery(&self) -> &Latency {
+        self.model.delivery()
+    }
+
     /// Findings forgotten because the table was full.
     #[must_use]
     pub const fn findings_evicted(&self) -> u64 {
@@ -172,6 +182,7 @@ impl Engine {
             + self.rules.ignored.len()
             + self.rules.derived.len()
             + self.rules.detached.len()
+            + self.rules.undelivered.len()
     }
 
     fn with(
@@ -216,6 +227,7 @@ impl Rules {
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
+                self.undelivered.request_cancelled(request, cx);
             }
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
@@ -226,6 +238,7 @@ impl Rules {
                     self.detached.forget_request(request);
                 }
                 self.not_called.request_ended(request, cx);
+                self.undelivered.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),
             Fact::ContextCancelled(ctx) => {
@@ -246,6 +259,7 @@ impl Rules {
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
+            Fact::PeerClosed(conn) => self.undelivered.peer_closed(conn, cx),
         }
     }
 
@@ -254,10 +268,13 @@ impl Rules {
             Topic::Overrun(request) => self.overrun.look(request, cx),
             Topic::Derived(ctx) => self.derived.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
+            Topic::PeerClosed(conn) => self.undelivered.look_for_requests(conn, cx),
+            Topic::Undelivered(request) => self.undelivered.look(request, cx),
             Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
-            | Topic::Premature(_) => {}
+            | Topic::Premature(_)
+            | Topic::Peers(_) => {}
         }
     }
 
@@ -273,6 +290,9 @@ impl Rules {
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
+            Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
+            Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
+            Topic::PeerClosed(_) => {}
         }
     }
 

@@ -10,6 +10,7 @@
 
 pub mod cancel_ignored;
 pub mod cancel_not_called;
+pub mod cancel_undelivered;
 pub mod detached_context;
 pub mod premature_cancel;
 
@@ -24,12 +25,13 @@ mod passer;
 mod plumbing;
 mod relations;
 mod shutdown;
+mod sight;
 mod site;
 #[cfg(test)]
 mod tests;
 mod timers;
 
-pub use ask::{Answer, Ask, Question, Reading, Work};
+pub use ask::{Answer, Ask, PeerAddress, Question, Reading, Work};
 pub use context::Thresholds;
 pub use engine::Engine;
 pub use plumbing::{PLUMBING, Plumbing};

@@ -5,21 +5,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::finding::{CancelledBy, WorkState};
+use crate::finding::CancelledBy;
 use crate::go::Frame;
-use crate::inspect::{ConnState, ErrorKind, Goroutine, Inspection, Status};
-use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root};
+use crate::inspect::{ConnState, ErrorKind, Inspection};
+use crate::model::{Call, Ctx, CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
-use super::busy;
 use super::context::Context;
-use super::site;
+use super::sight::{Seen, Sight, see};
 use super::timers::Topic;
 
 /// Between two looks at a goroutine that could not be seen well, ns.
-const RETRY_NS: u64 = 20_000_000;
+pub(super) const RETRY_NS: u64 = 20_000_000;
 /// Looks before going without a stack.
-const LOOKS: u32 = 10;
+pub(super) const LOOKS: u32 = 10;
 /// Between two looks at a worker whose end no event tells, ns.
 const POLL_NS: u64 = 200_000_000;
 /// Creates the worker of a TimeoutHandler.
@@ -43,25 +42,6 @@ struct Watch {
     shown: Option<Arc<Over>>,
     /// The goroutine is a TimeoutHandler's worker, whose end no event tells.
     worker: bool,
-}
-
-/// What was seen of the work.
-#[derive(Debug, Clone)]
-pub(super) struct Seen {
-    /// Logical frames, innermost first.
-    pub(super) stack: Vec<Frame>,
-    /// Why it waits.
-    pub(super) wait_reason: Option<String>,
-    /// Since when at least, ns.
-    pub(super) wait_ns: Option<u64>,
-    /// Running or waiting.
-    pub(super) state: WorkState,
-    /// Contexts on whose `Done` it waits.
-    pub(super) waits_on: Vec<CtxId>,
-    /// The call it sits in.
-    pub(super) call: Option<CallId>,
-    /// The handler's declaration, where the goroutine computes.
-    pub(super) busy_in: Option<Frame>,
 }
 
 /// A request that worked on after its cancel for longer than the grace time.
@@ -256,6 +236,7 @@ impl Overrun {
         let watch = self.watches.get_mut(&id)?;
         if let Answer::Work(work) = answer {
             describe(id, work, cx);
+            peer(id, work, cx);
             if work.conn.as_ref().is_some_and(|conn| conn.hijacked) {
                 self.watches.remove(&id);
                 return None;
@@ -265,6 +246,7 @@ impl Overrun {
             {
                 watch.by = by;
                 cx.model.correct_cancel(id, by);
+                cx.model.note_delivery(id, cx.code);
             }
         }
         let Some(request) = cx.model.request(id) else {
@@ -273,7 +255,10 @@ impl Overrun {
         };
         let seen = match answer {
             Answer::Work(work) => match &work.goroutine {
-                Inspection::Alive(goroutine) => see(watch, goroutine, &work.waits_on, request, cx),
+                Inspection::Alive(goroutine) => {
+                    let of = (watch.pid, watch.goid, watch.worker);
+                    see(of, goroutine, &work.waits_on, request, cx)
+                }
                 Inspection::Gone => {
                     let watch = self.watches.remove(&id)?;
                     return watch.shown.map(|shown| over(&shown, cx.now_ns, true));
@@ -365,62 +350,6 @@ fn over(shown: &Over, now_ns: u64, ended: bool) -> Arc<Over> {
     })
 }
 
-enum Sight {
-    Clear(Seen),
-    /// On a thread, or moving.
-    Blurred,
-    /// Not in the handler any more.
-    Left,
-}
-
-fn see(
-    watch: &Watch,
-    goroutine: &Goroutine,
-    waits_on: &[u64],
-    request: &Request,
-    cx: &Context<'_>,
-) -> Sight {
-    let pcs = if goroutine.stack.is_empty() {
-        &goroutine.outer
-    } else {
-        &goroutine.stack
-    };
-    let stack = site::frames(cx.code, watch.pid, pcs);
-    let busy_in = busy::computes(goroutine, &stack)
-        .then(|| cx.unit(watch.pid))
-        .flatten()
-        .and_then(|unit| busy::handler(&unit, cx.code, pcs));
-    if goroutine.stack.is_empty() && busy_in.is_none() {
-        return Sight::Blurred;
-    }
-    if !watch.worker && !stack.iter().any(|frame| site::serves(&frame.function)) {
-        return Sight::Left;
-    }
-    let waits_on = detached(request, cx)
-        .filter(|ctx| waits_on.contains(&ctx.ptr))
-        .map(|ctx| ctx.id)
-        .collect();
-    Sight::Clear(Seen {
-        call: call_in(&stack, watch.pid, watch.goid, cx).map(|call| call.id),
-        state: state(goroutine.status),
-        wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
-        wait_ns: goroutine
-            .wait_since_ns
-            .map(|since_ns| cx.now_ns.saturating_sub(since_ns)),
-        waits_on,
-        busy_in,
-        stack,
-    })
-}
-
-/// The state that a status means to a reader.
-pub(super) const fn state(status: Status) -> WorkState {
-    match status {
-        Status::Waiting => WorkState::Waiting,
-        _ => WorkState::Running,
-    }
-}
-
 /// The open call that a goroutine with this stack sits in.
 pub(super) fn call_in<'a>(
     stack: &[Frame],
@@ -440,7 +369,10 @@ pub(super) fn call_in<'a>(
 }
 
 /// Contexts made for the request that did not die with it.
-fn detached<'a>(request: &'a Request, cx: &'a Context<'_>) -> impl Iterator<Item = &'a Ctx> {
+pub(super) fn detached<'a>(
+    request: &'a Request,
+    cx: &'a Context<'_>,
+) -> impl Iterator<Item = &'a Ctx> {
     request
         .contexts
         .iter()
@@ -454,6 +386,14 @@ pub(super) fn describe(id: ReqId, work: &Work, cx: &mut Context<'_>) {
     if let Some(details) = &work.request {
         cx.model.set_details(id, Arc::clone(details));
     }
+}
+
+/// Keeps who is at the other end of the request's connection, and since when it has been closed.
+pub(super) fn peer(id: ReqId, work: &Work, cx: &mut Context<'_>) {
+    if let Some(conn) = &work.conn {
+        cx.model.set_peer(id, conn.peer.as_deref(), None);
+    }
+    cx.model.note_delivery(id, cx.code);
 }
 
 /// Who closed, by the error that a write to the peer met.

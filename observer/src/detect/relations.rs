@@ -57,6 +57,7 @@ mod tests {
             }),
             go_minor: 27,
             own: Vec::new(),
+            netns: 0,
         };
         let rule = RuleName::CancelIgnored;
         let mut finding = draft::blank(rule, Severity::Error, Confidence::High, 1, &unit);

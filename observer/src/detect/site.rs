@@ -104,6 +104,7 @@ mod tests {
             }),
             go_minor: 27,
             own: vec!["example.com/shop".into()],
+            netns: 0,
         }
     }
 

@@ -3,6 +3,7 @@
 mod busy;
 mod cancel_ignored;
 mod cancel_not_called;
+mod cancel_undelivered;
 mod chaos;
 mod detached_context;
 mod loss;

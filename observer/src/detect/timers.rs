@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::model::{CallId, CtxId, ReqId};
+use crate::model::{CallId, ConnId, CtxId, ReqId};
 
 /// Why to look again, or why something was asked: also names the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,12 @@ pub(super) enum Topic {
     Detached(CallId),
     /// A request cancelled too early: describe it.
     Premature(ReqId),
+    /// The peer of a connection has closed: is anybody at work for it?
+    PeerClosed(ConnId),
+    /// Who is at the other end of requests? By number of the question.
+    Peers(u64),
+    /// The request's peer has closed and its handler works on.
+    Undelivered(ReqId),
 }
 
 /// Timers, bounded.

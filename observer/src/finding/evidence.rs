@@ -103,6 +103,54 @@ pub enum CallOutcome {
     Unknown,
 }
 
+/// How a peer closed its connection.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerClose {
+    /// FIN: it sends no more, and may still read.
+    Fin,
+    /// RST: it reads no more either.
+    Reset,
+    /// It answers no more: the kernel gave the connection up.
+    Lost,
+}
+
+/// Why Go did not notice that a peer closed.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Undelivered {
+    /// The request's body is not read to its end, so nobody reads the connection (golang/go #23262).
+    BodyUnread,
+    /// A byte behind the request has ended the reading (golang/go #37145).
+    Pipelined,
+    /// The server has not given the HTTP/2 connection up.
+    Http2Open,
+    /// Nobody reads, and no write has failed: only a write would tell.
+    NotWritten,
+    /// Not provable.
+    Unknown,
+}
+
 /// An outgoing call in evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallEvidence {
@@ -147,4 +195,14 @@ pub struct Evidence {
     pub live: Option<u64>,
     /// What the goroutine waits on (`Done of a detached context`).
     pub waiting_on: Option<String>,
+    /// When the kernel saw the peer close, monotonic ns.
+    pub peer_closed_at_ns: Option<u64>,
+    /// How the peer closed.
+    pub peer_close: Option<PeerClose>,
+    /// From the peer's close to the cancel, ns.
+    pub delivery_ns: Option<u64>,
+    /// How long work went on after the peer's close, ns (so far, while it runs).
+    pub after_close_ns: Option<u64>,
+    /// Why Go did not notice.
+    pub undelivered: Option<Undelivered>,
 }

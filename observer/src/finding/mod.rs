@@ -12,7 +12,9 @@ pub mod samples;
 mod span;
 mod types;
 
-pub use evidence::{CallEvidence, CallOutcome, CancelledBy, Evidence, WorkState};
+pub use evidence::{
+    CallEvidence, CallOutcome, CancelledBy, Evidence, PeerClose, Undelivered, WorkState,
+};
 pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
 pub use hash::finding_id;
 pub use merge::{

@@ -78,15 +78,18 @@ pub enum RuleName {
     CancelNotCalled,
     /// The context died while work still wanted it.
     PrematureCancel,
+    /// The peer closed the connection and Go never cancelled the request.
+    CancelUndelivered,
 }
 
 impl RuleName {
     /// Every rule, in catalogue order.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::CancelIgnored,
         Self::DetachedContext,
         Self::CancelNotCalled,
         Self::PrematureCancel,
+        Self::CancelUndelivered,
     ];
 
     /// The name on the command line, in JSON and in the documentation.
@@ -97,6 +100,7 @@ impl RuleName {
             Self::DetachedContext => "detached-context",
             Self::CancelNotCalled => "cancel-not-called",
             Self::PrematureCancel => "premature-cancel",
+            Self::CancelUndelivered => "cancel-undelivered",
         }
     }
 }
@@ -124,7 +128,8 @@ pub struct HookState {
     pub symbol: Option<String>,
     /// Virtual address of the site, hex; null where there is none.
     pub site: Option<String>,
-    /// Kind of instruction at the site: `push`, `jbe`, `call`, or `entry` (single-stepped).
+    /// Kind of instruction at the site: `push`, `jbe`, `call`, or `entry` (single-stepped);
+    /// `tracepoint` for a place in the kernel.
     pub kind: Option<String>,
     /// Rate class: `rare`, `per-request`, `per-operation`, `hot`.
     pub rate: String,

@@ -23,7 +23,7 @@ mod tables;
 mod tests;
 
 pub use allgs::AllGs;
-pub use conn::{ConnState, inspect_conn};
+pub use conn::{ConnState, Reading, inspect_conn, local_port};
 pub use context::{
     CancelState, Chain, ChainEnd, Children, Link, ParentAt, children, inspect_cancel, walk_chain,
 };
@@ -31,8 +31,8 @@ pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
 pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
 pub use offsets::{
-    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, RequestOffsets, SudogOffsets,
-    timer_holds_pointer,
+    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, RequestOffsets,
+    SudogOffsets, timer_holds_pointer,
 };
 pub use outer::CallSite;
 pub use raw_g::Status;

@@ -185,6 +185,20 @@ pub struct ConnOffsets {
     pub write_error: u32,
     /// `hijackedv`, a bool.
     pub hijacked: u32,
+    /// `remoteAddr`, a string.
+    pub remote: u32,
+    /// `r`, the `connReader`.
+    pub reader: u32,
+    /// `connReader.inRead`, a bool.
+    pub in_read: u32,
+    /// `connReader.hasByte`, a bool.
+    pub has_byte: u32,
+    /// `response.reqBody`.
+    pub response_body: u32,
+    /// That is a pointer (Go 1.27), not an interface.
+    pub body_is_pointer: bool,
+    /// `body.sawEOF`, a bool.
+    pub body_saw_eof: u32,
     /// Fields of the errors that can be met in `werr`.
     pub error: ErrorOffsets,
 }
@@ -193,10 +207,42 @@ impl ConnOffsets {
     /// As the layout has them.
     #[must_use]
     pub fn of(layout: &Layout) -> Option<Self> {
+        let body = layout.field("net/http.response", "reqBody")?;
+        let behind = layout.field("net/http.response", "cancelCtx")?;
         Some(Self {
             write_error: layout.field("net/http.conn", "werr")?,
             hijacked: layout.field("net/http.conn", "hijackedv")?,
+            remote: layout.field("net/http.conn", "remoteAddr")?,
+            reader: layout.field("net/http.conn", "r")?,
+            in_read: layout.field("net/http.connReader", "inRead")?,
+            has_byte: layout.field("net/http.connReader", "hasByte")?,
+            response_body: body,
+            body_is_pointer: behind.checked_sub(body)? == 8,
+            body_saw_eof: layout.field("net/http.body", "sawEOF")?,
             error: ErrorOffsets::of(layout)?,
+        })
+    }
+}
+
+/// Where a connection's context keeps its local address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LocalOffsets {
+    /// `context.valueCtx.key`, an interface.
+    pub key: u32,
+    /// `context.valueCtx.val`, an interface, behind `key`.
+    pub value: usize,
+    /// `net.TCPAddr.Port`.
+    pub port: u32,
+}
+
+impl LocalOffsets {
+    /// As the layout has them.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        Some(Self {
+            key: layout.field("context.valueCtx", "key")?,
+            value: usize::try_from(layout.field("context.valueCtx", "val")?).ok()?,
+            port: layout.field("net.TCPAddr", "Port")?,
         })
     }
 }

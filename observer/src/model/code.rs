@@ -37,6 +37,9 @@ pub struct Unit {
     pub go_minor: u32,
     /// Main module, modules replaced by a path, configured prefixes.
     pub own: Vec<String>,
+    /// Number of its network namespace; 0 where unknown.
+    #[serde(default)]
+    pub netns: u64,
 }
 
 /// What a type means for a chain.

@@ -1,6 +1,6 @@
 //! What the model learnt: the input of the rules.
 
-use super::ids::{CallId, CtxId, ReqId};
+use super::ids::{CallId, ConnId, CtxId, ReqId};
 
 /// Something became known. Details are in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,4 +23,6 @@ pub enum Fact {
     CallFailed(CallId),
     /// Reading the body of a call failed because its context had died.
     BodyFailed(CallId),
+    /// The peer of a connection closed it, or did more than that: reset what it had closed before.
+    PeerClosed(ConnId),
 }

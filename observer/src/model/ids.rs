@@ -32,3 +32,7 @@ id! {
     /// An outgoing call.
     CallId
 }
+id! {
+    /// A connection that its peer has closed.
+    ConnId
+}

@@ -7,13 +7,16 @@ mod call;
 mod canceller;
 mod chain;
 mod code;
+mod connection;
 mod context;
 mod fact;
 mod goroutine;
 mod ids;
+mod latency;
 mod on_call;
 mod on_context;
 mod on_request;
+mod on_socket;
 mod process;
 mod request;
 mod stacks;
@@ -25,12 +28,15 @@ mod text;
 pub use call::{Call, CallEnd, FailedRead};
 pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Handed, Unit};
+pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
-pub use ids::{CallId, CtxId, ReqId};
-pub use request::{Ending, Request};
+pub use ids::{CallId, ConnId, CtxId, ReqId};
+pub use latency::Latency;
+pub use request::{Delivery, Ending, Peer, Request};
 pub use table::Table;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -38,6 +44,7 @@ use rustc_hash::FxHashMap;
 use crate::inspect::RequestDetails;
 use crate::stream::Event;
 
+use connection::Connections;
 use process::Process;
 use stacks::Stacks;
 
@@ -58,6 +65,8 @@ pub struct Limits {
     pub ended_open: usize,
     /// Contexts, and calls, remembered of one request: one that never ends loses its oldest.
     pub per_request: usize,
+    /// Connections that their peers have closed and their owners have not.
+    pub connections: usize,
 }
 
 impl Default for Limits {
@@ -70,6 +79,7 @@ impl Default for Limits {
             ended_settled: 4_096,
             ended_open: 12_288,
             per_request: 1_024,
+            connections: 16_384,
         }
     }
 }
@@ -101,6 +111,10 @@ pub struct Model {
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
     stacks: Stacks,
+    connections: Connections,
+    /// Running requests by their peer, where that was asked for.
+    by_peer: FxHashMap<SocketAddr, Vec<ReqId>>,
+    delivery: Latency,
 }
 
 impl Model {
@@ -113,6 +127,7 @@ impl Model {
             requests: Table::new(limits.requests),
             contexts: Table::new(limits.contexts),
             calls: Table::new(limits.calls),
+            connections: Connections::new(limits.connections),
             ..Self::default()
         }
     }
@@ -121,6 +136,10 @@ impl Model {
     pub fn event(&mut self, event: Event<'_>, now_ns: u64, code: &dyn Code, facts: &mut Vec<Fact>) {
         self.now_ns = self.now_ns.max(now_ns);
         self.totals.events += 1;
+        if let Event::SocketChanged(record) = event {
+            self.socket_changed(record, facts);
+            return;
+        }
         let header = event.header();
         let known = self.processes.remove(&header.pid);
         let mut process = known.unwrap_or_else(|| Box::new(Process::new(self.limits.goroutines)));
@@ -142,6 +161,7 @@ impl Model {
             Event::CallCancelled(record) => on.call_cancelled(record),
             Event::ConnCancelled(record) => on.conn_cancelled(record),
             Event::BodyFailed(record) => on.body_failed(record),
+            Event::SocketChanged(_) => {}
         }
         self.processes.insert(header.pid, process);
     }
@@ -155,6 +175,7 @@ impl Model {
             .filter(|request| request.ended.is_none() && request.epoch == self.epoch)
             .count();
         self.epoch += 1;
+        self.connections.clear();
         let running = u64::try_from(running).unwrap_or(u64::MAX);
         self.totals.unknown += running;
         running
@@ -163,6 +184,11 @@ impl Model {
     /// Forgets a process that has ended.
     pub fn forget_process(&mut self, pid: u32) {
         self.processes.remove(&pid);
+        let gone = |id: &ReqId| self.requests.get(*id).is_none_or(|of| of.pid == pid);
+        self.by_peer.retain(|_, all| {
+            all.retain(|id| !gone(id));
+            !all.is_empty()
+        });
         self.requests.retain(|request| request.pid != pid);
         self.contexts.retain(|ctx| ctx.pid != pid);
         self.calls.retain(|call| call.pid != pid);
@@ -177,7 +203,10 @@ impl Model {
     /// Counters.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let tables = self.requests.evicted() + self.contexts.evicted() + self.calls.evicted();
+        let tables = self.requests.evicted()
+            + self.contexts.evicted()
+            + self.calls.evicted()
+            + self.connections.evicted();
         Totals {
             evicted: self.totals.evicted + tables,
             ..self.totals
@@ -260,10 +289,16 @@ impl Model {
         }
     }
 
+    /// From a client's close, as the kernel saw it, to the cancel of its request.
+    #[must_use]
+    pub const fn delivery(&self) -> &Latency {
+        &self.delivery
+    }
+
     /// Entries in all tables: what the bounds bound.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.requests.len() + self.contexts.len() + self.calls.len()
+        self.requests.len() + self.contexts.len() + self.calls.len() + self.connections.len()
     }
 }
 

@@ -312,6 +312,7 @@ impl On<'_> {
                     .get(id)
                     .and_then(|ctx| ctx.cancelled.as_ref());
                 if ends.is_none_or(|cancel| cancel.by != CancelledBy::NormalEnd) {
+                    self.model.note_delivery(request, self.code);
                     self.facts.push(Fact::RequestCancelled(request));
                 }
             }

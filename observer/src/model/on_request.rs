@@ -12,7 +12,7 @@ use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
 use super::process::ConnError;
-use super::request::{Ending, Request};
+use super::request::{Ending, Peer, Request};
 use super::text::{head, text};
 
 /// `ECONNRESET` and `EPIPE` on Linux.
@@ -90,6 +90,8 @@ impl On<'_> {
             calls: Vec::new(),
             details: None,
             beats_ns: Vec::new(),
+            peer: Peer::Unasked,
+            delivery: None,
             epoch,
         });
         if let Some(oldest) = made_room {
@@ -107,6 +109,10 @@ impl On<'_> {
 
     pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {
         let by = self.read_error(record);
+        if let Some(request) = self.process.writers.get(&record.response) {
+            let peer = text(head(&record.peer, record.peer_len));
+            self.model.set_peer(*request, peer.as_deref(), None);
+        }
         self.process
             .conn_errors
             .insert(record.header.goid, ConnError { by });
@@ -161,13 +167,14 @@ impl On<'_> {
             return;
         }
         request.ended = Some((now_ns, how));
-        let (goid, writer) = (request.goid, request.writer);
+        let (goid, writer, peer) = (request.goid, request.writer, request.peer);
         if self.process.serving.get(&goid) == Some(&id) {
             self.process.serving.remove(&goid);
         }
         if self.process.writers.get(&writer) == Some(&id) {
             self.process.writers.remove(&writer);
         }
+        self.model.unlist_peer(id, &peer);
         self.facts.push(Fact::RequestEnded(id));
         let (queue, limit) = if self.is_settled(id) {
             (
@@ -209,6 +216,7 @@ impl On<'_> {
 
     /// Drops what was kept for a request that is gone from its table.
     fn drop_request(&mut self, request: Box<Request>) {
+        self.model.unlist_peer(request.id, &request.peer);
         let process = if request.pid == self.pid {
             Some(&mut *self.process)
         } else {

@@ -1,9 +1,11 @@
 //! A request of the model.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::inspect::RequestDetails;
 
+use super::connection::Closed;
 use super::ids::{CallId, CtxId, ReqId};
 
 /// How a request ended.
@@ -13,6 +15,26 @@ pub enum Ending {
     Normal,
     /// The goroutine serves another one already: the end was not seen.
     Superseded,
+}
+
+/// Who is at the other end of a request's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Nobody has asked.
+    Unasked,
+    /// Its address and our port, where that is known.
+    At(SocketAddr, Option<u16>),
+    /// None that the kernel's sockets have: a Unix socket, or memory that does not tell.
+    None,
+}
+
+/// What the kernel and Go say of a request's client that left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// What the kernel saw.
+    pub closed: Closed,
+    /// From there until Go cancelled the request, ns.
+    pub latency_ns: u64,
 }
 
 /// A request, from the call of its handler on.
@@ -60,6 +82,10 @@ pub struct Request {
     pub details: Option<Arc<RequestDetails>>,
     /// Times of the last hits of its goroutine, newest last: a heartbeat if they are regular.
     pub beats_ns: Vec<u64>,
+    /// The other end of its connection.
+    pub peer: Peer,
+    /// How the client's close came to it, where both moments are known.
+    pub delivery: Option<Delivery>,
     /// Loss epoch at the start.
     pub epoch: u64,
 }

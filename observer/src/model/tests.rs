@@ -6,6 +6,7 @@ mod cancels;
 mod chaos;
 mod contexts;
 mod requests;
+mod sockets;
 
 use crate::testkit::{FakeCode, Record};
 

@@ -9,6 +9,8 @@ use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 use crate::go::{Image, Layout};
 use crate::inspect::{MapKind, timer_holds_pointer};
 
+use super::tracepoint::SOCKET_STATE;
+
 /// Callers whose creations teach nothing: the request's own context, which the request's start
 /// names anyway, and the transport's context for a dial, which is detached on purpose.
 const CREATE_DROP: &[&str] = &[
@@ -71,7 +73,8 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         op_error_err: at("net.OpError", "Err"),
         syscall_error_err: at("os.SyscallError", "Err"),
         conn_canceled: at("net/http.persistConn", "canceledErr"),
-        reserved: [0; 2],
+        conn_remote: at("net/http.conn", "remoteAddr"),
+        reserved: 0,
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -103,6 +106,7 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::CallCancel => "call_cancel",
         HookId::ConnCancel => "conn_cancel",
         HookId::BodyFail => "body_fail",
+        HookId::SocketState => SOCKET_STATE.program,
     }
 }
 

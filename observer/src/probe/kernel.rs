@@ -8,11 +8,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use aya::maps::{Array, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::raw_trace_point::RawTracePointLink;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
-use aya::programs::{ProgramError, UProbe};
+use aya::programs::{ProgramError, RawTracePoint, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use observer_common::hook::{COUNTER_ROWS, COUNTERS, Counter, HookId};
-use observer_common::layout::{Cookie, ENABLED, FILTER_PIDS, Layout, SITE_IS_JUMP};
+use observer_common::layout::{Cookie, ENABLED, FILTER_PIDS, Layout, SITE_IS_JUMP, SocketLayout};
 use observer_common::limits::{LOST_EVENTS, LOST_STARTS, RING_BYTES};
 
 use crate::go::site::SiteKind;
@@ -22,6 +23,7 @@ use super::plan::PlannedSite;
 use super::ring::Ring;
 use super::said::Said;
 use super::starts;
+use super::tracepoint::SOCKET_STATE;
 
 /// Which processes a site fires for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,14 @@ pub enum ProbeError {
         /// Reason.
         source: ProgramError,
     },
+    /// A tracepoint cannot be attached.
+    #[error("cannot attach to tracepoint `{name}`")]
+    Tracepoint {
+        /// The kernel's name for it.
+        name: &'static str,
+        /// Reason.
+        source: ProgramError,
+    },
     /// A map is missing or refuses.
     #[error("cannot use map `{map}`")]
     Map {
@@ -98,6 +108,14 @@ struct Block(Layout);
 // SAFETY: `Layout` is made of integers only, without padding: 16 words of 4 bytes, then words of 8.
 unsafe impl aya::Pod for Block {}
 
+/// A socket layout as a map value.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Sockets(SocketLayout);
+
+// SAFETY: `SocketLayout` is made of integers of one size only, so it has no padding.
+unsafe impl aya::Pod for Sockets {}
+
 /// Counters of all hooks, summed over CPUs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters {
@@ -120,6 +138,13 @@ impl Counters {
             .map(|hook| self.get(*hook, counter))
             .sum()
     }
+
+    /// Hits of sites: each was a trap in a target.
+    #[must_use]
+    pub fn traps(&self) -> u64 {
+        self.total(Counter::Hits)
+            .saturating_sub(self.get(SOCKET_STATE.id, Counter::Hits))
+    }
 }
 
 /// Run-time statistics of one program, from the kernel.
@@ -141,6 +166,9 @@ pub struct Kernel {
     counts: PerCpuArray<MapData, u64>,
     pids: Array<MapData, u64>,
     lost: Array<MapData, u64>,
+    sockets: Array<MapData, Sockets>,
+    ports: Array<MapData, u64>,
+    _socket_state: Option<RawTracePointLink>,
     said: Option<Said>,
 }
 
@@ -161,31 +189,23 @@ impl Kernel {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("EVENTS", bytes)
             .load(object()?)?;
-        let lost = Array::try_from(take(&mut ebpf, "LOST")?).map_err(|source| ProbeError::Map {
-            map: "LOST",
-            source,
-        })?;
+        let lost = array(&mut ebpf, "LOST")?;
+        let sockets = array(&mut ebpf, "SOCKETS")?;
+        let ports = array(&mut ebpf, "PORT_BITS")?;
         let said = Said::open(&mut ebpf);
         let ring =
             RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(|source| ProbeError::Map {
                 map: "EVENTS",
                 source,
             })?;
-        let layouts =
-            Array::try_from(take(&mut ebpf, "LAYOUTS")?).map_err(|source| ProbeError::Map {
-                map: "LAYOUTS",
-                source,
-            })?;
+        let layouts = array(&mut ebpf, "LAYOUTS")?;
         let counts = PerCpuArray::try_from(take(&mut ebpf, "COUNTS")?).map_err(|source| {
             ProbeError::Map {
                 map: "COUNTS",
                 source,
             }
         })?;
-        let pids = Array::try_from(take(&mut ebpf, "PIDS")?).map_err(|source| ProbeError::Map {
-            map: "PIDS",
-            source,
-        })?;
+        let pids = array(&mut ebpf, "PIDS")?;
         let kernel = Self {
             ebpf,
             loaded: HashSet::new(),
@@ -193,6 +213,9 @@ impl Kernel {
             counts,
             pids,
             lost,
+            sockets,
+            ports,
+            _socket_state: None,
             said,
         };
         Ok((kernel, Ring::new(ring)))
@@ -221,7 +244,68 @@ impl Kernel {
         self.set_layout(slot, &quiet)
     }
 
-    /// Lets a process' hits through at sites with [`Scope::Chosen`], or stops them.
+    /// Attaches to the tracepoint of socket states, once.
+    ///
+    /// # Errors
+    /// [`ProbeError::Program`] when the kernel refuses the program, [`ProbeError::Tracepoint`] the
+    /// place.
+    pub fn watch_sockets(&mut self, layout: &SocketLayout) -> Result<(), ProbeError> {
+        let of_map = |source| ProbeError::Map {
+            map: "SOCKETS",
+            source,
+        };
+        self.sockets.set(0, Sockets(*layout), 0).map_err(of_map)?;
+        let name = SOCKET_STATE.program;
+        let refused = |source| ProbeError::Program {
+            program: name,
+            source,
+        };
+        let program = self.ebpf.program_mut(name).ok_or(ProbeError::Lacks(name))?;
+        let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
+        if self.loaded.insert(name) {
+            program.load().map_err(refused)?;
+        }
+        let attached = program
+            .attach(SOCKET_STATE.name)
+            .and_then(|id| program.take_link(id));
+        self._socket_state = Some(attached.map_err(|source| ProbeError::Tracepoint {
+            name: SOCKET_STATE.name,
+            source,
+        })?);
+        Ok(())
+    }
+
+    /// Lets sockets of that local port make events, or stops them.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`] when the kernel refuses.
+    pub fn watch_port(&mut self, port: u16, watched: bool) -> Result<(), ProbeError> {
+        let refused = |source| ProbeError::Map {
+            map: "PORT_BITS",
+            source,
+        };
+        let (row, bit) = (u32::from(port / 64), 1u64 << (port % 64));
+        let word = self.ports.get(&row, 0).map_err(refused)?;
+        let word = if watched { word | bit } else { word & !bit };
+        self.ports.set(row, word, 0).map_err(refused)
+    }
+
+    /// No socket makes events any more; the tracepoint itself is left with everything else.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`] when the kernel refuses.
+    pub fn silence_sockets(&mut self) -> Result<(), ProbeError> {
+        let off = Sockets(SocketLayout::default());
+        self.sockets
+            .set(0, off, 0)
+            .map_err(|source| ProbeError::Map {
+                map: "SOCKETS",
+                source,
+            })
+    }
+
+    /// Lets a process' hits through at sites with [`Scope::Chosen`], or stops them; those of the
+    /// chosen that begin to listen are told.
     ///
     /// # Errors
     /// [`ProbeError::Map`] for a pid that cannot be.
@@ -366,6 +450,13 @@ impl Kernel {
             })
             .collect()
     }
+}
+
+fn array<V: aya::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<Array<MapData, V>, ProbeError> {
+    Array::try_from(take(ebpf, name)?).map_err(|source| ProbeError::Map { map: name, source })
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<aya::maps::Map, ProbeError> {

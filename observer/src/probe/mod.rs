@@ -5,6 +5,7 @@
 //! it is made of (`ring`, `said`, `starts`) name aya.
 
 pub mod block;
+mod btf;
 mod catalogue;
 mod group;
 mod kernel;
@@ -13,9 +14,11 @@ mod plan;
 mod ring;
 mod said;
 mod starts;
+mod tracepoint;
 
 pub use catalogue::{CATALOGUE, Hook, Rate, Since};
 pub use group::{Groups, Place};
 pub use kernel::{Attached, Counters, Kernel, ProbeError, Programs, Scope};
 pub use plan::{HookPlan, Off, Plan, PlannedSite, SiteChoice, plan};
 pub use ring::Ring;
+pub use tracepoint::{SOCKET_STATE, Tracepoint, sockets, state as tracepoint_state};

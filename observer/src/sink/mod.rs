@@ -26,7 +26,8 @@ use crate::finding::{Filter, Finding, Fingerprint, Severity, Silenced, render_ba
 pub use human::{Glyphs, Human, Rendered, Terminal, Verbosity, short_file, short_function};
 pub use log::{LogOptions, RotatingLog};
 pub use output::{
-    Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Stop, StopReason, Tally,
+    Clock, DeliveryTimes, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Stop,
+    StopReason, Tally,
 };
 pub use queue::{Delivery, Fate, PATIENCE, Parcel, QUEUE_LIMIT, Sink, Writer};
 pub use style::{Color, Styles, locale_is_utf8};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Notice;
 use crate::finding::{Emission, Finding, HookState, ProcessInfo, UpdateReason};
+use crate::model::Latency;
 
 /// Turns monotonic event times into wall-clock times. Fixed at start and recorded, so that
 /// replay gives the same lines.
@@ -142,6 +143,37 @@ pub struct Stats {
     pub own_cpu_ns: Option<u64>,
     /// CPU time that the probes cost the targets, ns; `None` where it was not measured.
     pub target_cpu_ns: Option<u64>,
+    /// How long clients' closes took to reach their requests; `None` where none did.
+    pub delivery: Option<DeliveryTimes>,
+}
+
+/// From clients' closes, as the kernel saw them, to Go's cancels of their requests, ns. Quantiles are
+/// exact to a quarter of themselves.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct DeliveryTimes {
+    /// How many are known.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub p50_ns: u64,
+    /// 99 of 100 took no longer.
+    pub p99_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+}
+
+impl DeliveryTimes {
+    /// `None` where nothing was counted.
+    #[must_use]
+    pub fn of(latency: &Latency) -> Option<Self> {
+        (latency.count() > 0).then(|| Self {
+            count: latency.count(),
+            p50_ns: latency.quantile_ns(50),
+            p99_ns: latency.quantile_ns(99),
+            max_ns: latency.max_ns(),
+        })
+    }
 }
 
 /// Why observing ended.

@@ -23,6 +23,7 @@ pub fn stats() -> Stats {
         findings_evicted: 0,
         own_cpu_ns: Some(120_000_000),
         target_cpu_ns: Some(63_000_000),
+        delivery: None,
     }
 }
 

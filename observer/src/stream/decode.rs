@@ -3,7 +3,7 @@
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
     ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, ProcessExecuted,
-    RequestStarted,
+    RequestStarted, SocketChanged,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -30,6 +30,8 @@ pub enum Event<'a> {
     ConnCancelled(&'a ConnCancelled),
     /// A response body died with its context.
     BodyFailed(&'a BodyFailed),
+    /// A socket changes its state.
+    SocketChanged(&'a SocketChanged),
 }
 
 impl Event<'_> {
@@ -47,6 +49,7 @@ impl Event<'_> {
             Self::CallCancelled(record) => &record.header,
             Self::ConnCancelled(record) => &record.header,
             Self::BodyFailed(record) => &record.header,
+            Self::SocketChanged(record) => &record.header,
         }
     }
 }
@@ -82,6 +85,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
         k if k == Kind::ConnCancelled as u8 => Event::ConnCancelled(exact(bytes)?),
         k if k == Kind::BodyFailed as u8 => Event::BodyFailed(exact(bytes)?),
+        k if k == Kind::SocketChanged as u8 => Event::SocketChanged(exact(bytes)?),
         _ => return None,
     })
 }
@@ -138,7 +142,7 @@ mod tests {
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
         ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, ProcessExecuted,
-        RequestStarted,
+        RequestStarted, SocketChanged,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -195,6 +199,7 @@ mod tests {
             (Kind::CallCancelled, size_of::<CallCancelled>()),
             (Kind::ConnCancelled, size_of::<ConnCancelled>()),
             (Kind::BodyFailed, size_of::<BodyFailed>()),
+            (Kind::SocketChanged, size_of::<SocketChanged>()),
         ];
         for (kind, size) in kinds {
             let mut words = vec![0u64; size / 8 + 1];
@@ -232,7 +237,7 @@ mod tests {
     proptest! {
         #[test]
         fn foreign_bytes_never_panic(mut words in proptest::collection::vec(any::<u64>(), 0..120)) {
-            for kind in 0..30 {
+            for kind in 0..70 {
                 let bytes = words.as_mut_slice().as_mut_bytes();
                 if let Some(first) = bytes.first_mut() {
                     *first = kind;

@@ -3,12 +3,14 @@
 use proptest::collection::{SizeRange, vec};
 use proptest::prelude::{Strategy, any};
 
+use observer_common::tcp;
+
 use super::MS;
 use super::code::FakeCode;
 use super::records::{
     Created, ReadError, Record, body_failed, call, call_cancelled, call_done, cancel,
-    cancelled_again, cascade, conn_cancelled, conn_error, created_short, deadline, request,
-    request_end,
+    cancelled_again, cascade, conn_cancelled, conn_error_of, created_short, deadline, request,
+    request_end, socket,
 };
 
 /// One event to come; what its numbers mean depends on its kind.
@@ -72,10 +74,21 @@ const ERRORS: [ReadError; 4] = [
     ReadError::Bare("main.odd"),
 ];
 
+/// Peers of connections; the requests of a chaotic scene have the first two.
+pub(crate) const PEERS: [&str; 3] = ["192.0.2.7:51322", "[2001:db8::7]:51322", "192.0.2.7:51323"];
+const STATES: [(u32, u32); 6] = [
+    (tcp::ESTABLISHED, tcp::CLOSE_WAIT),
+    (tcp::ESTABLISHED, tcp::CLOSE),
+    (tcp::CLOSE_WAIT, tcp::CLOSE),
+    (tcp::CLOSE_WAIT, tcp::LAST_ACK),
+    (tcp::CLOSE, tcp::LISTEN),
+    (tcp::ESTABLISHED, 4),
+];
+
 /// Any sequence of steps of that length.
 pub(crate) fn steps(len: impl Into<SizeRange>) -> impl Strategy<Value = Vec<Step>> {
     let numbers = (
-        0..10u8,
+        0..12u8,
         1..5u64,
         0..5u64,
         0..CONTEXTS.len(),
@@ -122,8 +135,18 @@ impl Step {
             6 => cascade(code, self.goid, ctx),
             7 => cancelled_again(code, self.goid, ctx, [stack[0], stack[1]]),
             8 => call(code, (self.goid, self.parent_goid), parent, &chain, stack),
+            9 | 10 => socket(
+                PEERS[self.link % PEERS.len()],
+                STATES[self.stack % STATES.len()],
+                [0, 32, 104, 110][self.parent % 4],
+            ),
             _ => match self.number % 5 {
-                0 => conn_error(code, self.goid, ERRORS[self.stack % ERRORS.len()]),
+                0 => conn_error_of(
+                    code,
+                    self.goid,
+                    ERRORS[self.stack % ERRORS.len()],
+                    (ctx + 1, PEERS[self.link % PEERS.len()]),
+                ),
                 1 => conn_cancelled(self.goid, ctx),
                 2 => call_done(code, self.goid, ctx),
                 3 => body_failed(code, self.goid, ctx, stack),

@@ -10,6 +10,8 @@ use crate::model::{Code, Handed, Unit};
 
 /// The process of all scenes.
 pub(crate) const PID: u32 = 4121;
+/// Its network namespace.
+pub(crate) const NETNS: u64 = 4_026_531_840;
 const TEXT: u64 = 0x0040_0000;
 const ITABS: u64 = 0x0090_0000;
 
@@ -117,6 +119,7 @@ impl Code for FakeCode {
                 }),
                 go_minor: 27,
                 own: vec!["example.com/shop".into()],
+                netns: NETNS,
             })
         })
     }

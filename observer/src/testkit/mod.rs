@@ -8,12 +8,12 @@ mod code;
 mod records;
 mod scene;
 
-pub(crate) use chaos::{Step, steps};
-pub(crate) use code::{FakeCode, PID};
+pub(crate) use chaos::{PEERS, Step, steps};
+pub(crate) use code::{FakeCode, NETNS, PID};
 pub(crate) use records::{
     Created, ReadError, Record, body_failed, call, call_cancelled, call_done, cancel,
-    cancelled_again, cascade, conn_cancelled, conn_error, created_short, deadline, failed_on,
-    request, request_end,
+    cancelled_again, cascade, conn_cancelled, conn_error, conn_error_of, created_short, deadline,
+    failed_on, request, request_end, socket,
 };
 pub(crate) use scene::{ModelScene, Scene, Seen};
 

@@ -3,11 +3,11 @@
 use observer_common::event::{
     BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, Header, Kind, Link, RequestStarted,
+    ContextCreatedShort, Header, Kind, Link, RequestStarted, SocketChanged,
 };
 use zerocopy::FromZeros;
 
-use super::code::{FakeCode, PID};
+use super::code::{FakeCode, NETNS, PID};
 use crate::stream::Event;
 
 /// Difference of the clocks in all scenes, ns.
@@ -26,6 +26,7 @@ pub(crate) enum Record {
     CallCancelled(CallCancelled),
     ConnCancelled(ConnCancelled),
     BodyFailed(BodyFailed),
+    Socket(SocketChanged),
 }
 
 impl Record {
@@ -41,6 +42,7 @@ impl Record {
             Self::CallCancelled(record) => Event::CallCancelled(record),
             Self::ConnCancelled(record) => Event::ConnCancelled(record),
             Self::BodyFailed(record) => Event::BodyFailed(record),
+            Self::Socket(record) => Event::SocketChanged(record),
         }
     }
 }
@@ -239,6 +241,44 @@ pub(crate) fn conn_error(code: &FakeCode, goid: u64, error: ReadError) -> Record
         }
     }
     Record::ConnError(record)
+}
+
+/// The same, with the response in flight and the peer as the connection names it.
+pub(crate) fn conn_error_of(
+    code: &FakeCode,
+    goid: u64,
+    error: ReadError,
+    (response, peer): (u64, &str),
+) -> Record {
+    let mut record = conn_error(code, goid, error);
+    if let Record::ConnError(record) = &mut record {
+        record.response = response;
+        record.peer_len = u64::from(fill(&mut record.peer, peer.as_bytes()));
+    }
+    record
+}
+
+/// A socket of the observed process's port 8080 changes its state: from, to, and its error.
+pub(crate) fn socket(peer: &str, (from, to): (u32, u32), error: u64) -> Record {
+    let peer: std::net::SocketAddr = peer.parse().unwrap();
+    let bytes = |ip: std::net::IpAddr| match ip {
+        std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        std::net::IpAddr::V6(v6) => v6.octets(),
+    };
+    Record::Socket(SocketChanged {
+        header: Header {
+            kind: Kind::SocketChanged as u8,
+            ..Header::default()
+        },
+        netns: NETNS,
+        local: bytes(std::net::Ipv4Addr::LOCALHOST.into()),
+        remote: bytes(peer.ip()),
+        local_port: 8080,
+        remote_port: u32::from(peer.port()),
+        from,
+        to,
+        error,
+    })
 }
 
 /// A call begins on `goid`, started by `parent_goid`; its request is at `request`, its chain

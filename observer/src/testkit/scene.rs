@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
-use crate::detect::{Answer, Ask, Engine, Question, Thresholds, Work};
+use crate::detect::{Answer, Ask, Engine, PeerAddress, Question, Thresholds, Work};
 use crate::finding::{Emission, Finding};
 use crate::inspect::{Child, ConnState, Goroutine, Inspection, RequestDetails, StackState, Status};
 use crate::model::{Fact, Limits, Model};
@@ -67,6 +67,8 @@ pub(crate) struct Scene {
     pub(crate) children: Option<BTreeMap<u64, Vec<Child>>>,
     pub(crate) details: Option<Arc<RequestDetails>>,
     pub(crate) conn: Option<ConnState>,
+    /// Peers and own ports by `*http.Request`.
+    pub(crate) peers: BTreeMap<u64, (&'static str, Option<u16>)>,
     /// Questions, in order.
     pub(crate) asked: Vec<Ask>,
     /// Emissions with their times, ms.
@@ -92,6 +94,7 @@ impl Scene {
             children: Some(BTreeMap::new()),
             details: None,
             conn: None,
+            peers: BTreeMap::new(),
             asked: Vec::new(),
             shown: Vec::new(),
             now_ms: 0,
@@ -193,6 +196,14 @@ impl Scene {
                     .as_ref()
                     .map(|all| all.get(parent_goid).cloned().unwrap_or_default()),
             ),
+            Question::Peers { requests } => {
+                let peers = requests.iter().map(|one| self.peers.get(&one.request));
+                let peer = |&(remote, local_port): &(&str, _)| PeerAddress {
+                    remote: Arc::from(remote),
+                    local_port,
+                };
+                Answer::Peers(peers.map(|found| found.map(peer)).collect())
+            }
         }
     }
 

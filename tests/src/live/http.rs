@@ -72,6 +72,19 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends a POST with this request ID and the rest of its head and body, and does not wait for the answer.
+    ///
+    /// # Errors
+    /// When the peer has closed.
+    pub fn post(&mut self, path: &str, id: &str, rest: &str) -> Result<()> {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nX-Request-Id: {id}\r\n{rest}",
+            self.address
+        );
+        self.stream.get_mut().write_all(head.as_bytes())?;
+        Ok(())
+    }
+
     /// Reads one answer, whose length has to be stated, and returns its body.
     ///
     /// # Errors

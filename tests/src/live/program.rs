@@ -106,7 +106,15 @@ impl Program {
     /// # Errors
     /// When it does not.
     pub fn tls_address(&self) -> Result<SocketAddr> {
-        announced(&self.stdout, "listening-tls ").context("no TLS listener")
+        self.serves_at("listening-tls ")
+    }
+
+    /// Where else it serves, by what it says before the address.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn serves_at(&self, prefix: &str) -> Result<SocketAddr> {
+        announced(&self.stdout, prefix).with_context(|| format!("it says no `{prefix}`"))
     }
 
     /// The URL of a path.

@@ -107,40 +107,60 @@ func printRequest(headers int) {
 	fmt.Printf("REQUEST %d %p %#x\n", headers, request, data)
 }
 
-// startServing gets two connections into a state worth reading: one hijacked, one whose peer left.
+// startServing gets connections into a state worth reading: one hijacked, one whose peer left, one whose body is unread,
+// one with a byte of the next request, and one that is watched.
 func startServing() {
 	told := make(chan string)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/hijack", func(w http.ResponseWriter, r *http.Request) {
-		conn := connOf(w)
 		taken, _, err := w.(http.Hijacker).Hijack()
 		kept = append(kept, w, taken)
-		told <- fmt.Sprintf("CONN hijacked %#x %v", conn, err)
+		told <- connFact("hijacked", w, r, err)
 		<-empty
 	})
 	mux.HandleFunc("/gone", func(w http.ResponseWriter, r *http.Request) {
-		conn := connOf(w)
 		kept = append(kept, w)
 		chunk := make([]byte, 1<<16)
 		var err error
 		for err == nil {
 			_, err = w.Write(chunk)
 		}
-		told <- fmt.Sprintf("CONN gone %#x %v", conn, err)
+		told <- connFact("gone", w, r, err)
 		<-empty
 	})
+	for _, kind := range []string{"unread", "pipelined", "watched"} {
+		kind := kind
+		mux.HandleFunc("/"+kind, func(w http.ResponseWriter, r *http.Request) {
+			kept = append(kept, w)
+			time.Sleep(50 * time.Millisecond) // for what the server reads in the background
+			told <- connFact(kind, w, r, nil)
+			<-empty
+		})
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
 	}
 	go http.Serve(listener, mux)
-	for _, path := range []string{"/hijack", "/gone"} {
+	bodies := map[string]string{"/unread": "Content-Length: 9\r\n\r\nhalf", "/pipelined": "\r\n"}
+	for _, path := range []string{"/hijack", "/gone", "/unread", "/pipelined", "/watched"} {
 		client, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
 			panic(err)
 		}
 		kept = append(kept, client)
-		fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: shop.example\r\n\r\n", path)
+		rest, method := bodies[path], "GET"
+		if rest == "" {
+			rest = "\r\n"
+		}
+		if path == "/unread" {
+			method = "POST"
+		}
+		fmt.Fprintf(client, "%s %s HTTP/1.1\r\nHost: shop.example\r\n%s", method, path, rest)
+		if path == "/pipelined" {
+			time.Sleep(20 * time.Millisecond)
+			fmt.Fprint(client, "G")
+		}
 		if path == "/gone" {
 			client.(*net.TCPConn).SetLinger(0)
 			time.Sleep(50 * time.Millisecond)
@@ -148,6 +168,17 @@ func startServing() {
 		}
 		fmt.Println(<-told)
 	}
+}
+
+// connFact tells what observer has to find: connection, response, the request's context, and both ends.
+func connFact(kind string, w http.ResponseWriter, r *http.Request, err error) string {
+	_, response := words(unsafe.Pointer(&w))
+	ctx := r.Context()
+	itab, data := words(unsafe.Pointer(&ctx))
+	kept = append(kept, r)
+	local := ctx.Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return fmt.Sprintf("CONN %s %#x %#x %#x %#x %s %d %v",
+		kind, connOf(w), response, itab, data, r.RemoteAddr, local.Port, err)
 }
 
 // connOf is the *http.conn of a *http.response, its first field in every version.

@@ -2,9 +2,9 @@
 
 use observer::go::TypeName;
 use observer::inspect::{
-    ChainEnd, ConnOffsets, ContextOffsets, ErrorKind, ErrorOffsets, RequestOffsets, RequestReading,
-    TypeNames as _, children, error_kind, inspect_cancel, inspect_conn, inspect_request,
-    walk_chain,
+    ChainEnd, ConnOffsets, ContextOffsets, ErrorKind, ErrorOffsets, LocalOffsets, RequestOffsets,
+    RequestReading, TypeNames as _, children, error_kind, inspect_cancel, inspect_conn,
+    inspect_request, local_port, walk_chain,
 };
 
 use super::target::{Target, hex, variants};
@@ -85,21 +85,39 @@ fn connections_know_their_end() {
     for variant in variants() {
         let target = Target::start(variant);
         let offsets = ConnOffsets::of(&target.layout).unwrap();
-        for fact in target.facts_of("CONN") {
-            let state = inspect_conn(
-                &target.process.memory,
-                &offsets,
-                &target.types(),
-                hex(&fact[1]),
-            )
-            .unwrap();
-            let hijacked = fact[0] == "hijacked";
-            assert_eq!(state.hijacked, hijacked, "{variant:?}");
+        let memory = &target.process.memory;
+        let minor = target.image.go_version().minor;
+        let contexts = ContextOffsets::of(&target.layout, minor, target.map_kind()).unwrap();
+        let local = LocalOffsets::of(&target.layout).unwrap();
+        let facts = target.facts_of("CONN");
+        assert_eq!(facts.len(), 5, "{variant:?}");
+        for fact in facts {
+            let ends = (hex(&fact[1]), hex(&fact[2]));
+            let state = inspect_conn(memory, &offsets, &target.types(), ends).unwrap();
+            let kind = &*fact[0];
+            assert_eq!(state.hijacked, kind == "hijacked", "{variant:?}");
             let failed = matches!(
                 state.write_error,
                 Some(ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
             );
-            assert_eq!(failed, !hijacked, "{variant:?} {state:?}");
+            assert_eq!(failed, kind == "gone", "{variant:?} {state:?}");
+            assert_eq!(state.peer.as_deref(), Some(&*fact[5]), "{variant:?}");
+            let reading = state.reading.unwrap();
+            let seen = (reading.in_read, reading.has_byte, reading.body_ended);
+            let expected = match kind {
+                "unread" => (false, false, Some(false)),
+                "pipelined" => (false, true, Some(true)),
+                "watched" => (true, false, Some(true)),
+                // Whether the reading has ended depends on who was faster.
+                _ => seen,
+            };
+            assert_eq!(seen, expected, "{variant:?} {kind}");
+            let ctx = (hex(&fact[3]), hex(&fact[4]));
+            let port = local_port(memory, (&contexts, &local), &target.types(), ctx);
+            assert_eq!(
+                port.map(|port| port.to_string()).as_deref(),
+                Some(&*fact[6])
+            );
         }
     }
 }

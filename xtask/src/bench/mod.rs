@@ -21,6 +21,7 @@ mod load;
 mod machine;
 mod programs;
 mod session;
+mod sockets;
 mod table;
 mod throughput;
 mod usage;
@@ -67,6 +68,8 @@ enum Part {
     Latency,
     /// Memory with 10 000 requests in flight
     Inflight,
+    /// The tracepoint of socket states
+    Sockets,
 }
 
 /// What the parts share.
@@ -140,6 +143,7 @@ impl Part {
             Self::Attach => attach::measure(bench),
             Self::Latency => latency::measure(bench),
             Self::Inflight => inflight::measure(bench),
+            Self::Sockets => sockets::measure(bench),
         }
     }
 }

@@ -76,6 +76,9 @@ pub fn runs(pid: u32, start: &Value) -> Result<BTreeMap<u64, Runs>> {
         let figure = |key: &str| fields.get(key).and_then(|value| value.parse::<f64>().ok());
         if let (Some(runs), Some(total_ns)) = (figure("run_cnt"), figure("run_time_ns")) {
             (known.runs, known.total_ns) = (runs, total_ns);
+        } else if fields.contains_key("tp_name") {
+            // The only tracepoint there is.
+            known.hooks.push("socket-state".to_owned());
         } else if let Some(offset) = fields.get("offset").and_then(|text| hex(text)) {
             let hook = hooks.get(&offset).cloned();
             known

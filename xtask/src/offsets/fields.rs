@@ -61,6 +61,7 @@ const WANTED: &[Wanted] = &[
         &["net/http.response"],
         "conn req reqBody cancelCtx wroteHeader wroteContinue written contentLength status handlerDone",
     ),
+    wanted(&["net/http.body"], "sawEOF closed"),
     wanted(&["net/http.Transport"], "idleConn"),
     wanted(&["net/http.persistConn"], "t cacheKey closed canceledErr"),
     wanted(
@@ -85,6 +86,7 @@ const WANTED: &[Wanted] = &[
     ),
     wanted(&["net/url.URL"], "Scheme Host Path"),
     wanted(&["net.OpError"], "Op Err"),
+    wanted(&["net.TCPAddr"], "IP Port Zone"),
     wanted(&["os.SyscallError"], "Syscall Err"),
     wanted(&["database/sql.DB"], "connector numOpen"),
     wanted(&["database/sql.driverConn"], "db ci"),

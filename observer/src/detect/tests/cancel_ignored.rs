@@ -113,8 +113,8 @@ fn a_goroutine_that_left_its_handler_is_silent() {
 fn a_hijacked_connection_is_silent() {
     let mut scene = waiting();
     scene.conn = Some(ConnState {
-        write_error: None,
         hijacked: true,
+        ..ConnState::default()
     });
     client_leaves(&mut scene, 10);
     scene.until(3_000);
@@ -281,7 +281,7 @@ fn who_failed_a_write_is_read_from_memory() {
         let mut scene = waiting();
         scene.conn = Some(ConnState {
             write_error: Some(error),
-            hijacked: false,
+            ..ConnState::default()
         });
         let write = cancel(
             &scene.code,

@@ -4,7 +4,7 @@
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
 use crate::finding::{Emission, UpdateReason};
-use crate::testkit::{Scene, Step, steps};
+use crate::testkit::{PEERS, Scene, Step, steps};
 
 const STACK: [&str; 3] = [
     "runtime.chanrecv1",
@@ -19,6 +19,9 @@ fn scene() -> Scene {
         scene.waits(goid, &STACK);
     }
     scene.waits_on = vec![0x2000];
+    for (ctx, peer) in [(0x1000, PEERS[0]), (0x3000, PEERS[1])] {
+        scene.peers.insert(ctx + 2, (peer, None));
+    }
     scene
 }
 

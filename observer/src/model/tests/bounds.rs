@@ -12,6 +12,7 @@ const SMALL: Limits = Limits {
     ended_settled: 2,
     ended_open: 3,
     per_request: 6,
+    connections: 4,
 };
 
 /// Everything that the model keeps, beyond its tables.
@@ -21,6 +22,7 @@ pub(super) fn kept(model: &Model) -> Vec<(&'static str, usize)> {
     for process in processes {
         all.extend(process.sizes());
     }
+    all.push(("peers", model.by_peer.len()));
     for request in model.requests.values() {
         all.push(("contexts of a request", request.contexts.len()));
         all.push(("calls of a request", request.calls.len()));

@@ -80,6 +80,15 @@ pub fn last_line(
             count(terminal, stats.requests_unknown, "request")
         ));
     }
+    if let Some(delivery) = &stats.delivery {
+        // Whoever waits for a cancel waits this long after its client has left.
+        parts.push(format!(
+            "{} delivered in {} (p99 {})",
+            count(terminal, delivery.count, "client close"),
+            glyphs.duration(delivery.p50_ns),
+            glyphs.duration(delivery.p99_ns)
+        ));
+    }
     if tally.silenced > 0 {
         parts.push(format!("{} silenced", glyphs.number(tally.silenced)));
     }

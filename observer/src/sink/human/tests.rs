@@ -269,3 +269,46 @@ fn a_relation_alone_is_for_the_verbose() {
         .stdout;
     assert!(text.contains("see also 0000000000001234"), "{text}");
 }
+
+#[test]
+fn a_close_and_the_cancel_that_it_led_to_are_two_moments() {
+    let shown = |finding| {
+        let mut human = Human::new(terminal(120), Verbosity::Normal);
+        let output = Output::Finding(Box::new(finding));
+        human.render(&output, &TALLY).stdout
+    };
+    let mut finding = findings::cancel_ignored();
+    finding.evidence.peer_closed_at_ns = Some(findings::START_NS + 115_000_000);
+    let text = shown(finding.clone());
+    assert!(text.contains("115 ms client closed"), "{text}");
+    assert!(text.contains("120 ms cancelled"), "{text}");
+    // Nobody told the request, which runs.
+    finding.evidence.cancelled_at_ns = None;
+    finding.evidence.state = Some(crate::finding::WorkState::Waiting);
+    finding.evidence.after_close_ns = Some(500_000_000);
+    if let Some(request) = &mut finding.request {
+        request.duration_ns = None;
+    }
+    let text = shown(finding);
+    assert!(text.contains("615 ms still running"), "{text}");
+    assert!(!text.contains("cancelled"), "{text}");
+}
+
+#[test]
+fn the_last_line_says_how_long_a_close_took_to_arrive() {
+    let mut stats = samples::stats();
+    stats.delivery = Some(crate::sink::DeliveryTimes {
+        count: 3,
+        p50_ns: 114_000,
+        p99_ns: 2_300_000,
+        max_ns: 2_300_000,
+    });
+    let end = Output::End(crate::sink::End {
+        why: crate::sink::EndReason::Signal,
+        stats,
+    });
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    let text = human.render(&end, &TALLY).stdout;
+    let wanted = "3 client closes delivered in 114 µs (p99 2.3 ms)";
+    assert!(text.contains(wanted), "{text}");
+}

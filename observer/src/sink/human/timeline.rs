@@ -73,9 +73,23 @@ fn moments(finding: &Finding) -> Vec<(u64, &'static str)> {
             moments.push((end_ns, call_end(call.outcome)));
         }
     }
+    if let Some(at_ns) = evidence.peer_closed_at_ns {
+        moments.push((since(at_ns), "client closed"));
+        if let Some(after_ns) = evidence.after_close_ns
+            && evidence.state != Some(WorkState::Ended)
+            && request.duration_ns.is_none()
+        {
+            moments.push((since(at_ns).saturating_add(after_ns), "still running"));
+        }
+    }
     if let Some(at_ns) = evidence.cancelled_at_ns {
         let by = evidence.cancelled_by.unwrap_or(CancelledBy::Unknown);
-        moments.push((since(at_ns), cancel(by)));
+        let what = match evidence.peer_closed_at_ns {
+            // The close has a place of its own.
+            Some(_) if by == CancelledBy::Client => "cancelled",
+            _ => cancel(by),
+        };
+        moments.push((since(at_ns), what));
         let runs = matches!(
             evidence.state,
             Some(WorkState::Running | WorkState::Waiting)

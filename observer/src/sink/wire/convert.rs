@@ -94,6 +94,11 @@ impl Evidence {
             remaining_ns: evidence.remaining_ns,
             live: evidence.live,
             waiting_on: evidence.waiting_on.clone(),
+            peer_closed_at: evidence.peer_closed_at_ns.map(|at| clock.rfc3339(at)),
+            peer_close: evidence.peer_close,
+            delivery_ns: evidence.delivery_ns,
+            after_close_ns: evidence.after_close_ns,
+            undelivered: evidence.undelivered,
         }
     }
 }
@@ -175,6 +180,7 @@ impl Totals {
             lines_dropped: tally.dropped,
             own_cpu_ns: stats.own_cpu_ns,
             target_cpu_ns: stats.target_cpu_ns,
+            delivery: stats.delivery,
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
-use super::output::{Clock, EndReason, Losses, Output, Start, StopReason, Tally};
+use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
 pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
 
@@ -185,6 +185,9 @@ pub struct Totals {
     pub own_cpu_ns: Option<u64>,
     /// CPU time that the probes cost the targets, ns; null where it was not measured.
     pub target_cpu_ns: Option<u64>,
+    /// How long clients' closes took to reach their requests. Absent where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryTimes>,
 }
 
 /// See [`Body::Stats`].

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{CallOutcome, CancelledBy, Trust, WorkState};
+use crate::finding::{CallOutcome, CancelledBy, PeerClose, Trust, Undelivered, WorkState};
 
 /// An observed process, or an executable that is only a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -109,10 +109,13 @@ pub struct Call {
 /// The closed set of evidence. Absent keys do not apply.
 ///
 /// `cancel-ignored`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, wait_reason,
-/// wait_ns, call, waiting_on. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
+/// wait_ns, call, waiting_on, and where the client left and the kernel saw it peer_closed_at,
+/// peer_close, delivery_ns. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
 /// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, waiting_on. `cancel-not-called`:
 /// deadline_ns, live. `premature-cancel`: cancelled_by, cancelled_at, cancel_site, call,
-/// deadline_ns.
+/// deadline_ns. `cancel-undelivered`: peer_closed_at, peer_close, undelivered, after_close_ns,
+/// state, wait_reason, wait_ns, call, and where Go noticed late cancelled_by, cancelled_at,
+/// delivery_ns.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
@@ -155,4 +158,19 @@ pub struct Evidence {
     /// What the goroutine waits on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_on: Option<String>,
+    /// When the kernel saw the peer close: RFC 3339, UTC, nanoseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_closed_at: Option<String>,
+    /// How the peer closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_close: Option<PeerClose>,
+    /// From the peer's close to the cancel, ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_ns: Option<u64>,
+    /// How long work went on after the peer's close, ns (so far, while it runs).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_close_ns: Option<u64>,
+    /// Why Go did not notice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub undelivered: Option<Undelivered>,
 }
