@@ -10,6 +10,8 @@ pub enum HookId {
     ContextCreate = 1,
     /// A context is cancelled (again).
     ContextCancel = 2,
+    /// A deadline is asked for.
+    DeadlineAsk = 3,
     /// A handler is about to run.
     RequestStart = 11,
     /// The server's background read ended with an error.
@@ -24,7 +26,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -32,6 +34,7 @@ impl HookId {
         Self::CallStart,
         Self::BodyRead,
         Self::CallCancel,
+        Self::DeadlineAsk,
     ];
 
     /// Name on the command line and in documents.
@@ -45,6 +48,7 @@ impl HookId {
             Self::CallStart => "call-start",
             Self::BodyRead => "body-read",
             Self::CallCancel => "call-cancel",
+            Self::DeadlineAsk => "deadline-ask",
         }
     }
 
@@ -54,6 +58,7 @@ impl HookId {
         match number {
             1 => Some(Self::ContextCreate),
             2 => Some(Self::ContextCancel),
+            3 => Some(Self::DeadlineAsk),
             11 => Some(Self::RequestStart),
             12 => Some(Self::ConnReadError),
             21 => Some(Self::CallStart),

@@ -203,5 +203,6 @@ records!(
     ContextCancelledShort,
     ContextCreated,
     ContextCreatedShort,
+    DeadlineAsked,
     RequestStarted,
 );

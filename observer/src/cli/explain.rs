@@ -61,6 +61,10 @@ const fn source(rule: RuleName) -> &'static str {
         RuleName::DetachedContext => include_str!("../detect/detached_context.rs"),
         RuleName::CancelNotCalled => include_str!("../detect/cancel_not_called.rs"),
         RuleName::PrematureCancel => include_str!("../detect/premature_cancel.rs"),
+        RuleName::DeadlineDropped => include_str!("../detect/deadline_dropped.rs"),
+        RuleName::DeadlineInflated => include_str!("../detect/deadline_inflated.rs"),
+        RuleName::TimeoutMismatch => include_str!("../detect/timeout_mismatch.rs"),
+        RuleName::DeadlineTooShort => include_str!("../detect/deadline_too_short.rs"),
     }
 }
 

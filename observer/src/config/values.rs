@@ -78,6 +78,24 @@ impl FromStr for Size {
     }
 }
 
+/// A part of a whole: `10%`, at most `100%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Percent(pub u32);
+
+impl FromStr for Percent {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        text.trim()
+            .strip_suffix('%')
+            .and_then(|number| number.parse().ok())
+            .filter(|percent| *percent <= 100)
+            .map(Self)
+            .ok_or_else(|| BadValue("not a part of a whole; write it like `10%`".into()))
+    }
+}
+
 /// `NAME` or `NAME=LEVEL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "String")]
@@ -149,7 +167,7 @@ macro_rules! from_string {
     )*};
 }
 
-from_string!(Span, Size, RuleSetting);
+from_string!(Span, Size, Percent, RuleSetting);
 
 /// From which severity on findings make the run fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -226,7 +244,7 @@ pub enum BenchPrograms {
 mod tests {
     use std::time::Duration;
 
-    use super::{RuleSetting, Size, Span};
+    use super::{Percent, RuleSetting, Size, Span};
     use crate::finding::{Level, RuleName, Severity};
 
     #[test]
@@ -257,6 +275,16 @@ mod tests {
         assert_eq!(span("1h 30m"), Some(Duration::from_secs(5400)));
         for bad in ["", "5", "-1s", "1000000years"] {
             assert_eq!(span(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn percents() {
+        let percent = |text: &str| text.parse::<Percent>().map(|percent| percent.0).ok();
+        assert_eq!(percent("10%"), Some(10));
+        assert_eq!(percent("0%"), Some(0));
+        for bad in ["", "10", "%", "-1%", "101%", "1.5%"] {
+            assert_eq!(percent(bad), None, "{bad}");
         }
     }
 

@@ -9,8 +9,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::run::Options;
-use crate::detect::{Engine, Thresholds};
+use crate::detect::{Deadlines, Engine, Thresholds};
 use crate::error::{Error, Notice};
+use crate::finding::RuleName;
 use crate::go::ImageCache;
 use crate::model::Limits;
 use crate::probe::{Counters, Kernel, Ring};
@@ -33,6 +34,8 @@ const BATCH: usize = 16_384;
 const BATCHES: usize = 8;
 /// Between two `stats` lines, ns.
 const STATS_NS: u64 = 10_000_000_000;
+/// By how much the wall clock may differ from what the core believes, ns: it is slewed all the time.
+const CLOCK_NS: u64 = 5_000_000;
 /// Between two looks at whether the processes are still the same, ns.
 const IDENTITY_NS: u64 = 250_000_000;
 
@@ -77,6 +80,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
             .map(|name| canonical(name))
             .collect(),
         redact_path: options.redact_path,
+        deadlines: deadlines(options),
     };
     let recorder = options
         .record
@@ -124,6 +128,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         recorder,
         begun_ns: cost.begun_ns(),
         cost,
+        realtime_ns: clock.realtime_minus_monotonic_ns,
         stats_ns: clock::now_ns(),
         identity_ns: clock::now_ns(),
         malformed: 0,
@@ -157,6 +162,18 @@ impl Stop {
     }
 }
 
+fn deadlines(options: &Options) -> Deadlines {
+    let ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    let asked = options.deadlines;
+    Deadlines {
+        tolerance_percent: asked.tolerance_percent,
+        tolerance_ns: ns(asked.tolerance),
+        short_ns: ns(asked.short),
+        short_depth: asked.short_depth,
+        detached_is_off: !options.rules.is_on(RuleName::DetachedContext),
+    }
+}
+
 /// Header names as Go keeps them: `x-request-id` → `X-Request-Id`.
 fn canonical(name: &str) -> String {
     name.split('-')
@@ -181,6 +198,8 @@ struct Loop {
     recorder: Option<Recorder>,
     cost: Cost,
     begun_ns: u64,
+    /// Realtime minus monotonic clock as the core believes it, ns.
+    realtime_ns: i64,
     stats_ns: u64,
     identity_ns: u64,
     malformed: u64,
@@ -235,6 +254,7 @@ impl Loop {
     /// came meanwhile that it is not: signals must be heard in between.
     fn pump(&mut self, sinks: &mut Sinks) -> Result<bool, Error> {
         let mut empty = false;
+        self.notice_clock()?;
         for _ in 0..BATCHES {
             // Read before draining: whatever happened before it is in the ring by then.
             let now_ns = clock::now_ns();
@@ -257,6 +277,20 @@ impl Loop {
             }
         }
         Ok(empty)
+    }
+
+    /// The wall clock may have been stepped: deadlines by the wall clock mean the new one.
+    fn notice_clock(&mut self) -> Result<(), Error> {
+        let realtime_ns = clock::wall().realtime_minus_monotonic_ns;
+        if realtime_ns.abs_diff(self.realtime_ns) < CLOCK_NS {
+            return Ok(());
+        }
+        self.realtime_ns = realtime_ns;
+        self.engine.clock(realtime_ns);
+        match &mut self.recorder {
+            Some(recorder) => recorder.clock(realtime_ns),
+            None => Ok(()),
+        }
     }
 
     /// A loss that no record followed: without it, timers would judge what is not whole.

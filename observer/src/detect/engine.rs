@@ -10,10 +10,14 @@ use super::ask::{Answer, Ask};
 use super::cancel_ignored::CancelIgnored;
 use super::cancel_not_called::CancelNotCalled;
 use super::context::{Asks, Context, Thresholds};
+use super::deadline_dropped::DeadlineDropped;
+use super::deadline_inflated::DeadlineInflated;
+use super::deadline_too_short::DeadlineTooShort;
 use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
+use super::timeout_mismatch::TimeoutMismatch;
 use super::timers::{Timers, Topic};
 
 /// Model, rules and merging. Deterministic: the same inputs in the same order give the same
@@ -39,6 +43,10 @@ struct Rules {
     detached: DetachedContext,
     not_called: CancelNotCalled,
     premature: PrematureCancel,
+    dropped: DeadlineDropped,
+    inflated: DeadlineInflated,
+    mismatch: TimeoutMismatch,
+    short: DeadlineTooShort,
 }
 
 impl Engine {
@@ -78,6 +86,8 @@ impl Engine {
         self.rules.overrun.forget(|_| true);
         self.rules.ignored.forget(|_| true);
         self.rules.detached.forget(|_| true);
+        self.rules.inflated.forget(|_| true);
+        self.rules.dropped.forget(|_| true);
         self.model.loss()
     }
 
@@ -92,6 +102,11 @@ impl Engine {
             self.with(at_ns, code, |rules, cx| rules.timer(topic, cx));
             self.merge();
         }
+    }
+
+    /// The wall clock stands so from now on: it was stepped, or has drifted.
+    pub const fn clock(&mut self, realtime_minus_monotonic_ns: i64) {
+        self.model.set_clock(realtime_minus_monotonic_ns);
     }
 
     /// Takes the answer to a question.
@@ -109,6 +124,10 @@ impl Engine {
         self.rules.overrun.forget(|of| of == pid);
         self.rules.ignored.forget(|of| of == pid);
         self.rules.detached.forget(|of| of == pid);
+        self.rules.inflated.forget(|of| of == pid);
+        self.rules.dropped.forget(|of| of == pid);
+        self.rules.mismatch.forget(|of| of == pid);
+        self.rules.short.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -157,7 +176,11 @@ impl Engine {
     /// Cases that wait for their end.
     #[cfg(test)]
     pub(super) fn cases(&self) -> usize {
-        self.rules.overrun.len() + self.rules.ignored.len() + self.rules.detached.len()
+        self.rules.overrun.len()
+            + self.rules.ignored.len()
+            + self.rules.detached.len()
+            + self.rules.inflated.len()
+            + self.rules.dropped.len()
     }
 
     fn with(
@@ -193,6 +216,7 @@ impl Rules {
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
+                self.mismatch.request_cancelled(request, cx);
             }
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
@@ -204,11 +228,17 @@ impl Rules {
                 }
                 self.not_called.request_ended(request, cx);
             }
-            Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),
+            Fact::ContextCreated(ctx) => {
+                self.not_called.context_created(ctx, cx);
+                self.inflated.context_created(ctx, cx);
+                self.short.context_created(ctx, cx);
+            }
             Fact::ContextCancelled(ctx) => {
                 self.overrun.timeout_fired(ctx, cx);
                 self.ignored.context_cancelled(ctx, cx);
                 self.not_called.context_cancelled(ctx, cx);
+                self.mismatch.context_cancelled(ctx, cx);
+                self.short.context_cancelled(ctx, cx);
             }
             Fact::CancelCalled(ctx) => {
                 self.not_called.cancel_called(ctx, cx);
@@ -217,6 +247,9 @@ impl Rules {
             Fact::CallStarted(call) => {
                 self.detached.call_started(call, cx);
                 self.premature.call_started(call, cx);
+                self.inflated.call_started(call, cx);
+                self.dropped.call_started(call, cx);
+                self.mismatch.call_started(call, cx);
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::DeadBodyRead(call) => self.premature.dead_body_read(call, cx),
@@ -229,7 +262,12 @@ impl Rules {
             Topic::Derived(ctx) => self.ignored.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
             Topic::DeadBody(call) => self.premature.look_at_body(call, cx),
-            Topic::TimeoutWorker(_) | Topic::Detached(_) | Topic::Premature(_) => {}
+            Topic::Inflated(call) => self.inflated.look(call, cx),
+            Topic::Dropped(call) => self.dropped.look(call, cx),
+            Topic::TimeoutWorker(_)
+            | Topic::Detached(_)
+            | Topic::Premature(_)
+            | Topic::WriteFailed(_) => {}
         }
     }
 
@@ -244,6 +282,9 @@ impl Rules {
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::DeadBody(call) => self.premature.body_answer(call, answer, cx),
+            Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
+            Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
+            Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
         }
     }

@@ -10,13 +10,19 @@
 
 pub mod cancel_ignored;
 pub mod cancel_not_called;
+pub mod deadline_dropped;
+pub mod deadline_inflated;
+pub mod deadline_too_short;
 pub mod detached_context;
 pub mod premature_cancel;
+pub mod timeout_mismatch;
 
 mod ask;
 mod context;
+mod deadline;
 mod draft;
 mod engine;
+mod outlived;
 mod overrun;
 mod plumbing;
 mod relations;
@@ -27,5 +33,6 @@ mod timers;
 
 pub use ask::{Answer, Ask, Body, Question, Reading, Work};
 pub use context::Thresholds;
+pub use deadline::Deadlines;
 pub use engine::Engine;
 pub use plumbing::{PLUMBING, Plumbing};

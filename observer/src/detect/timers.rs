@@ -22,6 +22,12 @@ pub(super) enum Topic {
     DeadBody(CallId),
     /// A request cancelled too early: describe it.
     Premature(ReqId),
+    /// The deadline has passed that a call has more than.
+    Inflated(CallId),
+    /// The deadline has passed that a call does not have.
+    Dropped(CallId),
+    /// A write to the client failed: by a deadline?
+    WriteFailed(ReqId),
 }
 
 /// Timers, bounded.

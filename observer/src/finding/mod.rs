@@ -10,7 +10,7 @@ mod merge;
 pub mod samples;
 mod types;
 
-pub use evidence::{CallEvidence, CallOutcome, CancelledBy, Evidence, WorkState};
+pub use evidence::{CallEvidence, CallOutcome, CancelledBy, Evidence, Timer, WorkState};
 pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
 pub use hash::finding_id;
 pub use merge::{

@@ -78,15 +78,27 @@ pub enum RuleName {
     CancelNotCalled,
     /// The context died while work still wanted it.
     PrematureCancel,
+    /// A call of a request that has a deadline has none.
+    DeadlineDropped,
+    /// More time was asked for than the request has left.
+    DeadlineInflated,
+    /// A timeout and the context's deadline disagree.
+    TimeoutMismatch,
+    /// A short deadline was set deep in the code.
+    DeadlineTooShort,
 }
 
 impl RuleName {
     /// Every rule, in catalogue order.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 8] = [
         Self::CancelIgnored,
         Self::DetachedContext,
         Self::CancelNotCalled,
         Self::PrematureCancel,
+        Self::DeadlineDropped,
+        Self::DeadlineInflated,
+        Self::TimeoutMismatch,
+        Self::DeadlineTooShort,
     ];
 
     /// The name on the command line, in JSON and in the documentation.
@@ -97,6 +109,10 @@ impl RuleName {
             Self::DetachedContext => "detached-context",
             Self::CancelNotCalled => "cancel-not-called",
             Self::PrematureCancel => "premature-cancel",
+            Self::DeadlineDropped => "deadline-dropped",
+            Self::DeadlineInflated => "deadline-inflated",
+            Self::TimeoutMismatch => "timeout-mismatch",
+            Self::DeadlineTooShort => "deadline-too-short",
         }
     }
 }

@@ -22,7 +22,7 @@ mod tables;
 mod tests;
 
 pub use allgs::AllGs;
-pub use conn::{ConnState, inspect_conn};
+pub use conn::{ConnState, ServerTimeouts, inspect_conn};
 pub use context::{
     CancelState, Chain, ChainEnd, Children, Link, ParentAt, children, inspect_cancel, walk_chain,
 };
@@ -30,7 +30,8 @@ pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
 pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
 pub use offsets::{
-    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, RequestOffsets, SudogOffsets,
+    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, RequestOffsets, ServerOffsets,
+    SudogOffsets,
 };
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};

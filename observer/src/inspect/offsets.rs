@@ -187,6 +187,8 @@ pub struct ConnOffsets {
     pub write_error: u32,
     /// `hijackedv`, a bool.
     pub hijacked: u32,
+    /// The server's timeouts, where this Go version's are known.
+    pub server: Option<ServerOffsets>,
     /// Fields of the errors that can be met in `werr`.
     pub error: ErrorOffsets,
 }
@@ -198,7 +200,38 @@ impl ConnOffsets {
         Some(Self {
             write_error: layout.field("net/http.conn", "werr")?,
             hijacked: layout.field("net/http.conn", "hijackedv")?,
+            server: ServerOffsets::of(layout),
             error: ErrorOffsets::of(layout)?,
+        })
+    }
+}
+
+/// Where a connection keeps its `net/http.Server`, and that its timeouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ServerOffsets {
+    /// `conn.server`.
+    pub pointer: u32,
+    /// `Server.ReadTimeout`.
+    pub read: u32,
+    /// `Server.ReadHeaderTimeout`.
+    pub read_header: u32,
+    /// `Server.WriteTimeout`.
+    pub write: u32,
+    /// `Server.IdleTimeout`.
+    pub idle: u32,
+}
+
+impl ServerOffsets {
+    /// As the layout has them.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        let field = |name| layout.field("net/http.Server", name);
+        Some(Self {
+            pointer: layout.field("net/http.conn", "server")?,
+            read: field("ReadTimeout")?,
+            read_header: field("ReadHeaderTimeout")?,
+            write: field("WriteTimeout")?,
+            idle: field("IdleTimeout")?,
         })
     }
 }

@@ -55,6 +55,7 @@ impl On<'_> {
             g: header.g,
             pcs: Arc::from([]),
             deadline_ns: None,
+            asked_ns: None,
             cancelled: None,
             cancel_called_ns: None,
             internal: false,

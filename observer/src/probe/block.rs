@@ -104,6 +104,7 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::CallStart => "call_start",
         HookId::BodyRead => "body_read",
         HookId::CallCancel => "call_cancel",
+        HookId::DeadlineAsk => "deadline_ask",
     }
 }
 

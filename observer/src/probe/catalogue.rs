@@ -66,7 +66,9 @@ pub struct Hook {
 const ALWAYS: u32 = u32::MAX;
 const GOID: (&str, &str) = ("runtime.g", "goid");
 
-use RuleName::{CancelIgnored, CancelNotCalled, DetachedContext, PrematureCancel};
+use RuleName::{
+    CancelIgnored, CancelNotCalled, DeadlineInflated, DetachedContext, PrematureCancel,
+};
 
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
 /// so that nothing is seen to begin whose end could be missed.
@@ -142,6 +144,27 @@ pub const CATALOGUE: &[Hook] = &[
         rules: &RuleName::ALL,
         absent: None,
         required: true,
+    },
+    // After the creations that it explains: a wish without its creation would be taken for another's.
+    Hook {
+        id: HookId::DeadlineAsk,
+        symbols: &[
+            Since {
+                symbol: "context.WithDeadlineCause",
+                from: 21,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "context.WithDeadline",
+                from: 18,
+                to: 20,
+            },
+        ],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: &[DeadlineInflated],
+        absent: Some("no deadlines are made"),
+        required: false,
     },
     Hook {
         id: HookId::BodyRead,

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::entry::{FORMAT, MAGIC, MAX_ENTRY};
 use super::{Answered, Entry, Reader, Recorder, RecordingHeader, Resolved};
-use crate::detect::{Answer, Ask, Body, Question, Thresholds};
+use crate::detect::{Answer, Ask, Body, Deadlines, Question, Thresholds};
 use crate::error::Error;
 use crate::go::{Frame, TypeName};
 use crate::inspect::ErrorKind;
@@ -24,6 +24,7 @@ fn header() -> RecordingHeader {
     let thresholds = Thresholds {
         grace_ns: 500_000_000,
         id_headers: vec!["X-Request-Id".to_owned()],
+        deadlines: Deadlines::default(),
         redact_path: true,
     };
     RecordingHeader::new(clock, &thresholds)

@@ -2,7 +2,7 @@
 
 use observer_common::event::{
     BodyRead, CallCancelled, CallStarted, ConnReadError, ContextCancelled, ContextCancelledShort,
-    ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted,
+    ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind, RequestStarted,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -17,6 +17,8 @@ pub enum Event<'a> {
     ContextCancelled(&'a ContextCancelled),
     /// A cascade, a repetition or a request's end.
     ContextCancelledShort(&'a ContextCancelledShort),
+    /// A deadline is asked for.
+    DeadlineAsked(&'a DeadlineAsked),
     /// A handler is about to run.
     RequestStarted(&'a RequestStarted),
     /// The connection ended under a request.
@@ -38,6 +40,7 @@ impl Event<'_> {
             Self::ContextCreatedShort(record) => &record.header,
             Self::ContextCancelled(record) => &record.header,
             Self::ContextCancelledShort(record) => &record.header,
+            Self::DeadlineAsked(record) => &record.header,
             Self::RequestStarted(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
@@ -61,6 +64,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::ContextCreatedShort as u8 => Event::ContextCreatedShort(exact(bytes)?),
         k if k == Kind::ContextCancelled as u8 => Event::ContextCancelled(exact(bytes)?),
         k if k == Kind::ContextCancelledShort as u8 => Event::ContextCancelledShort(exact(bytes)?),
+        k if k == Kind::DeadlineAsked as u8 => Event::DeadlineAsked(exact(bytes)?),
         k if k == Kind::RequestStarted as u8 => Event::RequestStarted(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
@@ -121,7 +125,8 @@ mod tests {
     use super::{Event, decode, scrub};
     use observer_common::event::{
         BodyRead, CallCancelled, CallStarted, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, RequestStarted,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind,
+        RequestStarted,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -172,6 +177,7 @@ mod tests {
                 Kind::ContextCancelledShort,
                 size_of::<ContextCancelledShort>(),
             ),
+            (Kind::DeadlineAsked, size_of::<DeadlineAsked>()),
             (Kind::RequestStarted, size_of::<RequestStarted>()),
             (Kind::ConnReadError, size_of::<ConnReadError>()),
             (Kind::CallStarted, size_of::<CallStarted>()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
-use crate::detect::{Answer, Ask, Body, Engine, Question, Thresholds, Work};
+use crate::detect::{Answer, Ask, Body, Deadlines, Engine, Question, Thresholds, Work};
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
     Child, ConnState, ErrorKind, Goroutine, Inspection, RequestDetails, StackState, Status,
@@ -83,6 +83,7 @@ impl Scene {
             grace_ns: 500 * MS,
             id_headers: vec!["X-Request-Id".to_owned()],
             redact_path: false,
+            deadlines: Deadlines::default(),
         };
         Self {
             engine: Engine::new(Limits::default(), thresholds, REAL_MINUS_MONOTONIC_NS),

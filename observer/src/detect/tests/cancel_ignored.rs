@@ -113,6 +113,7 @@ fn a_hijacked_connection_is_silent() {
     scene.conn = Some(ConnState {
         write_error: None,
         hijacked: true,
+        server: None,
     });
     client_leaves(&mut scene, 10);
     scene.until(3_000);
@@ -220,6 +221,7 @@ fn who_failed_a_write_is_read_from_memory() {
         scene.conn = Some(ConnState {
             write_error: Some(error),
             hijacked: false,
+            server: None,
         });
         let write = cancel(
             &scene.code,

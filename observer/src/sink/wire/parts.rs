@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{CallOutcome, CancelledBy, Trust, WorkState};
+use crate::finding::{CallOutcome, CancelledBy, Timer, Trust, WorkState};
 
 /// An observed process, or an executable that is only a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -140,6 +140,12 @@ pub struct Evidence {
     /// Time left upstream, ns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining_ns: Option<i64>,
+    /// The line that set the deadline that counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_site: Option<Site>,
+    /// Which timer fired, or fires first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timer>,
     /// Contexts of this line alive now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<u64>,
