@@ -191,7 +191,14 @@ pub(super) fn spent(ns: i64) -> String {
         100_000_000..1_000_000_000 => 1_000_000,
         _ => 10_000_000,
     };
-    draft::span((ns + unit / 2) / unit * unit)
+    let text = draft::span((ns + unit / 2) / unit * unit);
+    match text.split_once(' ') {
+        Some((number, name)) if number.contains('.') => {
+            let number = number.trim_end_matches('0').trim_end_matches('.');
+            format!("{number} {name}")
+        }
+        _ => text,
+    }
 }
 
 /// `file.go:31`, for a sentence.
@@ -209,4 +216,42 @@ pub(super) fn place_name(site: Option<&Frame>) -> String {
 pub(super) fn about_call(finding: &mut Finding, call: &Call, cx: &Context<'_>) {
     finding.request = draft::request_of(cx, call.owner);
     finding.evidence.call = Some(draft::call_evidence(call, cx.thresholds, cx.now_ns));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Deadlines, spent};
+
+    #[test]
+    fn set_times_are_said_as_they_were_set() {
+        for (ns, text) in [
+            (29_999_812_000, "30 s"),
+            (1_804_000_000, "1.8 s"),
+            (199_960_000, "200 ms"),
+            (49_990_000, "50 ms"),
+            (60_000_000_000, "1 min"),
+            (-5, "0 ns"),
+        ] {
+            assert_eq!(spent(ns), text);
+        }
+    }
+
+    #[test]
+    fn more_is_more_beyond_the_tolerance() {
+        let deadlines = Deadlines::default();
+        let ms = |ms: i64| ms * 1_000_000;
+        for (asked, left, more) in [
+            (1_100, 1_000, false),
+            (1_101, 1_000, true),
+            (70, 50, false),
+            (71, 50, true),
+            (20, -5_000, true),
+        ] {
+            assert_eq!(
+                deadlines.exceeds(ms(asked), ms(left)),
+                more,
+                "{asked} of {left}"
+            );
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod cancel_ignored;
 mod cancel_not_called;
 mod chaos;
+mod deadlines;
 mod detached_context;
 mod loss;
 mod premature_cancel;

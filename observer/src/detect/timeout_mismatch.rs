@@ -51,7 +51,7 @@
 //! - the context has no deadline: then there is one clock;
 //! - read deadlines: where one kills a request, `premature-cancel` says so.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::finding::{CancelledBy, Confidence, Finding, RuleName, Severity, Timer};
@@ -70,7 +70,8 @@ const SAID: usize = 4096;
 /// The rule.
 #[derive(Debug, Default)]
 pub(super) struct TimeoutMismatch {
-    said: BTreeSet<(u32, Arc<[u64]>)>,
+    /// Stacks of which the difference was told, and of which context.
+    said: BTreeMap<(u32, Arc<[u64]>), CtxId>,
 }
 
 /// A timeout, and the deadline of the context that it cuts short.
@@ -84,7 +85,7 @@ struct Mismatch<'a> {
 impl TimeoutMismatch {
     /// Forgets what belongs to processes that `whose` names.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
-        self.said.retain(|(pid, _)| !whose(*pid));
+        self.said.retain(|(pid, _), _| !whose(*pid));
     }
 
     /// A call begins: is `http.Client.Timeout` shorter than its context's deadline?
@@ -100,7 +101,7 @@ impl TimeoutMismatch {
             return;
         };
         let key = (call.pid, Arc::clone(&mismatch.timeout.pcs));
-        if self.said.contains(&key) {
+        if self.said.contains_key(&key) {
             return;
         }
         let Some(unit) = cx.unit(call.pid) else {
@@ -115,8 +116,9 @@ impl TimeoutMismatch {
             spent(deadline::left_ns(mismatch.over, mismatch.timeout.created_ns).unwrap_or(0))
         );
         deadline::about_call(&mut finding, call, cx);
+        let timeout = mismatch.timeout.id;
         cx.report(finding);
-        self.said.insert(key);
+        self.said.insert(key, timeout);
         if self.said.len() > SAID {
             self.said.pop_first();
         }
@@ -153,7 +155,12 @@ impl TimeoutMismatch {
             Some(call) => deadline::about_call(&mut finding, call, cx),
             None => finding.request = draft::request_of(cx, ctx.owner),
         }
-        cx.report(finding);
+        // The call that was told of when it began is the same occurrence.
+        let key = (ctx.pid, Arc::clone(&ctx.pcs));
+        match ctx.owner.filter(|_| self.said.get(&key) == Some(&id)) {
+            Some(owner) => cx.report_grown(finding, owner),
+            None => cx.report(finding),
+        }
     }
 
     /// A request was cancelled: where a write failed, memory knows why.

@@ -79,11 +79,16 @@ const STEP_MS: u64 = 10;
 
 impl Scene {
     pub(crate) fn new() -> Self {
+        Self::with(Deadlines::default())
+    }
+
+    /// With other thresholds of the rules about deadlines.
+    pub(crate) fn with(deadlines: Deadlines) -> Self {
         let thresholds = Thresholds {
             grace_ns: 500 * MS,
             id_headers: vec!["X-Request-Id".to_owned()],
             redact_path: false,
-            deadlines: Deadlines::default(),
+            deadlines,
         };
         Self {
             engine: Engine::new(Limits::default(), thresholds, REAL_MINUS_MONOTONIC_NS),
