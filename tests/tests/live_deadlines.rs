@@ -84,7 +84,10 @@ impl Planted {
         let found = findings(run, pid);
         let finding = found
             .iter()
-            .find(|finding| finding.text("/rule") == rule && site.is(&finding.last["site"]))
+            .find(|finding| {
+                finding.text("/rule") == rule
+                    && finding.last.get("site").is_some_and(|at| site.is(at))
+            })
             .with_context(|| format!("{} is not there", self.marked))?;
         near(finding, "/evidence/asked_ns", self.asked_ms)?;
         near(finding, "/evidence/deadline_ns", self.deadline_ms)

@@ -31,7 +31,7 @@ fn a_replay_finds_what_the_run_found() -> Result<()> {
 #[ignore = "writes into the source tree; run it to make the recordings anew"]
 fn make_recordings() -> Result<()> {
     fs::create_dir_all(folder())?;
-    for program in ["rules4", "cancelers", "healthy"] {
+    for program in ["rules4", "cancelers", "healthy", "deadlines"] {
         // The oldest, both kinds of maps, and the newest.
         for go in ["1.18.10", "1.21.13", "1.24.11", "1.27.3"] {
             let scratch = tempfile::tempdir()?;

@@ -177,7 +177,7 @@ fn short<'a>(id: CtxId, cx: &'a Context<'_>) -> Option<Short<'a>> {
         frames.iter().any(|frame| frame == maker)
     })?;
     let is_deep = u32::try_from(depth).is_ok_and(|depth| depth > deadlines.short_depth);
-    is_deep.then(|| Short {
+    is_deep.then_some(Short {
         ctx,
         owner,
         line: (ctx.pid, *pc),

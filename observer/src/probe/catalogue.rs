@@ -67,7 +67,8 @@ const ALWAYS: u32 = u32::MAX;
 const GOID: (&str, &str) = ("runtime.g", "goid");
 
 use RuleName::{
-    CancelIgnored, CancelNotCalled, DeadlineInflated, DetachedContext, PrematureCancel,
+    CancelIgnored, CancelNotCalled, DeadlineDropped, DeadlineInflated, DeadlineTooShort,
+    DetachedContext, PrematureCancel, TimeoutMismatch,
 };
 
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
@@ -193,7 +194,14 @@ pub const CATALOGUE: &[Hook] = &[
             ("net/url.URL", "Host"),
         ],
         rate: Rate::PerOperation,
-        rules: &[DetachedContext, PrematureCancel, CancelIgnored],
+        rules: &[
+            DetachedContext,
+            PrematureCancel,
+            CancelIgnored,
+            DeadlineDropped,
+            DeadlineInflated,
+            TimeoutMismatch,
+        ],
         absent: Some("net/http client not linked"),
         required: false,
     },
@@ -216,6 +224,10 @@ pub const CATALOGUE: &[Hook] = &[
             DetachedContext,
             CancelNotCalled,
             PrematureCancel,
+            DeadlineDropped,
+            DeadlineInflated,
+            TimeoutMismatch,
+            DeadlineTooShort,
         ],
         absent: Some("net/http server not linked"),
         required: false,

@@ -92,6 +92,7 @@ fn recording(dir: &TempDir) -> PathBuf {
     recorder.resolved(resolved()).unwrap();
     recorder.event(11, &started()).unwrap();
     recorder.loss().unwrap();
+    recorder.clock(-5).unwrap();
     recorder.tick(22).unwrap();
     recorder.answer(33, &answered()).unwrap();
     recorder.process_ended(PID).unwrap();
@@ -121,6 +122,7 @@ fn everything_comes_back_in_order() {
         r4,
         event,
         Entry::Loss,
+        Entry::Clock(-5),
         Entry::Tick(22),
         said,
         ended,
@@ -177,7 +179,7 @@ fn cut_anywhere_it_says_so_and_gives_what_is_whole() {
         let len = u32::from_le_bytes(*whole[last..].first_chunk::<4>().unwrap());
         boundaries.push(last + 5 + usize::try_from(len).unwrap());
     }
-    assert_eq!(boundaries.len(), 11);
+    assert_eq!(boundaries.len(), 12);
     let path = dir.path().join("cut.rec");
     for len in 0..whole.len() {
         std::fs::write(&path, &whole[..len]).unwrap();

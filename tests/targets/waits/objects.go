@@ -133,7 +133,14 @@ func startServing() {
 	if err != nil {
 		panic(err)
 	}
-	go http.Serve(listener, mux)
+	server := &http.Server{
+		Handler:           mux,
+		ReadTimeout:       31 * time.Second,
+		ReadHeaderTimeout: 32 * time.Second,
+		WriteTimeout:      33 * time.Second,
+		IdleTimeout:       34 * time.Second,
+	}
+	go server.Serve(listener)
 	for _, path := range []string{"/hijack", "/gone"} {
 		client, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
