@@ -137,6 +137,7 @@ pub(super) fn absorbed(finding: &mut Finding, call: &Call, cx: &Context<'_>) {
         finding.evidence.deadline_ns = dropped.evidence.deadline_ns;
         finding.evidence.remaining_ns = dropped.evidence.remaining_ns;
         finding.evidence.deadline_site = dropped.evidence.deadline_site;
+        finding.evidence.timer = dropped.evidence.timer;
     }
 }
 

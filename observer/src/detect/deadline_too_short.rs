@@ -8,8 +8,8 @@
 //! frames below the handler (`--short-deadline-depth`): so deep in the code that whoever reads the
 //! handler does not know of it. Frames of the standard library do not count, inlined ones do.
 //!
-//! `at` is the line that set it, `deadline_ns` what it allowed, `remaining_ns` what was left of the
-//! deadline above it.
+//! `at` is the line that set it, `asked_ns` what it allowed. `deadline_ns` and `deadline_site` are
+//! the deadline above it, `remaining_ns` what was left of that.
 //!
 //! ## Why it matters
 //!
@@ -222,7 +222,8 @@ fn found(short: &Short<'_>, severity: Severity, cx: &Context<'_>) -> Finding {
     let over = above(ctx, cx);
     finding.context = draft::chain(cx, &[], Some(ctx.id));
     finding.request = draft::request_of(cx, ctx.owner);
-    finding.evidence.deadline_ns = ctx.deadline_ns;
+    finding.evidence.asked_ns = ctx.deadline_ns;
+    finding.evidence.deadline_ns = over.and_then(|over| over.deadline_ns);
     finding.evidence.remaining_ns = over.and_then(|over| deadline::left_ns(over, cx.now_ns));
     finding.evidence.deadline_site = over.and_then(|over| deadline::line(unit, over, cx));
     finding.evidence.timer = Some(Timer::Context);

@@ -101,11 +101,13 @@ pub struct Call {
 ///
 /// `cancel-ignored`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, wait_reason,
 /// wait_ns, call, waiting_on. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
-/// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, deadline_site, waiting_on. `cancel-not-called`:
+/// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, deadline_site, timer,
+/// waiting_on. `cancel-not-called`:
 /// deadline_ns, live. `premature-cancel`: cancelled_by, cancelled_at, cancel_site, call,
 /// deadline_ns. `deadline-dropped`: call, deadline_ns, remaining_ns, deadline_site, timer.
 /// `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same, cancelled_by and
-/// cancelled_at. `deadline-too-short`: deadline_ns, remaining_ns, deadline_site, timer.
+/// cancelled_at. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns, deadline_site,
+/// timer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {

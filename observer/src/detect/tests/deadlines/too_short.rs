@@ -34,7 +34,8 @@ fn short_and_deep_is_an_info_at_the_line() {
     let finding = only(&scene, RULE);
     assert_eq!(finding.severity, Severity::Info);
     assert_eq!(site(finding), ("example.com/shop/cache.get", 1));
-    assert_eq!(finding.evidence.deadline_ns, Some(50_000_000));
+    assert_eq!(finding.evidence.asked_ns, Some(50_000_000));
+    assert_eq!(finding.evidence.deadline_ns, Some(2_000_000_000));
     assert_eq!(finding.evidence.remaining_ns, Some(1_996_000_000));
     assert_eq!(
         finding.message,
