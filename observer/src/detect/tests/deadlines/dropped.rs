@@ -78,6 +78,17 @@ fn a_deadline_of_its_own_or_the_clients_timeout_bounds_the_call() {
 }
 
 #[test]
+fn the_handler_inside_is_judged_as_one_that_serves() {
+    let mut scene = in_handler();
+    scene.details = Some(details());
+    calls_at(&mut scene, 5, WORKER, &[BACKGROUND], &IN_WORKER);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.rule, RuleName::DetachedContext);
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(finding.evidence.deadline_ns, Some(2_000_000_000));
+}
+
+#[test]
 fn outside_the_handler_the_deadline_is_not_meant() {
     let mut scene = in_handler();
     calls_at(&mut scene, 5, 13, &[(CANCEL_CTX, ROOT)], &[BUILD]);
