@@ -93,8 +93,6 @@ pub struct Layout {
     pub req_uri: u32,
     /// `Request.Header`.
     pub req_header: u32,
-    /// `Request.URL`.
-    pub req_url: u32,
     /// `URL.Host`; `URL.Path` follows it.
     pub url_host: u32,
     /// `connReader.conn`.
@@ -106,7 +104,7 @@ pub struct Layout {
     /// `SyscallError.Err`.
     pub syscall_error_err: u32,
     /// Keeps the rows below aligned.
-    pub reserved: [u32; 2],
+    pub reserved: [u32; 3],
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -132,13 +130,12 @@ impl Layout {
         req_ctx: 0,
         req_uri: 0,
         req_header: 0,
-        req_url: 0,
         url_host: 0,
         reader_conn: 0,
         conn_cur_req: 0,
         op_error_err: 0,
         syscall_error_err: 0,
-        reserved: [0; 2],
+        reserved: [0; 3],
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],

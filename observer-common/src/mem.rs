@@ -2,13 +2,11 @@
 
 /// Reads the memory of the process a probe runs in.
 pub trait MemRead {
-    /// Fills `buf` from `addr`; false when any byte cannot be read (then `buf` is unspecified).
-    fn read<const N: usize>(&self, addr: u64, buf: &mut [u8; N]) -> bool;
-
-    /// Fills the first `len` bytes of `buf`, at most all of it.
+    /// Fills the first `len` bytes of `buf`, at most all of it; false when any byte cannot be read
+    /// (then `buf` is unspecified).
     fn read_prefix<const N: usize>(&self, addr: u64, buf: &mut [u8; N], len: u64) -> bool;
 
-    /// Fills words from `addr`.
+    /// Fills words from `addr`; false as for `read_prefix`.
     fn read_words<const N: usize>(&self, addr: u64, words: &mut [u64; N]) -> bool;
 
     /// One word.

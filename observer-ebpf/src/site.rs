@@ -76,10 +76,6 @@ impl User {
 
 impl MemRead for User {
     #[inline(always)]
-    fn read<const N: usize>(&self, addr: u64, buf: &mut [u8; N]) -> bool {
-        self.copy(buf.as_mut_ptr(), N as u32, addr)
-    }
-    #[inline(always)]
     fn read_prefix<const N: usize>(&self, addr: u64, buf: &mut [u8; N], len: u64) -> bool {
         let len = if len > N as u64 { N as u64 } else { len };
         self.copy(buf.as_mut_ptr(), len as u32, addr)

@@ -52,7 +52,7 @@ fn faults_go_to_stderr() {
     insta::assert_snapshot!(err, @r"
     error: there is no rule `cancel-ignord`
 
-    hint: did you mean `cancel-ignored`? list all rules: `observer explain`
+    hint: did you mean `cancel-ignored`? what each rule finds: `observer explain`
     ");
     let (code, out, err) = run(&["run"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
@@ -71,7 +71,7 @@ fn the_environment_counts_less_than_flags() {
     assert_eq!(output.status.code(), Some(2));
     let err = String::from_utf8(output.stderr).unwrap();
     assert!(
-        err.contains("invalid value 'zero' for '--pid <PID>'"),
+        err.contains("invalid value `zero` for `OBSERVER_PID`"),
         "{err}"
     );
 }

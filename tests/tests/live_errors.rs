@@ -227,6 +227,28 @@ fn full_root_is_not_needed() -> Result<()> {
 }
 
 #[test]
+fn an_output_that_cannot_be_written_is_said_before_anything_is_attached() -> Result<()> {
+    let program = start("healthy", newest(), Flavor::Plain, &[])?;
+    let pid = program.pid().to_string();
+    let folder = tempfile::tempdir()?;
+    let missing = folder.path().join("missing/file");
+    let places = [
+        (missing.as_path(), "mkdir -p"),
+        (folder.path(), "name a file"),
+    ];
+    for flag in ["--log", "--record", "--write-baseline"] {
+        for (path, hint) in places {
+            let path = path.to_string_lossy();
+            let observer = Observer::launch(&["--pid", &pid, flag, &path])?;
+            let run = observer.ends(Duration::from_secs(20))?;
+            refused(&run, 5, &[&format!("`{path}`"), hint])?;
+        }
+    }
+    ensure!(fs::read_dir(folder.path())?.next().is_none());
+    Ok(())
+}
+
+#[test]
 fn a_broken_configuration_is_refused_before_anything_is_attached() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let config = folder.path().join("observer.toml");

@@ -69,10 +69,6 @@ impl Memory {
 }
 
 impl MemRead for Memory {
-    fn read<const N: usize>(&self, addr: u64, buf: &mut [u8; N]) -> bool {
-        self.copy(addr, buf)
-    }
-
     fn read_prefix<const N: usize>(&self, addr: u64, buf: &mut [u8; N], len: u64) -> bool {
         let len = usize::try_from(len).unwrap_or(N).min(N);
         self.copy(addr, &mut buf[..len])
@@ -99,7 +95,6 @@ pub fn layout() -> Layout {
         req_ctx: 248,
         req_uri: 216,
         req_header: 56,
-        req_url: 16,
         url_host: 40,
         reader_conn: 24,
         conn_cur_req: 112,

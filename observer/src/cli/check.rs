@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::OutputForm;
+use crate::config::{OutputForm, pid};
 use crate::error::{Error, Exit, Subject};
 use crate::finding::HookState;
 use crate::sink::wire::Line;
@@ -19,15 +19,18 @@ Examples:
   observer check ./shop-api
   observer check ./shop-api --output json | jq '.hooks[] | select(.on | not)'";
 
+const USAGE: &str = "\
+observer check [OPTIONS] --pid <PID>
+       observer check [OPTIONS] <PATH>";
+
 /// Flags of `check`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, override_usage = USAGE)]
 pub struct CheckArgs {
     /// Look at this running process
     // No environment variable: a pid meant for `run` would fight with PATH here.
     #[arg(long, value_name = "PID",
-          value_parser = clap::value_parser!(u32).range(1..),
-          required_unless_present = "path", conflicts_with = "path")]
+          value_parser = pid, allow_hyphen_values = true, conflicts_with = "path")]
     pub pid: Option<u32>,
 
     /// Look at this executable
@@ -47,7 +50,9 @@ pub(super) fn run(args: CheckArgs, engine: &impl Engine) -> Result<Exit, Error> 
         (None, None) => {
             return Err(Error::Usage {
                 problem: "nothing to check".into(),
-                remedy: "name a process or a file: `observer check --pid PID`".into(),
+                remedy:
+                    "name a process, `observer check --pid PID`, or a file, `observer check PATH`"
+                        .into(),
             });
         }
     };

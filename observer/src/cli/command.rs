@@ -11,12 +11,17 @@ Examples:
   sudo observer run --pid 4121          observe it; Ctrl-C ends
   observer explain cancel-ignored       what a finding means and how to fix it
 
-Every flag has an environment variable (--grace: OBSERVER_GRACE; lists comma separated) and a key
-in /etc/observer/observer.toml (grace = \"1s\"). Flags win over the environment, the environment
-over the file.
+Every flag of `run` has an environment variable (--grace: OBSERVER_GRACE; lists comma separated)
+and a key in /etc/observer/observer.toml (grace = \"1s\"). Flags win over the environment, the
+environment over the file. Unknown keys are errors, unknown OBSERVER_ variables are warned of.
 
 Exit codes: 0 fine, 1 findings at or above --fail-on, 2 usage or configuration, 3 this host cannot,
 4 the target cannot, 5 output failed, 70 a bug in observer.";
+
+const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  observer schema > observer.schema.json
+  observer schema | jq -r '.. | .description? // empty'";
 
 /// Finds where cancellation and deadlines stop travelling in running Go servers.
 ///
@@ -44,6 +49,7 @@ pub enum Command {
     /// Explain a rule: what it finds, why it matters, how to fix it
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the JSON lines
+    #[command(after_help = SCHEMA_EXAMPLES)]
     Schema,
     /// Print completions for a shell
     #[command(hide = true)]

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::config::{nearest_rule, parse_rule};
 use crate::error::{Error, Exit};
 use crate::finding::RuleName;
-use crate::sink::{Color, Styles, Terminal};
+use crate::sink::{Color, Terminal};
 
 use super::{print, screen};
 
@@ -13,6 +13,12 @@ const AFTER_HELP: &str = "\
 Examples:
   observer explain                      all rules, one line each
   observer explain cancel-ignored       one rule, with an example and how to fix it";
+
+/// Wider prose is hard to follow.
+const MAX_WIDTH: usize = 100;
+
+/// Begins an item of a list.
+const ITEM: &str = "- ";
 
 /// Sections of every rule's text, in order.
 pub const SECTIONS: [&str; 6] = [
@@ -45,7 +51,7 @@ pub struct ExplainArgs {
 pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Error> {
     let terminal = screen::terminal(args.color, false);
     let Some(name) = &args.rule else {
-        return print(&list(terminal.styles));
+        return print(&list(&terminal));
     };
     let rule = parse_rule(name).map_err(|_| Error::UnknownRule {
         name: name.clone(),
@@ -112,47 +118,93 @@ pub fn docs() -> Vec<(String, String)> {
     pages
 }
 
-fn list(styles: Styles) -> String {
-    let width = RuleName::ALL.iter().map(|rule| rule.as_str().len()).max();
-    let width = width.unwrap_or(0);
-    RuleName::ALL
-        .iter()
-        .map(|rule| {
-            let name = styles.strong(&format!("{:<width$}", rule.as_str()));
-            format!("{name}  {}\n", summary(*rule))
-        })
-        .collect()
+fn list(terminal: &Terminal) -> String {
+    let names = RuleName::ALL.iter().map(|rule| rule.as_str().len());
+    let column = names.max().unwrap_or(0) + 2;
+    let mut text = String::new();
+    for rule in RuleName::ALL {
+        let name = format!("{:<column$}", rule.as_str());
+        text.push_str(&terminal.styles.strong(&name));
+        let summary = wrapped(&summary(rule), column, terminal.width);
+        text.push_str(summary.trim_start());
+    }
+    text
 }
 
-/// Headings without their signs, code indented instead of fenced.
+/// Headings without their signs, code indented instead of fenced and as wide as it is, the rest
+/// wrapped.
 fn for_terminal(markdown: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
     let mut in_code = false;
-    for line in markdown.lines() {
+    // Of one paragraph or item.
+    let mut words = String::new();
+    let width = terminal.width.min(MAX_WIDTH);
+    for line in markdown.lines().chain([""]) {
         let line = &terminal.glyphs.clean(&line.replace('\t', "    "));
+        let heading = line.trim_start_matches('#');
+        let is_prose = !in_code && !line.starts_with("```") && heading.len() == line.len();
+        if !is_prose || line.is_empty() || line.starts_with(ITEM) {
+            let indent = if words.starts_with(ITEM) {
+                ITEM.len()
+            } else {
+                0
+            };
+            text.push_str(
+                wrapped(&words, indent, width)
+                    .get(indent..)
+                    .unwrap_or_default(),
+            );
+            words.clear();
+        }
         if line.starts_with("```") {
             in_code = !in_code;
         } else if in_code {
             text.push_str(format!("    {line}").trim_end());
             text.push('\n');
-        } else {
-            let heading = line.trim_start_matches('#');
-            if heading.len() < line.len() {
-                text.push_str(&terminal.styles.strong(heading.trim_start()));
-            } else {
-                text.push_str(line);
-            }
+        } else if !is_prose {
+            text.push_str(&terminal.styles.strong(heading.trim_start()));
             text.push('\n');
+        } else if line.is_empty() {
+            text.push('\n');
+        } else {
+            words.push_str(line);
+            words.push(' ');
         }
     }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     text
+}
+
+/// Lines that begin with so many spaces, none wider than `width` unless one word is.
+fn wrapped(text: &str, indent: usize, width: usize) -> String {
+    let mut lines = String::new();
+    let mut used = width;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used + 1 + length > width {
+            if !lines.is_empty() {
+                lines.push('\n');
+            }
+            lines.push_str(&" ".repeat(indent));
+            used = indent + length;
+        } else {
+            lines.push(' ');
+            used += 1 + length;
+        }
+        lines.push_str(word);
+    }
+    if !lines.is_empty() {
+        lines.push('\n');
+    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::{DOCS_FOLDER, SECTIONS, docs, for_terminal, markdown, summary};
+    use super::{DOCS_FOLDER, SECTIONS, docs, for_terminal, list, markdown, summary};
     use crate::finding::RuleName;
     use crate::sink::{Glyphs, Styles, Terminal};
 
@@ -191,18 +243,39 @@ mod tests {
         }
     }
 
-    #[test]
-    fn on_a_terminal() {
-        let terminal = |utf8| Terminal {
+    fn terminal(utf8: bool, width: usize) -> Terminal {
+        Terminal {
             styles: Styles::new(false),
             glyphs: Glyphs::new(utf8),
-            width: 100,
+            width,
             verbose: false,
-        };
-        let text = for_terminal(&markdown(RuleName::CancelNotCalled), &terminal(true));
+        }
+    }
+
+    #[test]
+    fn on_a_terminal() {
+        let text = for_terminal(&markdown(RuleName::CancelNotCalled), &terminal(true, 100));
         insta::assert_snapshot!(text);
         for rule in RuleName::ALL {
-            assert!(for_terminal(&markdown(rule), &terminal(false)).is_ascii());
+            assert!(for_terminal(&markdown(rule), &terminal(false, 100)).is_ascii());
         }
+    }
+
+    #[test]
+    fn on_a_narrow_terminal() {
+        for rule in RuleName::ALL {
+            let source = markdown(rule).replace("```go", "").replace("```", "");
+            for width in [50, 80, 140] {
+                let text = for_terminal(&markdown(rule), &terminal(true, width));
+                // Code is left as it is.
+                let prose = text.lines().filter(|line| !line.starts_with("    "));
+                let widest = prose.map(|line| line.chars().count()).max();
+                assert!(widest <= Some(width.min(100)), "{rule} at {width}: {text}");
+                let words =
+                    |text: &str| text.replace('#', "").split_whitespace().collect::<String>();
+                assert_eq!(words(&text), words(&source), "{rule} at {width}");
+            }
+        }
+        insta::assert_snapshot!(list(&terminal(true, 50)));
     }
 }

@@ -9,6 +9,7 @@ pub mod explain;
 mod generate;
 mod look;
 mod ps;
+mod refusal;
 pub mod replay;
 pub mod run;
 mod schema;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use clap::FromArgMatches as _;
 
 use crate::error::{Error, Exit, Subject};
-use crate::sink::{Color, Sinks, Start, Styles};
+use crate::sink::{Color, Sinks, Start};
 
 pub use command::Cli;
 use command::Command;
@@ -57,10 +58,15 @@ pub trait Engine {
 
 /// The whole program: parses, runs, reports.
 pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> ExitCode {
-    let parsed = command::command().try_get_matches_from(args);
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = command::command().try_get_matches_from(&args);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
+            let variable = |name: &str| std::env::var(name).ok();
+            if let Some(error) = refusal::of_value(&error, &args, variable) {
+                return fail(&error);
+            }
             // Help into a closed pipe is help that somebody has read enough of.
             let _unheard = error.print();
             return ExitCode::from(if error.use_stderr() {
@@ -72,12 +78,30 @@ pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> E
     };
     match dispatch(cli.command, engine) {
         Ok(exit) => exit.into(),
-        Err(error) => {
-            let styles = Styles::for_stream(Color::Auto, &io::stderr());
-            // A broken stderr leaves nobody to tell.
-            let _unheard = io::stderr().write_all(error.render(styles).as_bytes());
-            error.exit().into()
-        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    say(&error.render(screen::stderr(Color::Auto)));
+    error.exit().into()
+}
+
+/// Writes to stderr.
+fn say(text: &str) {
+    // A broken stderr leaves nobody to tell.
+    let _unheard = io::stderr().write_all(text.as_bytes());
+}
+
+/// Warns of variables that only look like settings; `-q` is for errors only.
+fn warn_of_variables(quiet: Option<bool>, color: Option<Color>) {
+    if quiet == Some(true) {
+        return;
+    }
+    let set = std::env::vars_os().map(|(name, _)| name);
+    let styles = screen::stderr(color.unwrap_or_default());
+    for notice in refusal::unknown_variables(&command::command(), set) {
+        say(&notice.render(styles));
     }
 }
 
@@ -105,6 +129,7 @@ fn print(text: &str) -> Result<Exit, Error> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Fine),
         Err(source) => Err(Error::Output {
             what: "stdout".into(),
+            path: None,
             source,
         }),
     }

@@ -14,7 +14,7 @@ use super::{Engine, show};
 const AFTER_HELP: &str = "\
 Examples:
   observer replay run.rec
-  observer replay run.rec --output json | jq .message
+  observer replay run.rec --output json | jq '.message // empty'
   observer replay run.rec --rule cancel-ignored --fail-on error
 
 Thresholds are those of the recording: the findings are the same as when it was made.";
@@ -35,7 +35,8 @@ pub struct ReplayArgs {
     #[arg(long, env = "OBSERVER_FAIL_ON", value_name = "SEVERITY")]
     pub fail_on: Option<FailOn>,
 
-    /// Show only the named rules; with =off|info|warning|error, adjust one; repeatable
+    /// Show only the named rules (`observer explain` lists them); with =off|info|warning|error,
+    /// adjust one; repeatable
     #[arg(
         long,
         env = "OBSERVER_RULE",
@@ -94,6 +95,7 @@ pub(super) fn run(args: ReplayArgs, engine: &impl Engine) -> Result<Exit, Error>
     let file = config::from_file(args.config.as_deref())?;
     // A service's log is not the place for what a replay says.
     let settings = flags.over(Settings { log: None, ..file });
+    super::warn_of_variables(settings.quiet, settings.color);
     let options = Options {
         file: args.file,
         rules: show::rules(&settings),

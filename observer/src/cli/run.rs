@@ -25,7 +25,7 @@ const AFTER_HELP: &str = "\
 Examples:
   sudo observer run --pid 4121
   sudo observer run --port 8080 --duration 30s --fail-on warning
-  sudo observer run --exe shop-api --output json | jq .message
+  sudo observer run --exe shop-api --output json | jq '.message // empty'
   sudo observer run --pid 4121 --rule cancel-ignored --rule detached-context=info
   sudo observer run --exe shop-api --log /var/log/observer.jsonl --quiet
 
@@ -151,6 +151,13 @@ impl Options {
                 remedy: "name a process: `observer run --pid PID`; list them: `observer ps`".into(),
             });
         }
+        if settings.duration.is_some_and(|span| span.0.is_zero()) {
+            return Err(Error::Usage {
+                problem: "with --duration 0 it would end before it has seen anything".into(),
+                remedy: "leave it out to observe until Ctrl-C, or name a time: `--duration 30s`"
+                    .into(),
+            });
+        }
         Ok(Self {
             selectors,
             duration: settings.duration.map(|span| span.0),
@@ -215,6 +222,7 @@ fn is_token(name: &str) -> bool {
 pub(super) fn run(args: RunArgs, engine: &impl Engine) -> Result<Exit, Error> {
     let file = config::from_file(args.config.as_deref())?;
     let settings = args.settings.over(file);
+    super::warn_of_variables(settings.quiet, settings.color);
     let options = Options::new(&settings)?;
     let sinks = show::sink_options(&settings, Delivery::Bounded)?;
     let mut sinks = Sinks::open(sinks)?;

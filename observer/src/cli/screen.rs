@@ -12,17 +12,22 @@ const MAX_WIDTH: usize = 140;
 
 /// For findings on stdout.
 pub fn terminal(color: Color, verbose: bool) -> Terminal {
-    let width = terminal_size::terminal_size_of(io::stdout())
-        .map(|(terminal_size::Width(columns), _)| usize::from(columns))
-        .or_else(|| std::env::var("COLUMNS").ok()?.parse().ok())
-        .filter(|columns| *columns > 0)
-        .unwrap_or(DEFAULT_WIDTH);
     Terminal {
         styles: Styles::for_stream(color, &io::stdout()),
         glyphs: Glyphs::new(locale_is_utf8(|name| std::env::var(name).ok())),
-        width: width.min(MAX_WIDTH),
+        width: width(),
         verbose,
     }
+}
+
+/// Columns of stdout as it is now.
+pub fn width() -> usize {
+    terminal_size::terminal_size_of(io::stdout())
+        .map(|(terminal_size::Width(columns), _)| usize::from(columns))
+        .or_else(|| std::env::var("COLUMNS").ok()?.parse().ok())
+        .filter(|columns| *columns > 0)
+        .unwrap_or(DEFAULT_WIDTH)
+        .min(MAX_WIDTH)
 }
 
 /// For everything on stderr.

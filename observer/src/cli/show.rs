@@ -50,6 +50,7 @@ pub fn sink_options(settings: &Settings, delivery: Delivery) -> Result<SinkOptio
     };
     Ok(SinkOptions {
         format,
+        width: Some(screen::width),
         stderr: screen::stderr(color),
         verbosity,
         log: log_options(settings)?,
@@ -76,6 +77,12 @@ fn log_options(settings: &Settings) -> Result<Option<LogOptions>, Error> {
                 "the log may grow to {max_size} bytes, but all logs together only to {max_total}"
             ),
             remedy: "make --log-max-total at least as large as --log-max-size".into(),
+        });
+    }
+    if settings.log_max_age.is_some_and(|age| age.0.is_zero()) {
+        return Err(Error::Usage {
+            problem: "with --log-max-age 0 every line would have a log of its own".into(),
+            remedy: "leave it out for a day, or name a time: `--log-max-age 1h`".into(),
         });
     }
     Ok(Some(LogOptions {

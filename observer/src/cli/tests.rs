@@ -7,11 +7,11 @@ use clap::Parser as _;
 
 use super::command::{Command, command};
 use super::run::{Options, Selector};
-use super::{Cli, Engine, check, ps, replay, run};
+use super::{Cli, Engine, check, generate, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
-use crate::error::{Error, Exit, Subject};
+use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
-use crate::sink::{Glyphs, Sinks, Start, Styles, Terminal, samples};
+use crate::sink::{Delivery, Glyphs, Sinks, Start, Styles, Terminal, samples};
 
 /// Remembers what it was asked for.
 #[derive(Default)]
@@ -79,6 +79,46 @@ fn help_of_every_subcommand() {
 }
 
 #[test]
+fn manual_pages() {
+    let pages = generate::pages(command()).unwrap();
+    let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "", "-run", "-ps", "-check", "-replay", "-explain", "-schema",
+    ];
+    assert_eq!(names, expected.map(|sub| format!("observer{sub}.1")));
+    for (name, page) in &pages {
+        assert!(
+            page.contains(".SH EXAMPLES\n.nf\n"),
+            "{name} has no examples"
+        );
+        assert!(
+            !page.contains("observer\\-help(1)"),
+            "{name} names a page that is not there"
+        );
+    }
+    let run = &pages[1].1;
+    assert!(run.contains("OBSERVER_GRACE"), "{run}");
+    insta::assert_snapshot!(
+        "man",
+        pages[0].1.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    );
+    let (_, after) = run.split_once(".SH EXAMPLES").unwrap();
+    insta::assert_snapshot!("man_run_after_the_flags", after);
+}
+
+#[test]
+fn every_subcommand_has_examples() {
+    for sub in command().get_subcommands() {
+        let after = sub.get_after_help().map(ToString::to_string);
+        assert!(
+            after.is_some_and(|after| after.starts_with("Examples:\n")),
+            "{}",
+            sub.get_name()
+        );
+    }
+}
+
+#[test]
 fn every_flag_has_an_environment_variable() {
     for sub in command().get_subcommands() {
         for arg in sub.get_arguments() {
@@ -140,7 +180,6 @@ fn what_makes_no_sense_is_refused() {
         "observer run --pid 1 --rule cancel-ignord",
         "observer run --pid 1 --grace 5",
         "observer run --pid 1 --log-max-size lots",
-        "observer check",
         "observer check --pid 1 ./x",
         "observer replay",
         "observer",
@@ -152,6 +191,96 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(nothing.exit(), Exit::Usage);
     let header = settings("observer run --pid 1 --request-id-header X:Y");
     assert_eq!(Options::new(&header).unwrap_err().exit(), Exit::Usage);
+}
+
+#[test]
+fn a_bad_value_is_said_to_be_one() {
+    let mut text = String::new();
+    for line in [
+        "observer run --rule nope",
+        "observer run --rule cancel-ignord",
+        "observer run --rule cancel-ignored=loud",
+        "observer run --grace -1s",
+        "observer run --grace 5",
+        "observer run --duration=-5",
+        "observer run --pid -5",
+        "observer run --pid 7,abc",
+        "observer check --pid 0",
+        "observer run --port 70000",
+        "observer run --log-max-size -5",
+        "observer replay x.rec --fail-on eror",
+        "observer run -o yaml",
+        "observer run --redact-path=perhaps",
+    ] {
+        let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        let error = command().try_get_matches_from(&args).expect_err(line);
+        let error = refusal::of_value(&error, &args, |_| None).expect(line);
+        assert_eq!(error.exit(), Exit::Usage, "{line}");
+        text.push_str(&format!("$ {line}\n{}\n", error.render(Styles::new(false))));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_bad_value_of_the_environment_is_said_to_come_from_there() {
+    let place = |typed: &str| {
+        let refused = command().try_get_matches_from(["observer", "run", "--grace", "5"]);
+        let args: Vec<OsString> = typed.split_whitespace().map(OsString::from).collect();
+        let variable = |name: &str| (name == "OBSERVER_GRACE").then(|| "5".to_owned());
+        match refusal::of_value(&refused.unwrap_err(), &args, variable) {
+            Some(Error::BadFlag { place, .. }) => place,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(place("observer run"), "OBSERVER_GRACE");
+    assert_eq!(place("observer run --grace 5"), "--grace <TIME>");
+}
+
+#[test]
+fn other_mistakes_are_left_to_clap() {
+    for line in ["observer run --grac 1s", "observer run --exe", "observer"] {
+        let error = command().try_get_matches_from(line.split_whitespace());
+        assert!(refusal::of_value(&error.unwrap_err(), &[], |_| None).is_none());
+    }
+}
+
+#[test]
+fn variables_that_only_look_like_settings_are_named() {
+    let set = ["PATH", "OBSERVER_PID", "OBSERVER_GRACEE", "OBSERVER_HOME"].map(OsString::from);
+    let expected = [
+        Notice::UnknownVariable {
+            name: "OBSERVER_GRACEE".into(),
+            nearest: Some("OBSERVER_GRACE".into()),
+        },
+        Notice::UnknownVariable {
+            name: "OBSERVER_HOME".into(),
+            nearest: None,
+        },
+    ];
+    assert_eq!(
+        refusal::unknown_variables(&command(), set.into_iter()),
+        expected
+    );
+}
+
+#[test]
+fn a_time_of_nothing_is_refused() {
+    let zero = settings("observer run --pid 1 --duration 0");
+    assert_eq!(Options::new(&zero).unwrap_err().exit(), Exit::Usage);
+    assert!(Options::new(&settings("observer run --pid 1 --grace 0s")).is_ok());
+    let log = settings("observer run --pid 1 --log x --log-max-age 0s");
+    let error = show::sink_options(&log, Delivery::Bounded).unwrap_err();
+    assert_eq!(error.exit(), Exit::Usage);
+}
+
+#[test]
+fn something_has_to_be_checked() {
+    let Command::Check(args) = parse("observer check").unwrap().command else {
+        panic!("check");
+    };
+    let error = check::run(args, &Fake::default()).unwrap_err();
+    assert_eq!(error.exit(), Exit::Usage);
+    assert!(error.hint().contains("observer check PATH"));
 }
 
 #[test]

@@ -4,19 +4,22 @@
 //! what the settings mean is the subcommands' business.
 
 mod settings;
+mod unknown;
 mod values;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args as _;
+use serde::Deserialize as _;
+use toml::de::DeTable;
 
-use crate::error::{Error, UnknownKey};
+use crate::error::{Cause, Error};
 
 pub use settings::{AllowEntry, Settings};
 pub use values::{
     BadValue, BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, RuleSetting, Size, Span,
-    nearest_rule, parse_rule,
+    nearest_rule, parse_rule, pid,
 };
 
 /// Read where `--config` names no other; it need not be there.
@@ -24,9 +27,6 @@ pub const DEFAULT_FILE: &str = "/etc/observer/observer.toml";
 
 /// Keys that only the file has.
 const FILE_ONLY: [&str; 2] = ["allow", "own-packages"];
-
-/// Keys of one `[[allow]]`.
-const ALLOW_KEYS: [&str; 2] = ["site", "rule"];
 
 /// Names further apart than this share of their length are not near.
 const MIN_LIKENESS: f64 = 0.6;
@@ -53,59 +53,43 @@ pub fn from_file(named: Option<&Path>) -> Result<Settings, Error> {
 /// Parses the text of a file; `path` is for messages only.
 ///
 /// # Errors
-/// As [`from_file`].
+/// As [`from_file`]. A value or a line that is wrong does not hide the keys that are unknown.
 pub fn parse(text: &str, path: &Path) -> Result<Settings, Error> {
-    let bad = |error: &toml::de::Error| Error::BadConfig {
+    let (document, faults) = DeTable::parse_recoverable(text);
+    let unknown = unknown::keys_in(document.get_ref());
+    let bad = |line: usize, source: Cause| Error::BadConfig {
         path: path.to_owned(),
-        line: error.span().map_or(0, |span| line_at(text, span.start)),
-        source: error.message().to_owned().into(),
+        line,
+        source,
+        unknown: unknown.clone(),
     };
-    let mut unknown = vec![];
-    let document = toml::Deserializer::parse(text).map_err(|error| bad(&error))?;
-    let settings: Settings = serde_ignored::deserialize(document, |key| {
-        unknown.push(UnknownKey {
-            // serde_ignored shows the step through an Option as `?`.
-            path: key.to_string().replace("?.", ""),
-            nearest: None,
-        });
-    })
-    .map_err(|error| bad(&error))?;
-    if !unknown.is_empty() {
-        for key in &mut unknown {
-            key.nearest = nearest_key(&key.path);
-        }
-        return Err(Error::UnknownKeys {
+    let of_toml = |error: &toml::de::Error| {
+        let line = error.span().map_or(0, |span| line_at(text, span.start));
+        bad(line, error.message().to_owned().into())
+    };
+    if let Some(fault) = faults.first() {
+        return Err(of_toml(fault));
+    }
+    let settings = Settings::deserialize(toml::Deserializer::from(document))
+        .map_err(|error| of_toml(&error))?;
+    let mut named = settings.allow.iter().flatten();
+    if let Some(error) = named.find_map(|entry| parse_rule(entry.rule.as_deref()?).err()) {
+        return Err(bad(0, error.into()));
+    }
+    if unknown.is_empty() {
+        Ok(settings)
+    } else {
+        Err(Error::UnknownKeys {
             path: PathBuf::from(path),
             keys: unknown,
-        });
+        })
     }
-    for entry in settings.allow.iter().flatten() {
-        if let Some(name) = &entry.rule
-            && let Err(error) = parse_rule(name)
-        {
-            return Err(Error::BadConfig {
-                path: path.to_owned(),
-                line: 0,
-                source: error.into(),
-            });
-        }
-    }
-    Ok(settings)
 }
 
 /// Line, from 1, of a byte offset.
 fn line_at(text: &str, offset: usize) -> usize {
     let before = text.as_bytes().iter().take(offset);
     1 + before.filter(|byte| **byte == b'\n').count()
-}
-
-fn nearest_key(path: &str) -> Option<String> {
-    let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
-    if parent.starts_with("allow") {
-        return nearest(name, ALLOW_KEYS.into_iter()).map(|key| format!("{parent}.{key}"));
-    }
-    let keys = keys();
-    nearest(name, keys.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// Every key that the file may have: the flags' long names and `FILE_ONLY`.

@@ -11,6 +11,7 @@ use crate::sink::Color;
 
 use super::values::{
     BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, Percent, RuleSetting, Size, Span,
+    pid, port,
 };
 
 /// What one source says. `None` leaves it to the next one.
@@ -19,7 +20,7 @@ use super::values::{
 pub struct Settings {
     /// Observe this process; repeatable
     #[arg(long, env = "OBSERVER_PID", value_name = "PID", value_delimiter = ',',
-          value_parser = clap::value_parser!(u32).range(1..), help_heading = "What to observe")]
+          value_parser = pid, allow_hyphen_values = true, help_heading = "What to observe")]
     pub pid: Option<Vec<u32>>,
 
     /// Observe every Go process whose executable has this name or path; repeatable
@@ -34,11 +35,17 @@ pub struct Settings {
 
     /// Observe the Go process that listens on this TCP port; repeatable
     #[arg(long, env = "OBSERVER_PORT", value_name = "PORT", value_delimiter = ',',
-          value_parser = clap::value_parser!(u16).range(1..), help_heading = "What to observe")]
+          value_parser = port, allow_hyphen_values = true, help_heading = "What to observe")]
     pub port: Option<Vec<u16>>,
 
     /// End after this time, as SIGINT does
-    #[arg(long, env = "OBSERVER_DURATION", value_name = "TIME")]
+    // A negative number is told so, instead of being taken for a flag.
+    #[arg(
+        long,
+        env = "OBSERVER_DURATION",
+        value_name = "TIME",
+        allow_hyphen_values = true
+    )]
     pub duration: Option<Span>,
 
     /// Exit with 1 when a finding is at least this severe [default: never]
@@ -50,7 +57,8 @@ pub struct Settings {
     )]
     pub fail_on: Option<FailOn>,
 
-    /// Run only the named rules; with =off|info|warning|error, adjust one; repeatable
+    /// Run only the named rules (`observer explain` lists them); with =off|info|warning|error,
+    /// adjust one; repeatable
     #[arg(
         long,
         env = "OBSERVER_RULE",
@@ -65,6 +73,7 @@ pub struct Settings {
         long,
         env = "OBSERVER_GRACE",
         value_name = "TIME",
+        allow_hyphen_values = true,
         help_heading = "Rules"
     )]
     pub grace: Option<Span>,
@@ -173,6 +182,7 @@ pub struct Settings {
         long,
         env = "OBSERVER_LOG_MAX_SIZE",
         value_name = "SIZE",
+        allow_hyphen_values = true,
         help_heading = "Output"
     )]
     pub log_max_size: Option<Size>,
@@ -182,6 +192,7 @@ pub struct Settings {
         long,
         env = "OBSERVER_LOG_MAX_AGE",
         value_name = "TIME",
+        allow_hyphen_values = true,
         help_heading = "Output"
     )]
     pub log_max_age: Option<Span>,
@@ -191,6 +202,7 @@ pub struct Settings {
         long,
         env = "OBSERVER_LOG_MAX_TOTAL",
         value_name = "SIZE",
+        allow_hyphen_values = true,
         help_heading = "Output"
     )]
     pub log_max_total: Option<Size>,

@@ -89,6 +89,20 @@ fn faults_of_the_file() {
         "unknown_keys",
         fault("gracee = \"1s\"\nfoo = 1\n[[allow]]\nsite = \"a\"\nrules = \"x\"\n")
     );
+    insta::assert_snapshot!(
+        "unknown_keys_nested",
+        fault("[rules]\ngrace = \"1s\"\n[rules.more]\nfoo = 1\n[empty]\n")
+    );
+    insta::assert_snapshot!(
+        "unknown_keys_and_a_wrong_type",
+        fault("gracee = \"1s\"\npid = \"x\"\n[[allow]]\nsitee = \"a\"\n")
+    );
+    insta::assert_snapshot!(
+        "unknown_key_and_no_toml",
+        fault("gracee = \"1s\"\nduration =\nfoo = 1\n")
+    );
+    insta::assert_snapshot!("no_unit", fault("grace = 5\n"));
+    insta::assert_snapshot!("no_rules", fault("rule = [1]\n"));
     insta::assert_snapshot!("underscore", fault("log_max_size = \"1MiB\"\n"));
     insta::assert_snapshot!("bad_value", fault("\n\ngrace = \"soon\"\n"));
     insta::assert_snapshot!("bad_rule", fault("rule = [\"cancel-ignord\"]\n"));

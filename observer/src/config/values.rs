@@ -1,5 +1,7 @@
 //! Values that flags, environment and file share, each with one parser.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,16 +18,21 @@ const MAX_SPAN: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 pub struct BadValue(pub String);
 
 /// A duration as humans write it: `500ms`, `1h 30m`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
 impl FromStr for Span {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        let span = humantime::parse_duration(text)
-            .map_err(|error| BadValue(format!("{error}; write it like `500ms` or `1h 30m`")))?;
+        let span = humantime::parse_duration(text).map_err(|_| {
+            let what = match text.trim() {
+                text if text.starts_with('-') => "a time cannot be negative",
+                text if text.parse::<f64>().is_ok() => "the unit is missing",
+                _ => "not a time",
+            };
+            BadValue(format!("{what}; write it like `500ms` or `1h 30m`"))
+        })?;
         if span > MAX_SPAN {
             return Err(BadValue("longer than 100 years".into()));
         }
@@ -34,8 +41,7 @@ impl FromStr for Span {
 }
 
 /// A size in bytes as humans write it: `64MiB`, `10MB`, `4096`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 
 /// Names of units, lower case, and their bytes. A bare letter is binary, as `ls -h` has it.
@@ -79,8 +85,7 @@ impl FromStr for Size {
 }
 
 /// A part of a whole: `10%`, at most `100%`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Percent(pub u32);
 
 impl FromStr for Percent {
@@ -96,9 +101,25 @@ impl FromStr for Percent {
     }
 }
 
+/// A pid of the command line.
+///
+/// # Errors
+/// Anything but a number from 1 on.
+pub fn pid(text: &str) -> Result<u32, BadValue> {
+    let pid = text.parse().ok().filter(|pid| *pid > 0);
+    pid.ok_or_else(|| {
+        BadValue("not a pid; it is a number from 1 on, as `observer ps` lists".into())
+    })
+}
+
+/// A port of the command line.
+pub(super) fn port(text: &str) -> Result<u16, BadValue> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| BadValue("not a port; it is a number from 1 to 65535".into()))
+}
+
 /// `NAME` or `NAME=LEVEL`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuleSetting {
     /// Which.
     pub rule: RuleName,
@@ -156,18 +177,39 @@ fn parse_level(level: &str) -> Result<Level, BadValue> {
 
 /// serde reads these from strings with the parser that the flags use.
 macro_rules! from_string {
-    ($($kind:ty),*) => {$(
-        impl TryFrom<String> for $kind {
-            type Error = BadValue;
-
-            fn try_from(text: String) -> Result<Self, BadValue> {
-                text.parse()
+    ($($kind:ty: $expected:literal),*) => {$(
+        impl<'de> serde::Deserialize<'de> for $kind {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(Text { expected: $expected, kind: PhantomData })
             }
         }
     )*};
 }
 
-from_string!(Span, Size, Percent, RuleSetting);
+from_string!(
+    Span: "a time in quotes, like \"500ms\"",
+    Size: "a size in quotes, like \"64MiB\"",
+    Percent: "a part in quotes, like \"10%\"",
+    RuleSetting: "rules in quotes, like \"cancel-ignored\""
+);
+
+/// Takes a string, and says what is expected where there is none.
+struct Text<T> {
+    expected: &'static str,
+    kind: PhantomData<T>,
+}
+
+impl<T: FromStr<Err = BadValue>> serde::de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
 
 /// From which severity on findings make the run fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -276,6 +318,10 @@ mod tests {
         for bad in ["", "5", "-1s", "1000000years"] {
             assert_eq!(span(bad), None, "{bad}");
         }
+        let why = |text: &str| text.parse::<Span>().unwrap_err();
+        insta::assert_snapshot!(why("5"), @"the unit is missing; write it like `500ms` or `1h 30m`");
+        insta::assert_snapshot!(why("-1s"), @"a time cannot be negative; write it like `500ms` or `1h 30m`");
+        insta::assert_snapshot!(why("soon"), @"not a time; write it like `500ms` or `1h 30m`");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use caps::{CapSet, Capability, CapsHashSet};
+
 use crate::error::{Error, Subject};
 use crate::go::{Image, ImageError, LayoutError};
 use crate::probe::ProbeError;
@@ -15,10 +17,10 @@ pub(super) fn of_target(pid: u32, error: TargetError) -> Error {
             subject: Subject::Pid(pid),
             why: "it is a thread of the kernel".into(),
         },
-        TargetError::NotPermitted { .. } => Error::MissingCapability {
-            action: format!("look at pid {pid}"),
-            capability: "CAP_SYS_PTRACE",
-        },
+        TargetError::NotPermitted { .. } => refused(
+            pid,
+            &caps::read(None, CapSet::Effective).unwrap_or_default(),
+        ),
         TargetError::NotElf { .. } => Error::NotGo {
             subject: Subject::Pid(pid),
             why: "its executable is not a 64-bit ELF file".into(),
@@ -37,6 +39,25 @@ pub(super) fn of_target(pid: u32, error: TargetError) -> Error {
             what: "reading /proc".into(),
             source: Some(other.into()),
         },
+    }
+}
+
+/// Why we may not look at a process, by what we can.
+fn refused(pid: u32, ours: &CapsHashSet) -> Error {
+    let action = format!("look at pid {pid}");
+    if !ours.contains(&Capability::CAP_SYS_PTRACE) {
+        return Error::MissingCapability {
+            action,
+            capability: "CAP_SYS_PTRACE",
+        };
+    }
+    Error::Denied {
+        action,
+        source: io::Error::other("something else than capabilities protects it"),
+        remedy:
+            "a security module, or a user namespace around observer, may forbid it: try from the \
+                 host, and see what was logged: `sudo dmesg | grep -iE 'lockdown|apparmor|selinux'`"
+                .into(),
     }
 }
 
@@ -96,17 +117,19 @@ pub(super) fn of_host(host: &Host) -> Option<Error> {
         Missing::Yama => Error::Denied {
             action: "read memory of other processes".into(),
             source: io::Error::other("kernel.yama.ptrace_scope is 3"),
+            remedy: "it holds until the next boot; see who sets it: `grep -r ptrace_scope /etc/sysctl.*`"
+                .into(),
         },
         Missing::Btf => return None,
     })
 }
 
-const fn capability_name(capability: &caps::Capability) -> &'static str {
+const fn capability_name(capability: &Capability) -> &'static str {
     match capability {
-        caps::Capability::CAP_BPF => "CAP_BPF",
-        caps::Capability::CAP_PERFMON => "CAP_PERFMON",
-        caps::Capability::CAP_SYS_PTRACE => "CAP_SYS_PTRACE",
-        caps::Capability::CAP_DAC_READ_SEARCH => "CAP_DAC_READ_SEARCH",
+        Capability::CAP_BPF => "CAP_BPF",
+        Capability::CAP_PERFMON => "CAP_PERFMON",
+        Capability::CAP_SYS_PTRACE => "CAP_SYS_PTRACE",
+        Capability::CAP_DAC_READ_SEARCH => "CAP_DAC_READ_SEARCH",
         _ => "CAP_SYS_ADMIN",
     }
 }
@@ -156,4 +179,26 @@ fn chain(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use caps::Capability::{CAP_BPF, CAP_SYS_PTRACE};
+
+    use super::refused;
+    use crate::error::Error;
+
+    #[test]
+    fn a_capability_that_is_there_is_not_called_missing() {
+        assert!(matches!(
+            refused(1, &[CAP_BPF].into()),
+            Error::MissingCapability {
+                capability: "CAP_SYS_PTRACE",
+                ..
+            }
+        ));
+        let error = refused(1, &[CAP_BPF, CAP_SYS_PTRACE].into());
+        assert!(matches!(error, Error::Denied { .. }));
+        assert!(!error.hint().contains("setcap"), "{}", error.hint());
+    }
 }

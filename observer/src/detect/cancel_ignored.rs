@@ -78,7 +78,7 @@ use crate::inspect::Inspection;
 use crate::model::{CtxId, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Question, Work};
-use super::context::{Context, remember};
+use super::context::Context;
 use super::draft::{self, span};
 use super::overrun::{self, Over, Seen};
 use super::site;
@@ -152,7 +152,7 @@ impl CancelIgnored {
         if over.ended {
             cx.report(finding);
         } else {
-            remember(&mut self.running, over.request, finding.clone());
+            cx.remember(&mut self.running, over.request, finding.clone());
             cx.report_running(finding, over.request);
         }
     }
@@ -297,7 +297,7 @@ impl CancelIgnored {
         finding.help = HELP.to_owned();
         let at = site::direct(&unit, &stack).cloned();
         draft::place(&mut finding, &unit, at.as_ref(), stack);
-        remember(&mut self.derived, id, (request_id, finding.clone()));
+        cx.remember(&mut self.derived, id, (request_id, finding.clone()));
         cx.report_running(finding, request_id);
     }
 

@@ -15,7 +15,7 @@
 //!
 //! Until it is cancelled, a context keeps its timer, its place in the parent's list of children
 //! and everything that its values refer to. With a timeout of a minute and 500 requests a second
-//! that is 30 000 contexts that nobody needs. Under a parent that never ends it is a leak.
+//! that is 30000 contexts that nobody needs. Under a parent that never ends it is a leak.
 //! `go vet` (lostcancel) sees the cases that lie within one function; this rule sees the others.
 //!
 //! ## Example
@@ -62,7 +62,7 @@ use crate::inspect::Inspection;
 use crate::model::{ContextKind, Ctx, CtxId, ReqId, Root, Unit};
 
 use super::ask::{Answer, Question};
-use super::context::{Context, remember};
+use super::context::Context;
 use super::draft;
 use super::site;
 use super::timers::Topic;
@@ -274,7 +274,7 @@ impl CancelNotCalled {
         if looks > LOOKS {
             return;
         }
-        remember(&mut self.looks, id, looks);
+        cx.remember(&mut self.looks, id, looks);
         cx.later(AGAIN_NS, Topic::NotCalled(id));
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Context<'a> {
     pub(super) timers: &'a mut Timers,
     pub(super) asks: &'a mut Asks,
     pub(super) found: &'a mut Vec<(Finding, Phase)>,
+    /// Cases and questions that had to make room.
+    pub(super) forgotten: &'a mut u64,
 }
 
 /// Questions on their way, and what each was asked for.
@@ -48,21 +50,23 @@ const WAITING: usize = 16_384;
 /// Cases that a rule remembers at once; the oldest then goes without its end being told.
 const CASES: usize = 16_384;
 
-/// Remembers a case.
-pub(super) fn remember<K: Ord, V>(cases: &mut BTreeMap<K, V>, key: K, case: V) {
-    cases.insert(key, case);
-    if cases.len() > CASES {
-        cases.pop_first();
-    }
-}
-
 impl Context<'_> {
+    /// Remembers a case.
+    pub(super) fn remember<K: Ord, V>(&mut self, cases: &mut BTreeMap<K, V>, key: K, case: V) {
+        cases.insert(key, case);
+        if cases.len() > CASES {
+            cases.pop_first();
+            *self.forgotten += 1;
+        }
+    }
+
     /// Asks; the answer comes to the topic's rule.
     pub(super) fn ask(&mut self, pid: u32, topic: Topic, question: Question) {
         self.asks.next += 1;
         let id = self.asks.next;
         if self.asks.waiting.len() >= WAITING {
             self.asks.waiting.pop_first();
+            *self.forgotten += 1;
         }
         self.asks.waiting.insert(id, topic);
         self.asks.open.push(Ask { id, pid, question });

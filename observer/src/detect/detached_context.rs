@@ -76,7 +76,7 @@ use crate::go::Frame;
 use crate::model::{Call, CallId, Ctx, CtxId, Cut, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Question};
-use super::context::{Context, remember};
+use super::context::Context;
 use super::draft::{self, span};
 use super::overrun::Over;
 use super::timers::Topic;
@@ -186,7 +186,7 @@ impl DetachedContext {
         };
         let said = call.is_some_and(|call| self.said.contains(&call));
         if !over.ended {
-            remember(&mut self.running, over.request, finding.clone());
+            cx.remember(&mut self.running, over.request, finding.clone());
         }
         match (over.ended, said) {
             (true, true) => cx.report_ended(finding, over.request),

@@ -34,6 +34,7 @@ pub struct Engine {
     facts: Vec<Fact>,
     found: Vec<(Finding, Phase)>,
     emitted: Vec<Emission>,
+    forgotten: u64,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +65,7 @@ impl Engine {
             facts: Vec::new(),
             found: Vec::new(),
             emitted: Vec::new(),
+            forgotten: 0,
         }
     }
 
@@ -151,12 +153,12 @@ impl Engine {
         self.timers.next_ns()
     }
 
-    /// Counters of the model.
+    /// Counters of the model; what the rules had to forget is counted with it.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let totals = self.model.totals();
         Totals {
-            evicted: totals.evicted + self.timers.dropped(),
+            evicted: totals.evicted + self.timers.dropped() + self.forgotten,
             ..totals
         }
     }
@@ -197,6 +199,7 @@ impl Engine {
             timers: &mut self.timers,
             asks: &mut self.asks,
             found: &mut self.found,
+            forgotten: &mut self.forgotten,
         };
         work(&mut self.rules, &mut cx);
     }

@@ -10,7 +10,7 @@ use crate::inspect::Inspection;
 use crate::model::CallId;
 
 use super::ask::{Answer, Question};
-use super::context::{Context, remember};
+use super::context::Context;
 use super::overrun::call_in;
 use super::timers::Topic;
 use super::{draft, site};
@@ -31,7 +31,7 @@ impl Outlived {
         topic: Topic,
         cx: &mut Context<'_>,
     ) {
-        remember(&mut self.calls, id, shown);
+        cx.remember(&mut self.calls, id, shown);
         cx.later(u64::try_from(wait_ns).unwrap_or(0), topic);
     }
 

@@ -11,7 +11,7 @@ use crate::inspect::{ConnState, ErrorKind, Goroutine, Inspection, Status};
 use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
-use super::context::{Context, remember};
+use super::context::Context;
 use super::site;
 use super::timers::Topic;
 
@@ -126,7 +126,7 @@ impl Overrun {
             shown: None,
             worker: false,
         };
-        remember(&mut self.watches, id, watch);
+        cx.remember(&mut self.watches, id, watch);
         cx.later(cx.thresholds.grace_ns, Topic::Overrun(id));
     }
 
@@ -214,7 +214,7 @@ impl Overrun {
             worker: true,
         };
         let since_ns = cx.now_ns.saturating_sub(watch.cancelled_ns);
-        remember(&mut self.watches, id, watch);
+        cx.remember(&mut self.watches, id, watch);
         let wait_ns = cx.thresholds.grace_ns.saturating_sub(since_ns);
         cx.later(wait_ns, Topic::Overrun(id));
     }

@@ -34,6 +34,7 @@ impl Error {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. }
+            | Self::BadFlag { .. }
             | Self::UnknownRule { .. }
             | Self::BadConfig { .. }
             | Self::UnknownKeys { .. }

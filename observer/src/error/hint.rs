@@ -1,5 +1,10 @@
 //! The remedy for each error, as a command where there is one.
 
+use std::io;
+use std::path::Path;
+
+use crate::finding::RuleName;
+
 use super::{Error, Subject, UnknownKey};
 
 impl Error {
@@ -21,14 +26,13 @@ impl Error {
                 format!("look at what it is now, then try again: `observer check --pid {pid}`")
             }
             Self::MissingCapability { capability, .. } => format!(
-                "run it as root (`sudo observer ...`), or give it the capability: \
-                 `sudo setcap {}+ep \"$(command -v observer)\"`",
+                "run it as root (`sudo observer ...`), in a container with this capability added \
+                 (`docker run --cap-add {} ...`), or give it all that it may need: \
+                 `sudo setcap {}+ep \"$(command -v observer)\"` \
+                 (CAP_SYS_ADMIN: newer kernels, seen on 6.18, want it to place uprobes)",
+                short(capability),
                 capability_set(capability)
             ),
-            Self::Denied { .. } => {
-                "a security module may forbid it; see what it logged: `sudo dmesg | grep -iE 'lockdown|apparmor|selinux'`"
-                    .into()
-            }
             Self::KernelTooOld { .. } => {
                 "run observer on a newer kernel; in a container it is the host's that counts: `uname -r`"
                     .into()
@@ -64,15 +68,24 @@ impl Error {
             Self::NothingMatched { .. } => {
                 "list the Go processes of this host: `observer ps`".into()
             }
-            Self::Usage { remedy, .. } => remedy.clone(),
+            Self::Usage { remedy, .. }
+            | Self::BadFlag { remedy, .. }
+            | Self::Denied { remedy, .. } => remedy.clone(),
             Self::UnknownRule { nearest, .. } => match nearest {
                 Some(nearest) => {
-                    format!("did you mean `{nearest}`? list all rules: `observer explain`")
+                    format!("did you mean `{nearest}`? what each rule finds: `observer explain`")
                 }
-                None => "list all rules: `observer explain`".into(),
+                None => format!(
+                    "the rules are {}; what each finds: `observer explain`",
+                    RuleName::ALL.map(RuleName::as_str).join(", ")
+                ),
             },
-            Self::BadConfig { .. } => "see every key and what it takes: `observer run --help`".into(),
-            Self::UnknownKeys { keys, .. } => nearest_keys(keys),
+            Self::BadConfig { unknown, .. } => nearest_keys(unknown).map_or_else(
+                || "see every key and what it takes: `observer run --help`".into(),
+                |near| format!("{near} see every key and what it takes: `observer run --help`"),
+            ),
+            Self::UnknownKeys { keys, .. } => nearest_keys(keys)
+                .unwrap_or_else(|| "keys are the flags' long names: `observer run --help`".into()),
             Self::Unreadable { path, .. } => {
                 format!("see whether it is there and who may read it: `ls -l {}`", path.display())
             }
@@ -89,9 +102,7 @@ impl Error {
             Self::RecordingDamaged { .. } => {
                 "record again, and let observer end by itself (`--duration 30s`) or by SIGINT".into()
             }
-            Self::Output { .. } => {
-                "see whether there is space left and who may write there: `df -h`".into()
-            }
+            Self::Output { path, source, .. } => output(path.as_deref(), source),
             Self::StubObject => {
                 "install the eBPF toolchain and build again: `cargo xtask setup && cargo build --release`"
                     .into()
@@ -108,13 +119,50 @@ impl Error {
     }
 }
 
-/// Whoever lacks one of the four usually lacks the others: name them all, the missing one first.
+/// As container tools name a capability.
+fn short(capability: &str) -> &str {
+    capability.strip_prefix("CAP_").unwrap_or(capability)
+}
+
+/// What keeps a file from being written.
+fn output(path: Option<&Path>, error: &io::Error) -> String {
+    let Some(path) = path else {
+        return "see whether there is space left where it goes: `df -h`".into();
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let (path, folder) = (path.display(), folder.display());
+    match error.kind() {
+        io::ErrorKind::NotFound => format!(
+            "see whether its folder is there and takes new files, `ls -ld {folder}`; \
+             make one: `mkdir -p {folder}`"
+        ),
+        io::ErrorKind::IsADirectory => {
+            format!("that is a folder; name a file, such as `{path}/observer.out`")
+        }
+        io::ErrorKind::NotADirectory => {
+            format!("a part of the path is a file, not a folder: `ls -ld {folder}`")
+        }
+        _ if error.raw_os_error() == Some(libc::ELOOP) => {
+            format!("symbolic links are not followed; name the file itself: `readlink -f {path}`")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            format!("see who may write there, or name another place: `ls -ld {folder}`")
+        }
+        _ => format!("see whether there is space left: `df -h {folder}`"),
+    }
+}
+
+/// Whoever lacks one usually lacks the others: name them all, the missing one first.
 fn capability_set(missing: &str) -> String {
     let needed = [
         "cap_bpf",
         "cap_perfmon",
         "cap_sys_ptrace",
         "cap_dac_read_search",
+        "cap_sys_admin",
     ];
     let first = missing.to_ascii_lowercase();
     let mut set = vec![first.as_str()];
@@ -122,7 +170,8 @@ fn capability_set(missing: &str) -> String {
     set.join(",")
 }
 
-fn nearest_keys(keys: &[UnknownKey]) -> String {
+/// `did you mean …?`, where some are near to known ones.
+fn nearest_keys(keys: &[UnknownKey]) -> Option<String> {
     let near: Vec<String> = keys
         .iter()
         .filter_map(|key| {
@@ -130,9 +179,5 @@ fn nearest_keys(keys: &[UnknownKey]) -> String {
             Some(format!("`{nearest}` instead of `{}`", key.path))
         })
         .collect();
-    if near.is_empty() {
-        "keys are the flags' long names: `observer run --help`".into()
-    } else {
-        format!("did you mean {}?", near.join(", "))
-    }
+    (!near.is_empty()).then(|| format!("did you mean {}?", near.join(", ")))
 }

@@ -111,6 +111,8 @@ pub enum Error {
         action: String,
         /// What the kernel said.
         source: io::Error,
+        /// Where to look for who forbids it.
+        remedy: String,
     },
     /// Before 5.15 probes carry no cookie.
     #[error("kernel {release} is too old; observer needs Linux 5.15 or newer")]
@@ -177,6 +179,18 @@ pub enum Error {
         /// A command that is right.
         remedy: String,
     },
+    /// A value on the command line or in the environment means nothing.
+    #[error("invalid value `{value}` for `{place}`")]
+    BadFlag {
+        /// As given.
+        value: String,
+        /// Where it was given (`--grace <TIME>`, `OBSERVER_GRACE`).
+        place: String,
+        /// What is wrong with it.
+        source: Cause,
+        /// What is right.
+        remedy: String,
+    },
     /// A rule that does not exist.
     #[error("there is no rule `{name}`")]
     UnknownRule {
@@ -186,7 +200,7 @@ pub enum Error {
         nearest: Option<&'static str>,
     },
     /// The configuration file does not parse or a value in it is not allowed.
-    #[error("cannot use the configuration file `{}`{}", path.display(), at_line(*line))]
+    #[error("cannot use the configuration file `{}`{}{}", path.display(), at_line(*line), and_keys(unknown))]
     BadConfig {
         /// The file.
         path: PathBuf,
@@ -194,6 +208,8 @@ pub enum Error {
         line: usize,
         /// What is wrong there.
         source: Cause,
+        /// Keys that mean nothing, in file order.
+        unknown: Vec<UnknownKey>,
     },
     /// The configuration file has keys that mean nothing.
     #[error("unknown {} in the configuration file `{}`", key_list(keys), path.display())]
@@ -252,6 +268,8 @@ pub enum Error {
     Output {
         /// Which result (`stdout`, "the log `/var/log/o.jsonl`").
         what: String,
+        /// Its file, where it has one.
+        path: Option<PathBuf>,
         /// The first failure.
         source: io::Error,
     },
@@ -276,6 +294,14 @@ fn at_line(line: usize) -> String {
         String::new()
     } else {
         format!(", line {line}")
+    }
+}
+
+fn and_keys(unknown: &[UnknownKey]) -> String {
+    if unknown.is_empty() {
+        String::new()
+    } else {
+        format!("; it has the unknown {} too", key_list(unknown))
     }
 }
 

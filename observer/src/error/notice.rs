@@ -7,6 +7,14 @@ use crate::sink::Styles;
 /// The closed set of warnings. Each is said once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Notice {
+    /// A variable that looks like a setting and is none.
+    #[error("`{name}` in the environment means nothing to observer{}", nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean `{near}`?")))]
+    UnknownVariable {
+        /// As it stands there.
+        name: String,
+        /// The known one that looks most like it, if one does.
+        nearest: Option<String>,
+    },
     /// Socket states cannot be read portably without type information.
     #[error("this kernel has no BTF: what the peer's socket says is not compared with Go's view")]
     NoBtf,

@@ -34,6 +34,7 @@ fn all() -> Vec<Error> {
         Error::Denied {
             action: "attach to pid 4121".into(),
             source: denied(),
+            remedy: "see what was logged: `sudo dmesg`".into(),
         },
         Error::KernelTooOld {
             release: "5.10.0-30-amd64".into(),
@@ -67,6 +68,12 @@ fn all() -> Vec<Error> {
             problem: "nothing is selected".into(),
             remedy: "name a process: `observer run --pid PID`; list them: `observer ps`".into(),
         },
+        Error::BadFlag {
+            value: "5".into(),
+            place: "OBSERVER_GRACE".into(),
+            source: "the unit is missing; write it like `500ms` or `1h 30m`".into(),
+            remedy: "see what it takes: `observer run --help`".into(),
+        },
         Error::UnknownRule {
             name: "cancel-ignord".into(),
             nearest: Some("cancel-ignored"),
@@ -79,6 +86,7 @@ fn all() -> Vec<Error> {
             path: "observer.toml".into(),
             line: 3,
             source: "expected a number".into(),
+            unknown: vec![],
         },
         Error::UnknownKeys {
             path: "observer.toml".into(),
@@ -111,7 +119,13 @@ fn all() -> Vec<Error> {
         },
         Error::Output {
             what: "the log `/var/log/observer.jsonl`".into(),
-            source: io::Error::from_raw_os_error(28),
+            path: Some("/var/log/observer.jsonl".into()),
+            source: io::Error::from_raw_os_error(libc::ENOSPC),
+        },
+        Error::Output {
+            what: "stdout".into(),
+            path: None,
+            source: io::Error::from_raw_os_error(libc::EIO),
         },
         Error::StubObject,
         Error::ChildPidNamespace,
@@ -129,6 +143,29 @@ fn every_error_as_it_is_printed() {
         let exit = error.exit();
         let rendered = error.render(Styles::new(false));
         text.push_str(&format!("--- exit {} ({exit:?})\n{rendered}\n", exit as u8));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_hint_about_a_file_fits_what_is_wrong_with_it() {
+    let mut text = String::new();
+    for (path, errno) in [
+        ("/no/such/run.rec", libc::ENOENT),
+        ("run.rec", libc::EACCES),
+        ("/sys/run.rec", libc::EROFS),
+        ("/tmp", libc::EISDIR),
+        ("/etc/passwd/run.rec", libc::ENOTDIR),
+        ("/tmp/link", libc::ELOOP),
+        ("/full/run.rec", libc::ENOSPC),
+    ] {
+        let error = Error::Output {
+            what: format!("the recording `{path}`"),
+            path: Some(path.into()),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        text.push_str(&error.render(Styles::new(false)));
+        text.push('\n');
     }
     insta::assert_snapshot!(text);
 }
@@ -166,6 +203,14 @@ fn all_exits_are_used() {
 #[test]
 fn notices() {
     let notices = [
+        Notice::UnknownVariable {
+            name: "OBSERVER_GRACEE".into(),
+            nearest: Some("OBSERVER_GRACE".into()),
+        },
+        Notice::UnknownVariable {
+            name: "OBSERVER_SERVICE_HOST".into(),
+            nearest: None,
+        },
         Notice::NoBtf,
         Notice::SecondObserver { pid: 4121 },
         Notice::OtherProbes { pid: 4121 },

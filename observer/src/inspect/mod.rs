@@ -31,7 +31,7 @@ pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
 pub use offsets::{
     ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, RequestOffsets, ServerOffsets,
-    SudogOffsets,
+    SudogOffsets, timer_holds_pointer,
 };
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};

@@ -8,8 +8,6 @@ use super::MapKind;
 const SWISS_MAPS_SINCE: u32 = 24;
 /// First Go 1.N whose `cancelCtx.err` is an `atomic.Value`.
 const ATOMIC_ERR_SINCE: u32 = 25;
-/// The only Go 1.N whose `timerCtx` begins with a pointer.
-const TIMER_HOLDS_POINTER_IN: u32 = 20;
 /// Bytes of an empty struct at the end of a slot, padded to a word.
 const PADDED_EMPTY: u32 = 8;
 /// Bytes of an interface.
@@ -275,6 +273,12 @@ pub struct ContextOffsets {
     pub map: MapKind,
 }
 
+/// Whether a `timerCtx` holds its `cancelCtx` by pointer: its timer then follows at once.
+#[must_use]
+pub fn timer_holds_pointer(layout: &Layout) -> bool {
+    layout.field("context.timerCtx", "timer") == Some(8)
+}
+
 impl ContextOffsets {
     /// As the layout has them, for Go 1.`minor`.
     #[must_use]
@@ -285,12 +289,28 @@ impl ContextOffsets {
             children: field("children")?,
             err: field("err")?,
             err_is_atomic: minor >= ATOMIC_ERR_SINCE,
-            timer_holds_pointer: minor == TIMER_HOLDS_POINTER_IN,
+            timer_holds_pointer: timer_holds_pointer(layout),
             children_slot: match map {
                 MapKind::Swiss => INTERFACE + PADDED_EMPTY,
                 MapKind::Bucket => INTERFACE,
             },
             map,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timer_holds_pointer;
+    use crate::go::GoVersion;
+    use crate::go::layout::Layout;
+
+    #[test]
+    fn only_one_go_holds_its_cancel_ctx_by_pointer() {
+        for minor in 18..=27 {
+            let version = GoVersion::parse(&format!("go1.{minor}.1")).unwrap();
+            let layout = Layout::for_version(&version).unwrap();
+            assert_eq!(timer_holds_pointer(&layout), minor == 20, "1.{minor}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use observer_common::layout::{
 use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 
 use crate::go::{Image, Layout};
-use crate::inspect::MapKind;
+use crate::inspect::{MapKind, timer_holds_pointer};
 
 /// Callers whose creations teach nothing: the request's own context, which the request's start
 /// names anyway, and the transport's context for a dial, which is detached on purpose.
@@ -55,7 +55,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         flags: ENABLED
             | flag(wishes.read_ids, READ_IDS)
             | flag(minor >= 21, CREATE_IS_METHOD)
-            | flag(timer_by_pointer(fields), TIMER_BY_POINTER),
+            | flag(timer_holds_pointer(fields), TIMER_BY_POINTER),
         g_goid: goid,
         g_parent_words: parent,
         ctx_err: at("context.cancelCtx", "err"),
@@ -63,13 +63,12 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         req_ctx: at("net/http.Request", "ctx"),
         req_uri: at("net/http.Request", "RequestURI"),
         req_header: at("net/http.Request", "Header"),
-        req_url: at("net/http.Request", "URL"),
         url_host: at("net/url.URL", "Host"),
         reader_conn: at("net/http.connReader", "conn"),
         conn_cur_req: at("net/http.conn", "curReq") + cur_req_word(minor),
         op_error_err: at("net.OpError", "Err"),
         syscall_error_err: at("os.SyscallError", "Err"),
-        reserved: [0; 2],
+        reserved: [0; 3],
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -85,11 +84,6 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
 /// Up to Go 1.19 `curReq` is an `atomic.Value`, whose first word names the type.
 const fn cur_req_word(minor: u32) -> u32 {
     if minor <= 19 { 8 } else { 0 }
-}
-
-/// Whether a `timerCtx` holds its `cancelCtx` by pointer: its timer then follows at once.
-fn timer_by_pointer(fields: &Layout) -> bool {
-    fields.field("context.timerCtx", "timer") == Some(8)
 }
 
 /// Program for the request's start: maps changed their layout with Go 1.24.

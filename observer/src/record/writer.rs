@@ -170,6 +170,7 @@ fn length(len: usize) -> io::Result<[u8; 4]> {
 fn failed(path: &Path, source: io::Error) -> Error {
     Error::Output {
         what: format!("the recording `{}`", path.display()),
+        path: Some(path.to_owned()),
         source,
     }
 }

@@ -16,7 +16,7 @@ pub mod wire;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -43,10 +43,12 @@ pub enum Format {
 }
 
 /// Everything that decides where output goes and what it looks like.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SinkOptions {
     /// On stdout.
     pub format: Format,
+    /// Columns of stdout, asked before each output: terminals are resized.
+    pub width: Option<fn() -> usize>,
     /// Colours of stderr.
     pub stderr: Styles,
     /// How much is said on stderr.
@@ -80,7 +82,8 @@ impl Sinks {
     /// Opens them on the process's own stdout and stderr.
     ///
     /// # Errors
-    /// [`Error::Output`] where the log cannot be opened or no thread can be had.
+    /// [`Error::Output`] where the log cannot be opened, the baseline cannot be written, or no
+    /// thread can be had.
     pub fn open(options: SinkOptions) -> Result<Self, Error> {
         Self::on(options, io::stdout(), io::stderr)
     }
@@ -99,6 +102,7 @@ impl Sinks {
                 stdout,
                 stderr: stderr(),
                 human: Human::new(terminal, options.verbosity),
+                width: options.width,
                 styles: options.stderr,
                 verbosity: options.verbosity,
             }),
@@ -115,8 +119,13 @@ impl Sinks {
         };
         let stdout = Writer::start(sink, options.delivery).map_err(|source| Error::Output {
             what: "stdout".into(),
+            path: None,
             source,
         })?;
+        if let Some(path) = &options.write_baseline {
+            // Said now, not when all the observing is done.
+            is_writable(path).map_err(|source| baseline_failed(path, source))?;
+        }
         Ok(Self {
             options,
             clock: Clock::default(),
@@ -172,18 +181,15 @@ impl Sinks {
         let stdout = self.stdout.finish();
         let log = self.log.map(Writer::finish);
         if let Some(path) = &self.options.write_baseline {
-            write_whole(path, &render_baseline(&self.baseline)).map_err(|source| {
-                Error::Output {
-                    what: format!("the baseline `{}`", path.display()),
-                    source,
-                }
-            })?;
+            write_whole(path, &render_baseline(&self.baseline))
+                .map_err(|source| baseline_failed(path, source))?;
         }
         let closed = stdout.closed;
         for fate in [Some(stdout), log].into_iter().flatten() {
             if let Some(source) = fate.failure {
                 return Err(Error::Output {
                     what: fate.name,
+                    path: None,
                     source,
                 });
             }
@@ -259,6 +265,7 @@ fn open_log(
     let name = format!("the log `{}`", options.path.display());
     let failed = |source| Error::Output {
         what: name.clone(),
+        path: Some(options.path.clone()),
         source,
     };
     let log = RotatingLog::open(options.clone(), SystemTime::now()).map_err(failed)?;
@@ -271,13 +278,41 @@ fn open_log(
     Writer::start(Box::new(sink), delivery).map_err(failed)
 }
 
-/// Whole or not at all: written beside and renamed.
-fn write_whole(path: &std::path::Path, text: &str) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
+fn baseline_failed(path: &Path, source: io::Error) -> Error {
+    Error::Output {
+        what: format!("the baseline `{}`", path.display()),
+        path: Some(path.to_owned()),
+        source,
+    }
+}
+
+/// Whole or not at all: written beside and renamed. Devices and pipes are written as they are.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    if path.exists() && !path.is_file() {
+        return std::fs::write(path, text);
+    }
+    let beside = beside(path);
     std::fs::write(&beside, text)?;
     std::fs::rename(&beside, path)
+}
+
+/// Whether [`write_whole`] will find its way; leaves nothing behind.
+fn is_writable(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if path.exists() && !path.is_file() {
+        return Ok(());
+    }
+    let beside = beside(path);
+    std::fs::File::create(&beside)?;
+    std::fs::remove_file(&beside)
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    PathBuf::from(beside)
 }
 
 #[cfg(test)]

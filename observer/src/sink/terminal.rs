@@ -17,6 +17,8 @@ pub struct HumanSink<O, E> {
     pub stderr: E,
     /// The renderer.
     pub human: Human,
+    /// Columns as they are now.
+    pub width: Option<fn() -> usize>,
     /// Of stderr.
     pub styles: Styles,
     /// `-q` silences stderr.
@@ -29,6 +31,9 @@ impl<O: Write + Send, E: Write + Send> Sink for HumanSink<O, E> {
     }
 
     fn take(&mut self, parcel: &Parcel, tally: &Tally) -> io::Result<Option<Notice>> {
+        if let Some(width) = self.width {
+            self.human.resize(width());
+        }
         let text = self.human.render(&parcel.output, tally);
         // A broken stderr leaves nobody to tell.
         let _unheard = self.stderr.write_all(text.stderr.as_bytes());

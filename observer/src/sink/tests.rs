@@ -1,13 +1,14 @@
 //! Queues, filtering, exit codes and failing outputs.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{
-    Delivery, End, EndReason, Format, LogOptions, Output, PATIENCE, QUEUE_LIMIT, SinkOptions,
-    Sinks, Styles, Verbosity, locale_is_utf8, samples,
+    Delivery, End, EndReason, Format, Glyphs, LogOptions, Output, PATIENCE, QUEUE_LIMIT,
+    SinkOptions, Sinks, Styles, Terminal, Verbosity, locale_is_utf8, samples,
 };
 use crate::error::{Error, Exit};
 use crate::finding::{Filter, Severity, UpdateReason, parse_baseline, samples as findings};
@@ -66,9 +67,77 @@ fn stuck() -> (Stuck, Sender<()>, Buffer) {
     (Stuck(receiver, buffer.clone()), sender, buffer)
 }
 
+#[test]
+fn findings_follow_the_width_of_the_terminal() {
+    static WIDTH: AtomicUsize = AtomicUsize::new(100);
+    let terminal = Terminal {
+        styles: Styles::new(false),
+        glyphs: Glyphs::new(true),
+        width: 100,
+        verbose: false,
+    };
+    let options = SinkOptions {
+        format: Format::Human(terminal),
+        width: Some(|| WIDTH.fetch_sub(50, Ordering::Relaxed)),
+        delivery: Delivery::Lossless,
+        ..options()
+    };
+    let stdout = Buffer::default();
+    let mut sinks = Sinks::on(options, stdout.clone(), Buffer::default).unwrap();
+    for _ in 0..2 {
+        sinks.emit(Output::Finding(Box::new(findings::cancel_ignored())));
+    }
+    sinks.finish().unwrap();
+    let text = stdout.text();
+    let widest = |block: &str| block.lines().map(|line| line.chars().count()).max();
+    let widths: Vec<usize> = text.split("\n\n").filter_map(widest).collect();
+    assert!(
+        matches!(widths[..], [51..=100, 1..=50]),
+        "{widths:?}: {text}"
+    );
+}
+
+fn with_baseline(path: &std::path::Path) -> SinkOptions {
+    SinkOptions {
+        write_baseline: Some(path.to_owned()),
+        ..options()
+    }
+}
+
+#[test]
+fn a_baseline_that_cannot_be_written_is_said_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path| Sinks::on(with_baseline(path), Buffer::default(), Buffer::default);
+    let missing = folder.path().join("no/baseline");
+    for path in [folder.path(), &missing] {
+        let error = open(path).unwrap_err();
+        assert_eq!(error.exit(), Exit::Output);
+        assert!(!error.hint().contains("space"), "{}", error.hint());
+    }
+    open(&folder.path().join("baseline")).unwrap();
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "trying leaves nothing behind");
+}
+
+#[test]
+fn a_baseline_into_a_pipe_does_not_replace_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let sinks = Sinks::on(with_baseline(&pipe), Buffer::default(), Buffer::default).unwrap();
+    let reader = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap())
+    };
+    sinks.finish().unwrap();
+    assert!(!reader.join().unwrap().is_empty());
+    assert!(!pipe.is_file());
+}
+
 fn options() -> SinkOptions {
     SinkOptions {
         format: Format::Json,
+        width: None,
         stderr: Styles::new(false),
         verbosity: Verbosity::Normal,
         log: None,

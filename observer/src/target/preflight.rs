@@ -1,4 +1,4 @@
-//! What this host can: asked before anything is attached, answered with remedies.
+//! What this host can: asked before anything is attached. Remedies are those of the errors.
 
 use caps::{CapSet, Capability};
 
@@ -52,38 +52,6 @@ impl Missing {
     pub fn is_fatal(&self) -> bool {
         // Without BTF only the kernel's view of sockets is lost.
         !matches!(self, Self::Btf)
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::Kernel { .. } => "run Linux 5.15 or newer".to_owned(),
-            Self::Bpf => "run a kernel built with CONFIG_BPF_SYSCALL=y".to_owned(),
-            Self::Uprobes => {
-                "run a kernel built with CONFIG_UPROBES=y and CONFIG_UPROBE_EVENTS=y, and mount /sys"
-                    .to_owned()
-            }
-            Self::Btf => {
-                "run a kernel built with CONFIG_DEBUG_INFO_BTF=y to see sockets as the kernel does"
-                    .to_owned()
-            }
-            Self::Capability(capability) => format!(
-                "run as root, or `setcap {}+ep` on the observer executable",
-                capability.to_string().to_lowercase()
-            ),
-            Self::Yama => {
-                "boot with another setting: `sysctl kernel.yama.ptrace_scope=3` holds until reboot"
-                    .to_owned()
-            }
-            Self::PidNamespace => {
-                "share the host's pids: `hostPID: true` in Kubernetes, `--pid=host` in docker"
-                    .to_owned()
-            }
-            Self::ForeignProc => {
-                "mount /proc of this pid namespace: `mount -t proc proc /proc`".to_owned()
-            }
-        }
     }
 }
 
@@ -234,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_missing_has_a_text_and_a_remedy() {
+    fn everything_missing_has_a_text() {
         let host = Host::judge(&Facts {
             kernel: (5, 4),
             bpf: false,
@@ -248,7 +216,6 @@ mod tests {
         assert_eq!(host.missing.len(), 11);
         for missing in &host.missing {
             assert!(!missing.to_string().is_empty());
-            assert!(!missing.remedy().is_empty());
         }
         assert_eq!(
             Missing::Capability(Capability::CAP_BPF).to_string(),

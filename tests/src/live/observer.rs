@@ -81,6 +81,9 @@ impl Observer {
         let mut command = Command::new(program);
         command
             .args(rest)
+            // Meant for the tests; observer would warn that they mean nothing to it.
+            .env_remove("OBSERVER_TEST_FULL")
+            .env_remove("OBSERVER_TEST_BINARY")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

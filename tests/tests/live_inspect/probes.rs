@@ -25,10 +25,6 @@ impl<M: Memory> Probing<'_, M> {
 }
 
 impl<M: Memory> MemRead for Probing<'_, M> {
-    fn read<const N: usize>(&self, addr: u64, buf: &mut [u8; N]) -> bool {
-        self.copy(addr, buf)
-    }
-
     fn read_prefix<const N: usize>(&self, addr: u64, buf: &mut [u8; N], len: u64) -> bool {
         let len = usize::try_from(len).unwrap_or(N).min(N);
         self.copy(addr, &mut buf[..len])

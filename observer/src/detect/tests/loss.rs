@@ -1,10 +1,10 @@
 //! Where something was lost, nobody is accused.
 
 use super::{
-    BACKGROUND, BUILD, CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, calls,
-    client_leaves, derived, end, start,
+    BACKGROUND, BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, HANDLER, READER, ROOT, SERVE, SERVING,
+    WORKER, calls, client_leaves, derived, end, start,
 };
-use crate::testkit::{MS, Scene};
+use crate::testkit::{MS, Scene, cancel, request};
 
 const STACK: [&str; 3] = ["runtime.chanrecv1", BUILD, SERVE];
 
@@ -34,6 +34,23 @@ fn a_request_that_missed_something_is_never_guilty() {
         scene.silent();
         assert_eq!(scene.engine.totals().unknown, 1);
     }
+}
+
+#[test]
+fn a_case_that_has_to_make_room_is_counted() {
+    // One more than a rule remembers.
+    const REQUESTS: u64 = 16_385;
+    let mut scene = Scene::new();
+    for number in 0..REQUESTS {
+        let (goid, root) = (1_000 + number, 0x10_0000 + number * 0x100);
+        let began = request(&scene.code, goid, root, "GET /report/7");
+        scene.take(1, &began);
+        let stack = [CANCEL_FUNC, "net/http.(*connReader).backgroundRead"];
+        let cancelled = cancel(&scene.code, READER, root, &stack);
+        scene.take(1, &cancelled);
+    }
+    assert_eq!(scene.engine.cases() as u64, REQUESTS - 1);
+    assert_eq!(scene.engine.totals().evicted, 1);
 }
 
 #[test]

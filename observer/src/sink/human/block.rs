@@ -24,7 +24,12 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     rows.extend(view.context());
     let pieces = timeline(finding, terminal);
     if !pieces.is_empty() {
-        rows.push(Row::chain("time", 2, pieces));
+        // A moment that is left out would make others look like neighbours.
+        let mut short = pieces.clone();
+        if let Some(start) = short.first_mut() {
+            "0".clone_into(start);
+        }
+        rows.push(Row::chain("time", 2, pieces).or(short));
     }
     rows.extend(view.seen());
     if !finding.help.is_empty() {
@@ -86,13 +91,22 @@ impl View<'_> {
 
     fn request(&self) -> Option<Row> {
         let request = self.finding.request.as_ref()?;
+        let width = self.terminal.text_width();
         let mut parts = vec![self.clean(&line_of(request))];
+        let mut short = parts.clone();
         if let Some(id) = &request.id {
             let header = request
                 .id_header
                 .as_ref()
                 .map_or_else(String::new, |header| format!(" ({header})"));
-            parts.push(self.clean(&format!("id {id}{header}")));
+            let id = self.clean(&format!("id {id}"));
+            short.extend(broken(&id, width));
+            let named = self.clean(&format!("{id}{header}"));
+            if named.chars().count() <= width {
+                parts.push(named);
+            } else {
+                parts.extend(broken(&id, width));
+            }
         }
         if self.terminal.verbose
             && let Some(trace) = &request.trace_id
@@ -105,7 +119,7 @@ impl View<'_> {
         if self.terminal.verbose {
             parts.push(format!("goroutine {}", request.goid));
         }
-        Some(Row::facts("request", 2, parts))
+        Some(Row::facts("request", 1, parts).or(short))
     }
 
     fn process(&self) -> Row {
@@ -114,13 +128,14 @@ impl View<'_> {
             self.clean(&format!("{} (pid {})", process.name, process.pid)),
             self.clean(&process.go),
         ];
-        Row::facts("process", 5, parts)
+        Row::facts("process", 7, parts)
     }
 
     fn at(&self) -> Option<Row> {
         let site = self.finding.site.as_ref()?;
         let evidence = &self.finding.evidence;
         let mut parts = vec![self.clean(&full_function(&site.function)), self.file(site)];
+        let short = parts.clone();
         if let Some(reason) = &evidence.wait_reason {
             let length = evidence.wait_ns.map_or_else(String::new, |ns| {
                 format!(", {}", self.terminal.glyphs.duration(ns))
@@ -132,7 +147,7 @@ impl View<'_> {
         }
         Some(Row {
             strong: true,
-            ..Row::facts("at", 0, parts)
+            ..Row::facts("at", 0, parts).or(short)
         })
     }
 
@@ -167,16 +182,17 @@ impl View<'_> {
         for name in names.iter_mut().skip(1) {
             name.insert_str(0, "> ");
         }
-        Some(Row::chain("via", 4, names))
+        Some(Row::chain("via", 6, names))
     }
 
     fn call(&self) -> Option<Row> {
         let call = self.finding.evidence.call.as_ref()?;
         let mut parts = vec![self.clean(&format!("{} {}", call.kind, call.target))];
+        let short = parts.clone();
         if let Some(ns) = call.duration_ns {
             parts.push(self.terminal.glyphs.duration(ns));
         }
-        Some(Row::facts("call", 3, parts))
+        Some(Row::facts("call", 5, parts).or(short))
     }
 
     /// Both values that a rule about deadlines compares, and who set the one that counts.
@@ -202,8 +218,9 @@ impl View<'_> {
 
     fn cancel(&self) -> Option<Row> {
         let site = self.finding.evidence.cancel_site.as_ref()?;
-        let parts = vec![self.clean(&full_function(&site.function)), self.file(site)];
-        Some(Row::facts("cancel", 2, parts))
+        let file = self.file(site);
+        let parts = vec![self.clean(&full_function(&site.function)), file.clone()];
+        Some(Row::facts("cancel", 4, parts).or(vec![file]))
     }
 
     /// Root first, as the code reads; the sign before a link says whether cancellation reaches it.
@@ -213,20 +230,49 @@ impl View<'_> {
             return None;
         }
         let last = links.len() - 1;
-        let parts = links
-            .iter()
-            .enumerate()
-            .rev()
-            .map(|(index, link)| {
-                let name = self.link(link);
-                if index == last {
-                    name
-                } else {
-                    format!("{} {name}", self.sign(link))
+        let width = self.terminal.text_width();
+        let (mut parts, mut names) = (vec![], vec![]);
+        for (index, link) in links.iter().enumerate().rev() {
+            let name = self.link(link);
+            let name = if index == last {
+                name
+            } else {
+                format!("{} {name}", self.sign(link))
+            };
+            names.push(name.clone());
+            match link
+                .site
+                .as_ref()
+                .map(|site| format!("({})", self.file(site)))
+            {
+                Some(place) if name.chars().count() + 1 + place.chars().count() <= width => {
+                    parts.push(format!("{name} {place}"));
                 }
-            })
-            .collect();
-        Some(Row::chain("context", 1, parts))
+                // Broken between them, so that the sign is not cut off.
+                place => parts.extend(std::iter::once(name).chain(place)),
+            }
+        }
+        Some(Row::chain("context", 3, parts).or(self.chain_in_short(names, width)))
+    }
+
+    /// The chain in one line if there is one that tells where cancellation ends: without places,
+    /// without what descends as it should, or by its root alone where that is not the request.
+    fn chain_in_short(&self, names: Vec<String>, width: usize) -> Vec<String> {
+        let ellipsis = self.terminal.glyphs.ellipsis;
+        let length = |names: &[String]| names.join(" ").chars().count();
+        let root = self.finding.context.last();
+        if length(&names) <= width {
+            return names;
+        }
+        if root.is_some_and(|root| root.label != "request") {
+            let first = names.into_iter().take(1);
+            return first.chain([ellipsis.to_owned()]).collect();
+        }
+        let below = self.finding.context.iter().rev().skip(1);
+        let known = below.take_while(|link| link.trust == Trust::Known).count();
+        let dropped = (1 + known).min(names.len().saturating_sub(1));
+        let shown = names.into_iter().skip(dropped);
+        std::iter::once(ellipsis.to_owned()).chain(shown).collect()
     }
 
     const fn sign(&self, child: &ContextLink) -> &'static str {
@@ -243,9 +289,6 @@ impl View<'_> {
         if let Some(ns) = link.deadline_ns {
             text.push(' ');
             text.push_str(&self.terminal.glyphs.signed_duration(ns));
-        }
-        if let Some(site) = &link.site {
-            text.push_str(&format!(" ({})", self.file(site)));
         }
         text
     }
@@ -268,7 +311,7 @@ impl View<'_> {
                 .collect();
             parts.push(format!("see also {}", ids.join(", ")));
         }
-        (!parts.is_empty()).then(|| Row::facts("seen", 6, parts))
+        (!parts.is_empty()).then(|| Row::facts("seen", 8, parts))
     }
 
     fn stack(&self) -> Vec<Row> {
@@ -314,6 +357,13 @@ fn line_of(request: &RequestInfo) -> String {
         (Some(method), None) => format!("{method} (path unknown)"),
         (None, None) => format!("request {} (method and path unknown)", request.number),
     }
+}
+
+/// An ID in pieces that fit a line: whoever looks for it needs all of it.
+fn broken(text: &str, width: usize) -> Vec<String> {
+    let letters: Vec<char> = text.chars().collect();
+    let pieces = letters.chunks(width.max(1));
+    pieces.map(|piece| piece.iter().collect()).collect()
 }
 
 /// Functions that the compiler makes around others: bound methods, `go` and `defer` statements.

@@ -2,11 +2,16 @@
 //!
 //! Knows nothing about findings.
 
+use std::ops::RangeInclusive;
+
 use super::text::Glyphs;
 use crate::sink::Styles;
 
 /// Where text begins: two spaces, a label of at most seven letters, two spaces.
 const COLUMN: usize = 11;
+
+/// Of the headline's further lines.
+const HEAD_INDENT: usize = 4;
 
 /// Below this, lines overflow rather than become unreadable.
 const MIN_WIDTH: usize = 40;
@@ -14,8 +19,29 @@ const MIN_WIDTH: usize = 40;
 /// Lines of one finding, unless verbose.
 const MAX_LINES: usize = 10;
 
-/// Lines of one row, unless verbose.
-const MAX_ROW_LINES: usize = 2;
+/// What the headline and rows without a short form are cut to where room is scarce.
+const BRIEF: usize = 2;
+
+/// What one step of shortening does to a row.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    /// Its short form; without one, its first line.
+    Short,
+    /// Its short form; without one, its first two lines.
+    Brief,
+    /// It goes.
+    Whole,
+}
+
+/// Steps in order, each with the ranks that it is for, the highest first; taken until it fits.
+const STEPS: [(RangeInclusive<u8>, Cut); 6] = [
+    (4..=u8::MAX, Cut::Short),
+    (1..=2, Cut::Short),
+    (5..=u8::MAX, Cut::Whole),
+    (0..=0, Cut::Brief),
+    (3..=3, Cut::Short),
+    (2..=4, Cut::Whole),
+];
 
 /// What the output goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +67,10 @@ pub struct Row {
     pub gap: &'static str,
     /// The first piece stands out.
     pub strong: bool,
-    /// What goes first when the finding is too long: the highest. 0 stays.
+    /// What goes first when the finding is too long: the highest. 0 and 1 stay.
     pub rank: u8,
+    /// The pieces that tell most, of which nothing may be cut.
+    pub short: Option<Vec<String>>,
 }
 
 impl Row {
@@ -55,6 +83,16 @@ impl Row {
             gap: "   ",
             strong: false,
             rank,
+            short: None,
+        }
+    }
+
+    /// With a short form.
+    #[must_use]
+    pub fn or(self, short: Vec<String>) -> Self {
+        Self {
+            short: Some(short),
+            ..self
         }
     }
 
@@ -85,21 +123,29 @@ impl Terminal {
     /// The headline and its rows, each line with a newline.
     #[must_use]
     pub fn block(&self, head: &str, plain_head: &str, rows: &[Row]) -> String {
-        let mut text = String::new();
-        let head_lines = self.headline(head, plain_head, &mut text);
-        let mut laid: Vec<(usize, Vec<String>)> = rows
-            .iter()
-            .enumerate()
-            .map(|(index, row)| (index, self.lay(row)))
-            .collect();
+        let (tag, message) = plain_head.split_once(": ").unwrap_or(("", plain_head));
+        let mut laid = Laid {
+            head: self.headline(tag, message),
+            rows: rows
+                .iter()
+                .map(|row| (row, self.lay(&row.parts, row.gap)))
+                .collect(),
+        };
         if !self.verbose {
-            let room = MAX_LINES.saturating_sub(head_lines);
-            shrink(&mut laid, rows, room, |lines| {
-                self.mark_cut(lines, self.text_width());
-            });
+            self.shrink(&mut laid);
         }
-        for (index, lines) in laid {
-            let Some(row) = rows.get(index) else { continue };
+        let mut text = String::new();
+        for (number, line) in laid.head.iter().enumerate() {
+            if number == 0 {
+                text.push_str(head);
+                text.push_str(": ");
+            } else {
+                text.push_str("    ");
+            }
+            text.push_str(&self.styles.strong(line));
+            text.push('\n');
+        }
+        for (row, lines) in laid.rows {
             for (number, line) in lines.iter().enumerate() {
                 let label = if number == 0 { row.label } else { "" };
                 let label = self.styles.label(&format!("{label:<7}"));
@@ -124,36 +170,17 @@ impl Terminal {
         }
     }
 
-    /// Wraps the headline under its own beginning; only the first line has styled words.
-    fn headline(&self, head: &str, plain_head: &str, text: &mut String) -> usize {
-        let (tag, message) = plain_head.split_once(": ").unwrap_or(("", plain_head));
-        let first = self
-            .width
-            .max(MIN_WIDTH)
-            .saturating_sub(tag.chars().count() + 2);
+    /// The message in lines, wrapped under the tag before it.
+    fn headline(&self, tag: &str, message: &str) -> Vec<String> {
+        let width = self.width.max(MIN_WIDTH);
+        let first = width.saturating_sub(tag.chars().count() + 2);
         let words: Vec<String> = message.split_whitespace().map(str::to_owned).collect();
-        let mut lines = pack(&words, " ", first, self.width.max(MIN_WIDTH) - 4);
-        if !self.verbose && lines.len() > MAX_ROW_LINES {
-            lines.truncate(MAX_ROW_LINES);
-            self.mark_cut(&mut lines, self.width.max(MIN_WIDTH) - 4);
-        }
-        for (number, line) in lines.iter().enumerate() {
-            if number == 0 {
-                text.push_str(head);
-                text.push_str(": ");
-            } else {
-                text.push_str("    ");
-            }
-            text.push_str(&self.styles.strong(line));
-            text.push('\n');
-        }
-        lines.len()
+        pack(&words, " ", first, width - HEAD_INDENT)
     }
 
-    fn lay(&self, row: &Row) -> Vec<String> {
+    fn lay(&self, parts: &[String], gap: &str) -> Vec<String> {
         let width = self.text_width();
-        let parts: Vec<String> = row
-            .parts
+        let parts: Vec<String> = parts
             .iter()
             .filter(|part| !part.is_empty())
             .map(|part| {
@@ -164,21 +191,75 @@ impl Terminal {
                 }
             })
             .collect();
-        let mut lines = pack(&parts, row.gap, width, width);
-        if !self.verbose && lines.len() > MAX_ROW_LINES {
-            lines.truncate(MAX_ROW_LINES);
-            self.mark_cut(&mut lines, width);
-        }
-        lines
+        pack(&parts, gap, width, width)
     }
 
-    fn mark_cut(&self, lines: &mut [String], width: usize) {
-        if let Some(last) = lines.last_mut() {
-            let room = width.saturating_sub(self.glyphs.ellipsis.chars().count() + 1);
-            let kept = self.glyphs.keep_start(last, room);
-            let kept = kept.trim_end_matches(self.glyphs.ellipsis).trim_end();
-            *last = format!("{kept} {}", self.glyphs.ellipsis);
+    /// Shortens step by step until it fits.
+    fn shrink(&self, laid: &mut Laid<'_>) {
+        for (ranks, cut) in STEPS {
+            if matches!(cut, Cut::Brief) && laid.len() > MAX_LINES {
+                let width = self.width.max(MIN_WIDTH) - HEAD_INDENT;
+                self.cut_lines(&mut laid.head, BRIEF, width);
+            }
+            let mut order: Vec<u8> = laid.rows.iter().map(|(row, _)| row.rank).collect();
+            order.retain(|rank| ranks.contains(rank));
+            order.sort_unstable();
+            order.dedup();
+            for rank in order.into_iter().rev() {
+                if laid.len() <= MAX_LINES {
+                    return;
+                }
+                self.cut(laid, rank, cut);
+            }
         }
+    }
+
+    /// Cuts the rows of one rank.
+    fn cut(&self, laid: &mut Laid<'_>, rank: u8, cut: Cut) {
+        let kept = match cut {
+            Cut::Whole => return laid.rows.retain(|(row, _)| row.rank != rank),
+            Cut::Short => 1,
+            Cut::Brief => BRIEF,
+        };
+        let long = |row: &Row, lines: &[String]| row.rank == rank && lines.len() > kept;
+        for (row, lines) in laid.rows.iter_mut().filter(|(row, lines)| long(row, lines)) {
+            match &row.short {
+                Some(short) => *lines = self.lay(short, row.gap),
+                None => self.cut_lines(lines, kept, self.text_width()),
+            }
+        }
+    }
+
+    /// Keeps the first lines, and says where there were more.
+    fn cut_lines(&self, lines: &mut Vec<String>, kept: usize, width: usize) {
+        if lines.len() <= kept {
+            return;
+        }
+        lines.truncate(kept);
+        let Some(last) = lines.last_mut() else { return };
+        let room = width.saturating_sub(self.glyphs.ellipsis.chars().count() + 1);
+        if last.chars().count() > room {
+            let start: String = last.chars().take(room + 1).collect();
+            // Half a word may read like another one.
+            let whole = start.rsplit_once(' ').map(|(whole, _)| whole.trim_end());
+            let letters = || last.chars().take(room).collect();
+            *last = whole.map_or_else(letters, str::to_owned);
+        }
+        last.push(' ');
+        last.push_str(self.glyphs.ellipsis);
+    }
+}
+
+/// A finding in lines.
+struct Laid<'a> {
+    head: Vec<String>,
+    rows: Vec<(&'a Row, Vec<String>)>,
+}
+
+impl Laid<'_> {
+    fn len(&self) -> usize {
+        let rows: usize = self.rows.iter().map(|(_, lines)| lines.len()).sum();
+        self.head.len() + rows
     }
 }
 
@@ -202,51 +283,4 @@ fn pack(parts: &[String], gap: &str, first_width: usize, width: usize) -> Vec<St
         }
     }
     lines
-}
-
-/// Rows from here on may go whole before those that matter more lose a line.
-const DISPENSABLE: u8 = 3;
-
-/// What one step of shortening does to a row.
-#[derive(Clone, Copy)]
-enum Cut {
-    SecondLine,
-    Whole,
-}
-
-/// Shortens step by step until it fits: second lines of facts, rows that can be spared, the rest.
-fn shrink(
-    laid: &mut Vec<(usize, Vec<String>)>,
-    rows: &[Row],
-    limit: usize,
-    mark: impl Fn(&mut [String]),
-) {
-    let rank = |index: usize| rows.get(index).map_or(0, |row| row.rank);
-    let mut order: Vec<usize> = laid.iter().map(|(index, _)| *index).collect();
-    order.retain(|index| rank(*index) > 0);
-    order.sort_by_key(|index| std::cmp::Reverse(rank(*index)));
-    let steps = [
-        (2, Cut::SecondLine),
-        (DISPENSABLE, Cut::Whole),
-        (1, Cut::SecondLine),
-        (1, Cut::Whole),
-    ];
-    for (from, cut) in steps {
-        for index in order.iter().filter(|index| rank(**index) >= from) {
-            let length: usize = laid.iter().map(|(_, lines)| lines.len()).sum();
-            if length <= limit {
-                return;
-            }
-            match cut {
-                Cut::Whole => laid.retain(|(this, _)| this != index),
-                Cut::SecondLine => {
-                    let row = laid.iter_mut().find(|(this, _)| this == index);
-                    if let Some((_, lines)) = row.filter(|(_, lines)| lines.len() > 1) {
-                        lines.truncate(1);
-                        mark(lines);
-                    }
-                }
-            }
-        }
-    }
 }

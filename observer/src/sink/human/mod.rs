@@ -62,6 +62,11 @@ impl Human {
         }
     }
 
+    /// The terminal has another width now.
+    pub const fn resize(&mut self, width: usize) {
+        self.terminal.width = width;
+    }
+
     /// What `output` says to a person.
     pub fn render(&mut self, output: &Output, tally: &Tally) -> Rendered {
         let mut rendered = Rendered::default();

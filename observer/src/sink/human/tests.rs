@@ -70,6 +70,48 @@ fn narrow() {
 }
 
 #[test]
+fn very_narrow() {
+    insta::assert_snapshot!(session(terminal(50), Verbosity::Normal));
+}
+
+#[test]
+fn a_narrow_terminal_loses_no_id_and_no_time() {
+    let mut short = findings::cancel_ignored();
+    let mut long = short.clone();
+    let id = "5f0c9a3e-7d41-4c5e-9b7a-2f6f1f0d8c11";
+    if let Some(request) = &mut long.request {
+        request.id = Some(id.into());
+        request.path = Some("/a/rather/long/path/to/a/report/with/a/name".into());
+    }
+    let shown = |finding: &crate::finding::Finding, width| {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(finding.clone()));
+        human.render(&output, &TALLY).stdout
+    };
+    for width in 40..=140 {
+        let text = shown(&long, width);
+        let pieces: Vec<&str> = text.split_whitespace().collect();
+        // An ID wider than the line goes on in the next one.
+        assert!(pieces.concat().contains(id), "{width}: {text}");
+        let times = ["120 ms client closed", "4.43 s returned"];
+        let [closed, returned] = times.map(|time| pieces.join(" ").contains(time));
+        assert!(closed || width < 50, "{width}: {text}");
+        assert_eq!(closed, returned, "{width}: {text}");
+    }
+    for width in 50..=140 {
+        let text = shown(&short, width);
+        assert!(text.contains("✂ context.Background"), "{width}: {text}");
+    }
+    // Where the root is not the request, it is what the finding is about.
+    short.context.reverse();
+    short.context[0].label = "a context whose name is rather long".into();
+    for width in 50..=140 {
+        let text = shown(&short, width);
+        assert!(text.contains("context.Background"), "{width}: {text}");
+    }
+}
+
+#[test]
 fn verbose() {
     let terminal = Terminal {
         verbose: true,

@@ -126,17 +126,6 @@ impl Glyphs {
         let tail: String = text.chars().skip(count - kept).collect();
         format!("{}{tail}", self.ellipsis)
     }
-
-    /// At most `width` characters, the beginning kept.
-    #[must_use]
-    pub fn keep_start(&self, text: &str, width: usize) -> String {
-        if text.chars().count() <= width {
-            return text.to_owned();
-        }
-        let kept = width.saturating_sub(self.ellipsis.chars().count());
-        let head: String = text.chars().take(kept).collect();
-        format!("{}{}", head.trim_end(), self.ellipsis)
-    }
 }
 
 /// Characters that show nothing but turn or hide what follows (bidirectional overrides and such).
@@ -221,7 +210,6 @@ mod tests {
     fn shortening_keeps_the_width() {
         let glyphs = Glyphs::new(true);
         assert_eq!(glyphs.keep_end("report/build.go:132", 10), "…ld.go:132");
-        assert_eq!(glyphs.keep_start("report/build.go", 7), "report…");
         assert_eq!(glyphs.keep_end("abc", 3), "abc");
     }
 }
