@@ -12,6 +12,7 @@ mod observe;
 mod replay;
 mod select;
 mod subject;
+mod thresholds;
 
 use crate::cli::{Engine, replay as replay_cli, run as run_cli};
 use crate::error::{Error, Subject};

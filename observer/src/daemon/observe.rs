@@ -9,9 +9,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::run::Options;
-use crate::detect::{Deadlines, Engine, Thresholds};
+use crate::detect::Engine;
 use crate::error::{Error, Notice};
-use crate::finding::RuleName;
 use crate::go::ImageCache;
 use crate::model::Limits;
 use crate::probe::{Counters, Kernel, Ring};
@@ -24,7 +23,7 @@ use super::attach::{Attacher, Observed};
 use super::clock;
 use super::code::LiveCode;
 use super::cost::Cost;
-use super::{errors, inspector, select, subject};
+use super::{errors, inspector, select, subject, thresholds};
 
 /// How often the ring is read when nothing wakes us.
 const TICK: Duration = Duration::from_millis(20);
@@ -71,17 +70,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     for target in &targets {
         *shared.entry(target.process.identity.exe).or_default() += 1;
     }
-    let thresholds = Thresholds {
-        grace_ns: u64::try_from(options.grace.as_nanos()).unwrap_or(u64::MAX),
-        id_headers: options
-            .request_ids
-            .headers
-            .iter()
-            .map(|name| canonical(name))
-            .collect(),
-        redact_path: options.redact_path,
-        deadlines: deadlines(options),
-    };
+    let thresholds = thresholds::of(options);
     let recorder = options
         .record
         .as_deref()
@@ -160,32 +149,6 @@ impl Stop {
             terminate: catch(SignalKind::terminate())?,
         })
     }
-}
-
-fn deadlines(options: &Options) -> Deadlines {
-    let ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-    let asked = options.deadlines;
-    Deadlines {
-        tolerance_percent: asked.tolerance_percent,
-        tolerance_ns: ns(asked.tolerance),
-        short_ns: ns(asked.short),
-        short_depth: asked.short_depth,
-        detached_is_off: !options.rules.is_on(RuleName::DetachedContext),
-    }
-}
-
-/// Header names as Go keeps them: `x-request-id` → `X-Request-Id`.
-fn canonical(name: &str) -> String {
-    name.split('-')
-        .map(|part| {
-            let lower = part.to_ascii_lowercase();
-            let mut letters = lower.chars();
-            letters.next().map_or_else(String::new, |first| {
-                first.to_ascii_uppercase().to_string() + letters.as_str()
-            })
-        })
-        .collect::<Vec<_>>()
-        .join("-")
 }
 
 struct Loop {
