@@ -264,7 +264,10 @@ mod tests {
     #[test]
     fn on_a_narrow_terminal() {
         for rule in RuleName::ALL {
-            let source = markdown(rule).replace("```go", "").replace("```", "");
+            let fences = ["```go", "```text", "```"];
+            let source = fences
+                .iter()
+                .fold(markdown(rule), |text, fence| text.replace(fence, ""));
             for width in [50, 80, 140] {
                 let text = for_terminal(&markdown(rule), &terminal(true, width));
                 // Code is left as it is.

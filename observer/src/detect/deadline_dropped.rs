@@ -30,6 +30,18 @@
 //! }
 //! ```
 //!
+//! One of the test programs, as observer shows it:
+//!
+//! ```text
+//! warning[deadline-dropped]: call to GET 127.0.0.1:43803/slow has no deadline, its request has 2 s
+//!   request  GET /dropped/past-handler   id -dropped-past-handler (X-Request-Id)
+//!   at       main.(*service).pastHandler.func1   dropped.go:34
+//!   via      http.(*timeoutHandler).ServeHTTP.func1
+//!   budget   context deadline   2 s left   of 2 s set at dropped.go:38
+//!   context  request
+//!   help     hand on the context that has the deadline of dropped.go:38
+//! ```
+//!
 //! ## How to fix
 //!
 //! Use the request that the handler was given:

@@ -28,6 +28,18 @@
 //! }
 //! ```
 //!
+//! One of the test programs, as observer shows it:
+//!
+//! ```text
+//! info[deadline-inflated]: asks for 10 s where 1 s are left: without effect
+//!   request  GET /inflated/clamped   id -inflated-clamped (X-Request-Id)
+//!   at       main.(*service).asksForMore   inflated.go:28
+//!   via      http.(*conn).serve > main.limited.ServeHTTP
+//!   budget   context deadline 10 s   1 s left   of 1 s set at main.go:57
+//!   context  request → WithTimeout 1 s (main.go:57) → WithTimeout (inflated.go:28)
+//!   help     ask for less than what the deadline of main.go:57 leaves, or for nothing
+//! ```
+//!
 //! ## How to fix
 //!
 //! Ask for a part of what is left, or for nothing: a context without a deadline of its own has its

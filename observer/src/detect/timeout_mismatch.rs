@@ -32,6 +32,18 @@
 //! 	resp, err := client.Do(req) // has one second
 //! ```
 //!
+//! One of the test programs, as observer shows it:
+//!
+//! ```text
+//! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the context's 2 s
+//!   request  GET /mismatch/client   id -mismatch-client (X-Request-Id)
+//!   at       main.(*service).clientFires   mismatch.go:37
+//!   via      http.(*conn).serve
+//!   budget   http.Client.Timeout 200 ms   1.8 s left   of 2 s set at mismatch.go:34
+//!   context  request → WithTimeout 2 s (mismatch.go:34) → WithDeadline 200 ms (mismatch.go:37)
+//!   help     make Client.Timeout longer than any deadline, and let the context rule
+//! ```
+//!
 //! ## How to fix
 //!
 //! Let the context rule and keep the timeout as a safety net above it: a `Client.Timeout` longer
