@@ -168,6 +168,21 @@ const ALL: [Planted; 12] = [
     .asked_ms(3000),
 ];
 
+/// Up to Go 1.20 a goroutine does not know who started it, and `compat.WithoutCancel` is a type of the program's own, of
+/// which nobody knows whether it hands a cancel on.
+fn before_ancestry(go: &str) -> bool {
+    ["1.18.", "1.19.", "1.20."]
+        .iter()
+        .any(|old| go.starts_with(old))
+}
+
+/// What cannot be known without.
+const NEED_ANCESTRY: [&str; 3] = [
+    "detached-context in-handler",
+    "deadline-inflated overran",
+    "detached-context overran",
+];
+
 /// What is worth an info, without a request that could be foretold.
 fn infos() -> Result<[Expect; 2]> {
     let short = |case: &str| {
@@ -203,13 +218,16 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
         }
         thread::sleep(SETTLED.saturating_sub(began.elapsed()));
         let run = observer.stop()?;
+        let known =
+            |planted: &&Planted| !(before_ancestry(go) && NEED_ANCESTRY.contains(&planted.marked));
         let expected = ALL
             .iter()
+            .filter(known)
             .map(Planted::expected)
             .chain(infos()?.map(Ok))
             .collect::<Result<Vec<_>>>()?;
         exactly(&run, program.pid(), &expected)?;
-        for planted in &ALL {
+        for planted in ALL.iter().filter(known) {
             planted
                 .values(&run, program.pid())
                 .with_context(|| run.shown())?;

@@ -153,6 +153,20 @@ fn alone_it_is_a_warning_and_an_error_when_the_call_outlives_the_deadline() {
 }
 
 #[test]
+fn what_a_dependency_does_inside_itself_is_an_info() {
+    let mut scene = limited(alone(), SECOND);
+    let stack = [
+        "github.com/x/y.Do:4",
+        HANDLER,
+        HANDLER_FUNC,
+        MIDDLEWARE,
+        SERVE,
+    ];
+    calls_at(&mut scene, 5, SERVING, &[BACKGROUND], &stack);
+    assert_eq!(only(&scene, RULE).severity, Severity::Info);
+}
+
+#[test]
 fn what_is_made_ready_once_is_the_processs() {
     let mut scene = limited(alone(), SECOND);
     let stack = [

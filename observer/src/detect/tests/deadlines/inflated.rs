@@ -164,6 +164,20 @@ fn what_was_let_go_with_a_deadline_of_its_own_is_an_info() {
 }
 
 #[test]
+fn what_a_dependency_makes_and_uses_inside_itself_is_an_info() {
+    let mut scene = under_middleware(SECOND);
+    let stack = [
+        "github.com/x/y.Do:4",
+        HANDLER,
+        HANDLER_FUNC,
+        MIDDLEWARE,
+        SERVE,
+    ];
+    detached(&mut scene, SERVING, &stack);
+    assert_eq!(only(&scene, RULE).severity, Severity::Info);
+}
+
+#[test]
 fn a_request_without_a_deadline_has_nothing_to_exceed() {
     let mut scene = Scene::new();
     start(&mut scene, 0);
