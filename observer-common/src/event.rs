@@ -30,10 +30,12 @@ pub enum Kind {
     ConnReadError = 12,
     /// [`CallStarted`].
     CallStarted = 21,
-    /// [`BodyRead`].
-    BodyRead = 22,
     /// [`CallCancelled`].
     CallCancelled = 23,
+    /// [`ConnCancelled`].
+    ConnCancelled = 24,
+    /// [`BodyFailed`].
+    BodyFailed = 25,
 }
 
 /// What every record begins with.
@@ -134,7 +136,7 @@ pub struct ContextCancelled {
     pub pcs: [u64; MAX_CANCEL_FRAMES],
 }
 
-/// A cancel that teaches less: a cascade, a repetition, the end of a request.
+/// A cancel that teaches less: a cascade, a repetition, the end of a request or of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct ContextCancelledShort {
@@ -262,20 +264,6 @@ pub struct CallStarted {
     pub path: [u8; MAX_PATH],
 }
 
-/// A response body is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C)]
-pub struct BodyRead {
-    /// Common part.
-    pub header: Header,
-    /// The `*bodyEOFSignal`.
-    pub body: u64,
-    /// Return addresses in `pcs`.
-    pub frames: u64,
-    /// Return addresses, innermost first.
-    pub pcs: [u64; MAX_CANCEL_FRAMES],
-}
-
 /// The transport gives a request up because its context died (Go ≤ 1.22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -288,6 +276,30 @@ pub struct CallCancelled {
     pub err: Link,
 }
 
+/// The transport closes a connection because the context of its request died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ConnCancelled {
+    /// Common part: the connection's reader, or the caller while it waits for the answer.
+    pub header: Header,
+    /// The `*persistConn`.
+    pub conn: u64,
+}
+
+/// A read fails on a connection that was closed so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct BodyFailed {
+    /// Common part: who reads.
+    pub header: Header,
+    /// The `*persistConn`.
+    pub conn: u64,
+    /// Return addresses in `pcs`.
+    pub frames: u64,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_FRAMES],
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 48);
     assert!(size_of::<ContextCreated>() == 48 + 16 + 8 + 16 + 8 + 128 + 256);
@@ -298,6 +310,7 @@ const _: () = {
     assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
     assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
-    assert!(size_of::<BodyRead>() == 48 + 16 + 64);
     assert!(size_of::<CallCancelled>() == 72);
+    assert!(size_of::<ConnCancelled>() == 56);
+    assert!(size_of::<BodyFailed>() == 48 + 16 + 128);
 };

@@ -18,22 +18,25 @@ pub enum HookId {
     ConnReadError = 12,
     /// `http.Transport` starts a round trip.
     CallStart = 21,
-    /// A response body is read.
-    BodyRead = 22,
     /// The transport gives a request up because its context died (Go ≤ 1.22).
     CallCancel = 23,
+    /// The transport closes a connection because the context of its request died.
+    ConnCancel = 24,
+    /// Reading a response body failed on such a connection.
+    BodyFail = 25,
 }
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
         Self::ConnReadError,
         Self::CallStart,
-        Self::BodyRead,
         Self::CallCancel,
+        Self::ConnCancel,
+        Self::BodyFail,
         Self::DeadlineAsk,
     ];
 
@@ -46,8 +49,9 @@ impl HookId {
             Self::RequestStart => "request-start",
             Self::ConnReadError => "conn-read-error",
             Self::CallStart => "call-start",
-            Self::BodyRead => "body-read",
             Self::CallCancel => "call-cancel",
+            Self::ConnCancel => "conn-cancel",
+            Self::BodyFail => "body-fail",
             Self::DeadlineAsk => "deadline-ask",
         }
     }
@@ -62,8 +66,9 @@ impl HookId {
             11 => Some(Self::RequestStart),
             12 => Some(Self::ConnReadError),
             21 => Some(Self::CallStart),
-            22 => Some(Self::BodyRead),
             23 => Some(Self::CallCancel),
+            24 => Some(Self::ConnCancel),
+            25 => Some(Self::BodyFail),
             _ => None,
         }
     }

@@ -103,8 +103,10 @@ pub struct Layout {
     pub op_error_err: u32,
     /// `SyscallError.Err`.
     pub syscall_error_err: u32,
+    /// `persistConn.canceledErr`.
+    pub conn_canceled: u32,
     /// Keeps the rows below aligned.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 2],
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -113,6 +115,8 @@ pub struct Layout {
     pub cancel_end: [Range; MAX_RANGES],
     /// `(*cancelCtx).cancel` itself: a cancel called from it is a cascade.
     pub cancel_self: Range,
+    /// The caller whose cancels say only that a call is done: sent short.
+    pub cancel_short: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference; the last row is `Traceparent`.
@@ -135,11 +139,13 @@ impl Layout {
         conn_cur_req: 0,
         op_error_err: 0,
         syscall_error_err: 0,
-        reserved: [0; 3],
+        conn_canceled: 0,
+        reserved: [0; 2],
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
+        cancel_short: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };

@@ -1,8 +1,8 @@
 //! Every bound that both sides must agree on, in one place.
 
-/// Return addresses kept at most with a created context or a call.
+/// Return addresses kept at most with a created context, a call or a failed read.
 pub const MAX_FRAMES: usize = 16;
-/// Return addresses kept with a cancel or a body's read: the code to name is never further up.
+/// Return addresses kept with a cancel: the code to name is never further up.
 pub const MAX_CANCEL_FRAMES: usize = 8;
 /// Links of a context chain kept at most.
 pub const MAX_LINKS: usize = 16;

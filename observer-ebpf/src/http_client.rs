@@ -1,7 +1,7 @@
-//! The HTTP client: calls begin, bodies are read, calls are given up.
+//! The HTTP client: calls begin, calls are given up, and bodies die with them.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use observer_common::event::{BodyRead, CallCancelled, CallStarted};
+use observer_common::event::{BodyFailed, CallCancelled, CallStarted, ConnCancelled};
 use observer_common::hook::HookId;
 use observer_common::probe::call;
 
@@ -16,15 +16,6 @@ pub fn call_start(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// `net/http.(*bodyEOFSignal).Read`.
-#[uprobe]
-pub fn body_read(ctx: ProbeContext) -> u32 {
-    if let Some(hit) = Hit::new(&ctx, HookId::BodyRead) {
-        hit.send(|record: &mut BodyRead| call::body_read(&User, hit.layout, &hit.regs, record));
-    }
-    0
-}
-
 /// `net/http.(*Transport).cancelRequest`, up to Go 1.22.
 #[uprobe]
 pub fn call_cancel(ctx: ProbeContext) -> u32 {
@@ -32,6 +23,26 @@ pub fn call_cancel(ctx: ProbeContext) -> u32 {
         hit.send(|record: &mut CallCancelled| {
             call::cancelled(&User, hit.layout, &hit.regs, record).map(|()| false)
         });
+    }
+    0
+}
+
+/// `net/http.(*persistConn).cancelRequest`.
+#[uprobe]
+pub fn conn_cancel(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = Hit::new(&ctx, HookId::ConnCancel) {
+        hit.send(|record: &mut ConnCancelled| {
+            call::conn_cancelled(&User, hit.layout, &hit.regs, record).map(|()| false)
+        });
+    }
+    0
+}
+
+/// `net/http.(*persistConn).canceled`.
+#[uprobe]
+pub fn body_fail(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = Hit::new(&ctx, HookId::BodyFail) {
+        hit.send(|record: &mut BodyFailed| call::body_failed(&User, hit.layout, &hit.regs, record));
     }
     0
 }

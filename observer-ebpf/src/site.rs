@@ -191,9 +191,10 @@ macro_rules! records {
 }
 
 records!(
-    BodyRead,
+    BodyFailed,
     CallCancelled,
     CallStarted,
+    ConnCancelled,
     ConnReadError,
     ContextCancelled,
     ContextCancelledShort,

@@ -282,7 +282,7 @@ fn external_linking_moves_everything_and_changes_nothing() {
 }
 
 /// Functions whose prologues the unit tests of `go::site` keep.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 9] = [
     "context.propagateCancel",
     "context.(*cancelCtx).propagateCancel",
     "context.(*cancelCtx).cancel",
@@ -290,7 +290,8 @@ const KEPT: [&str; 8] = [
     "net/http.(*connReader).handleReadError",
     "net/http.(*connReader).handleReadErrorLocked",
     "net/http.(*Transport).roundTrip",
-    "net/http.(*bodyEOFSignal).Read",
+    "net/http.(*persistConn).cancelRequest",
+    "net/http.(*persistConn).canceled",
 ];
 
 /// Writes `observer/src/go/site/testdata/prologues.txt`; the command is in that file.

@@ -10,9 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
 use observer_tests::{
     go::CI_VERSIONS,
-    live::{Guarded, Observer, Program, Run, exactly, observer_binary, start},
+    live::{Expect, Guarded, Load, Observer, Program, Run, exactly, observer_binary, start},
     target::{Flavor, build_target},
 };
 
@@ -191,7 +192,7 @@ fn without(capability: &str) -> [String; 2] {
 #[test]
 fn a_missing_capability_is_named() -> Result<()> {
     let program = start("healthy", newest(), Flavor::Plain, &[])?;
-    for capability in ["bpf", "perfmon", "sys_ptrace"] {
+    for capability in ["bpf", "perfmon", "sys_ptrace", "dac_read_search"] {
         let wrapper = without(capability);
         let wrapper = wrapper.each_ref().map(String::as_str);
         let observer = Observer::launch_through(&wrapper, &["--pid", &program.pid().to_string()])?;
@@ -199,6 +200,60 @@ fn a_missing_capability_is_named() -> Result<()> {
         refused(&observer.ends(Duration::from_secs(20))?, 3, &[&named])?;
     }
     Ok(())
+}
+
+#[test]
+fn what_the_kernel_lacks_is_named() -> Result<()> {
+    let program = start("healthy", newest(), Flavor::Plain, &[])?;
+    let pid = program.pid().to_string();
+    let lacks = |wrapper: &[&str], words: &[&str]| {
+        let observer = Observer::launch_through(wrapper, &["--pid", &pid])?;
+        refused(&observer.ends(Duration::from_secs(20))?, 3, words)
+    };
+    // As kernels from before 3.0 were called.
+    lacks(
+        &["setarch", "--uname-2.6"],
+        &["kernel 2.6 is too old; observer needs Linux 5.15 or newer"],
+    )?;
+    let hidden = |path: &str| format!("mount -t tmpfs none {path} && exec \"$@\"");
+    let no_uprobes = hidden("/sys/bus/event_source/devices");
+    lacks(
+        &["unshare", "--mount", "sh", "-c", &no_uprobes, "sh"],
+        &["this kernel has no uprobes", "event_source/devices/uprobe"],
+    )?;
+    let mut namespace = vec!["unshare", "--pid", "--fork", "--kill-child"];
+    lacks(&namespace, &["child pid namespace", "hostPID: true"])?;
+    namespace.push("--mount-proc");
+    lacks(&namespace, &["child pid namespace", "hostPID: true"])?;
+
+    let call = nix::libc::SYS_bpf;
+    let answers = [
+        (Errno::ENOSYS, "this kernel has no BPF"),
+        // As the filters of containers answer; with all capabilities at hand, somebody else forbids it.
+        (Errno::EPERM, "cannot load eBPF programs: permission denied"),
+    ];
+    for (error, words) in answers {
+        let observer = Observer::launch_without(call, error, &["--pid", &pid])?;
+        refused(&observer.ends(Duration::from_secs(20))?, 3, &[words])?;
+    }
+    let call = nix::libc::SYS_perf_event_open;
+    let observer = Observer::launch_without(call, Errno::EACCES, &["--pid", &pid])?;
+    let run = observer.ends(Duration::from_secs(20))?;
+    refused(&run, 3, &["cannot attach probes"])
+}
+
+#[test]
+fn a_kernel_without_btf_is_enough() -> Result<()> {
+    let program = start("rules4", newest(), Flavor::Plain, &[])?;
+    let script = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
+    let wrapper = ["unshare", "--mount", "sh", "-c", script, "sh"];
+    let observer = Observer::launch_through(&wrapper, &["--pid", &program.pid().to_string()])?;
+    observer.started(1)?;
+    let path = "/notcalled/cancel";
+    Load::of(&program, path).ids("a-").start()?.all("ok")?;
+    std::thread::sleep(Duration::from_millis(1200));
+    let found = Expect::new("warning", "rules4", "cancel-not-called cancel")?.request(path, "a-0");
+    exactly(&observer.stop()?, program.pid(), &[found])
 }
 
 #[test]

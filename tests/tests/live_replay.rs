@@ -8,20 +8,27 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use observer_tests::{
-    live::{Load, Observer, Program, observer_binary},
+    live::{Load, Observer, Program, Run, observer_binary},
     recordings::{folder, found, pack},
     target::{Flavor, build_target},
 };
+use serde_json::Value;
+use tempfile::TempDir;
 
 /// The slowest route takes about two seconds; then grace, and what a busy machine adds.
 const SETTLED: Duration = Duration::from_millis(5500);
+
+/// The oldest Go version, both kinds of maps, and the newest.
+const VERSIONS: [&str; 4] = ["1.18.10", "1.21.13", "1.24.11", NEWEST];
+const NEWEST: &str = "1.27.3";
 
 #[test]
 fn a_replay_finds_what_the_run_found() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let recording = scratch.path().join("run.rec");
-    let live = record("rules4", "1.27.3", &recording)?;
+    let live = every_route("rules4", NEWEST, &recording)?;
     ensure!(live.lines().count() > 20, "too little was found:\n{live}");
     ensure!(replay(&recording)? == live, "the replay differs");
     Ok(())
@@ -31,49 +38,161 @@ fn a_replay_finds_what_the_run_found() -> Result<()> {
 #[ignore = "writes into the source tree; run it to make the recordings anew"]
 fn make_recordings() -> Result<()> {
     fs::create_dir_all(folder())?;
-    for program in ["rules4", "cancelers", "healthy", "deadlines"] {
-        // The oldest, both kinds of maps, and the newest.
-        for go in ["1.18.10", "1.21.13", "1.24.11", "1.27.3"] {
-            let scratch = tempfile::tempdir()?;
-            let recording = scratch.path().join("run.rec");
-            let live = record(program, go, &recording)?;
-            let name = folder().join(format!("{program}-go{go}.rec.gz"));
-            pack(&recording, &name)?;
-            fs::write(name.with_extension("jsonl"), &live)?;
-            ensure!(
-                replay(&recording)? == live,
-                "{program} {go}: the replay differs"
-            );
+    for go in VERSIONS {
+        for program in ["rules4", "cancelers", "healthy", "deadlines"] {
+            save(&format!("{program}-go{go}"), |recording| {
+                every_route(program, go, recording)
+            })?;
         }
+        save(&format!("shop-go{go}"), |recording| shop(go, recording))?;
     }
+    save("killed", killed)?;
+    save("interrupted", interrupted)?;
+    save("loss", loss)
+}
+
+/// Keeps what a case records under a name, with what it found.
+fn save(name: &str, case: impl FnOnce(&Path) -> Result<String>) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let recording = scratch.path().join("run.rec");
+    let live = case(&recording).with_context(|| name.to_owned())?;
+    let packed = folder().join(format!("{name}.rec.gz"));
+    pack(&recording, &packed)?;
+    fs::write(packed.with_extension("jsonl"), &live)?;
+    ensure!(replay(&recording)? == live, "{name}: the replay differs");
     Ok(())
 }
 
-/// Drives every route of a program once while observer records; gives what it found.
-fn record(program: &str, go: &str, recording: &Path) -> Result<String> {
-    // Under a name that says nothing of this machine: it stands in the recording.
+/// A program that runs under a name that says nothing of this machine: it stands in the recording.
+struct Nameless {
+    program: Program,
+    _home: TempDir,
+}
+
+fn nameless(program: &str, go: &str, args: &[&str]) -> Result<Nameless> {
     let executable = build_target(program, go, Flavor::Trimmed)?;
     let home = tempfile::tempdir()?;
-    let copy = home.path().join(program);
+    let copy = home.path().join(program.replace('/', "-"));
     fs::copy(executable, &copy)?;
-    let program = Program::run(program, copy, &[])?;
-    let routes = program.routes()?;
+    Ok(Nameless {
+        program: Program::run(program, copy, args)?,
+        _home: home,
+    })
+}
+
+fn attach(programs: &[&Program], recording: &Path, args: &[&str]) -> Result<Observer> {
     let path = recording.to_str().context("a path in UTF-8")?;
-    let pid = program.pid().to_string();
-    let observer = Observer::attach(&["--pid", &pid, "--record", path], 1)?;
+    let pids: Vec<String> = programs
+        .iter()
+        .map(|program| program.pid().to_string())
+        .collect();
+    let mut all = vec!["--record", path];
+    all.extend(pids.iter().flat_map(|pid| ["--pid", pid]));
+    all.extend(args);
+    Observer::attach(&all, programs.len())
+}
+
+/// Sends each route its request once, and lets grace pass.
+fn drive(program: &Program) -> Result<()> {
     let began = Instant::now();
-    let clients = routes
+    let clients = program
+        .routes()?
         .iter()
         .filter(|route| !route.path.starts_with("/admin"))
-        .map(|route| Load::route(&program, route).start())
+        .map(|route| Load::route(program, route).start())
         .collect::<Result<Vec<_>>>()?;
     for client in clients {
         client.finish()?;
     }
     thread::sleep(SETTLED.saturating_sub(began.elapsed()));
-    let run = observer.stop()?;
+    Ok(())
+}
+
+fn every_route(program: &str, go: &str, recording: &Path) -> Result<String> {
+    let target = nameless(program, go, &[])?;
+    let observer = attach(&[&target.program], recording, &[])?;
+    drive(&target.program)?;
+    Ok(found_by(&observer.stop()?))
+}
+
+fn shop(go: &str, recording: &Path) -> Result<String> {
+    let store = nameless("shop/store", go, &[])?;
+    let front = nameless("shop/front", go, &["-store", &store.program.url("")])?;
+    let observer = attach(&[&front.program, &store.program], recording, &[])?;
+    drive(&front.program)?;
+    Ok(found_by(&observer.stop()?))
+}
+
+/// One mistake that is over, and one whose handler is seen at work.
+fn make_mistakes(program: &Program, observer: &Observer) -> Result<()> {
+    let over = Load::of(program, "/notcalled/cancel").ids("over-");
+    over.start()?.all("ok")?;
+    let running = Load::of(program, "/ignored/sleep").ids("running-");
+    running
+        .mode("drop")
+        .patience_ms(300)
+        .start()?
+        .all("dropped")?;
+    observer.wait_for(Duration::from_secs(5), |lines| {
+        let seen = |line: &Value| line["rule"] == "cancel-ignored";
+        lines.iter().any(seen).then_some(())
+    })
+}
+
+/// The process is killed in the middle of a finding.
+fn killed(recording: &Path) -> Result<String> {
+    let Nameless { program, _home } = nameless("rules4", NEWEST, &[])?;
+    let observer = attach(&[&program], recording, &[])?;
+    make_mistakes(&program, &observer)?;
+    drop(program);
+    let run = observer.ends(Duration::from_secs(10))?;
+    ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
+    Ok(found_by(&run))
+}
+
+/// observer is interrupted in the middle of a finding.
+fn interrupted(recording: &Path) -> Result<String> {
+    let target = nameless("rules4", NEWEST, &[])?;
+    let observer = attach(&[&target.program], recording, &[])?;
+    make_mistakes(&target.program, &observer)?;
+    Ok(found_by(&observer.stop()?))
+}
+
+/// Events are lost around a mistake that nobody can know then; the next ones are found.
+fn loss(recording: &Path) -> Result<String> {
+    let target = nameless("rules4", NEWEST, &[])?;
+    let program = &target.program;
+    let observer = attach(&[program], recording, &["--bench-ring", "65536"])?;
+    let patient = Load::of(program, "/ignored/derived").ids("cut-").start()?;
+    thread::sleep(Duration::from_millis(100));
+    observer.signal(Signal::SIGSTOP)?;
+    Load::of(program, "/all").times(200, 1).start()?.all("ok")?;
+    Load::of(program, "/notcalled/timeout")
+        .ids("unseen-")
+        .start()?
+        .all("ok")?;
+    patient.all("ok")?;
+    observer.signal(Signal::SIGCONT)?;
+    observer.wait_for(Duration::from_secs(3), |lines| {
+        let lost = |line: &Value| line["type"] == "loss";
+        lines.iter().any(lost).then_some(())
+    })?;
+    make_mistakes(program, &observer)?;
+    thread::sleep(SETTLED / 2);
+    observer.signal(Signal::SIGINT)?;
+    let run = observer.ends(Duration::from_secs(10))?;
+    let lines = found_by(&run);
+    ensure!(
+        !lines.contains("unseen-") && !lines.contains("cut-"),
+        "{lines}"
+    );
+    Ok(lines)
+}
+
+/// What a replay must find again.
+fn found_by(run: &Run) -> String {
     let lines: Vec<String> = run.lines.iter().map(ToString::to_string).collect();
-    Ok(found(&lines.join("\n")))
+    found(&lines.join("\n"))
 }
 
 fn replay(recording: &Path) -> Result<String> {

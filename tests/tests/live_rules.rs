@@ -7,7 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use observer_tests::live::{Expect, Load, Observer, Role, exactly, on_each_build, start};
+use observer_tests::live::{
+    Expect, Load, Observer, Role, exactly, on_each_build, on_each_version, start,
+};
 
 /// The slowest route takes 3.6 s; then grace, and what a busy machine adds.
 const SETTLED: Duration = Duration::from_millis(6000);
@@ -77,7 +79,7 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 26] = [
+const ALL: [Planted; 34] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -106,6 +108,9 @@ const ALL: [Planted; 26] = [
     .by("deadline")
     .wasted_ms(1700)
     .also(CALL),
+    planted("cancel-ignored busy", "/ignored/busy", "error")
+        .by("client")
+        .wasted_ms(1700),
     planted(
         "cancel-ignored timeout-handler",
         "/ignored/timeout-handler",
@@ -149,6 +154,48 @@ const ALL: [Planted; 26] = [
     .by("client")
     .wasted_ms(1200)
     .also(CALL),
+    planted(
+        "detached-context shared-background",
+        "/detached/shared-background",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-todo",
+        "/detached/shared-todo",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-inlined",
+        "/detached/shared-inlined",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-request",
+        "/detached/shared-request",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-timeout",
+        "/detached/shared-timeout",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-stored",
+        "/detached/shared-stored",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
     planted("detached-context wait", "/detached/wait", "error")
         .by("client")
         .wasted_ms(1700),
@@ -163,6 +210,13 @@ const ALL: [Planted; 26] = [
     planted("premature-cancel body", "/premature/body", "error")
         .by("code")
         .also(&[(Role::CancelSite, "cancel")]),
+    planted(
+        "premature-cancel body-handed",
+        "/premature/body-handed",
+        "error",
+    )
+    .by("code")
+    .also(&[(Role::CancelSite, "cancel")]),
     planted(
         "premature-cancel read-deadline",
         "/premature/read-deadline",
@@ -221,5 +275,32 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
             .map(Planted::expected)
             .collect::<Result<Vec<_>>>()?;
         exactly(&run, program.pid(), &expected)
+    })
+}
+
+/// Alone it is on a thread at every look, several at once put each other off it.
+#[test]
+fn a_handler_that_computes_is_one_finding_however_often_it_is_hit() -> Result<()> {
+    const ROUTE: &str = "/ignored/busy";
+    on_each_version(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let observer = Observer::of(program.pid())?;
+        let busy = || {
+            Load::of(&program, ROUTE)
+                .mode("drop")
+                .patience_ms(300)
+                .ids("ignored-busy-")
+        };
+        for at_once in [1, 1, 3] {
+            busy().times(at_once, at_once).run()?;
+            // Two seconds of work each, on however many processors there are.
+            thread::sleep(Duration::from_millis(2500 * at_once.max(1)));
+        }
+        let run = observer.stop()?;
+        let one = Expect::new("error", PROGRAM, "cancel-ignored busy")?
+            .by("client")
+            .times(None)
+            .fact("/routes/0/route", ROUTE);
+        exactly(&run, program.pid(), &[one])
     })
 }

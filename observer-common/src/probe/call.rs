@@ -1,6 +1,7 @@
-//! Outgoing HTTP calls: `(*Transport).roundTrip`, `(*bodyEOFSignal).Read`, `(*Transport).cancelRequest`.
+//! Outgoing HTTP calls: `(*Transport).roundTrip`, `(*Transport).cancelRequest`, and what becomes of
+//! the connection: `(*persistConn).cancelRequest`, `(*persistConn).canceled`.
 
-use crate::event::{BodyRead, CallCancelled, CallStarted, Kind, Link};
+use crate::event::{BodyFailed, CallCancelled, CallStarted, ConnCancelled, Kind, Link};
 use crate::layout::Layout;
 use crate::limits::{MAX_HOST, MAX_PATH};
 use crate::mem::MemRead;
@@ -72,25 +73,6 @@ fn bounded(len: u64, most: u64) -> u64 {
     if len > most { most } else { len }
 }
 
-/// Fills the record of a body read; `Ok(true)` when the stack ended at a failed read.
-///
-/// # Errors
-/// [`Skip::Goroutine`] when the goroutine cannot be read.
-#[inline(always)]
-pub fn body_read<M: MemRead, R: Registers>(
-    mem: &M,
-    layout: &Layout,
-    regs: &R,
-    record: &mut BodyRead,
-) -> Result<bool, Skip> {
-    record.header.kind = Kind::BodyRead as u8;
-    walk::goid(mem, layout, regs.g(), &mut record.header)?;
-    record.body = regs.arg::<0>();
-    let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
-    record.frames = u64::from(frames);
-    Ok(partial)
-}
-
 /// Fills the record of a call that the transport gives up; `cancelKey`'s request is argument 1.
 ///
 /// # Errors
@@ -110,4 +92,46 @@ pub fn cancelled<M: MemRead, R: Registers>(
         data: regs.arg::<3>(),
     };
     Ok(())
+}
+
+/// Fills the record of a connection that is closed because the context of its request died.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn conn_cancelled<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut ConnCancelled,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::ConnCancelled as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    record.conn = regs.arg::<0>();
+    Ok(())
+}
+
+/// Fills the record of a read that failed on such a connection; `Ok(true)` when the stack ended at
+/// a failed read. The error is set before the connection is closed, so before a read can fail.
+///
+/// # Errors
+/// [`Skip::Quiet`] when the connection failed for another reason, [`Skip::Object`] or
+/// [`Skip::Goroutine`] when it or the goroutine cannot be read.
+#[inline(always)]
+pub fn body_failed<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut BodyFailed,
+) -> Result<bool, Skip> {
+    record.header.kind = Kind::BodyFailed as u8;
+    record.conn = regs.arg::<0>();
+    let err = record.conn.wrapping_add(u64::from(layout.conn_canceled));
+    if mem.word(err).ok_or(Skip::Object)? == 0 {
+        return Err(Skip::Quiet);
+    }
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
+    record.frames = u64::from(frames);
+    Ok(partial)
 }

@@ -169,9 +169,10 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     let err = regs.arg::<0>().wrapping_add(u64::from(layout.ctx_err));
     let again = mem.word(err).ok_or(Skip::Object)? != 0;
     let flags = if cascade { CANCEL_CASCADE } else { 0 } | if again { CANCEL_AGAIN } else { 0 };
+    let known = layout.cancel_short.holds_return(outer);
     let detail = match (cascade, again) {
         (true, true) => Detail::None,
-        (false, false) => Detail::Full,
+        (false, false) if !known => Detail::Full,
         _ => Detail::Short(0),
     };
     Ok(CancelSight { pcs, flags, detail })

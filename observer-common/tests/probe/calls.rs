@@ -1,8 +1,8 @@
 //! Outgoing calls.
 
-use observer_common::event::{BodyRead, CallCancelled, CallStarted, Kind};
+use observer_common::event::{BodyFailed, CallCancelled, CallStarted, ConnCancelled, Kind};
 use observer_common::probe::Skip;
-use observer_common::probe::call::{body_read, cancelled, started};
+use observer_common::probe::call::{body_failed, cancelled, conn_cancelled, started};
 use observer_common::regs::RegisterSet;
 
 use super::memory::{GOID, HEAP, Memory, PARENT_GOID, inside, layout, link, record, stack};
@@ -105,31 +105,58 @@ fn without_its_context_a_call_is_a_loss() {
 }
 
 #[test]
-fn body_reads_and_given_up_calls_name_their_objects() {
+fn given_up_calls_and_connections_name_their_objects() {
     let mut memory = Memory::with_goroutine();
     let mut regs = stack(&mut memory, &[inside(1), inside(2)]);
     regs.args = [HEAP, REQUEST + 8, 0x55_0000, HEAP + 64, 0, 0, 0, 0, 0];
-    let mut read: BodyRead = record();
-    let whole = body_read(&memory, &layout(), &regs, &mut read);
-    assert_eq!(whole, Ok(false));
-    assert_eq!(read.header.kind, Kind::BodyRead as u8);
-    assert_eq!((read.header.goid, read.body), (GOID, HEAP));
-    assert_eq!(
-        (read.frames, &read.pcs[..2]),
-        (2, &[inside(1), inside(2)][..])
-    );
     let mut gone: CallCancelled = record();
     cancelled(&memory, &layout(), &regs, &mut gone).unwrap();
     assert_eq!(gone.header.kind, Kind::CallCancelled as u8);
     assert_eq!((gone.header.goid, gone.request), (GOID, REQUEST + 8));
     assert_eq!(gone.err, link(0x55_0000, HEAP + 64));
+    let mut closed: ConnCancelled = record();
+    conn_cancelled(&memory, &layout(), &regs, &mut closed).unwrap();
+    assert_eq!(closed.header.kind, Kind::ConnCancelled as u8);
+    assert_eq!((closed.header.goid, closed.conn), (GOID, HEAP));
     regs.g = 8;
     assert_eq!(
-        body_read(&memory, &layout(), &regs, &mut read),
+        cancelled(&memory, &layout(), &regs, &mut gone),
         Err(Skip::Goroutine)
     );
     assert_eq!(
-        cancelled(&memory, &layout(), &regs, &mut gone),
+        conn_cancelled(&memory, &layout(), &regs, &mut closed),
+        Err(Skip::Goroutine)
+    );
+}
+
+#[test]
+fn a_failed_read_is_told_where_a_cancel_closed_the_connection() {
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, &[inside(1), inside(2)]);
+    regs.args[0] = HEAP;
+    let mut read: BodyFailed = record();
+    assert_eq!(
+        body_failed(&memory, &layout(), &regs, &mut read),
+        Err(Skip::Object)
+    );
+    let canceled = HEAP + u64::from(layout().conn_canceled);
+    memory.words(canceled, &[0]);
+    assert_eq!(
+        body_failed(&memory, &layout(), &regs, &mut read),
+        Err(Skip::Quiet)
+    );
+    memory.words(canceled, &[0x55_0000]);
+    let whole = body_failed(&memory, &layout(), &regs, &mut read);
+    assert_eq!(whole, Ok(false));
+    assert_eq!(read.header.kind, Kind::BodyFailed as u8);
+    assert_eq!((read.header.goid, read.conn), (GOID, HEAP));
+    assert_eq!(
+        (read.frames, &read.pcs[..2]),
+        (2, &[inside(1), inside(2)][..])
+    );
+    regs.g = 8;
+    assert_eq!(
+        body_failed(&memory, &layout(), &regs, &mut read),
         Err(Skip::Goroutine)
     );
 }

@@ -20,6 +20,7 @@ const DROP: u64 = 1;
 const SHORT: u64 = 2;
 const SERVE: u64 = 3;
 const CANCEL: u64 = 4;
+const READ_LOOP: u64 = 5;
 const USER: u64 = 9;
 
 const PARENT_ITAB: u64 = 0x51_1000;
@@ -34,6 +35,7 @@ fn ranges() -> Layout {
     layout.create_short[0] = function(SHORT);
     layout.cancel_end[2] = function(SERVE);
     layout.cancel_self = function(CANCEL);
+    layout.cancel_short = function(READ_LOOP);
     layout
 }
 
@@ -239,6 +241,15 @@ fn a_deadline_asked_for_is_told_with_its_parent() {
         deadline_asked(&memory, &ranges(), &regs, &mut event),
         Err(Skip::Goroutine)
     );
+}
+
+#[test]
+fn the_end_of_a_call_is_told_short() {
+    let pcs = [inside(7), inside(READ_LOOP)];
+    let (memory, regs) = cancel(&pcs, 0);
+    let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
+    assert_eq!((sight.flags, sight.detail), (0, Detail::Short(0)));
+    assert_eq!(sight.pcs, pcs);
 }
 
 #[test]

@@ -100,6 +100,7 @@ pub fn layout() -> Layout {
         conn_cur_req: 112,
         op_error_err: 56,
         syscall_error_err: 16,
+        conn_canceled: 248,
         ..Layout::EMPTY
     }
 }

@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::FromArgMatches as _;
+use clap::{ArgMatches, FromArgMatches as _};
 
 use crate::error::{Error, Exit, Subject};
 use crate::sink::{Color, Sinks, Start};
@@ -60,7 +60,7 @@ pub trait Engine {
 pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = command::command().try_get_matches_from(&args);
-    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let cli = match parsed.and_then(|matches| understand(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let variable = |name: &str| std::env::var(name).ok();
@@ -103,6 +103,14 @@ fn warn_of_variables(quiet: Option<bool>, color: Option<Color>) {
     for notice in refusal::unknown_variables(&command::command(), set) {
         say(&notice.render(styles));
     }
+}
+
+fn understand(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
+    if let (Command::Run(run), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
+        run.settings.prefer_flags(given);
+    }
+    Ok(cli)
 }
 
 fn dispatch(command: Command, engine: &impl Engine) -> Result<Exit, Error> {

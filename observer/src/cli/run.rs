@@ -88,6 +88,8 @@ pub struct Bench {
     pub sites: BenchSites,
     /// What they do.
     pub programs: BenchPrograms,
+    /// Size of the ring buffer, bytes; `None` for the usual one.
+    pub ring_bytes: Option<u32>,
 }
 
 /// What deadlines are measured by.
@@ -174,6 +176,7 @@ impl Options {
             bench: Bench {
                 sites: settings.bench_sites.unwrap_or_default(),
                 programs: settings.bench_programs.unwrap_or_default(),
+                ring_bytes: settings.bench_ring.and_then(|size| size.0.try_into().ok()),
             },
         })
     }

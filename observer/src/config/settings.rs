@@ -4,7 +4,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use serde::Deserialize;
 
 use crate::sink::Color;
@@ -245,6 +246,10 @@ pub struct Settings {
     #[arg(long, env = "OBSERVER_BENCH_PROGRAMS", hide = true)]
     pub bench_programs: Option<BenchPrograms>,
 
+    /// Tests: size of the ring buffer, so that it can be filled
+    #[arg(long, env = "OBSERVER_BENCH_RING", hide = true)]
+    pub bench_ring: Option<Size>,
+
     /// Sites that are as they are on purpose. In the file only.
     #[arg(skip)]
     pub allow: Option<Vec<AllowEntry>>,
@@ -264,7 +269,23 @@ pub struct AllowEntry {
     pub rule: Option<String>,
 }
 
+/// Flags that select processes, by clap's names.
+const SELECTORS: [&str; 3] = ["pid", "exe", "port"];
+
 impl Settings {
+    /// Drops selectors of the environment where a flag selects: they count as one setting, and flags win.
+    pub fn prefer_flags(&mut self, matches: &ArgMatches) {
+        let comes_from = |name: &str, source| matches.value_source(name) == Some(source);
+        let by_flag = |name: &&str| comes_from(name, ValueSource::CommandLine);
+        if !SELECTORS.iter().any(by_flag) {
+            return;
+        }
+        let by_variable = |name| comes_from(name, ValueSource::EnvVariable);
+        self.pid.take_if(|_| by_variable("pid"));
+        self.exe.take_if(|_| by_variable("exe"));
+        self.port.take_if(|_| by_variable("port"));
+    }
+
     /// These, and `below` where they say nothing. Selectors count as one setting: naming a pid on
     /// the command line must not observe what the file selects as well.
     #[must_use]
@@ -310,6 +331,7 @@ impl Settings {
             quiet,
             bench_sites: self.bench_sites.or(below.bench_sites),
             bench_programs: self.bench_programs.or(below.bench_programs),
+            bench_ring: self.bench_ring.or(below.bench_ring),
             allow: self.allow.or(below.allow),
             own_packages: self.own_packages.or(below.own_packages),
         }

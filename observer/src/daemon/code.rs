@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::go::{Frame, TypeName};
 use crate::inspect::{TargetTypes, TypeNames as _};
-use crate::model::{Code, Unit};
+use crate::model::{Code, Handed, Unit};
 use crate::record::Resolved;
 
 use super::subject::Target;
@@ -15,8 +15,8 @@ use super::subject::Target;
 /// Answers kept; beyond it all are forgotten and asked anew.
 const CACHED: usize = 65_536;
 
-/// Answers by process and address.
-type Cache<T> = RefCell<FxHashMap<(u32, u64), T>>;
+/// Answers by process and address, or whatever else was asked of a process.
+type Cache<T, K = u64> = RefCell<FxHashMap<(u32, K), T>>;
 
 /// Resolves against the executables and memory of observed processes.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub(super) struct LiveCode {
     targets: FxHashMap<u32, Arc<Target>>,
     frames: Cache<Arc<[Frame]>>,
     types: Cache<Option<Arc<TypeName>>>,
+    functions: Cache<Option<Arc<Frame>>>,
+    handed: Cache<Handed, (u64, u64)>,
     noted: RefCell<Vec<Resolved>>,
     notes: bool,
 }
@@ -106,6 +108,57 @@ impl Code for LiveCode {
             name: name.clone(),
         });
         name
+    }
+
+    fn function(&self, pid: u32, pc: u64) -> Option<Arc<Frame>> {
+        if let Some(known) = self.functions.borrow().get(&(pid, pc)) {
+            return known.clone();
+        }
+        let target = self.targets.get(&pid)?;
+        let at = target
+            .image
+            .declaration(pc.wrapping_sub(target.bias()))
+            .map(Arc::new);
+        let mut cache = self.functions.borrow_mut();
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        cache.insert((pid, pc), at.clone());
+        self.note(|| Resolved::Function {
+            pid,
+            pc,
+            at: at.clone(),
+        });
+        at
+    }
+
+    fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed {
+        let asked = (pid, (pc, address));
+        if let Some(known) = self.handed.borrow().get(&asked) {
+            return Arc::clone(known);
+        }
+        let places: Handed = self.targets.get(&pid).map_or_else(
+            || Arc::from([]),
+            |target| {
+                let bias = target.bias();
+                let places = target
+                    .image
+                    .handed(pc.wrapping_sub(bias), address.wrapping_sub(bias));
+                places.into_iter().map(Arc::from).collect()
+            },
+        );
+        let mut cache = self.handed.borrow_mut();
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        cache.insert(asked, Arc::clone(&places));
+        self.note(|| Resolved::Handed {
+            pid,
+            pc,
+            address,
+            places: Arc::clone(&places),
+        });
+        places
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

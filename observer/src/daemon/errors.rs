@@ -142,6 +142,15 @@ pub(super) fn of_probe(release: &str, error: ProbeError) -> Error {
             capability: "CAP_SYS_ADMIN",
         },
         ProbeError::NoObject(_) => Error::StubObject,
+        // The capabilities are there, else we would not have come so far.
+        // A program is another matter: the verifier says EACCES too.
+        ProbeError::Load(_) | ProbeError::Map { .. } if is_refused(&error) => Error::Denied {
+            action: "load eBPF programs".into(),
+            source: io::ErrorKind::PermissionDenied.into(),
+            remedy: "a seccomp filter or a security module forbids it; see what was logged: \
+                     `sudo dmesg | grep -iE 'seccomp|lockdown|apparmor|selinux'`"
+                .into(),
+        },
         ProbeError::Program { program, source } => Error::ProgramRefused {
             release: release.to_owned(),
             program: program.to_owned(),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::detect::{Answer, Ask, Body, Question, Reading, Work};
+use crate::detect::{Answer, Ask, Question, Reading, Work};
 use crate::inspect::{
     Child, ConnState, Goroutine, Inspection, Inspector, RequestDetails, RequestReading, Runtime,
-    TargetTypes, error_kind, inspect_conn, inspect_request,
+    TargetTypes, inspect_conn, inspect_request,
 };
 use crate::probe::block::TRACE_HEADER;
 use crate::target::Memory as _;
@@ -49,7 +49,6 @@ pub(super) fn answer(target: &Target, ask: &Ask) -> Answer {
             Answer::Request { request, conn }
         }
         Question::Children { parent_goid } => Answer::Children(children(target, *parent_goid)),
-        Question::Body { body } => read_body(target, *body).map_or(Answer::Unknown, Answer::Body),
     }
 }
 
@@ -87,7 +86,7 @@ fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {
 
 /// The core speaks of addresses in the process; the inspector takes the bias off.
 fn live_addresses(goroutine: &mut Goroutine, bias: u64) {
-    for pc in &mut goroutine.stack {
+    for pc in goroutine.stack.iter_mut().chain(&mut goroutine.outer) {
         *pc = pc.wrapping_add(bias);
     }
     goroutine.gopc = goroutine.gopc.wrapping_add(bias);
@@ -161,16 +160,4 @@ fn children(target: &Target, parent_goid: u64) -> Option<Vec<Child>> {
         child.startpc = child.startpc.wrapping_add(target.bias());
     }
     Some(children)
-}
-
-fn read_body(target: &Target, body: u64) -> Option<Body> {
-    let at = body.wrapping_add(u64::from(target.offsets.body_error?));
-    let memory = &target.process.memory;
-    let words = (
-        memory.read_u64(at).ok()?,
-        memory.read_u64(at.wrapping_add(8)).ok()?,
-    );
-    let errors = target.offsets.error.as_ref()?;
-    let error = error_kind(memory, errors, &types(target), words).ok()?;
-    Some(Body { error })
 }

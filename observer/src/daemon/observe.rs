@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use observer_common::hook::Counter;
+use observer_common::limits::RING_BYTES;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -76,7 +77,9 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         .as_deref()
         .map(|path| Recorder::create(path, &RecordingHeader::new(clock, &thresholds)))
         .transpose()?;
-    let (mut kernel, ring) = Kernel::load().map_err(|error| errors::of_probe(&release, error))?;
+    let ring_bytes = options.bench.ring_bytes.unwrap_or(RING_BYTES);
+    let (mut kernel, ring) =
+        Kernel::load_with_ring(ring_bytes).map_err(|error| errors::of_probe(&release, error))?;
     let mut code = LiveCode::new(recorder.is_some());
     let mut observed = Vec::new();
     let mut starts = Vec::new();
@@ -224,7 +227,7 @@ impl Loop {
             empty = self.take_batch(sinks)? < BATCH;
             self.answer_questions()?;
             if empty {
-                self.notice_trailing_loss()?;
+                self.notice_trailing_loss(sinks)?;
                 self.engine.tick(now_ns, &self.code);
                 if let Some(recorder) = &mut self.recorder {
                     recorder.resolved(self.code.take_noted())?;
@@ -257,7 +260,7 @@ impl Loop {
     }
 
     /// A loss that no record followed: without it, timers would judge what is not whole.
-    fn notice_trailing_loss(&mut self) -> Result<(), Error> {
+    fn notice_trailing_loss(&mut self, sinks: &mut Sinks) -> Result<(), Error> {
         let mark = self
             .kernel
             .loss_mark()
@@ -267,6 +270,7 @@ impl Loop {
             if let Some(recorder) = &mut self.recorder {
                 recorder.loss()?;
             }
+            self.say_loss(sinks)?;
         }
         Ok(())
     }
@@ -436,7 +440,7 @@ impl Loop {
             events: totals.events,
             lost: self.losses(&counters),
             findings_evicted: self.engine.findings_evicted(),
-            own_cpu_ns: self.cost.own_cpu_ns(),
+            own_cpu_ns: Some(self.cost.own_cpu_ns()),
             target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
         })
     }

@@ -8,7 +8,7 @@ use crate::cli::replay::Options;
 use crate::detect::{Ask, Engine};
 use crate::error::{Error, Notice};
 use crate::go::{Frame, TypeName};
-use crate::model::{Code, Limits, Unit};
+use crate::model::{Code, Handed, Limits, Unit};
 use crate::record::{Entry, Reader, Resolved};
 use crate::sink::{Clock, End, EndReason, Output, Sinks, Stats};
 use crate::stream::decode;
@@ -21,6 +21,8 @@ const OPEN: usize = 1024;
 struct RecordedCode {
     frames: FxHashMap<(u32, u64), Arc<[Frame]>>,
     types: FxHashMap<(u32, u64), Option<Arc<TypeName>>>,
+    functions: FxHashMap<(u32, u64), Option<Arc<Frame>>>,
+    handed: FxHashMap<(u32, u64, u64), Handed>,
     units: FxHashMap<u32, Arc<Unit>>,
 }
 
@@ -32,6 +34,17 @@ impl RecordedCode {
             }
             Resolved::Type { pid, itab, name } => {
                 self.types.insert((pid, itab), name);
+            }
+            Resolved::Function { pid, pc, at } => {
+                self.functions.insert((pid, pc), at);
+            }
+            Resolved::Handed {
+                pid,
+                pc,
+                address,
+                places,
+            } => {
+                self.handed.insert((pid, pc, address), places);
             }
             Resolved::Unit { pid, unit } => {
                 self.units.insert(pid, unit);
@@ -49,6 +62,16 @@ impl Code for RecordedCode {
 
     fn type_of(&self, pid: u32, itab: u64) -> Option<Arc<TypeName>> {
         self.types.get(&(pid, itab)).cloned().flatten()
+    }
+
+    fn function(&self, pid: u32, pc: u64) -> Option<Arc<Frame>> {
+        self.functions.get(&(pid, pc)).cloned().flatten()
+    }
+
+    fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed {
+        self.handed
+            .get(&(pid, pc, address))
+            .map_or_else(|| Arc::from([]), Arc::clone)
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Subject};
 use crate::finding::ProcessInfo;
 use crate::go::{Image, ImageCache, Layout};
-use crate::inspect::{
-    AllGs, ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, MapKind, RequestOffsets,
-};
+use crate::inspect::{AllGs, ConnOffsets, ContextOffsets, GOffsets, MapKind, RequestOffsets};
 use crate::model::Unit;
 use crate::probe::{Plan, SiteChoice, plan};
 use crate::sink::Start;
@@ -23,12 +21,9 @@ pub(super) struct Offsets {
     pub(super) goroutine: Option<GOffsets>,
     pub(super) request: Option<RequestOffsets>,
     pub(super) conn: Option<ConnOffsets>,
-    pub(super) error: Option<ErrorOffsets>,
     pub(super) context: Option<ContextOffsets>,
     /// `http.response.conn`.
     pub(super) response_conn: Option<u32>,
-    /// `http.bodyEOFSignal.rerr`.
-    pub(super) body_error: Option<u32>,
 }
 
 impl Offsets {
@@ -39,10 +34,8 @@ impl Offsets {
             goroutine: GOffsets::of(layout),
             request: RequestOffsets::of(layout, map),
             conn: ConnOffsets::of(layout),
-            error: ErrorOffsets::of(layout),
             context: ContextOffsets::of(layout, minor, map),
             response_conn: layout.field("net/http.response", "conn"),
-            body_error: layout.field("net/http.bodyEOFSignal", "rerr"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::inspect::{Child, ConnState, ErrorKind, Inspection, RequestDetails};
+use crate::inspect::{Child, ConnState, Inspection, RequestDetails};
 
 /// A question to the inspector; the number comes back with the answer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -35,11 +35,6 @@ pub enum Question {
     Children {
         /// That goroutine.
         parent_goid: u64,
-    },
-    /// Why reading a response body failed.
-    Body {
-        /// The `*bodyEOFSignal`.
-        body: u64,
     },
 }
 
@@ -83,15 +78,6 @@ pub enum Answer {
     },
     /// To [`Question::Children`]; `None` where Go keeps no parents (≤ 1.20) or memory refused.
     Children(Option<Vec<Child>>),
-    /// To [`Question::Body`].
-    Body(Body),
     /// The process is gone, or cannot be read.
     Unknown,
-}
-
-/// What a response body says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Body {
-    /// The error that ended reading; `None` while there is none.
-    pub error: Option<ErrorKind>,
 }

@@ -11,8 +11,9 @@
 //!
 //! The finding appears while the work runs, and once more when it has ended, with the time that
 //! was wasted. `at` is the innermost line of your code that the goroutine was in, with what it
-//! waited for; where it had ended before observer could look, it is the outermost line of your
-//! code under the handler.
+//! waited for. A goroutine that computes is somewhere else at every look: there it is the line that
+//! declares the handler, and `stack` shows where one look found it. Where the work had ended
+//! before observer could look, it is the outermost line of your code under the handler.
 //!
 //! ## Why it matters
 //!
@@ -74,17 +75,16 @@
 use std::collections::BTreeMap;
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
-use crate::inspect::Inspection;
-use crate::model::{CtxId, ReqId, Request, Root, Unit};
+use crate::model::{ReqId, Request, Unit};
 
-use super::ask::{Answer, Question, Work};
+use super::busy;
 use super::context::Context;
 use super::draft::{self, span};
-use super::overrun::{self, Over, Seen};
+use super::overrun::Over;
 use super::site;
-use super::timers::Topic;
 
-const HELP: &str = "wait for the context's Done too, or hand the context on to what is called";
+pub(super) const HELP: &str =
+    "wait for the context's Done too, or hand the context on to what is called";
 /// Hits of the handler's goroutine that make a heartbeat: two gaps at least.
 const BEATS: usize = 3;
 
@@ -93,16 +93,12 @@ const BEATS: usize = 3;
 pub(super) struct CancelIgnored {
     /// Cases that run, with what was shown.
     running: BTreeMap<ReqId, Finding>,
-    /// Cases of derived contexts that run, with what was shown.
-    derived: BTreeMap<CtxId, (ReqId, Finding)>,
 }
 
 impl CancelIgnored {
     /// Forgets what belongs to processes that `whose` names.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
         self.running.retain(|_, shown| !whose(shown.process.pid));
-        self.derived
-            .retain(|_, (_, shown)| !whose(shown.process.pid));
     }
 
     /// Forgets a request whose end was not seen well enough to be told.
@@ -112,7 +108,7 @@ impl CancelIgnored {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.running.len() + self.derived.len()
+        self.running.len()
     }
 
     /// (a): the request's own context is dead and its handler works on.
@@ -138,7 +134,7 @@ impl CancelIgnored {
             cx.now_ns,
             &unit,
         );
-        fill_place(&mut finding, &unit, over.seen.as_ref(), request, cx);
+        fill_place(&mut finding, &unit, over, request, cx);
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         let newest = request.contexts.iter().rev().find(|id| {
             cx.model
@@ -156,280 +152,18 @@ impl CancelIgnored {
             cx.report_running(finding, over.request);
         }
     }
-
-    /// (b), (c): a derived context died while its request goes on.
-    pub(super) fn context_cancelled(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        let Some(ctx) = cx.model.context(id) else {
-            return;
-        };
-        let Root::Request(request) = ctx.root else {
-            return;
-        };
-        // With the request's own context it is (a) that speaks, once this is looked at.
-        let by_other = ctx
-            .cancelled
-            .as_ref()
-            .is_some_and(|cancel| cancel.by != CancelledBy::NormalEnd);
-        let timeout_handler = cx
-            .model
-            .request(request)
-            .is_some_and(|request| request.timeout == Some(id));
-        if by_other && !ctx.internal && ctx.cancel_called_ns.is_none() && !timeout_handler {
-            cx.later(cx.thresholds.grace_ns, Topic::Derived(id));
-        }
-    }
-
-    /// Grace is over for a dead derived context.
-    pub(super) fn look(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        let Some(ctx) = cx.model.context(id) else {
-            return;
-        };
-        let Root::Request(request) = ctx.root else {
-            return;
-        };
-        let Some(request) = cx.model.request(request) else {
-            return;
-        };
-        let whole = cx.model.is_whole(ctx.epoch) && cx.model.is_whole(request.epoch);
-        if !whole || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
-            return;
-        }
-        let question = Question::Work {
-            goid: ctx.goid,
-            g: ctx.g,
-            contexts: alive(request, cx),
-            request: Some(cx.reading(request)),
-        };
-        cx.ask(ctx.pid, Topic::Derived(id), question);
-    }
-
-    /// What the goroutine that made the dead context does.
-    pub(super) fn answer(&mut self, id: CtxId, answer: &Answer, cx: &mut Context<'_>) {
-        let Answer::Work(work) = answer else { return };
-        let Some(ctx) = cx.model.context(id) else {
-            return;
-        };
-        let (Root::Request(request_id), pid, goid) = (ctx.root.clone(), ctx.pid, ctx.goid) else {
-            return;
-        };
-        overrun::describe(request_id, work, cx);
-        let Some(unit) = cx.unit(pid) else { return };
-        let Some(ctx) = cx.model.context(id) else {
-            return;
-        };
-        let Some(request) = cx.model.request(request_id) else {
-            return;
-        };
-        let Some(cancel) = &ctx.cancelled else { return };
-        let said = self
-            .derived
-            .values()
-            .any(|(of, shown)| *of == request_id && shown.process.pid == pid);
-        // One that waits for a living context of its request will hear of the request's cancel.
-        let listens = !work.waits_on.is_empty();
-        if said || listens || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
-            return;
-        }
-        let Some(stack) = stack(work, pid, cx) else {
-            return;
-        };
-        let made = site::frames(cx.code, pid, &ctx.pcs);
-        // Only while the function that made the context is still at work: its CancelFunc is due.
-        let Some(maker) = site::maker(&made) else {
-            return;
-        };
-        if !stack.iter().any(|frame| frame.function == maker.function) {
-            return;
-        }
-        let sits = overrun::call_in(&stack, pid, goid, cx);
-        let call = sits.filter(|call| {
-            let on = cx.model.context_of_call(call);
-            cx.model.chain_of(on).any(|ctx| ctx.id == id)
-        });
-        let in_call = call.is_some();
-        // In a call that does not hear of this one: if that is wrong, another rule says so.
-        if sits.is_some() && !in_call {
-            return;
-        }
-        if !in_call && started_since(goid, id, request, cx) {
-            return;
-        }
-        let (severity, confidence) = if in_call {
-            (Severity::Error, Confidence::High)
-        } else {
-            (Severity::Warning, Confidence::Medium)
-        };
-        let mut finding = draft::blank(
-            RuleName::CancelIgnored,
-            severity,
-            confidence,
-            cx.now_ns,
-            &unit,
-        );
-        let after_ns = cx.now_ns.saturating_sub(cancel.at_ns);
-        let by = match cancel.by {
-            CancelledBy::Parent => cancel.origin,
-            by => by,
-        };
-        let Inspection::Alive(goroutine) = &work.goroutine else {
-            return;
-        };
-        finding.evidence = Evidence {
-            cancelled_by: Some(by),
-            cancelled_at_ns: Some(cancel.at_ns),
-            after_cancel_ns: Some(after_ns),
-            state: Some(overrun::state(goroutine.status)),
-            wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
-            wait_ns: goroutine
-                .wait_since_ns
-                .map(|since| cx.now_ns.saturating_sub(since)),
-            call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
-            deadline_ns: ctx.deadline_ns,
-            ..Evidence::default()
-        };
-        finding.message = if in_call {
-            format!("call still waits {} after {}", span(after_ns), by.clause())
-        } else {
-            format!("work went on {} after {}", span(after_ns), by.clause())
-        };
-        finding.context = draft::chain(cx, &[], Some(id));
-        finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
-        finding.help = HELP.to_owned();
-        let at = site::direct(&unit, &stack).cloned();
-        draft::place(&mut finding, &unit, at.as_ref(), stack);
-        cx.remember(&mut self.derived, id, (request_id, finding.clone()));
-        cx.report_running(finding, request_id);
-    }
-
-    /// The dead context's CancelFunc was called: the work on it is over.
-    pub(super) fn cancel_called(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        let Some((request, shown)) = self.derived.remove(&id) else {
-            return;
-        };
-        derived_ended(shown, request, cx);
-    }
-
-    /// The request has ended, and with it work on its derived contexts.
-    pub(super) fn request_ended(&mut self, request: ReqId, cx: &mut Context<'_>) {
-        if self.derived.is_empty() {
-            return;
-        }
-        let ended: Vec<CtxId> = self
-            .derived
-            .iter()
-            .filter(|(_, (of, _))| *of == request)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ended {
-            self.cancel_called(id, cx);
-        }
-    }
-}
-
-/// Work on a derived context that was shown while it ran is over.
-fn derived_ended(mut shown: Finding, request: ReqId, cx: &mut Context<'_>) {
-    let Some(at_ns) = shown.evidence.cancelled_at_ns else {
-        return;
-    };
-    let after_ns = cx.now_ns.saturating_sub(at_ns);
-    shown.time_ns = cx.now_ns;
-    shown.evidence.after_cancel_ns = Some(after_ns);
-    shown.evidence.state = Some(WorkState::Ended);
-    let clause = shown
-        .evidence
-        .cancelled_by
-        .map_or("its context died", CancelledBy::clause);
-    let what = if shown.evidence.call.is_some() {
-        "call waited"
-    } else {
-        "work went on"
-    };
-    shown.message = format!("{what} {} after {clause}", span(after_ns));
-    shown.request = draft::request_of(cx, Some(request)).or(shown.request);
-    cx.report_ended(shown, request);
-}
-
-/// The request runs and its own context lives: else (a) speaks.
-fn still_wanted(request: &Request, cx: &Context<'_>) -> bool {
-    request.ended.is_none()
-        && cx
-            .model
-            .context(request.root)
-            .is_some_and(|root| root.cancelled.is_none())
-}
-
-/// Addresses of the request's living contexts, its own among them.
-fn alive(request: &Request, cx: &Context<'_>) -> Vec<u64> {
-    [request.root]
-        .iter()
-        .chain(&request.contexts)
-        .filter_map(|id| cx.model.context(*id))
-        .filter(|ctx| !ctx.internal && ctx.cancelled.is_none())
-        .map(|ctx| ctx.ptr)
-        .collect()
-}
-
-/// The goroutine has begun something on another, living context since this one was made.
-fn started_since(goid: u64, dead: CtxId, request: &Request, cx: &Context<'_>) -> bool {
-    let Some(died_ns) = cx
-        .model
-        .context(dead)
-        .and_then(|ctx| ctx.cancelled.as_ref())
-        .map(|cancel| cancel.at_ns)
-    else {
-        return true;
-    };
-    let context = request
-        .contexts
-        .iter()
-        .filter_map(|id| cx.model.context(*id))
-        .any(|ctx| {
-            ctx.goid == goid && !ctx.internal && ctx.created_ns > died_ns && ctx.cancelled.is_none()
-        });
-    let call = request
-        .calls
-        .iter()
-        .filter_map(|id| cx.model.call(*id))
-        .any(|call| {
-            call.goid == goid
-                && call.start_ns > died_ns
-                && !call.ctx.is_some_and(|of| descends(of, dead, cx))
-        });
-    context || call
-}
-
-/// Whether `of` is `ancestor` or descends from it.
-fn descends(of: CtxId, ancestor: CtxId, cx: &Context<'_>) -> bool {
-    let mut next = Some(of);
-    // Chains are acyclic; the bound is for a table that lies.
-    for _ in 0..1024 {
-        match next {
-            Some(id) if id == ancestor => return true,
-            Some(id) => next = cx.model.context(id).and_then(|ctx| ctx.parent),
-            None => return false,
-        }
-    }
-    false
-}
-
-fn stack(work: &Work, pid: u32, cx: &Context<'_>) -> Option<Vec<crate::go::Frame>> {
-    match &work.goroutine {
-        Inspection::Alive(goroutine) if !goroutine.stack.is_empty() => {
-            Some(site::frames(cx.code, pid, &goroutine.stack))
-        }
-        _ => None,
-    }
 }
 
 fn fill_place(
     finding: &mut Finding,
     unit: &Unit,
-    seen: Option<&Seen>,
+    over: &Over,
     request: &Request,
     cx: &Context<'_>,
 ) {
-    if let Some(seen) = seen {
-        let at = site::direct(unit, &seen.stack).cloned();
+    if let Some(seen) = &over.seen {
+        let innermost = || site::direct(unit, &seen.stack).cloned();
+        let at = seen.busy_in.clone().or_else(innermost);
         draft::place(finding, unit, at.as_ref(), seen.stack.clone());
         return;
     }
@@ -450,7 +184,11 @@ fn fill_place(
         .next();
     if let Some(pcs) = known {
         let stack = site::frames(cx.code, request.pid, pcs);
-        finding.site = site::outermost(unit, &stack).cloned();
+        finding.site = over
+            .blurred
+            .then(|| busy::handler(unit, cx.code, pcs))
+            .flatten()
+            .or_else(|| site::outermost(unit, &stack).cloned());
     }
     finding.confidence = Confidence::Medium;
 }

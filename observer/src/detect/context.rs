@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::finding::{CaseId, Finding, Phase};
-use crate::model::{Code, Model, ReqId, Request, Unit};
+use crate::model::{Code, CtxId, Model, ReqId, Request, Unit};
 
 use super::ask::{Ask, Question, Reading};
 use super::deadline::Deadlines;
@@ -50,6 +50,20 @@ const WAITING: usize = 16_384;
 /// Cases that a rule remembers at once; the oldest then goes without its end being told.
 const CASES: usize = 16_384;
 
+/// Work of a request as a case.
+impl From<ReqId> for CaseId {
+    fn from(request: ReqId) -> Self {
+        Self(request.0 << 1)
+    }
+}
+
+/// Work on one derived context as a case: beside its request's own.
+impl From<CtxId> for CaseId {
+    fn from(ctx: CtxId) -> Self {
+        Self((ctx.0 << 1) | 1)
+    }
+}
+
 impl Context<'_> {
     /// Remembers a case.
     pub(super) fn remember<K: Ord, V>(&mut self, cases: &mut BTreeMap<K, V>, key: K, case: V) {
@@ -82,22 +96,22 @@ impl Context<'_> {
         self.found.push((finding.identified(), Phase::Whole));
     }
 
-    /// Reports something whose end will be reported with the same request.
-    pub(super) fn report_running(&mut self, finding: Finding, request: ReqId) {
+    /// Reports something whose end will be reported as the same case.
+    pub(super) fn report_running(&mut self, finding: Finding, case: impl Into<CaseId>) {
         self.found
-            .push((finding.identified(), Phase::Running(CaseId(request.0))));
+            .push((finding.identified(), Phase::Running(case.into())));
     }
 
     /// Reports that something reported before has grown worse and runs on.
-    pub(super) fn report_grown(&mut self, finding: Finding, request: ReqId) {
+    pub(super) fn report_grown(&mut self, finding: Finding, case: impl Into<CaseId>) {
         self.found
-            .push((finding.identified(), Phase::Grew(CaseId(request.0))));
+            .push((finding.identified(), Phase::Grew(case.into())));
     }
 
     /// Reports the end.
-    pub(super) fn report_ended(&mut self, finding: Finding, request: ReqId) {
+    pub(super) fn report_ended(&mut self, finding: Finding, case: impl Into<CaseId>) {
         self.found
-            .push((finding.identified(), Phase::Ended(CaseId(request.0))));
+            .push((finding.identified(), Phase::Ended(case.into())));
     }
 
     /// The process of something, if it is still known.

@@ -191,14 +191,7 @@ pub(super) fn spent(ns: i64) -> String {
         100_000_000..1_000_000_000 => 1_000_000,
         _ => 10_000_000,
     };
-    let text = draft::span((ns + unit / 2) / unit * unit);
-    match text.split_once(' ') {
-        Some((number, name)) if number.contains('.') => {
-            let number = number.trim_end_matches('0').trim_end_matches('.');
-            format!("{number} {name}")
-        }
-        _ => text,
-    }
+    draft::span((ns + unit / 2) / unit * unit)
 }
 
 /// `file.go:31`, for a sentence.
@@ -229,7 +222,7 @@ mod tests {
             (1_804_000_000, "1.8 s"),
             (199_960_000, "200 ms"),
             (49_990_000, "50 ms"),
-            (60_000_000_000, "1 min"),
+            (60_000_000_000, "60 s"),
             (-5, "0 ns"),
         ] {
             assert_eq!(spent(ns), text);

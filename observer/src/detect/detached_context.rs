@@ -9,9 +9,12 @@
 //! that passes no cancellation on. The finding is made when the context is *used*, never when it
 //! is made: a context that is never waited on harms nobody.
 //!
-//! `at` is the line that made the context without a parent. Where none was made, because
-//! `context.Background()` was passed straight to the call, it is the line of the call. `context`
-//! shows the chain, and `✂` the place where cancellation stops.
+//! `at` is the line that brought the context in: the one that passes `context.Background()` or
+//! `context.TODO()`, even where a helper that many share makes a `WithTimeout` or the call of it;
+//! observer reads that off the machine code of the functions on the stack. Where it is not to be
+//! seen there, because the context came out of a variable, say, it is the line that made the first
+//! context without a parent, and without one the line of the call. `context` shows the chain, and
+//! `✂` the place where cancellation stops.
 //!
 //! ## Why it matters
 //!
@@ -73,12 +76,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::Frame;
-use crate::model::{Call, CallId, Ctx, CtxId, Cut, ReqId, Request, Root, Unit};
+use crate::model::{Call, CallId, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
 use super::draft::{self, span};
 use super::overrun::Over;
+use super::passer;
 use super::timers::Topic;
 use super::{deadline, deadline_dropped, site};
 
@@ -351,12 +355,10 @@ fn cut_of(root: &Root) -> Option<&Cut> {
 /// A finding for a call on a detached context: where the context was made, else the call.
 fn use_by_call(call: &Call, unit: &Unit, severity: Severity, cx: &Context<'_>) -> Option<Finding> {
     let stack = site::frames(cx.code, call.pid, &call.pcs);
-    let made = top(call.ctx, cx).map(|ctx| site::frames(cx.code, ctx.pid, &ctx.pcs));
+    let made = top(call.ctx, cx);
     let at = made
-        .as_deref()
-        .and_then(|made| site::direct(unit, made))
-        .or_else(|| site::direct(unit, &stack))
-        .cloned();
+        .and_then(|made| origin(&made.root, &made.steps, &made.pcs, unit, cx))
+        .or_else(|| origin(&call.root, &call.steps, &call.pcs, unit, cx));
     let severity = borrowed(&stack, unit, severity)?;
     let mut finding = draft::blank(
         RuleName::DetachedContext,
@@ -373,6 +375,25 @@ fn use_by_call(call: &Call, unit: &Unit, severity: Severity, cx: &Context<'_>) -
     finding.help = help(cut_of(&call.root), at.as_ref());
     draft::place(&mut finding, unit, at.as_ref(), stack);
     Some(finding)
+}
+
+/// The frame of this stack that chose a context without parent: the one that passed `Background`
+/// or `TODO` where that is proved, else the direct one.
+fn origin(
+    root: &Root,
+    steps: &[Step],
+    pcs: &[u64],
+    unit: &Unit,
+    cx: &Context<'_>,
+) -> Option<Frame> {
+    let passed = steps
+        .last()
+        .filter(|_| *root == Root::Detached(Cut::Empty))
+        .and_then(|end| passer::passer(unit, cx.code, pcs, end.itab));
+    passed.or_else(|| {
+        let frames = site::frames(cx.code, unit.process.pid, pcs);
+        site::direct(unit, &frames).cloned()
+    })
 }
 
 /// What a dependency makes and uses inside itself, with none of the service's code between, is
@@ -408,8 +429,7 @@ fn use_by_wait(
     cx: &Context<'_>,
 ) -> Option<Finding> {
     let ctx = top(Some(ctx.id), cx).unwrap_or(ctx);
-    let made = site::frames(cx.code, ctx.pid, &ctx.pcs);
-    let at = site::direct(unit, &made).cloned();
+    let at = origin(&ctx.root, &ctx.steps, &ctx.pcs, unit, cx);
     let mut finding = draft::blank(
         RuleName::DetachedContext,
         severity,

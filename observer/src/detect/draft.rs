@@ -1,17 +1,18 @@
 //! Parts that findings of all rules are made of.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::finding::{
     CallEvidence, CallOutcome, Confidence, ContextLink, Evidence, Finding, Fingerprint,
-    RequestInfo, RuleName, Severity, Trust,
+    RequestInfo, Routes, RuleName, Severity, Trust,
 };
 use crate::go::{Frame, TypeName};
 use crate::inspect::RequestDetails;
 use crate::model::{
     Call, CallEnd, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step, Unit,
 };
+
+pub(super) use crate::finding::span;
 
 use super::context::{Context, Thresholds};
 use super::site;
@@ -47,6 +48,7 @@ pub(super) fn blank(
         last_seen_ns: time_ns,
         help: String::new(),
         related: Vec::new(),
+        routes: Routes::default(),
     }
 }
 
@@ -294,31 +296,6 @@ pub(super) fn request_of(cx: &Context<'_>, id: Option<ReqId>) -> Option<RequestI
     Some(request_info(request, cx.thresholds, cx.now_ns))
 }
 
-/// A length of time for a sentence: `4.31 s`, `120 ms`, `80 µs`.
-pub(super) fn span(ns: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [
-        (60_000_000_000, "min"),
-        (1_000_000_000, "s"),
-        (1_000_000, "ms"),
-        (1_000, "µs"),
-    ];
-    let mut text = String::new();
-    let (unit, name) = UNITS
-        .into_iter()
-        .find(|(unit, _)| ns >= *unit)
-        .unwrap_or((1, "ns"));
-    let hundredths = u128::from(ns) * 100 / u128::from(unit);
-    let (whole, rest) = (hundredths / 100, hundredths % 100);
-    // Three significant digits.
-    let written = match whole {
-        0..=9 if unit > 1 => write!(text, "{whole}.{rest:02} {name}"),
-        10..=99 if unit > 1 => write!(text, "{whole}.{} {name}", rest / 10),
-        _ => write!(text, "{whole} {name}"),
-    };
-    debug_assert!(written.is_ok(), "writing to a string cannot fail");
-    text
-}
-
 /// Whether nothing was lost of the request that something was made for, if it is still known.
 pub(super) fn is_owner_whole(model: &Model, owner: Option<ReqId>) -> bool {
     owner
@@ -328,7 +305,7 @@ pub(super) fn is_owner_whole(model: &Model, owner: Option<ReqId>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{route_of_path, span, trace_id};
+    use super::{route_of_path, trace_id};
 
     #[test]
     fn variable_parts_of_a_path() {
@@ -339,14 +316,6 @@ mod tests {
         );
         assert_eq!(route_of_path("/blob/deadbeef01"), "/blob/{}");
         assert_eq!(route_of_path("/cafe/v2"), "/cafe/v2");
-    }
-
-    #[test]
-    fn spans_have_three_digits() {
-        assert_eq!(span(4_312_000_000), "4.31 s");
-        assert_eq!(span(120_400_000), "120 ms");
-        assert_eq!(span(12_340_000), "12.3 ms");
-        assert_eq!(span(999), "999 ns");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::context::{Asks, Context, Thresholds};
 use super::deadline_dropped::DeadlineDropped;
 use super::deadline_inflated::DeadlineInflated;
 use super::deadline_too_short::DeadlineTooShort;
+use super::derived::Derived;
 use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
@@ -41,6 +42,7 @@ pub struct Engine {
 struct Rules {
     overrun: Overrun,
     ignored: CancelIgnored,
+    derived: Derived,
     detached: DetachedContext,
     not_called: CancelNotCalled,
     premature: PrematureCancel,
@@ -87,6 +89,7 @@ impl Engine {
         self.asks.waiting.clear();
         self.rules.overrun.forget(|_| true);
         self.rules.ignored.forget(|_| true);
+        self.rules.derived.forget(|_| true);
         self.rules.detached.forget(|_| true);
         self.rules.inflated.forget(|_| true);
         self.rules.dropped.forget(|_| true);
@@ -125,6 +128,7 @@ impl Engine {
         self.model.forget_process(pid);
         self.rules.overrun.forget(|of| of == pid);
         self.rules.ignored.forget(|of| of == pid);
+        self.rules.derived.forget(|of| of == pid);
         self.rules.detached.forget(|of| of == pid);
         self.rules.inflated.forget(|of| of == pid);
         self.rules.dropped.forget(|of| of == pid);
@@ -180,6 +184,7 @@ impl Engine {
     pub(super) fn cases(&self) -> usize {
         self.rules.overrun.len()
             + self.rules.ignored.len()
+            + self.rules.derived.len()
             + self.rules.detached.len()
             + self.rules.inflated.len()
             + self.rules.dropped.len()
@@ -206,8 +211,16 @@ impl Engine {
 
     fn merge(&mut self) {
         for (mut finding, phase) in self.found.drain(..) {
-            self.relations.relate(&mut finding);
+            let others = if self.relations.relate(&mut finding) {
+                finding.related.clone()
+            } else {
+                Vec::new()
+            };
+            let (id, now_ns) = (finding.id, finding.time_ns);
             self.merger.report(finding, phase, &mut self.emitted);
+            for other in others {
+                self.merger.relate(other, id, now_ns, &mut self.emitted);
+            }
         }
     }
 }
@@ -224,7 +237,7 @@ impl Rules {
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
                 self.show(over, cx);
-                self.ignored.request_ended(request, cx);
+                self.derived.request_ended(request, cx);
                 if !self.overrun.watches(request) {
                     self.ignored.forget_request(request);
                     self.detached.forget_request(request);
@@ -238,14 +251,14 @@ impl Rules {
             }
             Fact::ContextCancelled(ctx) => {
                 self.overrun.timeout_fired(ctx, cx);
-                self.ignored.context_cancelled(ctx, cx);
+                self.derived.context_cancelled(ctx, cx);
                 self.not_called.context_cancelled(ctx, cx);
                 self.mismatch.context_cancelled(ctx, cx);
                 self.short.context_cancelled(ctx, cx);
             }
             Fact::CancelCalled(ctx) => {
                 self.not_called.cancel_called(ctx, cx);
-                self.ignored.cancel_called(ctx, cx);
+                self.derived.cancel_called(ctx, cx);
             }
             Fact::CallStarted(call) => {
                 self.detached.call_started(call, cx);
@@ -255,16 +268,15 @@ impl Rules {
                 self.mismatch.call_started(call, cx);
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
-            Fact::DeadBodyRead(call) => self.premature.dead_body_read(call, cx),
+            Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
         }
     }
 
     fn timer(&mut self, topic: Topic, cx: &mut Context<'_>) {
         match topic {
             Topic::Overrun(request) => self.overrun.look(request, cx),
-            Topic::Derived(ctx) => self.ignored.look(ctx, cx),
+            Topic::Derived(ctx) => self.derived.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
-            Topic::DeadBody(call) => self.premature.look_at_body(call, cx),
             Topic::Inflated(call) => self.inflated.look(call, cx),
             Topic::Dropped(call) => self.dropped.look(call, cx),
             Topic::TimeoutWorker(_)
@@ -281,10 +293,9 @@ impl Rules {
                 self.show(over, cx);
             }
             Topic::TimeoutWorker(request) => self.overrun.worker_answer(request, answer, cx),
-            Topic::Derived(ctx) => self.ignored.answer(ctx, answer, cx),
+            Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
-            Topic::DeadBody(call) => self.premature.body_answer(call, answer, cx),
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),

@@ -18,12 +18,15 @@ pub mod premature_cancel;
 pub mod timeout_mismatch;
 
 mod ask;
+mod busy;
 mod context;
 mod deadline;
+mod derived;
 mod draft;
 mod engine;
 mod outlived;
 mod overrun;
+mod passer;
 mod plumbing;
 mod relations;
 mod site;
@@ -31,7 +34,7 @@ mod site;
 mod tests;
 mod timers;
 
-pub use ask::{Answer, Ask, Body, Question, Reading, Work};
+pub use ask::{Answer, Ask, Question, Reading, Work};
 pub use context::Thresholds;
 pub use deadline::Deadlines;
 pub use engine::Engine;

@@ -11,6 +11,7 @@ use crate::inspect::{ConnState, ErrorKind, Goroutine, Inspection, Status};
 use crate::model::{Call, CallId, Ctx, CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
+use super::busy;
 use super::context::Context;
 use super::site;
 use super::timers::Topic;
@@ -59,6 +60,8 @@ pub(super) struct Seen {
     pub(super) waits_on: Vec<CtxId>,
     /// The call it sits in.
     pub(super) call: Option<CallId>,
+    /// The handler's declaration, where the goroutine computes.
+    pub(super) busy_in: Option<Frame>,
 }
 
 /// A request that worked on after its cancel for longer than the grace time.
@@ -78,6 +81,8 @@ pub(super) struct Over {
     pub(super) after_ns: u64,
     /// What it does; `None` where no look was good enough.
     pub(super) seen: Option<Seen>,
+    /// It was looked at and could not be seen: it computes.
+    pub(super) blurred: bool,
     /// It has ended.
     pub(super) ended: bool,
     /// This case was shown before.
@@ -307,6 +312,7 @@ impl Overrun {
             by: watch.by,
             after_ns: cx.now_ns.saturating_sub(watch.cancelled_ns),
             seen,
+            blurred: watch.looks > 0,
             ended: false,
             again: false,
         });
@@ -341,6 +347,7 @@ impl Overrun {
                 by: watch.by,
                 after_ns,
                 seen: None,
+                blurred: watch.looks > 0,
                 ended: true,
                 again: false,
             })
@@ -373,10 +380,19 @@ fn see(
     request: &Request,
     cx: &Context<'_>,
 ) -> Sight {
-    if goroutine.stack.is_empty() {
+    let pcs = if goroutine.stack.is_empty() {
+        &goroutine.outer
+    } else {
+        &goroutine.stack
+    };
+    let stack = site::frames(cx.code, watch.pid, pcs);
+    let busy_in = busy::computes(goroutine, &stack)
+        .then(|| cx.unit(watch.pid))
+        .flatten()
+        .and_then(|unit| busy::handler(&unit, cx.code, pcs));
+    if goroutine.stack.is_empty() && busy_in.is_none() {
         return Sight::Blurred;
     }
-    let stack = site::frames(cx.code, watch.pid, &goroutine.stack);
     if !watch.worker && !stack.iter().any(|frame| site::serves(&frame.function)) {
         return Sight::Left;
     }
@@ -392,6 +408,7 @@ fn see(
             .wait_since_ns
             .map(|since_ns| cx.now_ns.saturating_sub(since_ns)),
         waits_on,
+        busy_in,
         stack,
     })
 }

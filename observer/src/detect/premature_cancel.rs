@@ -6,8 +6,8 @@
 //!
 //! A call was in flight on a context and failed because that context was cancelled, or a call
 //! was started on a context that was dead already, and the cancel was the handler's own doing:
-//! the handler returned, or the goroutine that made the call cancelled before it had read the
-//! body. It also finds a healthy request that was cancelled by the server's read deadline while
+//! the handler returned, or a goroutine cancelled before it read the body, whoever had made the
+//! call. It also finds a healthy request that was cancelled by the server's read deadline while
 //! its client was still there.
 //!
 //! `at` is the line of the work that was killed. `cancel` is the line that cancelled, where code
@@ -57,33 +57,31 @@
 //! ## How sure
 //!
 //! High. Error: a call on the context was in flight and failed through the cancel, or began on
-//! the dead context, where it cannot succeed. Warning: its body was read on the dead context and
-//! was not seen to fail, or a read deadline cancelled a request that had no call under way. For
-//! a read deadline it is the cause of the cancel that tells: the error is a timeout of the
+//! the dead context, where it cannot succeed, or reading its body failed because the cancel had
+//! closed the connection. A small body that had arrived before the cancel is read all the same,
+//! and nothing is said. Warning: a read deadline cancelled a request that had no call under way.
+//! For a read deadline it is the cause of the cancel that tells: the error is a timeout of the
 //! connection and not its end. Where the handler only waited, it is gone before anything can
 //! look, and the request's path names the place.
 //!
 //! ## When silent
 //!
-//! - a cancel function of your own that stops *another* goroutine's call: `errgroup`, hedged
-//!   requests, first answer wins;
+//! - a cancel function of your own that stops *another* goroutine's call or read: `errgroup`,
+//!   hedged requests, first answer wins;
+//! - bodies over HTTP/2, whose streams end in another way;
 //! - a goroutine that is merely still alive when its context dies;
 //! - requests of which events were lost: they are unknown, and counted as such.
 
 use std::collections::BTreeSet;
 
 use crate::finding::{CallOutcome, CancelledBy, Confidence, Evidence, Finding, RuleName, Severity};
-use crate::inspect::ErrorKind;
-use crate::model::{Call, CallEnd, CallId, Cancel, CtxId, ReqId, Root, Unit};
+use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
 use super::draft::{self, span};
 use super::site;
 use super::timers::Topic;
-
-/// How long a read of a dead body is given to fail, ns.
-const SETTLE_NS: u64 = 20_000_000;
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -183,7 +181,7 @@ impl PrematureCancel {
         if !matches!(call.root, Root::Request(_)) || !(own || ended_normally(&cancel)) {
             return;
         }
-        self.say(id, &cancel, Severity::Error, CallOutcome::Cancelled, cx);
+        self.say(id, &cancel, cx);
     }
 
     /// A call failed because its context died.
@@ -201,66 +199,30 @@ impl PrematureCancel {
         let by_end = ended_normally(&cancel) && !serving;
         let read_deadline = cancel.origin == CancelledBy::ReadDeadline;
         if by_end || read_deadline {
-            self.say(id, &cancel, Severity::Error, CallOutcome::Cancelled, cx);
+            self.say(id, &cancel, cx);
         }
     }
 
-    /// A body is read on a dead context: who killed it?
-    pub(super) fn dead_body_read(&mut self, id: CallId, cx: &mut Context<'_>) {
+    /// Reading a body failed because its call's context died.
+    pub(super) fn body_failed(&mut self, id: CallId, cx: &mut Context<'_>) {
         let Some(call) = cx.model.call(id) else {
             return;
         };
         let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
             return;
         };
-        let same = cancel.origin == CancelledBy::Code && cancel.goid == call.goid;
-        if (same || ended_normally(&cancel)) && !self.said.contains(&id) {
-            cx.later(SETTLE_NS, Topic::DeadBody(id));
+        // Whoever reads after its own cancel wanted both. Another goroutine may have meant to stop
+        // the read.
+        let reader = call.failed_read.as_ref().map(|read| read.goid);
+        let own = reader == Some(cancel.goid);
+        let by_reader = cancel.origin == CancelledBy::Code && own;
+        let read_deadline = cancel.origin == CancelledBy::ReadDeadline && !own;
+        if by_reader || ended_normally(&cancel) || read_deadline {
+            self.say(id, &cancel, cx);
         }
     }
 
-    /// Did the read fail?
-    pub(super) fn look_at_body(&mut self, id: CallId, cx: &mut Context<'_>) {
-        let Some(call) = cx.model.call(id) else {
-            return;
-        };
-        let Some(body) = call.body else { return };
-        cx.ask(call.pid, Topic::DeadBody(id), Question::Body { body });
-    }
-
-    /// The error that the body kept.
-    pub(super) fn body_answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
-        let Some(call) = cx.model.call(id) else {
-            return;
-        };
-        let Some(cancel) = call.ctx.and_then(|ctx| cancel_of(ctx, cx)) else {
-            return;
-        };
-        // Up to Go 1.22 the call may be over and the body another's: proof is that the transport
-        // gave it up, or the error that the body kept.
-        let given_up = matches!(call.ended, Some((_, CallEnd::Cancelled)));
-        let proof = call.inner.is_some() || given_up;
-        let (severity, outcome) = match answer {
-            Answer::Body(body) => match &body.error {
-                Some(ErrorKind::Eof) => (Severity::Warning, CallOutcome::Done),
-                Some(_) => (Severity::Error, CallOutcome::Cancelled),
-                None => (Severity::Warning, CallOutcome::Unknown),
-            },
-            _ => (Severity::Warning, CallOutcome::Unknown),
-        };
-        if proof || severity == Severity::Error {
-            self.say(id, &cancel, severity, outcome, cx);
-        }
-    }
-
-    fn say(
-        &mut self,
-        id: CallId,
-        cancel: &Cancel,
-        severity: Severity,
-        outcome: CallOutcome,
-        cx: &mut Context<'_>,
-    ) {
+    fn say(&mut self, id: CallId, cancel: &Cancel, cx: &mut Context<'_>) {
         let Some(call) = cx.model.call(id) else {
             return;
         };
@@ -275,7 +237,7 @@ impl PrematureCancel {
             self.said.pop_first();
         }
         let owner = call.owner;
-        let Some(finding) = killed(call, cancel, severity, outcome, &unit, cx) else {
+        let Some(finding) = killed(call, cancel, &unit, cx) else {
             return;
         };
         match owner.filter(|owner| self.announced.remove(owner)) {
@@ -295,20 +257,14 @@ fn ended_normally(cancel: &Cancel) -> bool {
     cancel.by == CancelledBy::NormalEnd || cancel.origin == CancelledBy::NormalEnd
 }
 
-fn killed(
-    call: &Call,
-    cancel: &Cancel,
-    severity: Severity,
-    outcome: CallOutcome,
-    unit: &Unit,
-    cx: &Context<'_>,
-) -> Option<Finding> {
-    let pcs = call.dead_read.as_ref().unwrap_or(&call.pcs);
+fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option<Finding> {
+    let read = call.failed_read.as_ref();
+    let pcs = read.map_or(&call.pcs, |read| &read.pcs);
     let stack = site::frames(cx.code, call.pid, pcs);
     let at = site::direct(unit, &stack)?.clone();
     let mut finding = draft::blank(
         RuleName::PrematureCancel,
-        severity,
+        Severity::Error,
         Confidence::High,
         cx.now_ns,
         unit,
@@ -317,7 +273,7 @@ fn killed(
     let canceller = site::frames(cx.code, call.pid, &cancel.pcs);
     let begun = call.start_ns > cancel.at_ns;
     let mut call_evidence = draft::call_evidence(call, cx.thresholds, cx.now_ns);
-    call_evidence.outcome = outcome;
+    call_evidence.outcome = CallOutcome::Cancelled;
     finding.evidence = Evidence {
         cancelled_by: Some(cancel.origin),
         cancelled_at_ns: Some(cancel.at_ns),

@@ -16,19 +16,22 @@ pub(super) struct Relations {
 }
 
 impl Relations {
-    /// Sets `related` to the other findings about the same request so far.
-    pub(super) fn relate(&mut self, finding: &mut Finding) {
+    /// Sets `related` to the other findings about the same request so far. True where they do not
+    /// know of this one yet.
+    pub(super) fn relate(&mut self, finding: &mut Finding) -> bool {
         let Some(request) = &finding.request else {
-            return;
+            return false;
         };
         let ids = self.by_request.entry(request.number).or_default();
         finding.related = ids.iter().copied().filter(|id| *id != finding.id).collect();
-        if !ids.contains(&finding.id) && ids.len() < FINDINGS {
+        let is_new = !ids.contains(&finding.id) && ids.len() < FINDINGS;
+        if is_new {
             ids.push(finding.id);
         }
         if self.by_request.len() > REQUESTS {
             self.by_request.pop_first();
         }
+        is_new
     }
 }
 
@@ -87,5 +90,8 @@ mod tests {
         assert_eq!(related(2, 7), [1]);
         assert_eq!(related(1, 7), [2]);
         assert!(related(1, 8).is_empty());
+        let mut news = finding(3, 7);
+        assert!(relations.relate(&mut news), "the others do not know of it");
+        assert!(!relations.relate(&mut news));
     }
 }

@@ -1,5 +1,6 @@
 //! Rules on hand-made events and made-up memory, each as its documentation says.
 
+mod busy;
 mod cancel_ignored;
 mod cancel_not_called;
 mod chaos;

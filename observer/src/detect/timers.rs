@@ -18,8 +18,6 @@ pub(super) enum Topic {
     NotCalled(CtxId),
     /// A detached call: describe its request.
     Detached(CallId),
-    /// Reading a body of a call whose context is dead: did it fail?
-    DeadBody(CallId),
     /// A request cancelled too early: describe it.
     Premature(ReqId),
     /// The deadline has passed that a call has more than.

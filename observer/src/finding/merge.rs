@@ -6,14 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Finding;
+use super::{Finding, Routes};
 
 /// Counts alone are shown at most this often, ns.
 pub const COUNT_INTERVAL_NS: u64 = 10_000_000_000;
 
+/// A worse case that follows a line sooner than this, ns, waits: requests that are cancelled
+/// together end together, and one line tells the worst of them.
+pub const TOGETHER_NS: u64 = 1_000_000_000;
+
 /// A case is worse only when its harm exceeds the shown one's by this much, percent: otherwise
 /// the jitter of equal cases would be reported as news.
 pub const WORSE_PERCENT: u64 = 10;
+
+/// Related findings named of one.
+const RELATED: usize = 16;
 
 /// Findings kept at once. One entry holds one finding with its stack (about 8 KiB at worst).
 pub const DEFAULT_LIMIT: usize = 4096;
@@ -49,6 +56,8 @@ pub enum UpdateReason {
     Worse,
     /// Nothing but the count changed.
     Count,
+    /// Another finding with the same root cause came.
+    Related,
 }
 
 /// What is to be shown.
@@ -67,8 +76,8 @@ struct Entry {
     /// The shown case, while it runs.
     running: Option<CaseId>,
     emitted_ns: u64,
-    /// Something changed since it was emitted.
-    stale: bool,
+    /// What changed since it was emitted and may wait.
+    pending: Option<UpdateReason>,
 }
 
 /// The table of findings so far, by id.
@@ -109,6 +118,11 @@ impl Merger {
             case.count = 1;
             case.first_seen_ns = now_ns;
             case.last_seen_ns = now_ns;
+            let mut routes = Routes::default();
+            if let Some(route) = case.route() {
+                routes.count(route);
+            }
+            case.routes = routes;
             out.push(Emission::Finding(Box::new(case.clone())));
             self.insert(case, phase, out);
             return;
@@ -121,10 +135,24 @@ impl Merger {
                 self.stale.remove(&id);
                 out.push(entry.emit(now_ns, reason));
             }
-            None if entry.stale => {
+            None if entry.pending.is_some() => {
                 self.stale.insert(id);
             }
             None => {}
+        }
+    }
+
+    /// Says of a finding that another has the same root cause; shown the first time.
+    pub fn relate(&mut self, id: u64, other: u64, now_ns: u64, out: &mut Vec<Emission>) {
+        let Some(entry) = self.entries.get_mut(&id) else {
+            return;
+        };
+        let related = &mut entry.shown.related;
+        let first = related.is_empty();
+        name(related, other);
+        if first {
+            self.stale.remove(&id);
+            out.push(entry.emit(now_ns, UpdateReason::Related));
         }
     }
 
@@ -135,25 +163,26 @@ impl Merger {
             .iter()
             .copied()
             .filter(|id| {
-                self.entries.get(id).is_none_or(|entry| {
-                    now_ns.saturating_sub(entry.emitted_ns) >= COUNT_INTERVAL_NS
-                })
+                self.entries
+                    .get(id)
+                    .is_none_or(|entry| entry.is_due(now_ns))
             })
             .collect();
-        self.emit_counts(&due, now_ns, out);
+        self.emit_pending(&due, now_ns, out);
     }
 
     /// Shows every count that has not been shown. Call it once, at the end.
     pub fn flush(&mut self, now_ns: u64, out: &mut Vec<Emission>) {
         let due: Vec<u64> = self.stale.iter().copied().collect();
-        self.emit_counts(&due, now_ns, out);
+        self.emit_pending(&due, now_ns, out);
     }
 
-    fn emit_counts(&mut self, due: &[u64], now_ns: u64, out: &mut Vec<Emission>) {
+    fn emit_pending(&mut self, due: &[u64], now_ns: u64, out: &mut Vec<Emission>) {
         for id in due {
             self.stale.remove(id);
             if let Some(entry) = self.entries.get_mut(id) {
-                out.push(entry.emit(now_ns, UpdateReason::Count));
+                let reason = entry.pending.unwrap_or(UpdateReason::Count);
+                out.push(entry.emit(now_ns, reason));
             }
         }
     }
@@ -164,7 +193,7 @@ impl Merger {
         {
             self.evicted += 1;
             if self.stale.contains(&oldest) {
-                self.emit_counts(&[oldest], case.time_ns, out);
+                self.emit_pending(&[oldest], case.time_ns, out);
             }
             self.entries.remove(&oldest);
         }
@@ -176,7 +205,7 @@ impl Merger {
                 Phase::Running(name) | Phase::Grew(name) => Some(name),
                 Phase::Whole | Phase::Ended(_) => None,
             },
-            stale: false,
+            pending: None,
             shown: case,
         };
         self.entries.insert(id, entry);
@@ -192,37 +221,66 @@ impl Entry {
             || (case.severity == self.shown.severity
                 && is_worse(harm_ns(&case), harm_ns(&self.shown)));
         let counts = !matches!(phase, Phase::Ended(_) | Phase::Grew(_));
+        let case_ns = case.time_ns;
         let severity = self.shown.severity.max(case.severity);
         let count = self.shown.count.saturating_add(u64::from(counts));
         let first_seen_ns = self.shown.first_seen_ns.min(case.time_ns);
         let last_seen_ns = self.shown.last_seen_ns.max(case.time_ns);
+        let mut routes = std::mem::take(&mut self.shown.routes);
+        if counts && let Some(route) = case.route() {
+            routes.count(route);
+        }
         if ends_shown || worse {
             self.running = match phase {
                 Phase::Running(name) | Phase::Grew(name) => Some(name),
                 Phase::Whole | Phase::Ended(_) => None,
             };
-            self.shown = case;
+            for id in std::mem::replace(&mut self.shown, case).related {
+                name(&mut self.shown.related, id);
+            }
         }
+        self.shown.routes = routes;
         self.shown.severity = severity;
         self.shown.count = count;
         self.shown.first_seen_ns = first_seen_ns;
         self.shown.last_seen_ns = last_seen_ns;
-        self.stale |= counts;
+        let together = case_ns.saturating_sub(self.emitted_ns) < TOGETHER_NS;
+        if worse && together {
+            self.pending = Some(UpdateReason::Worse);
+        } else if counts {
+            self.pending.get_or_insert(UpdateReason::Count);
+        }
         if rises {
             Some(UpdateReason::Severity)
         } else if ends_shown {
             Some(UpdateReason::Ended)
-        } else if worse {
+        } else if worse && !together {
             Some(UpdateReason::Worse)
         } else {
             None
         }
     }
 
+    /// Whether what waits has waited long enough.
+    fn is_due(&self, now_ns: u64) -> bool {
+        let wait_ns = match self.pending {
+            Some(UpdateReason::Worse) => TOGETHER_NS,
+            _ => COUNT_INTERVAL_NS,
+        };
+        now_ns.saturating_sub(self.emitted_ns) >= wait_ns
+    }
+
     fn emit(&mut self, now_ns: u64, reason: UpdateReason) -> Emission {
         self.emitted_ns = self.emitted_ns.max(now_ns);
-        self.stale = false;
+        self.pending = None;
         Emission::Update(Box::new(self.shown.clone()), reason)
+    }
+}
+
+/// Names one more related finding.
+fn name(related: &mut Vec<u64>, id: u64) {
+    if !related.contains(&id) && related.len() < RELATED {
+        related.push(id);
     }
 }
 

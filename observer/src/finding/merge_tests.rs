@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{COUNT_INTERVAL_NS, CaseId, Emission, Merger, Phase, UpdateReason};
+use super::{COUNT_INTERVAL_NS, CaseId, Emission, Merger, Phase, TOGETHER_NS, UpdateReason};
 use crate::finding::{Finding, Severity, samples};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -77,32 +77,108 @@ fn worse_and_more_severe_cases_are_shown_and_kept() {
         case(1, 1, Severity::Warning, 1000),
         Phase::Whole,
     );
-    let jitter = case(1, 2, Severity::Warning, 1099);
+    let jitter = case(1, 2 * SECOND_NS, Severity::Warning, 1099);
     assert_eq!(report(&mut merger, jitter, Phase::Whole), vec![]);
     let out = report(
         &mut merger,
-        case(1, 3, Severity::Warning, 2000),
+        case(1, 3 * SECOND_NS, Severity::Warning, 2000),
         Phase::Whole,
     );
     assert_eq!(update(&out), Some((UpdateReason::Worse, 3)));
-    let out = report(&mut merger, case(1, 4, Severity::Error, 10), Phase::Whole);
+    let out = report(
+        &mut merger,
+        case(1, 4 * SECOND_NS, Severity::Error, 10),
+        Phase::Whole,
+    );
     assert_eq!(update(&out), Some((UpdateReason::Severity, 4)));
     let out = report(
         &mut merger,
-        case(1, 5, Severity::Warning, 9000),
+        case(1, 5 * SECOND_NS, Severity::Warning, 9000),
         Phase::Whole,
     );
     assert_eq!(out, vec![], "a warning is never worse than an error");
     let mut out = vec![];
-    merger.flush(6, &mut out);
+    merger.flush(6 * SECOND_NS, &mut out);
     let [Emission::Update(last, _)] = out.as_slice() else {
         panic!("one update, got {out:?}");
     };
     assert_eq!(last.severity, Severity::Error);
     assert_eq!(
         (last.count, last.first_seen_ns, last.last_seen_ns),
-        (5, 1, 5)
+        (5, 1, 5 * SECOND_NS)
     );
+}
+
+#[test]
+fn what_ends_together_is_one_line() {
+    let mut merger = Merger::new(8);
+    for (name, at_ns) in [(7, 1), (8, 2)] {
+        let running = Phase::Running(CaseId(name));
+        report(&mut merger, case(1, at_ns, Severity::Error, 500), running);
+    }
+    let end = |merger: &mut Merger, name, at_ns, harm_ns| {
+        let ended = Phase::Ended(CaseId(name));
+        report(merger, case(1, at_ns, Severity::Error, harm_ns), ended)
+    };
+    let out = end(&mut merger, 7, 2 * SECOND_NS, 2_000);
+    assert_eq!(update(&out), Some((UpdateReason::Ended, 2)));
+    let soon_ns = 2 * SECOND_NS + 1_000_000;
+    assert_eq!(end(&mut merger, 8, soon_ns, 9_000), vec![]);
+    let mut out = vec![];
+    merger.tick(2 * SECOND_NS + TOGETHER_NS - 1, &mut out);
+    assert_eq!(out, vec![]);
+    // A worse one is news all the same.
+    merger.tick(2 * SECOND_NS + TOGETHER_NS, &mut out);
+    assert_eq!(update(&out), Some((UpdateReason::Worse, 2)));
+}
+
+#[test]
+fn a_relation_that_becomes_known_is_shown_once() {
+    let mut merger = Merger::new(8);
+    let early = case(1, 1, Severity::Error, 1);
+    let id = early.id;
+    report(&mut merger, early, Phase::Whole);
+    let mut relate = |other, now_ns| {
+        let mut out = vec![];
+        merger.relate(id, other, now_ns, &mut out);
+        out
+    };
+    let out = relate(70, 2);
+    assert!(
+        matches!(out.as_slice(), [Emission::Update(shown, UpdateReason::Related)] if shown.related == [70]),
+        "{out:?}"
+    );
+    assert_eq!(relate(71, 3), vec![]);
+    assert_eq!(relate(70, 4), vec![]);
+    // Of another request, with a relation of its own: none is forgotten.
+    let mut worse = case(1, 5 * SECOND_NS, Severity::Error, 9);
+    worse.related = vec![72];
+    let out = report(&mut merger, worse, Phase::Whole);
+    let [Emission::Update(shown, UpdateReason::Worse)] = out.as_slice() else {
+        panic!("{out:?}");
+    };
+    assert_eq!(shown.related, [72, 70, 71]);
+}
+
+#[test]
+fn occurrences_are_counted_by_route() {
+    let mut merger = Merger::new(8);
+    let on = |route: Option<&str>, at_ns| {
+        let mut finding = case(1, at_ns, Severity::Error, 1);
+        finding.request.as_mut().unwrap().route = route.map(str::to_owned);
+        finding
+    };
+    report(&mut merger, on(Some("/a"), 1), Phase::Running(CaseId(1)));
+    report(&mut merger, on(Some("/b"), 2), Phase::Whole);
+    report(&mut merger, on(None, 3), Phase::Whole);
+    report(&mut merger, on(Some("/a"), 4), Phase::Whole);
+    // Not another occurrence.
+    let out = report(&mut merger, on(Some("/a"), 5), Phase::Ended(CaseId(1)));
+    let [Emission::Update(shown, UpdateReason::Ended)] = out.as_slice() else {
+        panic!("{out:?}");
+    };
+    let named = [("/a".to_owned(), 2), ("/b".to_owned(), 1)];
+    assert_eq!((shown.count, &shown.routes.named[..]), (4, &named[..]));
 }
 
 #[test]

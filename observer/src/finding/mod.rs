@@ -6,16 +6,21 @@ mod evidence;
 mod filter;
 mod hash;
 mod merge;
+mod routes;
 #[cfg(test)]
 pub mod samples;
+mod span;
 mod types;
 
 pub use evidence::{CallEvidence, CallOutcome, CancelledBy, Evidence, Timer, WorkState};
 pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
 pub use hash::finding_id;
 pub use merge::{
-    COUNT_INTERVAL_NS, CaseId, DEFAULT_LIMIT, Emission, Merger, Phase, UpdateReason, WORSE_PERCENT,
+    COUNT_INTERVAL_NS, CaseId, DEFAULT_LIMIT, Emission, Merger, Phase, TOGETHER_NS, UpdateReason,
+    WORSE_PERCENT,
 };
+pub use routes::{ROUTES, Routes};
+pub use span::span;
 pub use types::{
     Confidence, ContextLink, Finding, Fingerprint, HookState, ProcessInfo, RequestInfo, RuleName,
     Severity, Trust,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     CallEvidence, CallOutcome, CancelledBy, Confidence, ContextLink, Evidence, Finding,
-    Fingerprint, HookState, ProcessInfo, RequestInfo, RuleName, Severity, Trust, WorkState,
+    Fingerprint, HookState, ProcessInfo, RequestInfo, Routes, RuleName, Severity, Trust, WorkState,
 };
 use crate::go::{Frame, TypeName};
 
@@ -188,6 +188,10 @@ pub fn cancel_ignored() -> Finding {
         last_seen_ns: START_NS + 4_430_000_000,
         help: "derive from the request's context at report/build.go:40".into(),
         related: vec![],
+        routes: Routes {
+            named: vec![("/report/{}".into(), 1)],
+            others: 0,
+        },
     }
     .identified()
 }
@@ -243,6 +247,10 @@ pub fn premature_cancel() -> Finding {
             .into(),
         count: 3,
         related: vec![0x1234],
+        routes: Routes {
+            named: vec![("/cart".into(), 2), ("/order/{}".into(), 1)],
+            others: 0,
+        },
         ..cancel_ignored()
     }
     .identified()

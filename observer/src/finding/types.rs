@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::go::{Frame, TypeName};
 
-use super::Evidence;
+use super::{Evidence, Routes};
 
 /// Harm: see the rules' documentation for what makes which.
 #[derive(
@@ -276,4 +276,14 @@ pub struct Finding {
     pub help: String,
     /// Ids of findings with the same root cause.
     pub related: Vec<u64>,
+    /// Where it was seen, as far as routes are known.
+    pub routes: Routes,
+}
+
+impl Finding {
+    /// The route of its request, if known.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        self.request.as_ref()?.route.as_deref()
+    }
 }

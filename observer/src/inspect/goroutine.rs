@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::target::{Memory, MemoryError};
 
+use super::outer::outer;
 use super::raw_g::RawG;
 use super::stack::{WalkEnd, Window, walk};
 use super::{AllGs, GOffsets, StackTable, Status};
@@ -58,6 +59,10 @@ pub struct Goroutine {
     pub stack: Vec<u64>,
     /// How much of the stack that is.
     pub stack_state: StackState,
+    /// Return addresses of the outermost frames of one that runs, as far as they are certain,
+    /// innermost first, load bias taken off; the innermost may be over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outer: Vec<u64>,
     /// Return address of the `go` statement that made it, load bias taken off; 0 for the first one.
     pub gopc: u64,
     /// First instruction of its function, load bias taken off.
@@ -153,9 +158,18 @@ impl<'a, M: Memory> Inspector<'a, M> {
         let window = before
             .resume_point()
             .map(|(_, sp)| Window::new(sp, before.stack_hi));
-        let Some(seen) = self.describe(addr, &before, window)? else {
+        let Some(mut seen) = self.describe(addr, &before, window)? else {
             return Ok(Look::Moved);
         };
+        if before.status == Status::Running {
+            seen.outer = outer(
+                self.memory,
+                self.runtime.table,
+                self.runtime.bias,
+                (before.stack_lo, before.stack_hi),
+                seen.startpc,
+            )?;
+        }
         let after = RawG::read(self.memory, self.runtime.offsets, addr)?;
         Ok(if after.agrees_with(&before) {
             Look::Seen(Box::new(seen))
@@ -209,6 +223,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
             wait_since_ns: (raw.wait_since != 0).then_some(raw.wait_since),
             stack,
             stack_state,
+            outer: Vec::new(),
             gopc: self.unbiased(raw.gopc),
             startpc: self.unbiased(raw.startpc),
             parent_goid: raw.parent_goid,

@@ -12,6 +12,7 @@ mod error_kind;
 mod gomap;
 mod goroutine;
 mod offsets;
+mod outer;
 mod raw_g;
 mod request;
 mod snapshot;
@@ -33,6 +34,7 @@ pub use offsets::{
     ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, RequestOffsets, ServerOffsets,
     SudogOffsets, timer_holds_pointer,
 };
+pub use outer::CallSite;
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use snapshot::{Child, Snapshot};

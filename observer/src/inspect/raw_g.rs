@@ -134,13 +134,14 @@ impl RawG {
     /// Whether nothing a reader relies on has changed since `earlier`. A running goroutine's saved registers
     /// mean nothing, so they are not compared there.
     pub(super) fn agrees_with(&self, earlier: &Self) -> bool {
-        let same_life = self.goid == earlier.goid && self.status == earlier.status;
+        let same_life = self.goid == earlier.goid
+            && self.status == earlier.status
+            && self.stack_lo == earlier.stack_lo
+            && self.stack_hi == earlier.stack_hi;
         if self.status == Status::Running {
             return same_life;
         }
         same_life
-            && self.stack_lo == earlier.stack_lo
-            && self.stack_hi == earlier.stack_hi
             && self.sched == earlier.sched
             && self.syscall == earlier.syscall
             && self.wait_since == earlier.wait_since

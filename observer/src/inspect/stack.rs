@@ -6,6 +6,8 @@ use crate::go::image::StackStep;
 use crate::target::fields::u64_at;
 use crate::target::{Memory, MemoryError};
 
+use super::CallSite;
+
 /// Bytes of stack read at a time.
 const WINDOW: u64 = 64 << 10;
 /// Bytes of stack looked at in all. A stack may be 512 MiB; nobody reads the middle of that.
@@ -17,6 +19,12 @@ pub(super) const MAX_FRAMES: usize = 512;
 pub trait StackTable {
     /// The frame at `pc`, an address as the executable has it (load bias taken off). `None` outside its code.
     fn stack_step(&self, pc: u64) -> Option<StackStep>;
+
+    /// First instruction of the function around `pc`.
+    fn entry(&self, pc: u64) -> Option<u64>;
+
+    /// The call that returns to `pc`; `None` where none does.
+    fn call_before(&self, pc: u64) -> Option<CallSite>;
 
     /// Text for a `runtime.waitReason`; `None` for a number this Go version does not define.
     fn wait_reason(&self, id: u8) -> Option<&str>;

@@ -4,7 +4,7 @@ use crate::go::image::{Image, StackStep};
 use crate::go::{TypeName, wait_reason};
 use crate::target::Memory;
 
-use super::{StackTable, TypeNames};
+use super::{CallSite, StackTable, TypeNames};
 
 /// Offset of the concrete type in an itab (`internal/abi.ITab.Type`, all versions).
 const ITAB_TYPE: u64 = 8;
@@ -12,6 +12,19 @@ const ITAB_TYPE: u64 = 8;
 impl StackTable for Image {
     fn stack_step(&self, pc: u64) -> Option<StackStep> {
         self.stack_step(pc)
+    }
+
+    fn entry(&self, pc: u64) -> Option<u64> {
+        self.function_at(pc).map(|function| function.entry)
+    }
+
+    fn call_before(&self, pc: u64) -> Option<CallSite> {
+        let calls = self.calls_around(pc.checked_sub(1)?);
+        let (_, callee) = calls.iter().find(|(back, _)| *back == pc)?;
+        Some(CallSite {
+            callee: *callee,
+            direct: calls.iter().filter_map(|(_, callee)| *callee).collect(),
+        })
     }
 
     fn wait_reason(&self, id: u8) -> Option<&str> {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    AllGs, GOffsets, Goroutine, Inspection, Inspector, RequestOffsets, RequestReading, Runtime,
-    StackTable, inspect_request,
+    AllGs, CallSite, GOffsets, Goroutine, Inspection, Inspector, RequestOffsets, RequestReading,
+    Runtime, StackTable, inspect_request,
 };
 use crate::go::image::StackStep;
 use crate::target::{Memory, MemoryError, RecordedMemory};
@@ -53,6 +53,14 @@ impl StackTable for Image {
             top,
             writes_sp,
         })
+    }
+
+    fn entry(&self, _: u64) -> Option<u64> {
+        None
+    }
+
+    fn call_before(&self, _: u64) -> Option<CallSite> {
+        None
     }
 
     fn wait_reason(&self, id: u8) -> Option<&str> {

@@ -16,6 +16,15 @@ pub enum CallEnd {
     Unknown,
 }
 
+/// A read of a body that died with its call's context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedRead {
+    /// Goroutine that read.
+    pub goid: u64,
+    /// Return addresses, from the caller of the body's `Read` upwards.
+    pub pcs: Arc<[u64]>,
+}
+
 /// An outgoing HTTP call, from `(*Transport).roundTrip` on.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -47,10 +56,8 @@ pub struct Call {
     pub start_ns: u64,
     /// The transport's own context for it (Go ≥ 1.23).
     pub inner: Option<CtxId>,
-    /// Its response body, once read from.
-    pub body: Option<u64>,
-    /// Return addresses of the first read of its body after its context had died.
-    pub dead_read: Option<Arc<[u64]>>,
+    /// The read of its body that failed because its context had died.
+    pub failed_read: Option<FailedRead>,
     /// End and how.
     pub ended: Option<(u64, CallEnd)>,
     /// It was seen to fail through a cancel.

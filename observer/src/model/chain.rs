@@ -1,7 +1,5 @@
 //! From raw links to what is proved about a chain.
 
-use std::sync::Arc;
-
 use observer_common::event::Link;
 
 use super::On;
@@ -43,7 +41,10 @@ impl On<'_> {
                     root,
                 };
             }
-            steps.push(Step { type_name });
+            steps.push(Step {
+                itab: link.itab,
+                type_name,
+            });
             match kind {
                 ContextKind::Through => {}
                 ContextKind::Without => cut = true,
@@ -99,10 +100,4 @@ fn without(root: &Root) -> Root {
 pub(super) fn links<const N: usize>(all: &[Link; N], count: u32) -> &[Link] {
     let count = usize::try_from(count).unwrap_or(0).min(N);
     all.get(..count).unwrap_or(&[])
-}
-
-/// Return addresses that a record holds.
-pub(super) fn pcs<const N: usize>(all: &[u64; N], count: u64) -> Arc<[u64]> {
-    let count = usize::try_from(count).unwrap_or(0).min(N);
-    all.get(..count).unwrap_or(&[]).into()
 }

@@ -14,9 +14,19 @@ pub trait Code {
     /// The type that an itab names.
     fn type_of(&self, pid: u32, itab: u64) -> Option<Arc<TypeName>>;
 
+    /// The function around the call that returns to `pc`, at the line that declares it.
+    fn function(&self, pid: u32, pc: u64) -> Option<Arc<Frame>>;
+
+    /// Where the function around the call that returns to `pc` takes `address` for a call, up to
+    /// that one.
+    fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed;
+
     /// The process and what counts as its own code.
     fn unit(&self, pid: u32) -> Option<Arc<Unit>>;
 }
+
+/// Places in one function, each with its logical frames, innermost first.
+pub type Handed = Arc<[Arc<[Frame]>]>;
 
 /// A process and what counts as its own code.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::finding::CancelledBy;
 use crate::go::TypeName;
 
-use super::ids::{CtxId, ReqId};
+use super::ids::{CallId, CtxId, ReqId};
 
 /// Where a chain ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub enum Cut {
 /// A link of a chain between two contexts of the model: a value, a cut, the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
+    /// What names its type in the process.
+    pub itab: u64,
     /// Its type, if it could be read.
     pub type_name: Option<Arc<TypeName>>,
 }
@@ -94,6 +96,8 @@ pub struct Ctx {
     pub cancel_called_ns: Option<u64>,
     /// The transport's own context of a call.
     pub internal: bool,
+    /// That call, where known.
+    pub call: Option<CallId>,
     /// A request's own.
     pub is_root: bool,
     /// Loss epoch at creation.

@@ -21,6 +21,6 @@ pub enum Fact {
     CallStarted(CallId),
     /// A call failed because its context died.
     CallFailed(CallId),
-    /// The body of a call is read although its context is dead.
-    DeadBodyRead(CallId),
+    /// Reading the body of a call failed because its context had died.
+    BodyFailed(CallId),
 }

@@ -18,14 +18,15 @@ mod on_context;
 mod on_request;
 mod process;
 mod request;
+mod stacks;
 mod table;
 #[cfg(test)]
 mod tests;
 mod text;
 
-pub use call::{Call, CallEnd};
+pub use call::{Call, CallEnd, FailedRead};
 pub use canceller::{Who, who};
-pub use code::{Code, ContextKind, Unit};
+pub use code::{Code, ContextKind, Handed, Unit};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
 pub use ids::{CallId, CtxId, ReqId};
@@ -40,6 +41,7 @@ use crate::inspect::RequestDetails;
 use crate::stream::Event;
 
 use process::Process;
+use stacks::Stacks;
 
 /// Bounds of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +54,10 @@ pub struct Limits {
     pub calls: usize,
     /// Goroutines remembered per process, by each of the maps that name them.
     pub goroutines: usize,
-    /// Ended requests kept that made nothing, because work may still begin on their contexts.
-    pub ended_plain: usize,
+    /// Ended requests kept that left nothing to judge, because work may still begin on their contexts.
+    pub ended_settled: usize,
     /// Other ended requests kept: what they made may be judged only after the grace time.
-    pub ended_busy: usize,
+    pub ended_open: usize,
     /// Contexts, and calls, remembered of one request: one that never ends loses its oldest.
     pub per_request: usize,
 }
@@ -67,8 +69,8 @@ impl Default for Limits {
             contexts: 98_304,
             calls: 32_768,
             goroutines: 32_768,
-            ended_plain: 4_096,
-            ended_busy: 12_288,
+            ended_settled: 4_096,
+            ended_open: 12_288,
             per_request: 1_024,
         }
     }
@@ -100,6 +102,7 @@ pub struct Model {
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
+    stacks: Stacks,
 }
 
 impl Model {
@@ -139,8 +142,9 @@ impl Model {
             Event::RequestStarted(record) => on.request_started(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
-            Event::BodyRead(record) => on.body_read(record),
             Event::CallCancelled(record) => on.call_cancelled(record),
+            Event::ConnCancelled(record) => on.conn_cancelled(record),
+            Event::BodyFailed(record) => on.body_failed(record),
         }
         self.processes.insert(header.pid, process);
     }

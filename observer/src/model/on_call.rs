@@ -1,19 +1,27 @@
-//! Outgoing calls begin, are read, fail.
+//! Outgoing calls begin, end, fail.
 
 use std::sync::Arc;
 
-use observer_common::event::{BodyRead, CallCancelled, CallStarted};
+use observer_common::event::{
+    BodyFailed, CallCancelled, CallStarted, ConnCancelled, ContextCancelledShort,
+};
 
 use crate::finding::CancelledBy;
 
 use super::On;
-use super::call::{Call, CallEnd};
-use super::chain::{links, pcs};
+use super::call::{Call, CallEnd, FailedRead};
+use super::chain::links;
 use super::context::Root;
 use super::fact::Fact;
 use super::ids::{CallId, CtxId};
+use super::process::{DeadConn, Parting};
 use super::request::surplus;
-use super::text::{head, text};
+use super::text::head;
+
+/// What reads a connection of the transport.
+const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
+/// What every read of a body of HTTP/1 passes.
+const BODY_READ: &str = "net/http.(*bodyEOFSignal).Read";
 
 impl On<'_> {
     pub(super) fn call_started(&mut self, record: &CallStarted) {
@@ -38,11 +46,13 @@ impl On<'_> {
             steps: resolved.steps,
             root: resolved.root,
             owner,
-            pcs: pcs(&record.pcs, u64::from(record.frames)),
+            pcs: self
+                .model
+                .stacks
+                .keep(&record.pcs, u64::from(record.frames)),
             start_ns: now_ns,
             inner: None,
-            body: None,
-            dead_read: None,
+            failed_read: None,
             ended: None,
             failed: false,
             epoch,
@@ -84,26 +94,43 @@ impl On<'_> {
             CallEnd::Done
         };
         let at_ns = cancel.at_ns;
-        if let Some(call) = self.process.calls.get(&ctx.goid).copied()
+        if let Some(call) = ctx.call
             && let Some(call) = self.model.calls.get_mut(call)
             && call.inner == Some(id)
             && call.ended.is_none()
         {
             call.ended = Some((at_ns, end));
         }
+        if end == CallEnd::Done {
+            self.forget_context(id);
+        }
     }
 
-    /// The round trip itself cancels its dead context: it returns the context's error.
-    pub(super) fn inner_cancelled_again(&mut self, id: CtxId, goid: u64) {
-        let Some(call) = self.process.calls.get(&goid).copied() else {
+    /// The round trip itself cancels its dead context: it returns the context's error. Or the
+    /// connection's reader does, which has closed the connection.
+    pub(super) fn inner_cancelled_again(&mut self, id: CtxId, record: &ContextCancelledShort) {
+        let goid = record.header.goid;
+        let Some(call) = self.model.contexts.get(id).and_then(|ctx| ctx.call) else {
             return;
         };
         let Some(entry) = self.model.calls.get(call) else {
             return;
         };
         let killed = matches!(entry.ended, Some((_, CallEnd::Cancelled)));
-        if entry.inner == Some(id) && entry.goid == goid && killed {
+        if entry.inner != Some(id) || !killed {
+            return;
+        }
+        if entry.goid == goid {
             self.fail(call);
+        } else if let Some(Parting::Conn(conn)) = self.process.partings.get(&goid).copied() {
+            self.answered_by(call, conn, goid);
+        } else if self.is_in(record.pcs[1], READ_LOOP)
+            && let Some(call) = self.model.calls.get_mut(call)
+            && !call.failed
+        {
+            // The connection is not closed: the body had been read before the cancel came, or let go.
+            call.ended = Some((self.model.now_ns, CallEnd::Done));
+            self.forget_context(id);
         }
     }
 
@@ -116,50 +143,82 @@ impl On<'_> {
         }
     }
 
-    pub(super) fn body_read(&mut self, record: &BodyRead) {
-        let goid = record.header.goid;
-        let Some(id) = self.read_by(goid, record.body) else {
+    /// The transport closes a connection because the context of its request died.
+    pub(super) fn conn_cancelled(&mut self, record: &ConnCancelled) {
+        let closer = record.header.goid;
+        let given_up = match self.process.partings.get(&closer) {
+            Some(Parting::Call(call)) => Some(*call),
+            _ => None,
+        };
+        let dead = DeadConn {
+            closer,
+            call: given_up,
+            read: None,
+        };
+        self.process.dead_conns.insert(record.conn, dead);
+        let parting = Parting::Conn(record.conn);
+        self.process.partings.insert(closer, parting);
+    }
+
+    /// The call is named whose answer came over the connection that `closer` has closed. The
+    /// address may be another connection's by now.
+    fn answered_by(&mut self, call: CallId, conn: u64, closer: u64) {
+        let Some(dead) = self.process.dead_conns.get(&conn) else {
             return;
         };
-        let Some(call) = self.model.calls.get(id) else {
+        if dead.closer != closer || dead.call.is_some() {
             return;
+        }
+        let read = dead.read.clone();
+        let dead = DeadConn {
+            closer,
+            call: Some(call),
+            read: None,
         };
-        // Up to Go 1.22 the transport keeps no context of its own; the call's says as much.
-        let dead = match call.inner {
-            Some(_) => matches!(call.ended, Some((_, CallEnd::Cancelled))),
-            None => call
-                .ctx
-                .and_then(|ctx| self.model.contexts.get(ctx))
-                .is_some_and(|ctx| ctx.cancelled.is_some()),
-        };
-        if dead {
-            let stack = pcs(&record.pcs, record.frames);
-            if let Some(call) = self.model.calls.get_mut(id) {
-                call.dead_read.get_or_insert(stack);
-            }
-            self.facts.push(Fact::DeadBodyRead(id));
+        self.process.dead_conns.insert(conn, dead);
+        if let Some(read) = read {
+            self.fail_body(call, read);
         }
     }
 
-    /// The call whose body is read. A body that is new here belongs to the goroutine's last call,
-    /// if that has none yet; its address may have been another call's before, so that is asked last.
-    fn read_by(&mut self, goid: u64, body: u64) -> Option<CallId> {
-        let last = self.process.calls.get(&goid).copied();
-        if let Some(id) = last
-            && let Some(call) = self.model.calls.get_mut(id)
-        {
-            if call.body == Some(body) {
-                return Some(id);
-            }
-            if call.body.is_none() {
-                call.body = Some(body);
-                self.process.bodies.insert(body, id);
-                return Some(id);
+    /// Something failed on a connection that was closed so: the read of a body?
+    pub(super) fn body_failed(&mut self, record: &BodyFailed) {
+        let Some(dead) = self.process.dead_conns.get(&record.conn).cloned() else {
+            return;
+        };
+        let pcs = self.model.stacks.keep(&record.pcs, record.frames);
+        // The round trip asks the connection too, when it fails.
+        let Some(read) = pcs.iter().position(|pc| self.is_in(*pc, BODY_READ)) else {
+            return;
+        };
+        let read = FailedRead {
+            goid: record.header.goid,
+            pcs: pcs.iter().skip(read + 1).copied().collect(),
+        };
+        match dead.call {
+            Some(call) => self.fail_body(call, read),
+            None => {
+                let read = Some(read);
+                let dead = DeadConn { read, ..dead };
+                self.process.dead_conns.insert(record.conn, dead);
             }
         }
-        let known = self.process.bodies.get(&body).copied()?;
-        let reads = self.model.calls.get(known)?.body == Some(body);
-        reads.then_some(known)
+    }
+
+    fn is_in(&self, pc: u64, function: &str) -> bool {
+        self.code
+            .frames(self.pid, pc)
+            .iter()
+            .any(|frame| &*frame.function == function)
+    }
+
+    fn fail_body(&mut self, id: CallId, read: FailedRead) {
+        if let Some(call) = self.model.calls.get_mut(id)
+            && call.failed_read.is_none()
+        {
+            call.failed_read = Some(read);
+            self.facts.push(Fact::BodyFailed(id));
+        }
     }
 
     /// Up to Go 1.22 the transport says that it gives a call up.
@@ -184,16 +243,25 @@ impl On<'_> {
         // answer is there, and its body dies.
         if call.goid == record.header.goid {
             self.fail(id);
+        } else {
+            let parting = Parting::Call(id);
+            self.process.partings.insert(record.header.goid, parting);
         }
     }
 }
 
 /// `GET store:8080/item/7`.
 fn target(record: &CallStarted) -> Arc<str> {
-    let method = text(head(&record.method, u64::from(record.method_len)));
-    let host = text(head(&record.host, u64::from(record.host_len)));
-    let path = text(head(&record.path, record.path_len));
-    let part = |part: &Option<Arc<str>>| part.as_deref().unwrap_or_default().to_owned();
-    let method = method.as_deref().unwrap_or("GET");
-    format!("{method} {}{}", part(&host), part(&path)).into()
+    let method = match head(&record.method, u64::from(record.method_len)) {
+        [] => b"GET",
+        method => method,
+    };
+    let host = head(&record.host, u64::from(record.host_len));
+    let path = head(&record.path, record.path_len);
+    let mut target = String::with_capacity(method.len() + 1 + host.len() + path.len());
+    target.push_str(&String::from_utf8_lossy(method));
+    target.push(' ');
+    target.push_str(&String::from_utf8_lossy(host));
+    target.push_str(&String::from_utf8_lossy(path));
+    target.into()
 }

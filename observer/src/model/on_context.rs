@@ -11,7 +11,7 @@ use crate::finding::CancelledBy;
 
 use super::On;
 use super::canceller::{Who, leaves, who};
-use super::chain::{links, pcs};
+use super::chain::links;
 use super::code::ContextKind;
 use super::context::{Cancel, Ctx, Root};
 use super::fact::Fact;
@@ -38,7 +38,10 @@ impl On<'_> {
         } else {
             record.child.data
         };
-        let pcs = pcs(&record.pcs, u64::from(record.frames));
+        let pcs = self
+            .model
+            .stacks
+            .keep(&record.pcs, u64::from(record.frames));
         let own = (kind == ContextKind::Timer).then(|| Instant::new(record.deadline));
         let asked = self.asked_for(record).or(own);
         if let Some(asked) = asked {
@@ -71,7 +74,8 @@ impl On<'_> {
             ctx.owner = call.owner;
         }
         ctx.internal = true;
-        ctx.pcs = Arc::from([record.caller]);
+        ctx.call = call;
+        ctx.pcs = self.model.stacks.keep(&[record.caller], 1);
         let id = self.add(ctx);
         if let Some(call) = call.and_then(|call| self.model.calls.get_mut(call))
             && call.inner.is_none()
@@ -95,12 +99,13 @@ impl On<'_> {
             goid: header.goid,
             parent_goid: header.parent_goid,
             g: header.g,
-            pcs: Arc::from([]),
+            pcs: Arc::default(),
             deadline_ns: None,
             asked_ns: None,
             cancelled: None,
             cancel_called_ns: None,
             internal: false,
+            call: None,
             is_root: false,
             epoch: self.model.epoch,
         }
@@ -114,7 +119,9 @@ impl On<'_> {
         });
         self.made_room(made_room);
         self.process.contexts.insert(ptr, id);
-        self.process.contexts.insert(data, id);
+        if data != ptr {
+            self.process.contexts.insert(data, id);
+        }
         if let Some(owner) = owner {
             self.note_context(owner, id);
         }
@@ -139,7 +146,7 @@ impl On<'_> {
     }
 
     /// Drops the addresses of a context that is gone, unless they mean a younger one already.
-    pub(super) fn made_room(&mut self, gone: Option<Ctx>) {
+    pub(super) fn made_room(&mut self, gone: Option<Box<Ctx>>) {
         let Some(ctx) = gone else { return };
         let process = if ctx.pid == self.pid {
             Some(&mut *self.process)
@@ -150,7 +157,8 @@ impl On<'_> {
                 .map(|process| &mut **process)
         };
         let Some(process) = process else { return };
-        for address in [ctx.ptr, ctx.data] {
+        let other = (ctx.data != ctx.ptr).then_some(ctx.data);
+        for address in [Some(ctx.ptr), other].into_iter().flatten() {
             if process.contexts.get(&address) == Some(&ctx.id) {
                 process.contexts.remove(&address);
             }
@@ -178,7 +186,7 @@ impl On<'_> {
     }
 
     pub(super) fn context_cancelled(&mut self, record: &ContextCancelled) {
-        let pcs = pcs(&record.pcs, record.frames);
+        let pcs = self.model.stacks.keep(&record.pcs, record.frames);
         let cancel = self.root_cancel(&record.header, pcs);
         let cancel = self.inherited(record.ctx, cancel);
         let origin = Origin {
@@ -196,7 +204,16 @@ impl On<'_> {
             self.cascade(record);
         } else if record.flags & CANCEL_AGAIN != 0 {
             self.again(record);
+        } else {
+            self.brief(record);
         }
+    }
+
+    /// The transport has done with a call: nothing hangs on its context but the call.
+    fn brief(&mut self, record: &ContextCancelledShort) {
+        let pcs = self.model.stacks.keep(&record.pcs, 2);
+        let cancel = self.root_cancel(&record.header, pcs);
+        self.first_cancel(record.ctx, cancel);
     }
 
     /// What a cancel that is no cascade says.
@@ -319,7 +336,7 @@ impl On<'_> {
             goid: record.header.goid,
             pcs: origin
                 .as_ref()
-                .map_or_else(|| Arc::from([]), |origin| Arc::clone(&origin.pcs)),
+                .map_or_else(Arc::default, |origin| Arc::clone(&origin.pcs)),
             by_write: origin.is_some_and(|origin| origin.by_write),
         };
         if let Some(ctx) = self.model.contexts.get_mut(id) {
@@ -375,7 +392,7 @@ impl On<'_> {
             return;
         };
         if ctx.internal {
-            self.inner_cancelled_again(id, record.header.goid);
+            self.inner_cancelled_again(id, record);
         } else if ctx.cancel_called_ns.is_none() {
             ctx.cancel_called_ns = Some(now_ns);
             self.facts.push(Fact::CancelCalled(id));
@@ -401,7 +418,7 @@ impl On<'_> {
                 by: CancelledBy::NormalEnd,
                 origin: CancelledBy::NormalEnd,
                 goid: ctx.goid,
-                pcs: Arc::from([]),
+                pcs: Arc::default(),
                 by_write: false,
             });
         }

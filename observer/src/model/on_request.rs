@@ -7,9 +7,10 @@ use observer_common::event::{ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD,
 use crate::finding::CancelledBy;
 
 use super::On;
+use super::call::CallEnd;
 use super::context::{Ctx, Root};
 use super::fact::Fact;
-use super::ids::ReqId;
+use super::ids::{CallId, CtxId, ReqId};
 use super::process::ConnError;
 use super::request::{Ending, Request};
 use super::text::{head, text};
@@ -53,12 +54,13 @@ impl On<'_> {
             goid: header.goid,
             parent_goid: 0,
             g: header.g,
-            pcs: Arc::from([]),
+            pcs: Arc::default(),
             deadline_ns: None,
             asked_ns: None,
             cancelled: None,
             cancel_called_ns: None,
             internal: false,
+            call: None,
             is_root: true,
             epoch,
         });
@@ -161,7 +163,6 @@ impl On<'_> {
         }
         request.ended = Some((now_ns, how));
         let (goid, writer) = (request.goid, request.writer);
-        let plain = request.contexts.is_empty() && request.calls.is_empty();
         if self.process.serving.get(&goid) == Some(&id) {
             self.process.serving.remove(&goid);
         }
@@ -169,16 +170,36 @@ impl On<'_> {
             self.process.writers.remove(&writer);
         }
         self.facts.push(Fact::RequestEnded(id));
-        let (queue, limit) = if plain {
-            (&mut self.process.ended_plain, self.model.limits.ended_plain)
+        let (queue, limit) = if self.is_settled(id) {
+            (
+                &mut self.process.ended_settled,
+                self.model.limits.ended_settled,
+            )
         } else {
-            (&mut self.process.ended_busy, self.model.limits.ended_busy)
+            (&mut self.process.ended_open, self.model.limits.ended_open)
         };
         queue.push_back(id);
         let oldest = (queue.len() > limit).then(|| queue.pop_front()).flatten();
         if let Some(oldest) = oldest {
             self.forget_request(oldest);
         }
+    }
+
+    /// Whether nothing that was made for a request is left to judge: every CancelFunc was called
+    /// and every call is done.
+    fn is_settled(&self, id: ReqId) -> bool {
+        let Some(request) = self.model.requests.get(id) else {
+            return true;
+        };
+        let freed = |ctx: &CtxId| {
+            let ctx = self.model.contexts.get(*ctx);
+            ctx.is_none_or(|ctx| ctx.internal || ctx.cancel_called_ns.is_some())
+        };
+        let done = |call: &CallId| {
+            let call = self.model.calls.get(*call);
+            call.is_none_or(|call| matches!(call.ended, Some((_, CallEnd::Done))))
+        };
+        request.contexts.iter().all(freed) && request.calls.iter().all(done)
     }
 
     fn forget_request(&mut self, id: ReqId) {
@@ -188,7 +209,7 @@ impl On<'_> {
     }
 
     /// Drops what was kept for a request that is gone from its table.
-    fn drop_request(&mut self, request: Request) {
+    fn drop_request(&mut self, request: Box<Request>) {
         let process = if request.pid == self.pid {
             Some(&mut *self.process)
         } else {

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::finding::CancelledBy;
 
+use super::call::FailedRead;
 use super::context::Cancel;
 use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
@@ -36,6 +37,26 @@ pub(super) struct Asked {
     pub(super) deadline: Instant,
 }
 
+/// A connection that the transport closed because the context of its request died.
+#[derive(Debug, Clone)]
+pub(super) struct DeadConn {
+    /// Goroutine that closed it.
+    pub(super) closer: u64,
+    /// The call that it answered, once known.
+    pub(super) call: Option<CallId>,
+    /// A read that failed before the call was known.
+    pub(super) read: Option<FailedRead>,
+}
+
+/// Half of what joins a call and its connection; the other half follows on the same goroutine.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Parting {
+    /// Up to Go 1.22: the call is given up, then its connection is closed.
+    Call(CallId),
+    /// Since Go 1.23: the connection is closed, then the call's own context is cancelled (again).
+    Conn(u64),
+}
+
 /// One observed process.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -59,12 +80,14 @@ pub(super) struct Process {
     pub(super) calls: Recent<u64, CallId>,
     /// Calls by their `*http.Request`.
     pub(super) call_requests: Recent<u64, CallId>,
-    /// Calls by response body.
-    pub(super) bodies: Recent<u64, CallId>,
-    /// Requests that ended lately and made neither contexts nor calls, oldest first.
-    pub(super) ended_plain: VecDeque<ReqId>,
+    /// The transport's connections that were closed for a dead context, by their `*persistConn`.
+    pub(super) dead_conns: Recent<u64, DeadConn>,
+    /// What goroutines of the transport have let go of last.
+    pub(super) partings: Recent<u64, Parting>,
+    /// Requests that ended lately and left nothing to judge, oldest first.
+    pub(super) ended_settled: VecDeque<ReqId>,
     /// Other requests that ended lately, oldest first.
-    pub(super) ended_busy: VecDeque<ReqId>,
+    pub(super) ended_open: VecDeque<ReqId>,
 }
 
 impl Process {
@@ -81,15 +104,16 @@ impl Process {
             start_ns: None,
             calls: Recent::new(goroutines),
             call_requests: Recent::new(goroutines),
-            bodies: Recent::new(goroutines),
-            ended_plain: VecDeque::new(),
-            ended_busy: VecDeque::new(),
+            dead_conns: Recent::new(goroutines),
+            partings: Recent::new(goroutines),
+            ended_settled: VecDeque::new(),
+            ended_open: VecDeque::new(),
         }
     }
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 12] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 13] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -100,9 +124,10 @@ impl Process {
             ("asked", self.asked.len()),
             ("calls", self.calls.len()),
             ("call requests", self.call_requests.len()),
-            ("bodies", self.bodies.len()),
-            ("ended plain", self.ended_plain.len()),
-            ("ended busy", self.ended_busy.len()),
+            ("dead conns", self.dead_conns.len()),
+            ("partings", self.partings.len()),
+            ("ended settled", self.ended_settled.len()),
+            ("ended open", self.ended_open.len()),
         ]
     }
 }

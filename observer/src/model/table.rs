@@ -49,7 +49,7 @@ impl<K: Copy + From<u64> + Into<u64>, V> Table<K, V> {
     }
 
     /// Adds what `make` builds for its number; gives the entry that had to make room, if one had.
-    pub fn insert(&mut self, make: impl FnOnce(K) -> V) -> (K, Option<V>) {
+    pub fn insert(&mut self, make: impl FnOnce(K) -> V) -> (K, Option<Box<V>>) {
         let made_room = if self.len() >= self.limit {
             self.oldest()
         } else {
@@ -70,13 +70,13 @@ impl<K: Copy + From<u64> + Into<u64>, V> Table<K, V> {
     }
 
     /// Takes the oldest entry out.
-    fn oldest(&mut self) -> Option<V> {
+    fn oldest(&mut self) -> Option<Box<V>> {
         if let Some((_, entry)) = self.old.pop_first() {
-            return Some(*entry);
+            return Some(entry);
         }
         while !self.young.is_empty() {
             if let Some(entry) = self.pop_front() {
-                return Some(*entry);
+                return Some(entry);
             }
         }
         None
@@ -112,16 +112,16 @@ impl<K: Copy + From<u64> + Into<u64>, V> Table<K, V> {
     }
 
     /// Takes the entry out.
-    pub fn remove(&mut self, id: K) -> Option<V> {
+    pub fn remove(&mut self, id: K) -> Option<Box<V>> {
         let Some(place) = self.place(id) else {
-            return self.old.remove(&id.into()).map(|entry| *entry);
+            return self.old.remove(&id.into());
         };
         let entry = self.young.get_mut(place)?.take()?;
         self.live -= 1;
         while self.young.front().is_some_and(Option::is_none) {
             self.pop_front();
         }
-        Some(*entry)
+        Some(entry)
     }
 
     /// Keeps what `keep` says.
@@ -194,12 +194,12 @@ mod tests {
         for n in 0..10_000 {
             let (id, made_room) = table.insert(|_| n);
             assert!(made_room.is_none());
-            assert_eq!(table.remove(id), Some(n));
+            assert_eq!(table.remove(id).as_deref(), Some(&n));
         }
         assert_eq!(table.get(stays), Some(&77));
         assert!(table.young.len() <= 16);
         assert_eq!(table.len(), 1);
-        assert_eq!(table.remove(stays), Some(77));
+        assert_eq!(table.remove(stays).as_deref(), Some(&77));
         assert!(table.is_empty());
     }
 }

@@ -24,6 +24,8 @@ const CANCEL_END: &[&str] = &[
     "net/http.(*http2serverConn).runHandler.func1",
     "net/http/internal/http2.(*serverConn).runHandler.func1",
 ];
+/// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
+const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
 /// Header that carries the W3C trace context.
 pub const TRACE_HEADER: &str = "Traceparent";
@@ -68,11 +70,13 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         conn_cur_req: at("net/http.conn", "curReq") + cur_req_word(minor),
         op_error_err: at("net.OpError", "Err"),
         syscall_error_err: at("os.SyscallError", "Err"),
-        reserved: [0; 3],
+        conn_canceled: at("net/http.persistConn", "canceledErr"),
+        reserved: [0; 2],
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
+        cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)
@@ -96,8 +100,9 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::RequestStart => "request_start_buckets",
         HookId::ConnReadError => "conn_read_error",
         HookId::CallStart => "call_start",
-        HookId::BodyRead => "body_read",
         HookId::CallCancel => "call_cancel",
+        HookId::ConnCancel => "conn_cancel",
+        HookId::BodyFail => "body_fail",
         HookId::DeadlineAsk => "deadline_ask",
     }
 }

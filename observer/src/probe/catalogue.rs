@@ -11,7 +11,7 @@ pub enum Rate {
     Rare,
     /// Once or twice a request.
     PerRequest,
-    /// Once per context, call or body read.
+    /// Once per context or call.
     PerOperation,
     /// Once per goroutine.
     Hot,
@@ -127,6 +127,32 @@ pub const CATALOGUE: &[Hook] = &[
         required: false,
     },
     Hook {
+        id: HookId::ConnCancel,
+        symbols: &[Since {
+            symbol: "net/http.(*persistConn).cancelRequest",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::Rare,
+        rules: &[PrematureCancel],
+        absent: Some("net/http client not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::BodyFail,
+        symbols: &[Since {
+            symbol: "net/http.(*persistConn).canceled",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID, ("net/http.persistConn", "canceledErr")],
+        rate: Rate::Rare,
+        rules: &[PrematureCancel],
+        absent: Some("net/http client not linked"),
+        required: false,
+    },
+    Hook {
         id: HookId::ContextCreate,
         symbols: &[
             Since {
@@ -165,19 +191,6 @@ pub const CATALOGUE: &[Hook] = &[
         rate: Rate::PerOperation,
         rules: &[DeadlineInflated],
         absent: Some("no deadlines are made"),
-        required: false,
-    },
-    Hook {
-        id: HookId::BodyRead,
-        symbols: &[Since {
-            symbol: "net/http.(*bodyEOFSignal).Read",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: &[PrematureCancel],
-        absent: Some("net/http client not linked"),
         required: false,
     },
     Hook {

@@ -13,6 +13,7 @@ use aya::programs::{ProgramError, UProbe};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use observer_common::hook::{COUNTER_ROWS, COUNTERS, Counter, HookId};
 use observer_common::layout::{Cookie, ENABLED, FILTER_PIDS, Layout, SITE_IS_JUMP};
+use observer_common::limits::RING_BYTES;
 
 use crate::go::site::SiteKind;
 
@@ -148,7 +149,17 @@ impl Kernel {
     /// # Errors
     /// See [`ProbeError`].
     pub fn load() -> Result<(Self, Ring), ProbeError> {
-        let mut ebpf = EbpfLoader::new().load(object()?)?;
+        Self::load_with_ring(RING_BYTES)
+    }
+
+    /// The same with a ring of another size, bytes: a power of two of pages.
+    ///
+    /// # Errors
+    /// See [`ProbeError`].
+    pub fn load_with_ring(bytes: u32) -> Result<(Self, Ring), ProbeError> {
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("EVENTS", bytes)
+            .load(object()?)?;
         let lost = Array::try_from(take(&mut ebpf, "LOST")?).map_err(|source| ProbeError::Map {
             map: "LOST",
             source,

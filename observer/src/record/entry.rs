@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::detect::{Answer, Ask, Thresholds};
 use crate::go::{Frame, TypeName};
-use crate::model::Unit;
+use crate::model::{Handed, Unit};
 use crate::sink::Clock;
 
 /// First bytes of every recording.
@@ -73,6 +73,26 @@ pub enum Resolved {
         itab: u64,
         /// `None` where it could not be read.
         name: Option<Arc<TypeName>>,
+    },
+    /// The function around a return address.
+    Function {
+        /// Whose.
+        pid: u32,
+        /// Return address.
+        pc: u64,
+        /// Where it is declared; `None` where that is unknown.
+        at: Option<Arc<Frame>>,
+    },
+    /// Where a function takes an address for a call.
+    Handed {
+        /// Whose.
+        pid: u32,
+        /// Return address of the call up to which was looked.
+        pc: u64,
+        /// Address.
+        address: u64,
+        /// Where.
+        places: Handed,
     },
     /// A process.
     Unit {

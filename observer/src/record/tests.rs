@@ -8,10 +8,9 @@ use tempfile::TempDir;
 
 use super::entry::{FORMAT, MAGIC, MAX_ENTRY};
 use super::{Answered, Entry, Reader, Recorder, RecordingHeader, Resolved};
-use crate::detect::{Answer, Ask, Body, Deadlines, Question, Thresholds};
+use crate::detect::{Answer, Ask, Deadlines, Question, Thresholds};
 use crate::error::Error;
 use crate::go::{Frame, TypeName};
-use crate::inspect::ErrorKind;
 use crate::model::Code;
 use crate::sink::Clock;
 use crate::stream::{Event, decode};
@@ -45,7 +44,7 @@ fn resolved() -> Vec<Resolved> {
         Resolved::Frames {
             pid: PID,
             pc: 0x40_0000,
-            frames: Arc::from([frame]),
+            frames: Arc::from([frame.clone()]),
         },
         Resolved::Type {
             pid: PID,
@@ -56,6 +55,17 @@ fn resolved() -> Vec<Resolved> {
             pid: PID,
             itab: 0x50_0010,
             name: None,
+        },
+        Resolved::Function {
+            pid: PID,
+            pc: 0x1000,
+            at: Some(Arc::new(frame.clone())),
+        },
+        Resolved::Handed {
+            pid: PID,
+            pc: 0x1000,
+            address: 0x2000,
+            places: [[frame].into()].into(),
         },
         Resolved::Unit {
             pid: PID,
@@ -69,11 +79,9 @@ fn answered() -> Answered {
         ask: Ask {
             id: 3,
             pid: PID,
-            question: Question::Body { body: 0xb0d7 },
+            question: Question::Children { parent_goid: 7 },
         },
-        answer: Answer::Body(Body {
-            error: Some(ErrorKind::ConnectionReset),
-        }),
+        answer: Answer::Children(None),
     }
 }
 
@@ -120,6 +128,8 @@ fn everything_comes_back_in_order() {
         r2,
         r3,
         r4,
+        r5,
+        r6,
         event,
         Entry::Loss,
         Entry::Clock(-5),
@@ -131,7 +141,7 @@ fn everything_comes_back_in_order() {
     else {
         panic!("{all:#?}");
     };
-    for (entry, wanted) in [r1, r2, r3, r4].into_iter().zip(resolved()) {
+    for (entry, wanted) in [r1, r2, r3, r4, r5, r6].into_iter().zip(resolved()) {
         let Entry::Resolved(read) = entry else {
             panic!("{entry:?}");
         };
@@ -179,7 +189,7 @@ fn cut_anywhere_it_says_so_and_gives_what_is_whole() {
         let len = u32::from_le_bytes(*whole[last..].first_chunk::<4>().unwrap());
         boundaries.push(last + 5 + usize::try_from(len).unwrap());
     }
-    assert_eq!(boundaries.len(), 12);
+    assert_eq!(boundaries.len(), 14);
     let path = dir.path().join("cut.rec");
     for len in 0..whole.len() {
         std::fs::write(&path, &whole[..len]).unwrap();

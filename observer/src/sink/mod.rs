@@ -212,9 +212,14 @@ impl Sinks {
         if self.options.write_baseline.is_some() && is_known_or_shown {
             self.remember(&finding);
         }
-        let Ok(severity) = verdict else {
-            self.tally.silenced += u64::from(new);
-            return None;
+        let severity = match verdict {
+            Ok(severity) => severity,
+            // A rule that is off is not looked for: its findings are nobody's loss.
+            Err(Silenced::Rule) => return None,
+            Err(Silenced::Allowed | Silenced::Baseline) => {
+                self.tally.silenced += u64::from(new);
+                return None;
+            }
         };
         finding.severity = severity;
         self.worst = self.worst.max(Some(severity));

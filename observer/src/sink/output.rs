@@ -115,8 +115,8 @@ pub struct Stats {
     pub lost: Losses,
     /// Findings forgotten because the table was full.
     pub findings_evicted: u64,
-    /// CPU time of observer itself, ns.
-    pub own_cpu_ns: u64,
+    /// CPU time of observer itself, ns; `None` where nothing was observed, only replayed.
+    pub own_cpu_ns: Option<u64>,
     /// CPU time that the probes cost the targets, ns; `None` where it was not measured.
     pub target_cpu_ns: Option<u64>,
 }
@@ -187,7 +187,7 @@ pub struct Tally {
     pub warnings: u64,
     /// See `errors`.
     pub infos: u64,
-    /// Findings counted but not shown: `--rule`, `allow`, `--baseline`.
+    /// Findings counted but not shown: `allow`, `--baseline`.
     pub silenced: u64,
     /// Lines that this sink dropped because it was read too slowly or could not be written.
     pub dropped: u64,

@@ -19,7 +19,7 @@ pub fn stats() -> Stats {
         events: 48_210,
         lost: Losses::new(),
         findings_evicted: 0,
-        own_cpu_ns: 120_000_000,
+        own_cpu_ns: Some(120_000_000),
         target_cpu_ns: Some(63_000_000),
     }
 }

@@ -11,7 +11,9 @@ use super::{
     SinkOptions, Sinks, Styles, Terminal, Verbosity, locale_is_utf8, samples,
 };
 use crate::error::{Error, Exit};
-use crate::finding::{Filter, Severity, UpdateReason, parse_baseline, samples as findings};
+use crate::finding::{
+    Filter, Level, RuleName, Severity, UpdateReason, parse_baseline, samples as findings,
+};
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -238,6 +240,19 @@ fn a_baseline_silences_the_next_run() {
     assert_eq!(exit.unwrap(), Exit::Fine);
     assert!(!out.contains("\"finding\""), "{out}");
     assert_eq!(last(&out)["findings"]["silenced"], 2);
+}
+
+#[test]
+fn a_rule_that_is_off_is_not_counted_as_silenced() {
+    let mut filter = Filter::default();
+    filter.rules.adjust(RuleName::CancelIgnored, Level::Off);
+    let (_, out, _) = run(SinkOptions {
+        filter,
+        ..options()
+    });
+    assert!(!out.contains("\"cancel-ignored\""), "{out}");
+    assert_eq!(last(&out)["findings"]["silenced"], 0);
+    assert_eq!(last(&out)["findings"]["warning"], 1);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Bytes of a record ↔ an event. Nothing is copied.
 
 use observer_common::event::{
-    BodyRead, CallCancelled, CallStarted, ConnReadError, ContextCancelled, ContextCancelledShort,
-    ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind, RequestStarted,
+    BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind,
+    RequestStarted,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -25,10 +26,12 @@ pub enum Event<'a> {
     ConnReadError(&'a ConnReadError),
     /// An outgoing call starts.
     CallStarted(&'a CallStarted),
-    /// A response body is read.
-    BodyRead(&'a BodyRead),
     /// The transport gives a call up.
     CallCancelled(&'a CallCancelled),
+    /// The transport closes a connection for a dead context.
+    ConnCancelled(&'a ConnCancelled),
+    /// A response body died with its context.
+    BodyFailed(&'a BodyFailed),
 }
 
 impl Event<'_> {
@@ -44,8 +47,9 @@ impl Event<'_> {
             Self::RequestStarted(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
-            Self::BodyRead(record) => &record.header,
             Self::CallCancelled(record) => &record.header,
+            Self::ConnCancelled(record) => &record.header,
+            Self::BodyFailed(record) => &record.header,
         }
     }
 }
@@ -68,8 +72,9 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::RequestStarted as u8 => Event::RequestStarted(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
-        k if k == Kind::BodyRead as u8 => Event::BodyRead(exact(bytes)?),
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
+        k if k == Kind::ConnCancelled as u8 => Event::ConnCancelled(exact(bytes)?),
+        k if k == Kind::BodyFailed as u8 => Event::BodyFailed(exact(bytes)?),
         _ => return None,
     })
 }
@@ -124,7 +129,7 @@ fn clear_after(bytes: &mut [u8], len: usize) {
 mod tests {
     use super::{Event, decode, scrub};
     use observer_common::event::{
-        BodyRead, CallCancelled, CallStarted, ConnReadError, ContextCancelled,
+        BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
         ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind,
         RequestStarted,
     };
@@ -181,8 +186,9 @@ mod tests {
             (Kind::RequestStarted, size_of::<RequestStarted>()),
             (Kind::ConnReadError, size_of::<ConnReadError>()),
             (Kind::CallStarted, size_of::<CallStarted>()),
-            (Kind::BodyRead, size_of::<BodyRead>()),
             (Kind::CallCancelled, size_of::<CallCancelled>()),
+            (Kind::ConnCancelled, size_of::<ConnCancelled>()),
+            (Kind::BodyFailed, size_of::<BodyFailed>()),
         ];
         for (kind, size) in kinds {
             let mut words = vec![0u64; size / 8 + 1];

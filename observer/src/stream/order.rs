@@ -36,11 +36,11 @@ impl Order {
 mod tests {
     use super::Order;
     use crate::stream::Event;
-    use observer_common::event::{BodyRead, Header};
+    use observer_common::event::{CallCancelled, Header};
     use zerocopy::FromZeros;
 
-    fn at(time_ns: u64, lost: u64) -> BodyRead {
-        let mut record = BodyRead::new_zeroed();
+    fn at(time_ns: u64, lost: u64) -> CallCancelled {
+        let mut record = CallCancelled::new_zeroed();
         record.header = Header {
             time_ns,
             lost,
@@ -53,7 +53,7 @@ mod tests {
     fn a_mark_that_changes_is_a_loss_once() {
         let mut order = Order::default();
         let marks = [0, 0, 1, 1, 5, 5, 2];
-        let lost = marks.map(|mark| order.lost_before(&Event::BodyRead(&at(1, mark))));
+        let lost = marks.map(|mark| order.lost_before(&Event::CallCancelled(&at(1, mark))));
         assert_eq!(lost, [false, false, true, false, true, false, true]);
     }
 
@@ -62,14 +62,14 @@ mod tests {
         let mut order = Order::default();
         assert!(order.lost_by(3));
         assert!(!order.lost_by(3));
-        assert!(!order.lost_before(&Event::BodyRead(&at(1, 3))));
+        assert!(!order.lost_before(&Event::CallCancelled(&at(1, 3))));
     }
 
     #[test]
     fn time_never_goes_back() {
         let mut order = Order::default();
         let times = [5, 9, 7, 9, 10];
-        let seen = times.map(|time| order.time_ns(&Event::BodyRead(&at(time, 0))));
+        let seen = times.map(|time| order.time_ns(&Event::CallCancelled(&at(time, 0))));
         assert_eq!(seen, [5, 9, 9, 9, 10]);
     }
 }

@@ -6,8 +6,9 @@ use proptest::prelude::{Strategy, any};
 use super::MS;
 use super::code::FakeCode;
 use super::records::{
-    Created, ReadError, Record, asked, body_read, call, call_cancelled, cancel, cancelled_again,
-    cascade, conn_error, created_short, deadline, request, request_end,
+    Created, ReadError, Record, asked, body_failed, call, call_cancelled, call_done, cancel,
+    cancelled_again, cascade, conn_cancelled, conn_error, created_short, deadline, request,
+    request_end,
 };
 
 /// One event to come; what its numbers mean depends on its kind.
@@ -121,10 +122,12 @@ impl Step {
             6 => cascade(code, self.goid, ctx),
             7 => cancelled_again(code, self.goid, ctx, [stack[0], stack[1]]),
             8 => call(code, (self.goid, self.parent_goid), parent, &chain, stack),
-            _ => match self.number % 4 {
+            _ => match self.number % 6 {
                 0 => conn_error(code, self.goid, ERRORS[self.stack % ERRORS.len()]),
-                1 => body_read(self.goid, ctx),
-                2 => asked(code, self.goid, chain[0], [self.number, self.number << 7]),
+                1 => conn_cancelled(self.goid, ctx),
+                2 => call_done(code, self.goid, ctx),
+                3 => body_failed(code, self.goid, ctx, stack),
+                4 => asked(code, self.goid, chain[0], [self.number, self.number << 7]),
                 _ => call_cancelled(code, self.goid, parent, "errors.errorString"),
             },
         }

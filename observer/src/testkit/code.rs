@@ -1,11 +1,12 @@
 //! Code whose addresses are made up from names.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::finding::ProcessInfo;
 use crate::go::{Frame, TypeName, package_of};
-use crate::model::{Code, Unit};
+use crate::model::{Code, Handed, Unit};
 
 /// The process of all scenes.
 pub(crate) const PID: u32 = 4121;
@@ -17,6 +18,8 @@ const ITABS: u64 = 0x0090_0000;
 pub(crate) struct FakeCode {
     places: RefCell<Vec<String>>,
     types: RefCell<Vec<String>>,
+    /// Places that take an address for a call, by what was asked.
+    pub(crate) handed: BTreeMap<(u64, u64), Vec<String>>,
     /// Nothing is known of the process.
     pub(crate) no_unit: bool,
 }
@@ -86,6 +89,18 @@ impl Code for FakeCode {
             name: name.into(),
             pointer: true,
         }))
+    }
+
+    fn function(&self, pid: u32, pc: u64) -> Option<Arc<Frame>> {
+        let frame = self.frames(pid, pc).last()?.clone();
+        Some(Arc::new(Frame { line: 1, ..frame }))
+    }
+
+    fn handed(&self, _pid: u32, pc: u64, address: u64) -> Handed {
+        let places = self.handed.get(&(pc, address)).into_iter().flatten();
+        places
+            .map(|place| place.split('|').map(frame).collect())
+            .collect()
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

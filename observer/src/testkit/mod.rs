@@ -11,9 +11,9 @@ mod scene;
 pub(crate) use chaos::{Step, steps};
 pub(crate) use code::{FakeCode, PID};
 pub(crate) use records::{
-    Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, asked, body_read, body_read_at, call,
-    call_cancelled, cancel, cancelled_again, cascade, conn_error, created_short, deadline, request,
-    request_end,
+    Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, asked, body_failed, call, call_cancelled,
+    call_done, cancel, cancelled_again, cascade, conn_cancelled, conn_error, created_short,
+    deadline, failed_on, request, request_end,
 };
 pub(crate) use scene::{ModelScene, Scene, Seen};
 

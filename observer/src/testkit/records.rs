@@ -1,9 +1,9 @@
 //! Records as the probes write them.
 
 use observer_common::event::{
-    BodyRead, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted, ConnReadError,
-    ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked,
-    Header, Kind, Link, RequestStarted,
+    BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
+    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
+    ContextCreatedShort, DeadlineAsked, Header, Kind, Link, RequestStarted,
 };
 use zerocopy::FromZeros;
 
@@ -27,8 +27,9 @@ pub(crate) enum Record {
     Request(Box<RequestStarted>),
     ConnError(ConnReadError),
     Call(Box<CallStarted>),
-    BodyRead(BodyRead),
     CallCancelled(CallCancelled),
+    ConnCancelled(ConnCancelled),
+    BodyFailed(BodyFailed),
 }
 
 impl Record {
@@ -42,8 +43,9 @@ impl Record {
             Self::Request(record) => Event::RequestStarted(record),
             Self::ConnError(record) => Event::ConnReadError(record),
             Self::Call(record) => Event::CallStarted(record),
-            Self::BodyRead(record) => Event::BodyRead(record),
             Self::CallCancelled(record) => Event::CallCancelled(record),
+            Self::ConnCancelled(record) => Event::ConnCancelled(record),
+            Self::BodyFailed(record) => Event::BodyFailed(record),
         }
     }
 }
@@ -202,6 +204,15 @@ pub(crate) fn cascade(code: &FakeCode, goid: u64, ctx: u64) -> Record {
     cancelled_short(goid, ctx, CANCEL_CASCADE, [own, own])
 }
 
+/// The transport has done with a call.
+pub(crate) fn call_done(code: &FakeCode, goid: u64, ctx: u64) -> Record {
+    let pcs = code.pcs(&[
+        "context.WithCancelCause.func1",
+        "net/http.(*persistConn).readLoop",
+    ]);
+    cancelled_short(goid, ctx, 0, [pcs[0], pcs[1]])
+}
+
 /// A dead context is cancelled again, by something that is not its parent.
 pub(crate) fn cancelled_again(code: &FakeCode, goid: u64, ctx: u64, stack: [&str; 2]) -> Record {
     let pcs = code.pcs(&stack);
@@ -265,18 +276,28 @@ pub(crate) fn call(
     Record::Call(Box::new(record))
 }
 
-/// A response body is read.
-pub(crate) fn body_read(goid: u64, body: u64) -> Record {
-    body_read_at(&FakeCode::default(), goid, body, &[])
+/// The transport closes a connection for a dead context, on `goid`.
+pub(crate) fn conn_cancelled(goid: u64, conn: u64) -> Record {
+    let header = header(Kind::ConnCancelled, goid, 0);
+    Record::ConnCancelled(ConnCancelled { header, conn })
 }
 
-/// A response body is read with this stack.
-pub(crate) fn body_read_at(code: &FakeCode, goid: u64, body: u64, stack: &[&str]) -> Record {
-    let mut record = BodyRead::new_zeroed();
-    record.header = header(Kind::BodyRead, goid, 0);
-    record.body = body;
+/// Reading the body of that connection's answer fails, below this stack.
+pub(crate) fn body_failed(code: &FakeCode, goid: u64, conn: u64, stack: &[&str]) -> Record {
+    let inner = [
+        "net/http.(*persistConn).readLoop.func4",
+        "net/http.(*bodyEOFSignal).Read",
+    ];
+    failed_on(code, goid, conn, &[&inner, stack].concat())
+}
+
+/// Something fails on that connection with this stack.
+pub(crate) fn failed_on(code: &FakeCode, goid: u64, conn: u64, stack: &[&str]) -> Record {
+    let mut record = BodyFailed::new_zeroed();
+    record.header = header(Kind::BodyFailed, goid, 0);
+    record.conn = conn;
     record.frames = u64::from(fill(&mut record.pcs, &code.pcs(stack)));
-    Record::BodyRead(record)
+    Record::BodyFailed(record)
 }
 
 /// The transport of Go ≤ 1.22 gives a call up, or with a nil error has finished with it.

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
-use crate::detect::{Answer, Ask, Body, Deadlines, Engine, Question, Thresholds, Work};
+use crate::detect::{Answer, Ask, Deadlines, Engine, Question, Thresholds, Work};
 use crate::finding::{Emission, Finding};
-use crate::inspect::{
-    Child, ConnState, ErrorKind, Goroutine, Inspection, RequestDetails, StackState, Status,
-};
+use crate::inspect::{Child, ConnState, Goroutine, Inspection, RequestDetails, StackState, Status};
 use crate::model::{Fact, Limits, Model};
 
 /// A model that is fed by hand.
@@ -47,6 +45,10 @@ pub(crate) enum Seen {
     Waits(Vec<u64>, &'static str),
     /// It runs: no stack.
     Runs,
+    /// It runs, and these are its outermost frames.
+    Computes(Vec<u64>),
+    /// It was put off its thread with this stack.
+    Preempted(Vec<u64>),
     /// It has ended.
     Gone,
     /// It could not be seen.
@@ -65,8 +67,6 @@ pub(crate) struct Scene {
     pub(crate) children: Option<BTreeMap<u64, Vec<Child>>>,
     pub(crate) details: Option<Arc<RequestDetails>>,
     pub(crate) conn: Option<ConnState>,
-    /// Errors that bodies keep.
-    pub(crate) bodies: BTreeMap<u64, ErrorKind>,
     /// Questions, in order.
     pub(crate) asked: Vec<Ask>,
     /// Emissions with their times, ms.
@@ -98,7 +98,6 @@ impl Scene {
             children: Some(BTreeMap::new()),
             details: None,
             conn: None,
-            bodies: BTreeMap::new(),
             asked: Vec::new(),
             shown: Vec::new(),
             now_ms: 0,
@@ -200,36 +199,37 @@ impl Scene {
                     .as_ref()
                     .map(|all| all.get(parent_goid).cloned().unwrap_or_default()),
             ),
-            Question::Body { body } => Answer::Body(Body {
-                error: self.bodies.get(body).cloned(),
-            }),
         }
     }
 
     fn inspect(&self, goid: u64) -> Inspection {
-        let (stack, wait_reason) = match self.goroutines.get(&goid) {
+        let mut outer = Vec::new();
+        let (status, stack, wait_reason) = match self.goroutines.get(&goid) {
             None | Some(Seen::Gone) => return Inspection::Gone,
             Some(Seen::Torn) => return Inspection::Torn,
-            Some(Seen::Runs) => (Vec::new(), None),
-            Some(Seen::Waits(stack, reason)) => (stack.clone(), Some(Arc::from(*reason))),
+            Some(Seen::Runs) => (Status::Running, Vec::new(), None),
+            Some(Seen::Computes(frames)) => {
+                outer.clone_from(frames);
+                (Status::Running, Vec::new(), None)
+            }
+            Some(Seen::Preempted(stack)) => (Status::Runnable, stack.clone(), None),
+            Some(Seen::Waits(stack, reason)) => {
+                (Status::Waiting, stack.clone(), Some(Arc::from(*reason)))
+            }
         };
-        let waits = wait_reason.is_some();
         Inspection::Alive(Box::new(Goroutine {
             goid,
             g_addr: 0,
-            status: if waits {
-                Status::Waiting
-            } else {
-                Status::Running
-            },
+            status,
             wait_reason,
             wait_since_ns: None,
-            stack,
-            stack_state: if waits {
-                StackState::Whole
-            } else {
+            stack_state: if stack.is_empty() {
                 StackState::None
+            } else {
+                StackState::Whole
             },
+            stack,
+            outer,
             gopc: 0,
             startpc: 0,
             parent_goid: None,

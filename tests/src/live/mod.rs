@@ -22,6 +22,7 @@ mod marker;
 mod observer;
 mod program;
 mod schema;
+mod seccomp;
 mod tail;
 
 pub use binary::observer_binary;
@@ -36,4 +37,5 @@ pub use http::{Connection, get};
 pub use marker::{Marker, marker};
 pub use observer::{Observer, Run};
 pub use program::{Program, Route, start};
+pub use schema::faults as line_faults;
 pub use tail::Tail;

@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::Signal;
+use nix::{errno::Errno, libc::c_long, sys::signal::Signal};
 use serde_json::Value;
 
-use super::{Guarded, Tail, observer_binary, schema};
+use super::{Guarded, Tail, observer_binary, schema, seccomp::refuse};
 
 /// How long attaching may take in a test: a debug build on a machine that is busy with other things.
 const ATTACH: Duration = Duration::from_secs(30);
@@ -75,12 +75,26 @@ impl Observer {
     pub fn launch_through(wrapper: &[&str], args: &[&str]) -> Result<Self> {
         let mut words: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
         words.push(observer_binary()?.into());
-        words.extend(["run", "--output", "json"].map(OsString::from));
-        words.extend(args.iter().map(OsString::from));
         let (program, rest) = words.split_first().context("at least observer itself")?;
         let mut command = Command::new(program);
+        command.args(rest);
+        Self::start(command, args)
+    }
+
+    /// The same, with a system call that the kernel answers with this error.
+    ///
+    /// # Errors
+    /// When it cannot be built or started.
+    pub fn launch_without(call: c_long, error: Errno, args: &[&str]) -> Result<Self> {
+        let mut command = Command::new(observer_binary()?);
+        refuse(&mut command, call, error)?;
+        Self::start(command, args)
+    }
+
+    fn start(mut command: Command, args: &[&str]) -> Result<Self> {
         command
-            .args(rest)
+            .args(["run", "--output", "json"])
+            .args(args)
             // Meant for the tests; observer would warn that they mean nothing to it.
             .env_remove("OBSERVER_TEST_FULL")
             .env_remove("OBSERVER_TEST_BINARY")

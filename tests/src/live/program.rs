@@ -60,9 +60,23 @@ impl Program {
     /// # Errors
     /// When it does not become ready.
     pub fn run(name: &str, executable: PathBuf, args: &[&str]) -> Result<Self> {
+        Self::run_with(name, executable, args, &[])
+    }
+
+    /// The same, with more in its environment.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn run_with(
+        name: &str,
+        executable: PathBuf,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let mut command = Command::new(&executable);
         command
             .args(args)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

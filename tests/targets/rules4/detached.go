@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -25,6 +26,18 @@ func (s *service) detachedRoutes() []app.Route {
 		{Path: "/detached/wrapper/ok", PatienceMS: leave, Mode: "drop", Handler: s.onHonestWrapper},
 		{Path: "/detached/wrapper-timeout", PatienceMS: leave, Mode: "drop", Handler: s.onWrapperTimeout},
 		{Path: "/detached/wrapper-timeout/ok", PatienceMS: leave, Mode: "drop", Handler: s.onRequestTimeout},
+		{Path: "/detached/shared-background", PatienceMS: leave, Mode: "drop", Handler: s.sharesBackground},
+		{Path: "/detached/shared-background/ok", PatienceMS: leave, Mode: "drop", Handler: s.shares},
+		{Path: "/detached/shared-todo", PatienceMS: leave, Mode: "drop", Handler: s.sharesTODO},
+		{Path: "/detached/shared-todo/ok", PatienceMS: leave, Mode: "drop", Handler: s.shares},
+		{Path: "/detached/shared-inlined", PatienceMS: leave, Mode: "drop", Handler: s.sharesInlined},
+		{Path: "/detached/shared-inlined/ok", PatienceMS: leave, Mode: "drop", Handler: s.shares},
+		{Path: "/detached/shared-request", PatienceMS: leave, Mode: "drop", Handler: s.sharesRequest},
+		{Path: "/detached/shared-request/ok", PatienceMS: leave, Mode: "drop", Handler: s.shares},
+		{Path: "/detached/shared-timeout", PatienceMS: leave, Mode: "drop", Handler: s.sharesTimeout},
+		{Path: "/detached/shared-timeout/ok", PatienceMS: leave, Mode: "drop", Handler: s.sharesTimeoutOK},
+		{Path: "/detached/shared-stored", PatienceMS: leave, Mode: "drop", Handler: s.sharesStored},
+		{Path: "/detached/shared-stored/ok", PatienceMS: leave, Mode: "drop", Handler: s.shares},
 		{Path: "/detached/wait", PatienceMS: leave, Mode: "drop", Handler: waitsDetached},
 		{Path: "/detached/wait/ok", PatienceMS: leave, Mode: "drop", Handler: waitsAttached},
 		{Path: "/detached/spawned", Handler: s.spawns},
@@ -108,6 +121,87 @@ func (s *service) onWrapperTimeout(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	resp, err := s.http.Do(s.slow(ctx, answerAfter)) // want: detached-context wrapper-timeout call
 	reply(w, finish(resp, err))
+}
+
+// fetch is the one helper of all handlers below: what context it gets is theirs to say.
+//
+//go:noinline
+func (s *service) fetch(ctx context.Context) error {
+	resp, err := s.http.Do(s.slow(ctx, answerAfter))
+	return finish(resp, err)
+}
+
+func (s *service) shares(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, s.fetch(r.Context()))
+}
+
+func (s *service) sharesBackground(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, s.fetch(context.Background())) // want: detached-context shared-background
+}
+
+func (s *service) sharesTODO(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, s.fetch(context.TODO())) // want: detached-context shared-todo
+}
+
+// Small enough to be inlined into its caller, and still the one that wrote the word.
+func (s *service) fetchTODO() error { return s.fetch(context.TODO()) } // want: detached-context shared-inlined
+
+func (s *service) sharesInlined(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, s.fetchTODO())
+}
+
+// send is shared too; http.NewRequest takes Background without saying so.
+//
+//go:noinline
+func (s *service) send(req *http.Request) error { return finish(s.http.Do(req)) }
+
+func (s *service) sharesRequest(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	req, err := http.NewRequest(http.MethodGet, fmt.Sprintf("%s/slow?ms=%d", s.base, answerAfter.Milliseconds()), nil)
+	if err != nil {
+		panic(err) // only a wrong -downstream can do this
+	}
+	reply(w, s.send(req)) // want: detached-context shared-request
+}
+
+// bounded gives every call three seconds.
+//
+//go:noinline
+func (s *service) bounded(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	return s.fetch(ctx)
+}
+
+func (s *service) sharesTimeout(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, s.bounded(context.Background())) // want: detached-context shared-timeout
+}
+
+func (s *service) sharesTimeoutOK(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, s.bounded(r.Context()))
+}
+
+// stored keeps its context from the start: nobody passes one, so the call itself is to blame.
+//
+//go:noinline
+func (s *service) stored() error {
+	resp, err := s.http.Do(s.slow(s.bare, answerAfter)) // want: detached-context shared-stored
+	return finish(resp, err)
+}
+
+// Its own context the handler looks at, which must not be taken for the one that is used.
+func (s *service) sharesStored(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	if r.Context().Err() != nil {
+		return
+	}
+	reply(w, s.stored())
 }
 
 // The handler waits for a detached context although its client has left.

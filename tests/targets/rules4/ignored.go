@@ -38,6 +38,8 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/derived/ok", Handler: s.derivedOK},
 		{Path: "/ignored/backoff", Handler: s.backoff},
 		{Path: "/ignored/backoff/ok", Handler: s.backoffOK},
+		{Path: "/ignored/busy", PatienceMS: leave, Mode: "drop", Handler: computes},
+		{Path: "/ignored/busy/ok", PatienceMS: leave, Mode: "drop", Handler: computesOK},
 		{
 			Path: "/ignored/timeout-handler", Status: http.StatusServiceUnavailable,
 			Handler: http.TimeoutHandler(http.HandlerFunc(pastTimeout), brief, "too slow").ServeHTTP,
@@ -247,4 +249,34 @@ func pastTimeout(w http.ResponseWriter, r *http.Request) {
 func pastTimeoutOK(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	downstream.Pause(r.Context(), work)
+}
+
+// The handler computes and never looks at its context.
+func computes(w http.ResponseWriter, r *http.Request) { // want: cancel-ignored busy
+	app.RequestID(r)
+	sum := uint64(1)
+	for began := time.Now(); time.Since(began) < work; {
+		sum = mix(sum, 1000)
+		for i := uint64(0); i < 1000; i++ {
+			sum += sum*i ^ 7
+		}
+	}
+	fmt.Fprintln(w, sum)
+}
+
+func computesOK(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	sum := uint64(1)
+	for began := time.Now(); time.Since(began) < work && r.Context().Err() == nil; {
+		sum = mix(sum, 1000)
+	}
+	fmt.Fprintln(w, sum)
+}
+
+//go:noinline
+func mix(sum uint64, rounds int) uint64 {
+	for i := 0; i < rounds; i++ {
+		sum = sum*6364136223846793005 + 1442695040888963407
+	}
+	return sum
 }

@@ -24,6 +24,8 @@ type service struct {
 	// life ends with the process; background work runs on it.
 	life context.Context
 	jobs chan job
+	// bare is nobody's.
+	bare context.Context
 }
 
 func main() {
@@ -39,6 +41,7 @@ func main() {
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 		life: life,
 		jobs: make(chan job),
+		bare: context.Background(),
 	}
 	go s.work()
 

@@ -21,6 +21,11 @@ func (s *service) prematureRoutes() []app.Route {
 		{Path: "/premature/late/ok", Handler: s.lateOK},
 		{Path: "/premature/body", Handler: s.body},
 		{Path: "/premature/body/ok", Handler: s.bodyOK},
+		{Path: "/premature/body-handed", Handler: s.bodyHanded},
+		{Path: "/premature/body-handed/ok", Handler: s.bodyHandedOK},
+		{Path: "/premature/body-stopped/ok", Handler: s.bodyStoppedOK},
+		{Path: "/premature/body-arrived/ok", Handler: s.bodyArrivedOK},
+		{Path: "/premature/body-unread/ok", Handler: s.bodyUnreadOK},
 		{Path: "/premature/read-deadline", Handler: s.readDeadline},
 		{Path: "/premature/read-deadline/ok", Handler: s.readDeadlineOK},
 		{Path: "/premature/read-deadline-wait", Handler: readDeadlineWait},
@@ -99,6 +104,79 @@ func (s *service) load(ctx context.Context) error {
 func (s *service) bodyOK(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	reply(w, s.load(r.Context()))
+}
+
+// answer is what a goroutine hands over that made a call for somebody else.
+type answer struct {
+	resp *http.Response
+	err  error
+}
+
+// fetchBehind makes the call on a goroutine of its own; the body is the receiver's to read.
+func (s *service) fetchBehind(ctx context.Context) <-chan answer {
+	answers := make(chan answer, 1)
+	go func() {
+		resp, err := s.http.Do(s.request(ctx, "/body?chunks=8&ms=100"))
+		answers <- answer{resp, err}
+	}()
+	return answers
+}
+
+// The handler cancels as soon as the answer is there and reads the body afterwards: it is no
+// concern of the goroutine that made the call.
+func (s *service) bodyHanded(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), generous)
+	got := <-s.fetchBehind(ctx)
+	cancel() // want: premature-cancel body-handed cancel
+	if got.err != nil {
+		reply(w, got.err)
+		return
+	}
+	defer got.resp.Body.Close()
+	_, err := io.ReadAll(got.resp.Body) // want: premature-cancel body-handed
+	reply(w, err)
+}
+
+func (s *service) bodyHandedOK(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), generous)
+	defer cancel()
+	got := <-s.fetchBehind(ctx)
+	reply(w, finish(got.resp, got.err))
+}
+
+// The handler has heard enough and stops the goroutine that reads.
+func (s *service) bodyStoppedOK(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), generous)
+	done := make(chan error, 1)
+	go func() { done <- finish(s.http.Do(s.request(ctx, "/body?chunks=8&ms=100"))) }()
+	time.Sleep(250 * time.Millisecond)
+	cancel()
+	reply(w, <-done)
+}
+
+// The whole body has arrived with its header, so a cancel does not keep it from being read.
+func (s *service) bodyArrivedOK(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), generous)
+	resp, err := s.http.Do(s.request(ctx, "/json"))
+	cancel()
+	time.Sleep(50 * time.Millisecond) // the transport closes the connection
+	reply(w, finish(resp, err))
+}
+
+// Nobody wants the body.
+func (s *service) bodyUnreadOK(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), generous)
+	resp, err := s.http.Do(s.request(ctx, "/body?chunks=8&ms=100"))
+	cancel()
+	if err == nil {
+		err = resp.Body.Close()
+	}
+	reply(w, err)
 }
 
 // A read deadline on the connection ends the request's context although the client is there and waits.

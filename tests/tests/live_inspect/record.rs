@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use observer::go::image::{Image, StackStep};
 use observer::inspect::{
-    Inspection, Inspector, RequestOffsets, Runtime, StackTable, inspect_request,
+    CallSite, Inspection, Inspector, RequestOffsets, Runtime, StackTable, inspect_request,
 };
 use observer::target::RecordingMemory;
 
@@ -24,6 +24,14 @@ impl StackTable for RecordingTable<'_> {
         let kept = (step.sp_delta, step.top, step.writes_sp);
         self.steps.borrow_mut().insert(pc, kept);
         Some(step)
+    }
+
+    fn entry(&self, pc: u64) -> Option<u64> {
+        StackTable::entry(self.image, pc)
+    }
+
+    fn call_before(&self, pc: u64) -> Option<CallSite> {
+        StackTable::call_before(self.image, pc)
     }
 
     fn wait_reason(&self, id: u8) -> Option<&str> {

@@ -14,6 +14,7 @@ use crate::{
 mod attach;
 mod halfload;
 mod ids;
+mod inflight;
 mod large;
 mod latency;
 mod load;
@@ -64,6 +65,8 @@ enum Part {
     Attach,
     /// From the grace time to the finding
     Latency,
+    /// Memory with 10 000 requests in flight
+    Inflight,
 }
 
 /// What the parts share.
@@ -136,6 +139,7 @@ impl Part {
             Self::HalfLoad => halfload::measure(bench),
             Self::Attach => attach::measure(bench),
             Self::Latency => latency::measure(bench),
+            Self::Inflight => inflight::measure(bench),
         }
     }
 }

@@ -66,8 +66,7 @@ const WANTED: &[Wanted] = &[
         "conn req reqBody cancelCtx wroteHeader wroteContinue written contentLength status handlerDone",
     ),
     wanted(&["net/http.Transport"], "idleConn"),
-    wanted(&["net/http.persistConn"], "t cacheKey closed"),
-    wanted(&["net/http.bodyEOFSignal"], "body closed rerr fn"),
+    wanted(&["net/http.persistConn"], "t cacheKey closed canceledErr"),
     wanted(
         &["net/http.transportRequest"],
         "Request cancelKey ctx cancel err",

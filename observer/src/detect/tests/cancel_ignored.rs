@@ -13,7 +13,7 @@ use crate::testkit::{MS, ReadError, Scene, Seen, cancel, cancelled_again, cascad
 
 const STACK: [&str; 4] = ["runtime.chanrecv1", BUILD, HANDLER, SERVE];
 
-fn waiting() -> Scene {
+pub(super) fn waiting() -> Scene {
     let mut scene = Scene::new();
     scene.waits(SERVING, &STACK);
     start(&mut scene, 0);
@@ -148,7 +148,7 @@ fn a_running_goroutine_is_looked_at_again_and_then_told_without_stack() {
     assert_eq!(finding.confidence, Confidence::Medium);
     assert_eq!(finding.evidence.state, Some(WorkState::Running));
     // Any stack of the goroutine tells the handler.
-    assert_eq!(site(finding), ("example.com/shop/api.GetReport", 31));
+    assert_eq!(site(finding), ("example.com/shop/api.GetReport", 1));
 }
 
 #[test]
@@ -312,10 +312,7 @@ fn b_a_call_on_the_dead_context_is_an_error() {
     let Some((_, Emission::Update(ended, UpdateReason::Ended))) = scene.shown.last() else {
         panic!("{:#?}", scene.shown);
     };
-    assert_eq!(
-        ended.message,
-        "call waited 2.00 s after the deadline passed"
-    );
+    assert_eq!(ended.message, "call waited 2 s after the deadline passed");
 }
 
 #[test]
@@ -362,7 +359,7 @@ fn c_work_without_a_call_is_a_warning() {
     };
     assert_eq!(
         ended.message,
-        "work went on 1.50 s after the deadline passed"
+        "work went on 1.5 s after the deadline passed"
     );
 }
 
@@ -442,5 +439,43 @@ fn a_read_deadline_is_not_the_client() {
     assert_eq!(
         finding.evidence.cancelled_by,
         Some(CancelledBy::ReadDeadline)
+    );
+}
+
+#[test]
+fn work_past_its_own_deadline_and_then_its_clients_ends_once_with_its_own_figures() {
+    let mut scene = fired(HANDLER);
+    scene.until(1_600);
+    client_leaves(&mut scene, 1_700);
+    scene.until(2_400);
+    let func = [
+        "context.(*timerCtx).cancel",
+        "context.WithDeadlineCause.func3",
+    ];
+    let called = cancelled_again(&scene.code, SERVING, CHILD, func);
+    scene.take(2_500, &called);
+    end(&mut scene, 2_501);
+    scene.until(9_000);
+    let said: Vec<_> = scene
+        .shown
+        .iter()
+        .map(|(_, emission)| match emission {
+            Emission::Finding(finding) => (None, &*finding.message),
+            Emission::Update(finding, reason) => (Some(*reason), &*finding.message),
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (None, "work went on 500 ms after the deadline passed"),
+            (
+                Some(UpdateReason::Severity),
+                "handler still works 500 ms after the client left"
+            ),
+            (
+                Some(UpdateReason::Ended),
+                "handler worked 801 ms after the client left"
+            ),
+        ]
     );
 }

@@ -47,8 +47,8 @@ fn accused(scene: &Scene) -> Vec<(u64, u64)> {
         .iter()
         .filter_map(|(at_ms, emission)| {
             let finding = match emission {
-                // A count alone repeats what was said before.
-                Emission::Update(_, UpdateReason::Count) => return None,
+                // A count or a relation alone repeats what was said before.
+                Emission::Update(_, UpdateReason::Count | UpdateReason::Related) => return None,
                 Emission::Finding(finding) | Emission::Update(finding, _) => finding,
             };
             finding

@@ -5,13 +5,15 @@ use super::{
     WORKER, calls, client_leaves, conn_ends, derived, end, site, start,
 };
 use crate::finding::{CallOutcome, CancelledBy, Confidence, RuleName, Severity};
-use crate::inspect::ErrorKind;
 use crate::testkit::{
-    MS, ReadError, Record, Scene, body_read_at, cancel, cancelled_again, cascade, created_short,
+    MS, ReadError, Record, Scene, body_failed, cancel, cancelled_again, cascade, conn_cancelled,
+    created_short,
 };
 
 const INNER: u64 = 0x4000;
-const BODY: u64 = 0x5000;
+const CONN: u64 = 0x5000;
+/// The reader of the connection to the called service.
+const READ_LOOP: u64 = 90;
 const AUDIT: &str = "example.com/shop/audit.Record:20";
 const GIVES_UP: [&str; 2] = ["context.WithCancelCause.func1", ROUND_TRIP];
 
@@ -77,7 +79,7 @@ fn a_call_that_begins_after_the_end_is_killed_before_it_begins() {
     assert!(
         finding
             .message
-            .ends_with("it began 50.0 ms after the handler returned"),
+            .ends_with("it began 50 ms after the handler returned"),
         "{}",
         finding.message
     );
@@ -151,94 +153,90 @@ fn first_answer_wins_is_silent() {
     scene.silent();
 }
 
-fn read(scene: &mut Scene, goid: u64, at_ms: u64) {
+/// The connection is closed for the dead context, and `goid` finds that it cannot read the body.
+fn read_fails(scene: &mut Scene, goid: u64, at_ms: u64) {
     let stack = ["io.ReadAll", "example.com/shop/api.render:55", SERVE];
-    let record = body_read_at(&scene.code, goid, BODY, &stack);
-    scene.take(at_ms, &record);
+    let lets_go = [
+        "context.WithCancelCause.func1",
+        "net/http.(*persistConn).readLoop",
+    ];
+    let records = [
+        conn_cancelled(READ_LOOP, CONN),
+        cancelled_again(&scene.code, READ_LOOP, INNER, lets_go),
+        body_failed(&scene.code, goid, CONN, &stack),
+    ];
+    take_all(scene, at_ms, &records);
 }
 
 #[test]
-fn a_body_read_after_its_own_cancel_is_an_error_when_it_fails() {
-    for (error, severity, outcome) in [
-        (
-            Some(ErrorKind::Canceled),
-            Severity::Error,
-            CallOutcome::Cancelled,
-        ),
-        (Some(ErrorKind::Eof), Severity::Warning, CallOutcome::Done),
-        (None, Severity::Warning, CallOutcome::Unknown),
-    ] {
-        let mut scene = cancelled_by_code(SERVING, SERVING);
-        scene.bodies.extend(error.map(|error| (BODY, error)));
-        read(&mut scene, SERVING, 12);
-        scene.silent();
-        scene.until(100);
+fn a_body_that_its_reader_cancelled_is_an_error_whoever_called() {
+    for caller in [SERVING, WORKER] {
+        let mut scene = cancelled_by_code(caller, SERVING);
+        read_fails(&mut scene, SERVING, 12);
         let (at_ms, finding) = scene.only();
-        assert_eq!(at_ms, 32);
+        assert_eq!(at_ms, 12);
         assert_eq!(
             (finding.rule, finding.severity),
-            (RuleName::PrematureCancel, severity)
+            (RuleName::PrematureCancel, Severity::Error)
         );
         // The work that was killed is the read, the canceller the handler.
         assert_eq!(site(finding), ("example.com/shop/api.render", 55));
         assert_eq!(finding.evidence.cancel_site.as_ref().unwrap().line, 31);
-        assert_eq!(finding.evidence.call.as_ref().unwrap().outcome, outcome);
+        assert_eq!(
+            finding.evidence.call.as_ref().unwrap().outcome,
+            CallOutcome::Cancelled
+        );
         assert!(
             finding
                 .message
                 .ends_with("cancelled before its body was read")
         );
-        // Once per call.
-        read(&mut scene, SERVING, 110);
-        scene.until(200);
-        assert_eq!(scene.shown.len(), 1);
     }
 }
 
 #[test]
+fn a_body_that_the_handlers_return_killed_is_an_error() {
+    let mut scene = in_flight(WORKER);
+    end(&mut scene, 100);
+    let dies = cascade(&scene.code, SERVING, INNER);
+    scene.take(100, &dies);
+    read_fails(&mut scene, WORKER, 101);
+    let finding = scene.only().1;
+    assert_eq!(finding.severity, Severity::Error);
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::NormalEnd));
+    assert_eq!(site(finding), ("example.com/shop/api.render", 55));
+}
+
+#[test]
 fn a_body_that_somebody_else_killed_is_silent() {
-    // Another goroutine of the service: first answer wins.
-    let mut scene = cancelled_by_code(SERVING, WORKER);
-    read(&mut scene, SERVING, 12);
-    scene.until(100);
-    scene.silent();
-    assert!(scene.asked.is_empty());
+    // Another goroutine of the service stops the reader, and has perhaps made the call.
+    for caller in [SERVING, WORKER] {
+        let mut scene = cancelled_by_code(caller, WORKER);
+        read_fails(&mut scene, SERVING, 12);
+        end(&mut scene, 20);
+        scene.until(2_000);
+        scene.silent();
+    }
     // The client.
     let mut scene = in_flight(SERVING);
     client_leaves(&mut scene, 50);
     let dies = cascade(&scene.code, READER, INNER);
     scene.take(50, &dies);
-    read(&mut scene, SERVING, 52);
+    read_fails(&mut scene, SERVING, 52);
     end(&mut scene, 60);
     scene.until(200);
     scene.silent();
 }
 
 #[test]
-fn a_body_read_to_its_end_before_the_cancel_is_silent() {
-    let mut scene = Scene::new();
-    start(&mut scene, 0);
-    let records = [
-        derived(&scene, 1, (SERVING, CHILD), &[(CANCEL_CTX, ROOT)], HANDLER),
-        calls(&scene, SERVING, &[("context.timerCtx", CHILD)], BUILD),
-        created_short(&scene.code, SERVING, INNER, ("context.timerCtx", CHILD)),
-        body_read_at(&scene.code, SERVING, BODY, &[BUILD]),
-        cancel(
-            &scene.code,
-            90,
-            INNER,
-            &[
-                "context.WithCancelCause.func1",
-                "net/http.(*persistConn).readLoop",
-            ],
-        ),
-        cancel(&scene.code, SERVING, CHILD, &[CANCEL_FUNC, HANDLER]),
-        body_read_at(&scene.code, SERVING, BODY, &[BUILD]),
-    ];
-    take_all(&mut scene, 10, &records);
+fn a_cancel_that_no_read_suffers_from_is_silent() {
+    let mut scene = cancelled_by_code(SERVING, SERVING);
+    let closed = conn_cancelled(READ_LOOP, CONN);
+    scene.take(12, &closed);
     end(&mut scene, 20);
     scene.until(2_000);
     scene.silent();
+    assert!(scene.asked.is_empty());
 }
 
 #[test]

@@ -276,6 +276,47 @@ impl Image {
         expand().unwrap_or_default()
     }
 
+    /// The function around the call that returns to `return_address`, at the line of its entry,
+    /// which declares it.
+    #[must_use]
+    pub fn declaration(&self, return_address: u64) -> Option<Frame> {
+        let function = self.function_at(return_address.checked_sub(1)?)?;
+        self.frames_at(function.entry).pop()
+    }
+
+    /// The calls of the function around `pc`: where each returns to, and the callee's first
+    /// instruction where it is called directly.
+    #[must_use]
+    pub fn calls_around(&self, pc: u64) -> Vec<(u64, Option<u64>)> {
+        let calls = || {
+            let function = self.function_at(pc)?;
+            let length = usize::try_from(function.end.checked_sub(function.entry)?).ok()?;
+            let code = self.bytes(function.entry, length)?;
+            Some(self.elf.isa.calls(code, function.entry))
+        };
+        calls().unwrap_or_default()
+    }
+
+    /// Where the function around the call that returns to `return_address` takes the address
+    /// `wanted` for a call, up to that one: the logical frames of each place, innermost first.
+    #[must_use]
+    pub fn handed(&self, return_address: u64, wanted: u64) -> Vec<Vec<Frame>> {
+        let places = || {
+            let function = self.function_at(return_address.checked_sub(1)?)?;
+            let length = usize::try_from(function.end.checked_sub(function.entry)?).ok()?;
+            let code = self.bytes(function.entry, length)?;
+            Some(self.elf.isa.handed(code, function.entry, wanted))
+        };
+        let mut frames: Vec<Vec<Frame>> = places()
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|&place| place < return_address)
+            .map(|place| self.frames_at(place))
+            .collect();
+        frames.dedup();
+        frames
+    }
+
     /// How to leave the frame at `pc` (the exact address, also for callers). `None` outside of
     /// Go code.
     #[must_use]

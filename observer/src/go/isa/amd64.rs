@@ -4,6 +4,7 @@
 //! in the middle of an instruction kills the target.
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use rustc_hash::FxHashSet;
 
 use super::Isa;
 use crate::go::site::{Candidate, NoSite, SiteKind};
@@ -46,6 +47,42 @@ impl Isa for Amd64 {
             .filter(|i| i.code() == Code::Mov_r64_rm64 && i.is_ip_rel_memory_operand())
             .map(|i| i.ip_rel_memory_address())
             .collect()
+    }
+
+    fn calls(&self, code: &[u8], entry: u64) -> Vec<(u64, Option<u64>)> {
+        decode(code, entry)
+            .filter(|i| i.mnemonic() == Mnemonic::Call)
+            .map(|i| {
+                let direct = i.code() == Code::Call_rel32_64;
+                (i.next_ip(), direct.then(|| i.near_branch_target()))
+            })
+            .collect()
+    }
+
+    fn handed(&self, code: &[u8], entry: u64, wanted: u64) -> Vec<u64> {
+        let joins: FxHashSet<u64> = decode(code, entry)
+            .filter(jumps)
+            .map(|i| i.near_branch_target())
+            .collect();
+        let mut taken = Vec::new();
+        let mut handed = Vec::new();
+        for i in decode(code, entry) {
+            if joins.contains(&i.ip()) {
+                taken.clear();
+            }
+            if i.is_ip_rel_memory_operand()
+                && i.code() == Code::Lea_r64_m
+                && i.ip_rel_memory_address() == wanted
+            {
+                taken.push(i.ip());
+            }
+            if i.mnemonic() == Mnemonic::Call {
+                handed.append(&mut taken);
+            } else if !is_plain(&i) {
+                taken.clear();
+            }
+        }
+        handed
     }
 }
 

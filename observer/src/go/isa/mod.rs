@@ -23,6 +23,15 @@ pub(crate) trait Isa: Send + Sync + std::fmt::Debug {
 
     /// Addresses of the pointer-sized globals that the function loads, in order.
     fn global_loads(&self, code: &[u8], entry: u64) -> Vec<u64>;
+
+    /// The address behind each call, and the callee's where it is called directly.
+    fn calls(&self, code: &[u8], entry: u64) -> Vec<(u64, Option<u64>)>;
+
+    /// The instructions that take `wanted`, an address in the image, for a call: one follows
+    /// before the code branches or other code joins. Without that, the address is a choice
+    /// among several, as in `if ctx == nil`, which `(*http.Request).Context` brings into every
+    /// handler.
+    fn handed(&self, code: &[u8], entry: u64, wanted: u64) -> Vec<u64>;
 }
 
 /// The machine of an ELF header, if observer knows it.

@@ -172,3 +172,34 @@ fn one_direct_call_or_none() {
     // The same bytes inside another instruction are no call: mov $imm64,%rax
     assert_eq!(call("48b8e8f900000000000000c3"), Err(NoSite::NoCall));
 }
+
+#[test]
+fn an_address_counts_where_a_call_takes_it() {
+    const WANTED: u64 = ENTRY + 0x107;
+    let handed = |hex: &str| {
+        let code = bytes(&hex.replace(' ', ""));
+        let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
+        let at = isa.handed(&code, ENTRY, WANTED);
+        at.iter().map(|at| at - ENTRY).collect::<Vec<u64>>()
+    };
+    // lea wanted(%rip),%rax; call; ret
+    assert_eq!(handed("488d0500010000 e800000000 c3"), [0]);
+    // Another address; the same, loaded and not taken.
+    assert_eq!(handed("488d0501010000 e800000000 c3"), [0u64; 0]);
+    assert_eq!(handed("488b0500010000 e800000000 c3"), [0u64; 0]);
+    // Returned, and taken after the call.
+    assert_eq!(handed("488d0500010000 c3"), [0u64; 0]);
+    assert_eq!(handed("e800000000 488d05fb000000 c3"), [0u64; 0]);
+    // test %rdx,%rdx; jne +7; lea wanted(%rip),%rdx; call: as r.Context() is inlined up to 1.20.
+    assert_eq!(
+        handed("4885d2 7507 488d15fb000000 e800000000 c3"),
+        [0u64; 0]
+    );
+    // test %rdx,%rdx; je +2; jmp +7; lea; call: as it is since.
+    assert_eq!(
+        handed("4885d2 7402 eb07 488d15f9000000 e800000000 c3"),
+        [0u64; 0]
+    );
+    // A branch of the source's own, with its call: je +12; lea; call; ret
+    assert_eq!(handed("740c 488d05fe000000 e800000000 c3"), [2]);
+}

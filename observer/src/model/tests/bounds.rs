@@ -2,15 +2,15 @@
 
 use super::super::{Limits, Model};
 use super::{CANCEL_CTX, ROOT, SERVING, get};
-use crate::testkit::{Created, ModelScene, PID, call, request, request_end};
+use crate::testkit::{Created, ModelScene, PID, call, cancel, request, request_end};
 
 const SMALL: Limits = Limits {
     requests: 8,
     contexts: 16,
     calls: 4,
     goroutines: 8,
-    ended_plain: 2,
-    ended_busy: 3,
+    ended_settled: 2,
+    ended_open: 3,
     per_request: 6,
 };
 
@@ -64,6 +64,35 @@ fn ended_requests_are_forgotten_with_what_was_made_for_them() {
     assert_eq!(scene.model.size(), 12);
     assert_eq!(scene.model.totals().evicted, 0);
     assert_eq!(scene.model.totals().requests, 10);
+}
+
+#[test]
+fn settled_requests_are_forgotten_sooner() {
+    let mut scene = ModelScene::with(SMALL);
+    for number in 0..10u64 {
+        let at = number * 10;
+        let child = 0x2000 + number * 8;
+        scene.take(at, &get(&scene.code));
+        let made = Created {
+            goid: SERVING,
+            child: (CANCEL_CTX, child),
+            chain: &[(CANCEL_CTX, ROOT)],
+            ..Created::default()
+        };
+        scene.take(at + 1, &made.record(&scene.code));
+        scene.take(
+            at + 2,
+            &cancel(
+                &scene.code,
+                SERVING,
+                child,
+                &["context.WithCancel.func1", "example.com/shop/api.Get:42"],
+            ),
+        );
+        scene.take(at + 3, &request_end(&scene.code, ROOT));
+    }
+    // Two of each: request, root, context.
+    assert_eq!(scene.model.size(), 6);
 }
 
 #[test]

@@ -1,16 +1,23 @@
-//! Outgoing calls: begun, read, over, failed.
+//! Outgoing calls: begun, over, failed.
 
-use super::super::{Call, CallEnd, CallId, Fact, Root};
+use super::super::{Call, CallEnd, CallId, Fact, FailedRead, Root};
 use super::{CANCEL_CTX, CHILD, ROOT, SERVING, WORKER, get};
 use crate::testkit::{
-    Created, MS, ModelScene, body_read, call, call_cancelled, cancel, cancelled_again, cascade,
-    created_short, request_end,
+    Created, MS, ModelScene, Record, body_failed, call, call_cancelled, call_done, cancel,
+    cancelled_again, cascade, conn_cancelled, created_short, failed_on, request_end,
 };
 
 const USER: &str = "example.com/shop/api.Get:42";
 const CANCEL_FUNC: &str = "context.WithCancel.func1";
 const INNER: u64 = 0x4000;
-const BODY: u64 = 0x5000;
+const CONN: u64 = 0x5000;
+/// The connection's reader.
+const READ_LOOP: u64 = 90;
+const READS: &str = "example.com/shop/api.render:55";
+const LETS_GO: [&str; 2] = [
+    "context.WithCancelCause.func1",
+    "net/http.(*persistConn).readLoop",
+];
 const REQUEST: u64 = 0x9000;
 
 /// A running request whose child context a call is made on.
@@ -83,18 +90,25 @@ fn a_call_knows_its_target_its_context_and_its_request() {
 #[test]
 fn the_transports_cancel_ends_a_call() {
     let (mut scene, id) = with_inner(SERVING);
-    let stack = [
-        "context.WithCancelCause.func1",
-        "net/http.(*persistConn).readLoop",
-    ];
-    let facts = scene.take(7, &cancel(&scene.code, 90, INNER, &stack));
+    let inner = of(&scene, id).inner.unwrap();
+    let facts = scene.take(7, &call_done(&scene.code, READ_LOOP, INNER));
     assert!(matches!(
         facts[..],
         [Fact::ContextCancelled(_), Fact::CancelCalled(_)]
     ));
     assert_eq!(of(&scene, id).ended, Some((7 * MS, CallEnd::Done)));
-    // Reading what is left of the body is no harm.
-    assert_eq!(scene.take(8, &body_read(SERVING, BODY)), []);
+    assert!(scene.model.context(inner).is_none());
+}
+
+#[test]
+fn a_cancel_just_after_the_body_was_read_leaves_the_call_done() {
+    let (mut scene, id) = with_inner(SERVING);
+    kill(&mut scene, SERVING);
+    assert_eq!(of(&scene, id).ended, Some((5 * MS, CallEnd::Cancelled)));
+    // The reader has kept the connection.
+    let lets_go = cancelled_again(&scene.code, READ_LOOP, INNER, LETS_GO);
+    assert_eq!(scene.take(6, &lets_go), []);
+    assert_eq!(of(&scene, id).ended, Some((6 * MS, CallEnd::Done)));
 }
 
 #[test]
@@ -117,74 +131,142 @@ fn a_cascade_cancels_a_call_and_its_round_trip_says_so() {
     assert_eq!(scene.take(7, &again), []);
 }
 
-#[test]
-fn a_body_read_on_a_dead_call_is_told() {
-    let (mut scene, id) = with_inner(SERVING);
-    assert_eq!(scene.take(4, &body_read(SERVING, BODY)), []);
-    assert_eq!(of(&scene, id).body, Some(BODY));
-    kill(&mut scene, SERVING);
-    assert_eq!(
-        scene.take(6, &body_read(SERVING, BODY)),
-        [Fact::DeadBodyRead(id)]
-    );
-    // Also by a goroutine that was handed the body.
-    assert_eq!(
-        scene.take(7, &body_read(50, BODY)),
-        [Fact::DeadBodyRead(id)]
-    );
+fn reads(scene: &ModelScene, goid: u64) -> Record {
+    body_failed(&scene.code, goid, CONN, &["io.ReadAll", READS])
+}
+
+fn failed_read(scene: &ModelScene, goid: u64) -> FailedRead {
+    FailedRead {
+        goid,
+        pcs: scene.code.pcs(&["io.ReadAll", READS]).into(),
+    }
 }
 
 #[test]
-fn a_body_that_nobody_called_for_is_nobodys() {
-    let (mut scene, id) = with_inner(SERVING);
-    assert_eq!(scene.take(4, &body_read(77, BODY)), []);
-    scene.take(4, &body_read(SERVING, BODY));
-    // A second body on the same goroutine without a call in between.
-    assert_eq!(scene.take(5, &body_read(SERVING, BODY + 8)), []);
-    assert_eq!(of(&scene, id).body, Some(BODY));
+fn a_body_that_died_belongs_to_the_call_that_its_connection_answered() {
+    // Whether the reader fails before or after the connection's reader has named the call.
+    for early in [true, false] {
+        let (mut scene, id) = with_inner(WORKER);
+        kill(&mut scene, SERVING);
+        assert_eq!(scene.take(6, &conn_cancelled(READ_LOOP, CONN)), []);
+        let read = reads(&scene, SERVING);
+        let names = cancelled_again(&scene.code, READ_LOOP, INNER, LETS_GO);
+        let (first, last) = if early {
+            (&read, &names)
+        } else {
+            (&names, &read)
+        };
+        assert_eq!(scene.take(6, first), []);
+        assert_eq!(scene.take(6, last), [Fact::BodyFailed(id)]);
+        assert_eq!(
+            of(&scene, id).failed_read,
+            Some(failed_read(&scene, SERVING))
+        );
+        assert!(!of(&scene, id).failed);
+        // Once.
+        assert_eq!(scene.take(7, &reads(&scene, 50)), []);
+        assert_eq!(scene.take(7, &names), []);
+    }
 }
 
 #[test]
-fn the_bodys_address_may_come_again_with_the_next_call() {
+fn an_earlier_call_than_the_goroutines_last_is_known_by_its_connection() {
     let (mut scene, first) = with_inner(SERVING);
-    scene.take(4, &body_read(SERVING, BODY));
-    let stack = [
-        "context.WithCancelCause.func1",
-        "net/http.(*persistConn).readLoop",
-    ];
-    scene.take(5, &cancel(&scene.code, 90, INNER, &stack));
     let start = call(
         &scene.code,
-        (WORKER, SERVING),
-        REQUEST,
+        (SERVING, 0),
+        REQUEST + 8,
         &[(CANCEL_CTX, CHILD)],
         &[],
     );
-    scene.take(6, &start);
+    scene.take(4, &start);
+    let inner = INNER + 0x100;
     scene.take(
-        6,
-        &created_short(&scene.code, WORKER, INNER, (CANCEL_CTX, CHILD)),
+        4,
+        &created_short(&scene.code, SERVING, inner, (CANCEL_CTX, CHILD)),
     );
-    scene.take(7, &cancel(&scene.code, 91, CHILD, &[CANCEL_FUNC, USER]));
-    scene.take(7, &cascade(&scene.code, 91, INNER));
-    let facts = scene.take(8, &body_read(WORKER, BODY));
-    let [Fact::DeadBodyRead(second)] = facts[..] else {
-        panic!("{facts:?}");
-    };
-    assert_ne!(first, second);
+    kill(&mut scene, SERVING);
+    scene.take(6, &conn_cancelled(READ_LOOP, CONN));
+    let names = cancelled_again(&scene.code, READ_LOOP, INNER, LETS_GO);
+    scene.take(6, &names);
+    let facts = scene.take(7, &reads(&scene, SERVING));
+    assert_eq!(facts, [Fact::BodyFailed(first)]);
 }
 
 #[test]
-fn up_to_1_22_the_calls_context_tells_whether_its_body_is_dead() {
-    let (mut scene, id) = calling(SERVING);
-    assert_eq!(scene.take(4, &body_read(SERVING, BODY)), []);
-    scene.take(
-        5,
-        &cancel(&scene.code, SERVING, CHILD, &[CANCEL_FUNC, USER]),
+fn a_body_of_an_unknown_connection_is_nobodys() {
+    let (mut scene, id) = with_inner(SERVING);
+    kill(&mut scene, SERVING);
+    assert_eq!(scene.take(6, &reads(&scene, SERVING)), []);
+    let names = cancelled_again(&scene.code, READ_LOOP, INNER, LETS_GO);
+    assert_eq!(scene.take(6, &names), []);
+    assert_eq!(of(&scene, id).failed_read, None);
+}
+
+#[test]
+fn a_round_trip_that_fails_is_no_body() {
+    let (mut scene, id) = with_inner(SERVING);
+    kill(&mut scene, 99);
+    scene.take(6, &conn_cancelled(SERVING, CONN));
+    let asks = failed_on(
+        &scene.code,
+        SERVING,
+        CONN,
+        &["net/http.(*persistConn).mapRoundTripError", USER],
     );
+    assert_eq!(scene.take(6, &asks), []);
+    let gives_up = [
+        "context.WithCancelCause.func1",
+        "net/http.(*Transport).roundTrip",
+    ];
+    let gives_up = cancelled_again(&scene.code, SERVING, INNER, gives_up);
+    assert_eq!(scene.take(6, &gives_up), [Fact::CallFailed(id)]);
+    assert_eq!(of(&scene, id).failed_read, None);
+}
+
+#[test]
+fn the_connections_address_may_come_again() {
+    let (mut scene, first) = with_inner(SERVING);
+    kill(&mut scene, 99);
+    // The caller itself closed a connection while it waited for the answer.
+    scene.take(6, &conn_cancelled(SERVING, CONN));
+    let inner = INNER + 0x100;
+    let start = call(
+        &scene.code,
+        (SERVING, 0),
+        REQUEST + 8,
+        &[(CANCEL_CTX, CHILD)],
+        &[],
+    );
+    let facts = scene.take(7, &start);
+    let [Fact::CallStarted(second)] = facts[..] else {
+        panic!("{facts:?}");
+    };
+    scene.take(
+        7,
+        &created_short(&scene.code, SERVING, inner, (CANCEL_CTX, CHILD)),
+    );
+    scene.take(8, &cascade(&scene.code, 99, inner));
+    scene.take(8, &conn_cancelled(READ_LOOP, CONN));
+    scene.take(8, &reads(&scene, SERVING));
+    let names = cancelled_again(&scene.code, READ_LOOP, inner, LETS_GO);
+    assert_eq!(scene.take(8, &names), [Fact::BodyFailed(second)]);
+    assert_eq!(of(&scene, first).failed_read, None);
+}
+
+#[test]
+fn up_to_1_22_the_call_is_given_up_before_its_connection() {
+    let (mut scene, id) = calling(WORKER);
+    let stack = [CANCEL_FUNC, USER];
+    scene.take(5, &cancel(&scene.code, SERVING, CHILD, &stack));
+    let gives_up = call_cancelled(&scene.code, READ_LOOP, REQUEST, "errors.errorString");
+    assert_eq!(scene.take(6, &gives_up), []);
+    assert_eq!(scene.take(6, &conn_cancelled(READ_LOOP, CONN)), []);
+    let facts = scene.take(6, &reads(&scene, SERVING));
+    assert_eq!(facts, [Fact::BodyFailed(id)]);
     assert_eq!(
-        scene.take(6, &body_read(SERVING, BODY)),
-        [Fact::DeadBodyRead(id)]
+        of(&scene, id).failed_read,
+        Some(failed_read(&scene, SERVING))
     );
 }
 
@@ -244,7 +326,7 @@ fn lengths_that_lie_are_cut() {
         &[(CANCEL_CTX, CHILD)],
         &[],
     );
-    if let crate::testkit::Record::Call(record) = &mut lying {
+    if let Record::Call(record) = &mut lying {
         record.method_len = u32::MAX;
         record.host_len = u32::MAX;
         record.path_len = u64::MAX;

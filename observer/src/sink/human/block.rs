@@ -32,6 +32,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
         rows.push(Row::chain("time", 2, pieces).or(short));
     }
     rows.extend(view.seen());
+    rows.extend(view.routes());
     if !finding.help.is_empty() {
         rows.push(Row::words("help", 0, &terminal.glyphs.clean(&finding.help)));
     }
@@ -51,10 +52,15 @@ pub fn update_block(finding: &Finding, reason: UpdateReason, terminal: &Terminal
         UpdateReason::Severity => "more severe",
         UpdateReason::Worse => "worse case",
         UpdateReason::Count => "seen again",
+        UpdateReason::Related => "with another",
     };
     let times = terminal.glyphs.number(finding.count);
     let message = format!("{} ({why}; {times} in all)", finding.message);
-    let rows: Vec<Row> = view.request().into_iter().chain(view.at()).collect();
+    let mut rows: Vec<Row> = view.request().into_iter().chain(view.at()).collect();
+    if reason == UpdateReason::Related {
+        rows.extend(view.seen());
+    }
+    rows.extend(view.routes());
     view.block("update", &rows, &message)
 }
 
@@ -312,6 +318,25 @@ impl View<'_> {
             parts.push(format!("see also {}", ids.join(", ")));
         }
         (!parts.is_empty()).then(|| Row::facts("seen", 8, parts))
+    }
+
+    /// Worth a line where the site is not one route's own.
+    fn routes(&self) -> Option<Row> {
+        let routes = &self.finding.routes;
+        let shown = if self.terminal.verbose { 1 } else { 2 };
+        if routes.named.len() < shown {
+            return None;
+        }
+        let number = |times| self.terminal.glyphs.number(times);
+        let mut parts: Vec<String> = routes
+            .named
+            .iter()
+            .map(|(route, times)| self.clean(&format!("{route} {}", number(*times))))
+            .collect();
+        if routes.others > 0 {
+            parts.push(format!("others {}", number(routes.others)));
+        }
+        Some(Row::facts("routes", 7, parts))
     }
 
     fn stack(&self) -> Vec<Row> {

@@ -81,7 +81,8 @@ impl Human {
                 let block = block::finding_block(finding, &self.terminal, many);
                 rendered.stdout = format!("{block}\n");
             }
-            Output::Update(_, UpdateReason::Count) if self.verbosity != Verbosity::Verbose => {}
+            Output::Update(_, UpdateReason::Count | UpdateReason::Related)
+                if self.verbosity != Verbosity::Verbose => {}
             Output::Update(finding, reason) => {
                 let block = block::update_block(finding, *reason, &self.terminal);
                 rendered.stdout = format!("{block}\n");

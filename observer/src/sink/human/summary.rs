@@ -81,21 +81,21 @@ pub fn last_line(
             count(terminal, tally.dropped, "line")
         ));
     }
-    parts.push(cost(stats));
+    parts.extend(cost(stats));
     let mut line = parts.join(&format!(" {} ", glyphs.dot));
     line.push('\n');
     line
 }
 
-fn cost(stats: &Stats) -> String {
-    let own = percent(stats.own_cpu_ns, stats.duration_ns);
-    match stats.target_cpu_ns {
+fn cost(stats: &Stats) -> Option<String> {
+    let own = percent(stats.own_cpu_ns?, stats.duration_ns);
+    Some(match stats.target_cpu_ns {
         Some(target_ns) => {
             let target = percent(target_ns, stats.duration_ns);
             format!("cost {own} of one core, and {target} in the target")
         }
         None => format!("cost {own} of one core"),
-    }
+    })
 }
 
 fn findings(tally: &Tally, terminal: &Terminal) -> String {

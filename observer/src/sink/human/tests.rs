@@ -188,3 +188,84 @@ fn a_running_case_and_its_end() {
     let second = human.render(&ended, &TALLY);
     insta::assert_snapshot!(first.stdout + &second.stdout);
 }
+
+/// Work that an http.TimeoutHandler lets go outlives its request's answer.
+#[test]
+fn the_answer_of_a_timeout_handler_is_not_the_end_of_the_work() {
+    let mut finding = findings::cancel_ignored();
+    if let Some(request) = &mut finding.request {
+        request.duration_ns = Some(301_000_000);
+    }
+    let time = |finding: &crate::finding::Finding| {
+        let mut human = Human::new(terminal(100), Verbosity::Normal);
+        let text = human
+            .render(&Output::Finding(Box::new(finding.clone())), &TALLY)
+            .stdout;
+        let line = text.lines().find(|line| line.starts_with("  time"));
+        let words = line.unwrap().split_whitespace().skip(1);
+        let shown: Vec<&str> = words.filter(|word| !word.starts_with('─')).collect();
+        shown.join(" ")
+    };
+    assert_eq!(
+        time(&finding),
+        "0 start 120 ms client closed 301 ms answered 4.43 s work ended"
+    );
+    finding.evidence.state = Some(crate::finding::WorkState::Waiting);
+    finding.evidence.after_cancel_ns = Some(500_000_000);
+    assert_eq!(
+        time(&finding),
+        "0 start 120 ms client closed 301 ms answered 620 ms still running"
+    );
+}
+
+#[test]
+fn a_site_of_several_routes_lists_them() {
+    let mut finding = findings::cancel_ignored();
+    let shows = |finding: &crate::finding::Finding| {
+        let mut human = Human::new(terminal(100), Verbosity::Normal);
+        let text = human
+            .render(&Output::Finding(Box::new(finding.clone())), &TALLY)
+            .stdout;
+        let line = text.lines().find(|line| line.starts_with("  routes"));
+        line.map(str::to_owned)
+    };
+    assert_eq!(shows(&finding), None, "one route stands in `request`");
+    finding.routes.count("/report/{}");
+    finding.routes.count("/export");
+    finding.routes.others = 7;
+    assert_eq!(
+        shows(&finding).unwrap(),
+        "  routes   /report/{} 2   /export 1   others 7"
+    );
+}
+
+#[test]
+fn a_replay_has_no_cost() {
+    let mut stats = samples::stats();
+    stats.own_cpu_ns = None;
+    stats.target_cpu_ns = None;
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    let why = crate::sink::EndReason::RecordingEnded;
+    let end = Output::End(crate::sink::End { why, stats });
+    let line = human.render(&end, &TALLY).stdout;
+    assert!(!line.contains("cost"), "{line}");
+    assert!(line.ends_with("lost\n"), "{line}");
+}
+
+#[test]
+fn a_relation_alone_is_for_the_verbose() {
+    let related = Output::Update(
+        Box::new(findings::premature_cancel()),
+        UpdateReason::Related,
+    );
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    assert_eq!(human.render(&related, &TALLY).stdout, "");
+    let verbose = Terminal {
+        verbose: true,
+        ..terminal(100)
+    };
+    let text = Human::new(verbose, Verbosity::Verbose)
+        .render(&related, &TALLY)
+        .stdout;
+    assert!(text.contains("see also 0000000000001234"), "{text}");
+}

@@ -1,5 +1,7 @@
 //! Numbers, durations and foreign text, for people.
 
+use crate::finding::span;
+
 /// What the terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Glyphs {
@@ -15,8 +17,8 @@ pub struct Glyphs {
     pub dot: &'static str,
     /// Where something was left out.
     pub ellipsis: &'static str,
-    /// Microseconds.
-    pub micro: &'static str,
+    /// A millionth.
+    pub micro: char,
     /// Between groups of three digits.
     pub thousands: char,
     utf8: bool,
@@ -34,7 +36,7 @@ impl Glyphs {
                 dash: '─',
                 dot: "·",
                 ellipsis: "…",
-                micro: "µs",
+                micro: 'µ',
                 thousands: '\u{202f}',
                 utf8,
             }
@@ -46,7 +48,7 @@ impl Glyphs {
                 dash: '-',
                 dot: "-",
                 ellipsis: "...",
-                micro: "us",
+                micro: 'u',
                 thousands: ' ',
                 utf8,
             }
@@ -64,6 +66,7 @@ impl Glyphs {
                 '…' => clean.push_str(self.ellipsis),
                 '·' => clean.push_str(self.dot),
                 '─' => clean.push(self.dash),
+                'µ' => clean.push(self.micro),
                 _ if c.is_control() || is_format(c) || (!self.utf8 && !c.is_ascii()) => {
                     clean.push('?');
                 }
@@ -87,25 +90,10 @@ impl Glyphs {
         text
     }
 
-    /// `4.31 s`: three significant digits, no trailing zeros; minutes and hours from two on.
+    /// `4.31 s`, in signs that the terminal has.
     #[must_use]
     pub fn duration(&self, ns: u64) -> String {
-        const SECOND: u64 = 1_000_000_000;
-        let seconds = ns / SECOND;
-        if seconds >= 7200 {
-            return format!("{} h {} min", seconds / 3600, seconds % 3600 / 60);
-        }
-        if seconds >= 120 {
-            return format!("{} min {} s", seconds / 60, seconds % 60);
-        }
-        let units = [(1, "ns"), (1_000, self.micro), (1_000_000, "ms")];
-        for (unit, name) in units {
-            // A unit's last value is the one that rounds to 999.
-            if ns < unit * 1000 - unit / 2 {
-                return format!("{} {name}", three_digits(ns, unit));
-            }
-        }
-        format!("{} s", three_digits(ns, SECOND))
+        self.clean(&span(ns))
     }
 
     /// A deadline's distance: `-2 s` where it had passed.
@@ -133,25 +121,6 @@ const fn is_format(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-fn three_digits(value: u64, unit: u64) -> String {
-    let whole = value / unit;
-    let decimals = if whole >= 100 {
-        0
-    } else if whole >= 10 {
-        1
-    } else {
-        2
-    };
-    let scale = 10u64.pow(decimals);
-    let scaled = (u128::from(value) * u128::from(scale) + u128::from(unit / 2)) / u128::from(unit);
-    let (whole, rest) = (scaled / u128::from(scale), scaled % u128::from(scale));
-    if rest == 0 {
-        return whole.to_string();
-    }
-    let rest = format!("{rest:0width$}", width = decimals as usize);
-    format!("{whole}.{}", rest.trim_end_matches('0'))
-}
-
 /// `part` of `whole` in percent with one decimal.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {
@@ -165,25 +134,8 @@ mod tests {
 
     #[test]
     fn durations() {
-        let glyphs = Glyphs::new(true);
-        for (ns, text) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_500, "1.5 µs"),
-            (120_300_000, "120 ms"),
-            (12_340_000, "12.3 ms"),
-            (999_499_999, "999 ms"),
-            (999_600_000, "1 s"),
-            (4_310_000_000, "4.31 s"),
-            (30_000_000_000, "30 s"),
-            (119_900_000_000, "120 s"),
-            (125_000_000_000, "2 min 5 s"),
-            (7_500_000_000_000, "2 h 5 min"),
-            (u64::MAX, "5124095 h 34 min"),
-        ] {
-            assert_eq!(glyphs.duration(ns), text);
-        }
-        assert_eq!(glyphs.signed_duration(-2_000_000_000), "-2 s");
+        assert_eq!(Glyphs::new(true).signed_duration(-2_000_000_000), "-2 s");
+        assert_eq!(Glyphs::new(true).duration(1_500), "1.5 µs");
         assert_eq!(Glyphs::new(false).duration(1_500), "1.5 us");
     }
 

@@ -7,6 +7,9 @@ use super::layout::Terminal;
 const MIN_DASHES: u64 = 2;
 const MAX_DASHES: u64 = 13;
 
+/// The end of a request and that of its work are one moment when they are no further apart, ns.
+const SLACK_NS: u64 = 50_000_000;
+
 /// Pieces in order, each with the dashes that lead to it; empty where there is no request or
 /// nothing is known but its start.
 #[must_use]
@@ -58,6 +61,8 @@ fn moments(finding: &Finding) -> Vec<(u64, &'static str)> {
     };
     let evidence = &finding.evidence;
     let since = |at_ns: u64| at_ns.saturating_sub(request.start_ns);
+    // An http.TimeoutHandler answers in place of the handler that it lets go.
+    let mut outlived = false;
     let mut moments = vec![(0, "start")];
     if let Some(call) = &evidence.call {
         moments.push((since(call.start_ns), "call"));
@@ -75,17 +80,22 @@ fn moments(finding: &Finding) -> Vec<(u64, &'static str)> {
             evidence.state,
             Some(WorkState::Running | WorkState::Waiting)
         );
-        if let Some(after_ns) = evidence.after_cancel_ns
-            && runs
-            && request.duration_ns.is_none()
-        {
-            moments.push((since(at_ns).saturating_add(after_ns), "still running"));
+        if let Some(after_ns) = evidence.after_cancel_ns {
+            let seen_ns = since(at_ns).saturating_add(after_ns);
+            outlived = request
+                .duration_ns
+                .is_some_and(|length_ns| seen_ns > length_ns.saturating_add(SLACK_NS));
+            if runs && (outlived || request.duration_ns.is_none()) {
+                moments.push((seen_ns, "still running"));
+            } else if outlived {
+                moments.push((seen_ns, "work ended"));
+            }
         }
     }
     if let Some(length_ns) = request.duration_ns
         && evidence.cancelled_by != Some(CancelledBy::NormalEnd)
     {
-        moments.push((length_ns, "returned"));
+        moments.push((length_ns, if outlived { "answered" } else { "returned" }));
     }
     moments.sort_by_key(|(at_ns, _)| *at_ns);
     moments

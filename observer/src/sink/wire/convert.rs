@@ -5,7 +5,7 @@ use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Context, Evidence, Process, Request, Site};
+use super::parts::{Call, Context, Evidence, Process, Request, Route, Site};
 use super::{FindingLine, FindingTotals, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
@@ -122,6 +122,16 @@ impl FindingLine {
             last_seen: clock.rfc3339(finding.last_seen_ns),
             help: finding.help.clone(),
             related: finding.related.iter().copied().map(hex).collect(),
+            routes: finding
+                .routes
+                .named
+                .iter()
+                .map(|(route, count)| Route {
+                    route: route.clone(),
+                    count: *count,
+                })
+                .collect(),
+            routes_other: finding.routes.others,
         }
     }
 }

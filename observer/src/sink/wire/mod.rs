@@ -13,7 +13,7 @@ use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
 use super::output::{Clock, EndReason, Losses, Output, Start, Tally};
 
-pub use parts::{Call, Context, Evidence, Process, Request, Site};
+pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
@@ -111,6 +111,21 @@ pub struct FindingLine {
     /// Ids of findings with the same root cause. Absent where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub related: Vec<String>,
+    /// Where it was seen: at most 8 routes, in the order in which they were. Absent where none is
+    /// known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Occurrences on further routes. Absent where there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub routes_other: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// See [`Body::Update`].
@@ -153,8 +168,8 @@ pub struct Totals {
     pub lost: Losses,
     /// Lines of this output that were dropped.
     pub lines_dropped: u64,
-    /// CPU time of observer, ns.
-    pub own_cpu_ns: u64,
+    /// CPU time of observer, ns; null in a replay.
+    pub own_cpu_ns: Option<u64>,
     /// CPU time that the probes cost the targets, ns; null where it was not measured.
     pub target_cpu_ns: Option<u64>,
 }
@@ -176,7 +191,7 @@ pub struct FindingTotals {
     pub warning: u64,
     /// Hygiene.
     pub info: u64,
-    /// Counted, not shown: `--rule`, `allow`, `--baseline`.
+    /// Counted, not shown: `allow`, `--baseline`.
     pub silenced: u64,
     /// Forgotten because the table was full: new again when they come again.
     pub evicted: u64,

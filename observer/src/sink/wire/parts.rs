@@ -50,6 +50,15 @@ pub struct Request {
     pub duration_ns: Option<u64>,
 }
 
+/// A route that a finding was seen on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Route {
+    /// As in `request`.
+    pub route: String,
+    /// Occurrences there.
+    pub count: u64,
+}
+
 /// A place in code.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Site {

@@ -1,0 +1,58 @@
+//! Which frame of a stack handed `context.Background()` or `TODO()` on.
+//!
+//! A helper that many handlers share is not to blame for the context that one of them passes. In
+//! machine code, the two contexts are the address of an itab; the function that takes it for a
+//! call is the one that wrote the word.
+
+use crate::go::Frame;
+use crate::model::{Code, Unit};
+
+use super::site;
+
+/// Functions of the standard library that put `Background` into what they return.
+const CARRIERS: &[&str] = &["net/http.NewRequest"];
+
+/// The innermost user frame of a stack in whose code the context with this itab is handed to a
+/// call. `None` where no frame does, or the first that does is nobody's to change.
+pub(super) fn passer(unit: &Unit, code: &dyn Code, pcs: &[u64], itab: u64) -> Option<Frame> {
+    let pid = unit.process.pid;
+    pcs.iter()
+        .find_map(|&pc| {
+            let frames = code.frames(pid, pc);
+            code.handed(pid, pc, itab)
+                .iter()
+                .filter(|place| !is_fallback(unit, place, &frames))
+                .filter_map(|place| common(&frames, place))
+                .min()
+                .and_then(|index| frames.get(index).cloned())
+        })
+        .filter(|frame| site::is_user(unit, &frame.function))
+}
+
+/// A function of a library that was inlined, is over, and used the context for itself, as a
+/// logger does that was given none.
+fn is_fallback(unit: &Unit, place: &[Frame], frames: &[Frame]) -> bool {
+    let writer = place.iter().find(|frame| frame.package() != "context");
+    writer.is_some_and(|writer| {
+        !site::is_user(unit, &writer.function)
+            && !CARRIERS.contains(&&*writer.function)
+            && !frames.iter().any(|frame| frame.function == writer.function)
+    })
+}
+
+/// Index of the innermost frame that two places in one function have in common: the same inlined
+/// call, though perhaps at another line.
+fn common(frames: &[Frame], place: &[Frame]) -> Option<usize> {
+    let mut common = None;
+    let outward = frames.iter().enumerate().rev().zip(place.iter().rev());
+    for ((index, frame), other) in outward {
+        if frame.function != other.function {
+            break;
+        }
+        common = Some(index);
+        if frame != other {
+            break;
+        }
+    }
+    common
+}
