@@ -199,7 +199,7 @@ fn found(
         cx.now_ns,
         unit,
     );
-    let left_ns = deadline::left_ns(over, cx.now_ns).unwrap_or(0);
+    let left_ns = deadline::left_ns(over, call.start_ns).unwrap_or(0);
     finding.context = draft::chain(cx, &call.steps, call.ctx);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.call = Some(draft::call_evidence(call, cx.thresholds, cx.now_ns));
