@@ -22,6 +22,8 @@ pub enum Kind {
     ContextCancelled = 3,
     /// [`ContextCancelledShort`].
     ContextCancelledShort = 4,
+    /// [`DeadlineAsked`].
+    DeadlineAsked = 5,
     /// [`RequestStarted`].
     RequestStarted = 11,
     /// [`ConnReadError`].
@@ -152,6 +154,18 @@ pub struct ContextCancelledShort {
     pub err: Link,
     /// The two innermost return addresses; 0 where not read.
     pub pcs: [u64; 2],
+}
+
+/// A deadline is asked for; the creation that follows on the same goroutine tells what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct DeadlineAsked {
+    /// Common part.
+    pub header: Header,
+    /// The context to derive from.
+    pub parent: Link,
+    /// `wall` and `ext` of the `time.Time` asked for.
+    pub deadline: [u64; 2],
 }
 
 /// The header map was too large for the kernel, or half way through growing.
@@ -336,6 +350,7 @@ const _: () = {
     assert!(size_of::<ContextCreatedShort>() == 48 + 40);
     assert!(size_of::<ContextCancelled>() == 48 + 40 + 64);
     assert!(size_of::<ContextCancelledShort>() == 48 + 48);
+    assert!(size_of::<DeadlineAsked>() == 48 + 32);
     assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
     assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16 + 8 + 64);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);

@@ -10,6 +10,8 @@ pub enum HookId {
     ContextCreate = 1,
     /// A context is cancelled (again).
     ContextCancel = 2,
+    /// A deadline is asked for.
+    DeadlineAsk = 3,
     /// A handler is about to run.
     RequestStart = 11,
     /// The server's background read ended with an error.
@@ -28,7 +30,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -38,6 +40,7 @@ impl HookId {
         Self::ConnCancel,
         Self::BodyFail,
         Self::SocketState,
+        Self::DeadlineAsk,
     ];
 
     /// Name on the command line and in documents.
@@ -53,6 +56,7 @@ impl HookId {
             Self::ConnCancel => "conn-cancel",
             Self::BodyFail => "body-fail",
             Self::SocketState => "socket-state",
+            Self::DeadlineAsk => "deadline-ask",
         }
     }
 
@@ -62,6 +66,7 @@ impl HookId {
         match number {
             1 => Some(Self::ContextCreate),
             2 => Some(Self::ContextCancel),
+            3 => Some(Self::DeadlineAsk),
             11 => Some(Self::RequestStart),
             12 => Some(Self::ConnReadError),
             21 => Some(Self::CallStart),

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_common::event::{
-    ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort,
+    ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked,
 };
 use observer_common::hook::HookId;
 use observer_common::probe::Skip;
@@ -56,4 +56,15 @@ fn cancel(hit: &Hit) {
             context::cancelled(&User, hit.layout, &hit.regs, sight, record)
         }),
     }
+}
+
+/// `context.WithDeadlineCause`, before Go 1.21 `context.WithDeadline`.
+#[uprobe]
+pub fn deadline_ask(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = Hit::new(&ctx, HookId::DeadlineAsk) {
+        hit.send(|record: &mut DeadlineAsked| {
+            context::deadline_asked(&User, hit.layout, &hit.regs, record).map(|()| false)
+        });
+    }
+    0
 }

@@ -212,6 +212,7 @@ records!(
     ContextCancelledShort,
     ContextCreated,
     ContextCreatedShort,
+    DeadlineAsked,
     RequestStarted,
     SocketChanged,
 );

@@ -4,7 +4,9 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use observer_tests::live::{Load, Observer, exactly, on_each_version, start};
+use observer_tests::live::{
+    Load, Observer, Run, exactly, findings, marker, on_each_version, start,
+};
 
 const LOAD: Duration = Duration::from_secs(20);
 
@@ -67,6 +69,7 @@ fn healthy_programs_are_not_accused() -> Result<()> {
         run.require_clean().with_context(|| run.shown())?;
         ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
         exactly(&run, program.pid(), &[])?;
+        deadlines_are_told_where_marked(&run, program.pid())?;
         ensure!(
             run.requests()? >= sent,
             "{} requests seen, {sent} sent\n{}",
@@ -75,4 +78,38 @@ fn healthy_programs_are_not_accused() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// What the rules about deadlines have to say as an info, and nothing else, is said at its line.
+fn deadlines_are_told_where_marked(run: &Run, pid: u32) -> Result<()> {
+    let rules = [
+        "deadline-dropped",
+        "deadline-inflated",
+        "timeout-mismatch",
+        "deadline-too-short",
+    ];
+    let mut wanted = vec![
+        (
+            "deadline-inflated",
+            marker("healthy", "deadline-inflated library")?,
+        ),
+        (
+            "deadline-too-short",
+            marker("healthy", "deadline-too-short deep")?,
+        ),
+    ];
+    for finding in findings(run, pid) {
+        let rule = finding.text("/rule");
+        if !rules.contains(&rule) {
+            continue;
+        }
+        let place = wanted.iter().position(|(of, line)| {
+            *of == rule && finding.last.get("site").is_some_and(|at| line.is(at))
+        });
+        let place =
+            place.with_context(|| format!("unexpected: {}\n{}", finding.brief(), run.shown()))?;
+        wanted.remove(place);
+    }
+    ensure!(wanted.is_empty(), "not told: {wanted:?}\n{}", run.shown());
+    Ok(())
 }

@@ -39,7 +39,7 @@ fn a_replay_finds_what_the_run_found() -> Result<()> {
 fn make_recordings() -> Result<()> {
     fs::create_dir_all(folder())?;
     for go in VERSIONS {
-        for program in ["rules4", "cancelers", "healthy"] {
+        for program in ["rules4", "cancelers", "healthy", "deadlines"] {
             save(&format!("{program}-go{go}"), |recording| {
                 every_route(program, go, recording)
             })?;

@@ -1,8 +1,9 @@
-//! `(*cancelCtx).propagateCancel` and `(*cancelCtx).cancel`: creation and end of contexts.
+//! `(*cancelCtx).propagateCancel`, `(*cancelCtx).cancel`, `WithDeadlineCause`: creation, end and
+//! wished deadline of contexts.
 
 use crate::event::{
     CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, ContextCancelled, ContextCancelledShort,
-    ContextCreated, ContextCreatedShort, Header, Kind, Link,
+    ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind, Link,
 };
 use crate::layout::{CREATE_IS_METHOD, Layout, Range, TIMER_BY_POINTER};
 use crate::limits::MAX_RANGES;
@@ -235,4 +236,25 @@ fn no_goroutine(header: &mut Header) {
     header.goid = 0;
     header.parent_goid = 0;
     header.g = 0;
+}
+
+/// Fills the record of a deadline that is asked for: parent, then the `time.Time`, in registers.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn deadline_asked<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut DeadlineAsked,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::DeadlineAsked as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    record.parent = Link {
+        itab: regs.arg::<0>(),
+        data: regs.arg::<1>(),
+    };
+    record.deadline = [regs.arg::<2>(), regs.arg::<3>()];
+    Ok(())
 }

@@ -1,13 +1,14 @@
-//! Creation and end of contexts.
+//! Creation, end and wished deadline of contexts.
 
 use observer_common::event::{
     CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, ContextCancelled, ContextCancelledShort,
-    ContextCreated, ContextCreatedShort, Kind,
+    ContextCreated, ContextCreatedShort, DeadlineAsked, Kind,
 };
 use observer_common::layout::{ENABLED, Layout, TIMER_BY_POINTER};
 use observer_common::probe::Skip;
 use observer_common::probe::context::{
     Detail, cancel_detail, cancelled, cancelled_short, create_detail, created, created_short,
+    deadline_asked,
 };
 use observer_common::regs::{JBE_FLAGS, RegisterSet, Registers};
 
@@ -218,6 +219,28 @@ fn a_first_cancel_is_told_whole_and_a_second_short() {
         (CANCEL_AGAIN, Detail::Short(0))
     );
     assert_eq!(sight.pcs, [inside(7), inside(USER)]);
+}
+
+#[test]
+fn a_deadline_asked_for_is_told_with_its_parent() {
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, &[inside(USER)]);
+    let [wall, ext, loc] = [0x8000_0000_1234_5678, 99, 0x7000];
+    regs.args = [PARENT_ITAB, PARENT, wall, ext, loc, 0, 0, 0, 0];
+    let mut event: DeadlineAsked = record();
+    assert_eq!(
+        deadline_asked(&memory, &ranges(), &regs, &mut event),
+        Ok(())
+    );
+    assert_eq!(event.header.kind, Kind::DeadlineAsked as u8);
+    assert_eq!(event.header.goid, GOID);
+    assert_eq!(event.parent, link(PARENT_ITAB, PARENT));
+    assert_eq!(event.deadline, [wall, ext]);
+    memory.cut(G);
+    assert_eq!(
+        deadline_asked(&memory, &ranges(), &regs, &mut event),
+        Err(Skip::Goroutine)
+    );
 }
 
 #[test]

@@ -68,6 +68,10 @@ const fn source(rule: RuleName) -> &'static str {
         RuleName::CancelNotCalled => include_str!("../detect/cancel_not_called.rs"),
         RuleName::PrematureCancel => include_str!("../detect/premature_cancel.rs"),
         RuleName::CancelUndelivered => include_str!("../detect/cancel_undelivered.rs"),
+        RuleName::DeadlineDropped => include_str!("../detect/deadline_dropped.rs"),
+        RuleName::DeadlineInflated => include_str!("../detect/deadline_inflated.rs"),
+        RuleName::TimeoutMismatch => include_str!("../detect/timeout_mismatch.rs"),
+        RuleName::DeadlineTooShort => include_str!("../detect/deadline_too_short.rs"),
     }
 }
 
@@ -261,7 +265,10 @@ mod tests {
     #[test]
     fn on_a_narrow_terminal() {
         for rule in RuleName::ALL {
-            let source = markdown(rule).replace("```go", "").replace("```", "");
+            let fences = ["```go", "```text", "```"];
+            let source = fences
+                .iter()
+                .fold(markdown(rule), |text, fence| text.replace(fence, ""));
             for width in [50, 80, 140] {
                 let text = for_terminal(&markdown(rule), &terminal(true, width));
                 // Code is left as it is.

@@ -14,6 +14,12 @@ use crate::target::cgroup::{is_hex, unit_name};
 use super::{Engine, show};
 
 const GRACE: Duration = Duration::from_millis(500);
+const DEADLINES: Deadlines = Deadlines {
+    tolerance_percent: 10,
+    tolerance: Duration::from_millis(20),
+    short: Duration::from_millis(100),
+    short_depth: 5,
+};
 const REQUEST_ID_HEADER: &str = "X-Request-Id";
 
 const AFTER_HELP: &str = "\
@@ -99,6 +105,19 @@ pub struct Bench {
     pub ring_bytes: Option<u32>,
 }
 
+/// What deadlines are measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Deadlines that differ by no more than this part of the shorter are equal.
+    pub tolerance_percent: u32,
+    /// Nor those that differ by no more than this.
+    pub tolerance: Duration,
+    /// Shorter is short.
+    pub short: Duration,
+    /// More frames than this under the handler are deep.
+    pub short_depth: u32,
+}
+
 /// Everything that observing depends on, besides where output goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -112,6 +131,8 @@ pub struct Options {
     pub rules: RuleChoice,
     /// How long work may go on after a cancel, a close or a request's end.
     pub grace: Duration,
+    /// What deadlines are measured by.
+    pub deadlines: Deadlines,
     /// How request IDs are found.
     pub request_ids: RequestIds,
     /// Never let a request's path out of the model; routes only.
@@ -171,6 +192,7 @@ impl Options {
             duration: settings.duration.map(|span| span.0),
             rules: show::rules(settings),
             grace: settings.grace.map_or(GRACE, |span| span.0),
+            deadlines: deadlines(settings),
             request_ids: RequestIds {
                 headers: headers(settings)?,
                 reading: settings.request_ids.unwrap_or_default(),
@@ -203,6 +225,23 @@ fn container_id(given: &str) -> Result<String, Error> {
              `observer run --container \"$(docker inspect --format '{{{{.Id}}}}' {given})\"`, or see `crictl ps`"
         ),
     })
+}
+
+fn deadlines(settings: &Settings) -> Deadlines {
+    Deadlines {
+        tolerance_percent: settings
+            .deadline_tolerance
+            .map_or(DEADLINES.tolerance_percent, |percent| percent.0),
+        tolerance: settings
+            .deadline_tolerance_min
+            .map_or(DEADLINES.tolerance, |span| span.0),
+        short: settings
+            .short_deadline
+            .map_or(DEADLINES.short, |span| span.0),
+        short_depth: settings
+            .short_deadline_depth
+            .unwrap_or(DEADLINES.short_depth),
+    }
 }
 
 fn headers(settings: &Settings) -> Result<Vec<String>, Error> {

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use crate::sink::Color;
 
 use super::values::{
-    BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, RuleSetting, Size, Span, pid, port,
+    BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, Percent, RuleSetting, Size, Span,
+    pid, port,
 };
 
 /// What one source says. `None` leaves it to the next one.
@@ -109,6 +110,42 @@ pub struct Settings {
         help_heading = "Rules"
     )]
     pub grace: Option<Span>,
+
+    /// Deadlines that differ by no more than this part of the shorter count as equal [default: 10%]
+    #[arg(
+        long,
+        env = "OBSERVER_DEADLINE_TOLERANCE",
+        value_name = "PERCENT",
+        help_heading = "Rules"
+    )]
+    pub deadline_tolerance: Option<Percent>,
+
+    /// Nor do those that differ by no more than this [default: 20ms]
+    #[arg(
+        long,
+        env = "OBSERVER_DEADLINE_TOLERANCE_MIN",
+        value_name = "TIME",
+        help_heading = "Rules"
+    )]
+    pub deadline_tolerance_min: Option<Span>,
+
+    /// A deadline below this is short [default: 100ms]
+    #[arg(
+        long,
+        env = "OBSERVER_SHORT_DEADLINE",
+        value_name = "TIME",
+        help_heading = "Rules"
+    )]
+    pub short_deadline: Option<Span>,
+
+    /// Short deadlines are reported below more frames than this [default: 5]
+    #[arg(
+        long,
+        env = "OBSERVER_SHORT_DEADLINE_DEPTH",
+        value_name = "FRAMES",
+        help_heading = "Rules"
+    )]
+    pub short_deadline_depth: Option<u32>,
 
     /// Count findings listed in this file, but do not show them
     #[arg(
@@ -303,6 +340,10 @@ impl Settings {
             fail_on: self.fail_on.or(below.fail_on),
             rule: self.rule.or(below.rule),
             grace: self.grace.or(below.grace),
+            deadline_tolerance: self.deadline_tolerance.or(below.deadline_tolerance),
+            deadline_tolerance_min: self.deadline_tolerance_min.or(below.deadline_tolerance_min),
+            short_deadline: self.short_deadline.or(below.short_deadline),
+            short_deadline_depth: self.short_deadline_depth.or(below.short_deadline_depth),
             baseline: self.baseline.or(below.baseline),
             write_baseline: self.write_baseline.or(below.write_baseline),
             request_id_header: self.request_id_header.or(below.request_id_header),

@@ -25,6 +25,10 @@ duration = "30s"
 fail-on = "warning"
 rule = ["cancel-ignored", "detached-context=info"]
 grace = "1s"
+deadline-tolerance = "5%"
+deadline-tolerance-min = "10ms"
+short-deadline = "50ms"
+short-deadline-depth = 7
 baseline = "known.txt"
 write-baseline = "new.txt"
 request-id-header = ["X-Request-Id", "X-Correlation-Id"]

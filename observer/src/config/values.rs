@@ -84,6 +84,23 @@ impl FromStr for Size {
     }
 }
 
+/// A part of a whole: `10%`, at most `100%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent(pub u32);
+
+impl FromStr for Percent {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        text.trim()
+            .strip_suffix('%')
+            .and_then(|number| number.parse().ok())
+            .filter(|percent| *percent <= 100)
+            .map(Self)
+            .ok_or_else(|| BadValue("not a part of a whole; write it like `10%`".into()))
+    }
+}
+
 /// A pid of the command line.
 ///
 /// # Errors
@@ -172,6 +189,7 @@ macro_rules! from_string {
 from_string!(
     Span: "a time in quotes, like \"500ms\"",
     Size: "a size in quotes, like \"64MiB\"",
+    Percent: "a part in quotes, like \"10%\"",
     RuleSetting: "rules in quotes, like \"cancel-ignored\""
 );
 
@@ -268,7 +286,7 @@ pub enum BenchPrograms {
 mod tests {
     use std::time::Duration;
 
-    use super::{RuleSetting, Size, Span};
+    use super::{Percent, RuleSetting, Size, Span};
     use crate::finding::{Level, RuleName, Severity};
 
     #[test]
@@ -304,6 +322,16 @@ mod tests {
         insta::assert_snapshot!(why("5"), @"the unit is missing; write it like `500ms` or `1h 30m`");
         insta::assert_snapshot!(why("-1s"), @"a time cannot be negative; write it like `500ms` or `1h 30m`");
         insta::assert_snapshot!(why("soon"), @"not a time; write it like `500ms` or `1h 30m`");
+    }
+
+    #[test]
+    fn percents() {
+        let percent = |text: &str| text.parse::<Percent>().map(|percent| percent.0).ok();
+        assert_eq!(percent("10%"), Some(10));
+        assert_eq!(percent("0%"), Some(0));
+        for bad in ["", "10", "%", "-1%", "101%", "1.5%"] {
+            assert_eq!(percent(bad), None, "{bad}");
+        }
     }
 
     #[test]

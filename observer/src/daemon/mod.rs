@@ -17,6 +17,7 @@ mod report;
 mod select;
 mod sockets;
 mod subject;
+mod thresholds;
 
 use crate::cli::{Engine, replay as replay_cli, run as run_cli};
 use crate::error::{Error, Subject};

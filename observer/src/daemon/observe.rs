@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::run::Options;
 use crate::config::BenchPrograms;
-use crate::detect::{Engine, Thresholds};
+use crate::detect::Engine;
 use crate::error::{Error, Notice};
 use crate::go::ImageCache;
 use crate::model::Limits;
@@ -28,7 +28,7 @@ use super::cost::Cost;
 use super::select::Selection;
 use super::sockets::Sockets;
 use super::subject::Target;
-use super::{errors, inspector, select, subject};
+use super::{errors, inspector, select, subject, thresholds};
 
 /// How often the ring is read when nothing wakes us.
 const TICK: Duration = Duration::from_millis(20);
@@ -38,6 +38,8 @@ const BATCH: usize = 16_384;
 const BATCHES: usize = 8;
 /// Between two `stats` lines, ns.
 const STATS_NS: u64 = 10_000_000_000;
+/// By how much the wall clock may differ from what the core believes, ns: it is slewed all the time.
+const CLOCK_NS: u64 = 5_000_000;
 
 /// Observes until something ends it.
 pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
@@ -63,16 +65,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         return Err(error);
     }
     let targets = Targets::open(options)?;
-    let thresholds = Thresholds {
-        grace_ns: u64::try_from(options.grace.as_nanos()).unwrap_or(u64::MAX),
-        id_headers: options
-            .request_ids
-            .headers
-            .iter()
-            .map(|name| canonical(name))
-            .collect(),
-        redact_path: options.redact_path,
-    };
+    let thresholds = thresholds::of(options);
     let recorder = options
         .record
         .as_deref()
@@ -122,6 +115,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         recorder,
         begun_ns: cost.begun_ns(),
         cost,
+        realtime_ns: clock.realtime_minus_monotonic_ns,
         stats_ns: clock::now_ns(),
         identity_ns: clock::now_ns(),
         malformed: 0,
@@ -214,20 +208,6 @@ fn allow_many_descriptors() {
     }
 }
 
-/// Header names as Go keeps them: `x-request-id` → `X-Request-Id`.
-fn canonical(name: &str) -> String {
-    name.split('-')
-        .map(|part| {
-            let lower = part.to_ascii_lowercase();
-            let mut letters = lower.chars();
-            letters.next().map_or_else(String::new, |first| {
-                first.to_ascii_uppercase().to_string() + letters.as_str()
-            })
-        })
-        .collect::<Vec<_>>()
-        .join("-")
-}
-
 /// Everything that observing is made of, and its one thread.
 pub(super) struct Loop {
     pub(super) kernel: Kernel,
@@ -249,6 +229,8 @@ pub(super) struct Loop {
     pub(super) recorder: Option<Recorder>,
     pub(super) cost: Cost,
     pub(super) begun_ns: u64,
+    /// Realtime minus monotonic clock as the core believes it, ns.
+    pub(super) realtime_ns: i64,
     stats_ns: u64,
     pub(super) identity_ns: u64,
     pub(super) malformed: u64,
@@ -303,6 +285,7 @@ impl Loop {
     /// came meanwhile that it is not: signals must be heard in between.
     pub(super) fn pump(&mut self, sinks: &mut Sinks) -> Result<bool, Error> {
         let mut empty = false;
+        self.notice_clock()?;
         for _ in 0..BATCHES {
             // Read before draining: whatever happened before it is in the ring by then.
             let now_ns = clock::now_ns();
@@ -325,6 +308,20 @@ impl Loop {
             }
         }
         Ok(empty)
+    }
+
+    /// The wall clock may have been stepped: deadlines by the wall clock mean the new one.
+    fn notice_clock(&mut self) -> Result<(), Error> {
+        let realtime_ns = clock::wall().realtime_minus_monotonic_ns;
+        if realtime_ns.abs_diff(self.realtime_ns) < CLOCK_NS {
+            return Ok(());
+        }
+        self.realtime_ns = realtime_ns;
+        self.engine.clock(realtime_ns);
+        match &mut self.recorder {
+            Some(recorder) => recorder.clock(realtime_ns),
+            None => Ok(()),
+        }
     }
 
     /// A loss that no record followed: without it, timers would judge what is not whole.

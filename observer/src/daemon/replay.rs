@@ -120,6 +120,9 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
             Entry::Loss => {
                 engine.loss();
             }
+            Entry::Clock(realtime_minus_monotonic_ns) => {
+                engine.clock(realtime_minus_monotonic_ns);
+            }
             Entry::Tick(at_ns) => {
                 now_ns = at_ns.max(now_ns);
                 engine.tick(at_ns, &code);

@@ -6,6 +6,7 @@ use crate::finding::{CaseId, Finding, Phase};
 use crate::model::{Code, CtxId, Model, ReqId, Request, Unit};
 
 use super::ask::{Ask, Question, Reading};
+use super::deadline::Deadlines;
 use super::timers::{Timers, Topic};
 
 /// Values that the user can set.
@@ -17,6 +18,9 @@ pub struct Thresholds {
     pub id_headers: Vec<String>,
     /// Never show a path.
     pub redact_path: bool,
+    /// What deadlines are measured by; absent in older recordings.
+    #[serde(default)]
+    pub deadlines: Deadlines,
 }
 
 /// Everything a rule may use.

@@ -120,9 +120,16 @@ impl Derived {
         if !stack.iter().any(|frame| frame.function == maker.function) {
             return;
         }
-        let call = overrun::call_in(&stack, pid, goid, cx)
-            .filter(|call| call.ctx.is_some_and(|of| descends(of, id, cx)));
+        let sits = overrun::call_in(&stack, pid, goid, cx);
+        let call = sits.filter(|call| {
+            let on = cx.model.context_of_call(call);
+            cx.model.chain_of(on).any(|ctx| ctx.id == id)
+        });
         let in_call = call.is_some();
+        // In a call that does not hear of this one: if that is wrong, another rule says so.
+        if sits.is_some() && !in_call {
+            return;
+        }
         if !in_call && started_since(goid, id, request, cx) {
             return;
         }

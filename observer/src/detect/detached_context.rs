@@ -83,8 +83,8 @@ use super::context::Context;
 use super::draft::{self, span};
 use super::overrun::Over;
 use super::passer;
-use super::site;
 use super::timers::Topic;
+use super::{deadline, deadline_dropped, site};
 
 /// Where a client or a pool is made ready once: its context is the process's.
 const ONCE: &[&str] = &["sync.(*Once).doSlow", "sync.(*Pool).Get", "sync.(*Once).Do"];
@@ -162,6 +162,7 @@ impl DetachedContext {
                 "call to {} does not descend from its request",
                 draft::target(call, cx.thresholds)
             );
+            deadline_dropped::absorbed(&mut finding, call, cx);
             cx.report(finding);
             self.said.insert(id);
             if self.said.len() > SAID {
@@ -274,13 +275,18 @@ fn is_detached_after_cancel(call: &Call, cx: &Context<'_>) -> bool {
     }
 }
 
+/// Whether something is made ready here for the whole process.
+pub(super) fn is_once(frames: &[Frame]) -> bool {
+    frames.iter().any(|frame| ONCE.contains(&&*frame.function))
+}
+
 /// How bad a detached call is when it begins; `None`: as it should be.
 fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity> {
     let frames = site::frames(cx.code, call.pid, &call.pcs);
-    if frames.iter().any(|frame| ONCE.contains(&&*frame.function)) {
+    if is_once(&frames) {
         return None;
     }
-    let spawned = call.goid != request.goid;
+    let spawned = !deadline::is_handlers(call.goid, &frames, request);
     let Root::Detached(cut) = &call.root else {
         return None;
     };

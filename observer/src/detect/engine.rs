@@ -11,12 +11,16 @@ use super::cancel_ignored::CancelIgnored;
 use super::cancel_not_called::CancelNotCalled;
 use super::cancel_undelivered::CancelUndelivered;
 use super::context::{Asks, Context, Thresholds};
+use super::deadline_dropped::DeadlineDropped;
+use super::deadline_inflated::DeadlineInflated;
+use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
 use super::shutdown::Shutdowns;
+use super::timeout_mismatch::TimeoutMismatch;
 use super::timers::{Timers, Topic};
 
 /// Model, rules and merging. Deterministic: the same inputs in the same order give the same
@@ -46,6 +50,10 @@ struct Rules {
     premature: PrematureCancel,
     shutdowns: Shutdowns,
     undelivered: CancelUndelivered,
+    dropped: DeadlineDropped,
+    inflated: DeadlineInflated,
+    mismatch: TimeoutMismatch,
+    short: DeadlineTooShort,
 }
 
 impl Engine {
@@ -89,6 +97,8 @@ impl Engine {
         self.rules.detached.forget(|_| true);
         self.rules.shutdowns.forget(|_| true);
         self.rules.undelivered.forget(|_| true);
+        self.rules.inflated.forget(|_| true);
+        self.rules.dropped.forget(|_| true);
         self.model.loss()
     }
 
@@ -103,6 +113,11 @@ impl Engine {
             self.with(at_ns, code, |rules, cx| rules.timer(topic, cx));
             self.merge();
         }
+    }
+
+    /// The wall clock stands so from now on: it was stepped, or has drifted.
+    pub const fn clock(&mut self, realtime_minus_monotonic_ns: i64) {
+        self.model.set_clock(realtime_minus_monotonic_ns);
     }
 
     /// Takes the answer to a question.
@@ -124,6 +139,10 @@ impl Engine {
         self.rules.shutdowns.forget(|of| of == pid);
         self.rules.not_called.forget(pid, &self.model);
         self.rules.undelivered.forget(|of| of == pid);
+        self.rules.inflated.forget(|of| of == pid);
+        self.rules.dropped.forget(|of| of == pid);
+        self.rules.mismatch.forget(|of| of == pid);
+        self.rules.short.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -183,6 +202,8 @@ impl Engine {
             + self.rules.derived.len()
             + self.rules.detached.len()
             + self.rules.undelivered.len()
+            + self.rules.inflated.len()
+            + self.rules.dropped.len()
     }
 
     fn with(
@@ -228,6 +249,7 @@ impl Rules {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
                 self.undelivered.request_cancelled(request, cx);
+                self.mismatch.request_cancelled(request, cx);
             }
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
@@ -240,7 +262,11 @@ impl Rules {
                 self.not_called.request_ended(request, cx);
                 self.undelivered.request_ended(request, cx);
             }
-            Fact::ContextCreated(ctx) => self.not_called.context_created(ctx, cx),
+            Fact::ContextCreated(ctx) => {
+                self.not_called.context_created(ctx, cx);
+                self.inflated.context_created(ctx, cx);
+                self.short.context_created(ctx, cx);
+            }
             Fact::ContextCancelled(ctx) => {
                 self.overrun.timeout_fired(ctx, cx);
                 self.derived.context_cancelled(ctx, cx);
@@ -248,6 +274,8 @@ impl Rules {
                 if let Some(pid) = self.shutdowns.expired(ctx, cx) {
                     self.ignored.shutdown_expired(pid, cx);
                 }
+                self.mismatch.context_cancelled(ctx, cx);
+                self.short.context_cancelled(ctx, cx);
             }
             Fact::CancelCalled(ctx) => {
                 self.not_called.cancel_called(ctx, cx);
@@ -256,6 +284,9 @@ impl Rules {
             Fact::CallStarted(call) => {
                 self.detached.call_started(call, cx);
                 self.premature.call_started(call, cx);
+                self.inflated.call_started(call, cx);
+                self.dropped.call_started(call, cx);
+                self.mismatch.call_started(call, cx);
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
@@ -270,11 +301,14 @@ impl Rules {
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
             Topic::PeerClosed(conn) => self.undelivered.look_for_requests(conn, cx),
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
+            Topic::Inflated(call) => self.inflated.look(call, cx),
+            Topic::Dropped(call) => self.dropped.look(call, cx),
             Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
             | Topic::Premature(_)
-            | Topic::Peers(_) => {}
+            | Topic::Peers(_)
+            | Topic::WriteFailed(_) => {}
         }
     }
 
@@ -289,6 +323,9 @@ impl Rules {
             Topic::Shutdown(ctx) => self.shutdowns.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
+            Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
+            Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
+            Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),

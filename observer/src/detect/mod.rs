@@ -11,15 +11,21 @@
 pub mod cancel_ignored;
 pub mod cancel_not_called;
 pub mod cancel_undelivered;
+pub mod deadline_dropped;
+pub mod deadline_inflated;
+pub mod deadline_too_short;
 pub mod detached_context;
 pub mod premature_cancel;
+pub mod timeout_mismatch;
 
 mod ask;
 mod busy;
 mod context;
+mod deadline;
 mod derived;
 mod draft;
 mod engine;
+mod outlived;
 mod overrun;
 mod passer;
 mod plumbing;
@@ -33,5 +39,6 @@ mod timers;
 
 pub use ask::{Answer, Ask, PeerAddress, Question, Reading, Work};
 pub use context::Thresholds;
+pub use deadline::Deadlines;
 pub use engine::Engine;
 pub use plumbing::{PLUMBING, Plumbing};

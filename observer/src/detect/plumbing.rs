@@ -15,6 +15,9 @@ const fn entry(prefix: &'static str, reason: &'static str) -> Plumbing {
     Plumbing { prefix, reason }
 }
 
+/// What calls handlers.
+const ROUTER: &str = "a router: calls handlers";
+
 /// The list.
 pub const PLUMBING: &[Plumbing] = &[
     entry(
@@ -45,10 +48,10 @@ pub const PLUMBING: &[Plumbing] = &[
         "github.com/go-sql-driver/mysql.",
         "the driver watches contexts in goroutines of its own",
     ),
-    entry("github.com/gin-gonic/gin.", "a router: calls handlers"),
-    entry("github.com/go-chi/chi", "a router: calls handlers"),
-    entry("github.com/labstack/echo", "a router: calls handlers"),
-    entry("github.com/gorilla/mux.", "a router: calls handlers"),
+    entry("github.com/gin-gonic/gin.", ROUTER),
+    entry("github.com/go-chi/chi", ROUTER),
+    entry("github.com/labstack/echo", ROUTER),
+    entry("github.com/gorilla/mux.", ROUTER),
 ];
 
 /// Whether a symbol is plumbing.
@@ -56,6 +59,13 @@ pub(super) fn is_plumbing(function: &str) -> bool {
     PLUMBING
         .iter()
         .any(|entry| function.starts_with(entry.prefix))
+}
+
+/// Whether a symbol is a router's: what lies above it has called what lies below.
+pub(super) fn is_router(function: &str) -> bool {
+    PLUMBING
+        .iter()
+        .any(|entry| entry.reason == ROUTER && function.starts_with(entry.prefix))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod cancel_ignored;
 mod cancel_not_called;
 mod cancel_undelivered;
 mod chaos;
+mod deadlines;
 mod detached_context;
 mod loss;
 mod premature_cancel;

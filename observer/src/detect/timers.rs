@@ -28,6 +28,12 @@ pub(super) enum Topic {
     Peers(u64),
     /// The request's peer has closed and its handler works on.
     Undelivered(ReqId),
+    /// The deadline has passed that a call has more than.
+    Inflated(CallId),
+    /// The deadline has passed that a call does not have.
+    Dropped(CallId),
+    /// A write to the client failed: by a deadline?
+    WriteFailed(ReqId),
 }
 
 /// Timers, bounded.

@@ -79,6 +79,43 @@ pub enum WorkState {
     Ended,
 }
 
+/// Which timer a finding is about: the one that fired, or that fires first.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Timer {
+    /// A context's deadline.
+    Context,
+    /// `http.Client.Timeout`.
+    ClientTimeout,
+    /// `http.Server.WriteTimeout`.
+    WriteTimeout,
+    /// A write deadline that code has set on the connection.
+    WriteDeadline,
+}
+
+impl Timer {
+    /// For sentences and labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Context => "context deadline",
+            Self::ClientTimeout => "http.Client.Timeout",
+            Self::WriteTimeout => "http.Server.WriteTimeout",
+            Self::WriteDeadline => "a write deadline set by code",
+        }
+    }
+}
+
 /// How an outgoing call ended.
 #[derive(
     Debug,
@@ -191,6 +228,10 @@ pub struct Evidence {
     pub asked_ns: Option<i64>,
     /// Time left upstream, ns.
     pub remaining_ns: Option<i64>,
+    /// The line that set the deadline that counts.
+    pub deadline_site: Option<Frame>,
+    /// Which timer fired, or fires first.
+    pub timer: Option<Timer>,
     /// Contexts of this line alive now.
     pub live: Option<u64>,
     /// What the goroutine waits on (`Done of a detached context`).

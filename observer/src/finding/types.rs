@@ -80,16 +80,28 @@ pub enum RuleName {
     PrematureCancel,
     /// The peer closed the connection and Go never cancelled the request.
     CancelUndelivered,
+    /// A call of a request that has a deadline has none.
+    DeadlineDropped,
+    /// More time was asked for than the request has left.
+    DeadlineInflated,
+    /// A timeout and the context's deadline disagree.
+    TimeoutMismatch,
+    /// A short deadline was set deep in the code.
+    DeadlineTooShort,
 }
 
 impl RuleName {
     /// Every rule, in catalogue order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::CancelIgnored,
         Self::DetachedContext,
         Self::CancelNotCalled,
         Self::PrematureCancel,
         Self::CancelUndelivered,
+        Self::DeadlineDropped,
+        Self::DeadlineInflated,
+        Self::TimeoutMismatch,
+        Self::DeadlineTooShort,
     ];
 
     /// The name on the command line, in JSON and in the documentation.
@@ -101,6 +113,10 @@ impl RuleName {
             Self::CancelNotCalled => "cancel-not-called",
             Self::PrematureCancel => "premature-cancel",
             Self::CancelUndelivered => "cancel-undelivered",
+            Self::DeadlineDropped => "deadline-dropped",
+            Self::DeadlineInflated => "deadline-inflated",
+            Self::TimeoutMismatch => "timeout-mismatch",
+            Self::DeadlineTooShort => "deadline-too-short",
         }
     }
 }

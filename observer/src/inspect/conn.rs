@@ -7,7 +7,9 @@ use crate::target::{Memory, MemoryError};
 
 use super::context::{Link, walk_chain};
 use super::strings::read_string;
-use super::{ConnOffsets, ContextOffsets, ErrorKind, LocalOffsets, TypeNames, error_kind};
+use super::{
+    ConnOffsets, ContextOffsets, ErrorKind, LocalOffsets, ServerOffsets, TypeNames, error_kind,
+};
 use crate::target::fields::{pair_at, u8_at, u64_at};
 
 /// Longest `remoteAddr` kept, in bytes.
@@ -28,6 +30,9 @@ pub struct ConnState {
     /// Who reads it; `None` where that cannot be told.
     #[serde(default)]
     pub reading: Option<Reading>,
+    /// What its server allows; `None` where that could not be read.
+    #[serde(default)]
+    pub server: Option<ServerTimeouts>,
 }
 
 /// What `net/http.connReader` and the request's body say of reading: whether Go would notice that the peer closes.
@@ -69,6 +74,10 @@ pub fn inspect_conn(
         hijacked: u8_at(&block, offsets.hijacked).ok_or(unmapped)? != 0,
         peer: read_string(memory, peer, MAX_PEER)?,
         reading: reading(memory, offsets, types, (reader, response)).ok(),
+        server: offsets.server.and_then(|at| {
+            let server = u64_at(&block, at.pointer)?;
+            inspect_server(memory, at, server).ok().flatten()
+        }),
     })
 }
 
@@ -153,4 +162,38 @@ fn is_value(link: &Link) -> bool {
     link.type_name
         .as_ref()
         .is_some_and(|name| &*name.package == "context" && &*name.name == "valueCtx")
+}
+
+/// Timeouts of a `net/http.Server`, ns; 0: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ServerTimeouts {
+    /// `ReadTimeout`.
+    pub read_ns: i64,
+    /// `ReadHeaderTimeout`.
+    pub read_header_ns: i64,
+    /// `WriteTimeout`.
+    pub write_ns: i64,
+    /// `IdleTimeout`.
+    pub idle_ns: i64,
+}
+
+fn inspect_server(
+    memory: &impl Memory,
+    at: ServerOffsets,
+    server: u64,
+) -> Result<Option<ServerTimeouts>, MemoryError> {
+    let first = at.read.min(at.read_header).min(at.write).min(at.idle);
+    let last = at.read.max(at.read_header).max(at.write).max(at.idle);
+    let len = usize::try_from(last.saturating_sub(first)).unwrap_or(0) + 8;
+    let block = memory.read_bytes(server.saturating_add(u64::from(first)), len)?;
+    let field = |at: u32| u64_at(&block, at.saturating_sub(first)).map(u64::cast_signed);
+    let read = || {
+        Some(ServerTimeouts {
+            read_ns: field(at.read)?,
+            read_header_ns: field(at.read_header)?,
+            write_ns: field(at.write)?,
+            idle_ns: field(at.idle)?,
+        })
+    };
+    Ok(read())
 }

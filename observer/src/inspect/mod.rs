@@ -23,7 +23,7 @@ mod tables;
 mod tests;
 
 pub use allgs::AllGs;
-pub use conn::{ConnState, Reading, inspect_conn, local_port};
+pub use conn::{ConnState, Reading, ServerTimeouts, inspect_conn, local_port};
 pub use context::{
     CancelState, Chain, ChainEnd, Children, Link, ParentAt, children, inspect_cancel, walk_chain,
 };
@@ -32,7 +32,7 @@ pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
 pub use offsets::{
     ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, RequestOffsets,
-    SudogOffsets, timer_holds_pointer,
+    ServerOffsets, SudogOffsets, timer_holds_pointer,
 };
 pub use outer::CallSite;
 pub use raw_g::Status;

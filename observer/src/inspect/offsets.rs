@@ -199,6 +199,8 @@ pub struct ConnOffsets {
     pub body_is_pointer: bool,
     /// `body.sawEOF`, a bool.
     pub body_saw_eof: u32,
+    /// The server's timeouts, where this Go version's are known.
+    pub server: Option<ServerOffsets>,
     /// Fields of the errors that can be met in `werr`.
     pub error: ErrorOffsets,
 }
@@ -219,6 +221,7 @@ impl ConnOffsets {
             response_body: body,
             body_is_pointer: behind.checked_sub(body)? == 8,
             body_saw_eof: layout.field("net/http.body", "sawEOF")?,
+            server: ServerOffsets::of(layout),
             error: ErrorOffsets::of(layout)?,
         })
     }
@@ -243,6 +246,36 @@ impl LocalOffsets {
             key: layout.field("context.valueCtx", "key")?,
             value: usize::try_from(layout.field("context.valueCtx", "val")?).ok()?,
             port: layout.field("net.TCPAddr", "Port")?,
+        })
+    }
+}
+
+/// Where a connection keeps its `net/http.Server`, and that its timeouts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ServerOffsets {
+    /// `conn.server`.
+    pub pointer: u32,
+    /// `Server.ReadTimeout`.
+    pub read: u32,
+    /// `Server.ReadHeaderTimeout`.
+    pub read_header: u32,
+    /// `Server.WriteTimeout`.
+    pub write: u32,
+    /// `Server.IdleTimeout`.
+    pub idle: u32,
+}
+
+impl ServerOffsets {
+    /// As the layout has them.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        let field = |name| layout.field("net/http.Server", name);
+        Some(Self {
+            pointer: layout.field("net/http.conn", "server")?,
+            read: field("ReadTimeout")?,
+            read_header: field("ReadHeaderTimeout")?,
+            write: field("WriteTimeout")?,
+            idle: field("IdleTimeout")?,
         })
     }
 }

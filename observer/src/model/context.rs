@@ -86,8 +86,10 @@ pub struct Ctx {
     pub g: u64,
     /// Return addresses of the creation; empty for a request's own.
     pub pcs: Arc<[u64]>,
-    /// Time left at creation, ns.
+    /// Time that its own deadline left at creation, ns; an ancestor's counts there.
     pub deadline_ns: Option<i64>,
+    /// Time asked for at creation, ns: more than is left where an ancestor's deadline is sooner.
+    pub asked_ns: Option<i64>,
     /// First cancel.
     pub cancelled: Option<Cancel>,
     /// When its CancelFunc was called.

@@ -9,9 +9,11 @@ mod chain;
 mod code;
 mod connection;
 mod context;
+mod deadline;
 mod fact;
 mod goroutine;
 mod ids;
+mod instant;
 mod latency;
 mod on_call;
 mod on_context;
@@ -155,6 +157,7 @@ impl Model {
             Event::ContextCreatedShort(record) => on.context_created_short(record),
             Event::ContextCancelled(record) => on.context_cancelled(record),
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
+            Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
@@ -164,6 +167,11 @@ impl Model {
             Event::SocketChanged(_) => {}
         }
         self.processes.insert(header.pid, process);
+    }
+
+    /// The wall clock stands so: it was stepped, or has drifted.
+    pub const fn set_clock(&mut self, realtime_minus_monotonic_ns: i64) {
+        self.realtime_minus_monotonic_ns = realtime_minus_monotonic_ns;
     }
 
     /// Something was lost: all that is alive may have missed it. Gives how many running requests
@@ -176,6 +184,9 @@ impl Model {
             .count();
         self.epoch += 1;
         self.connections.clear();
+        for process in self.processes.values_mut() {
+            process.asked.clear();
+        }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
         self.totals.unknown += running;
         running

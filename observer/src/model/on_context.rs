@@ -16,17 +16,9 @@ use super::code::ContextKind;
 use super::context::{Cancel, Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CtxId, ReqId};
+use super::instant::Instant;
 use super::process::Origin;
 use super::request::{Ending, surplus};
-
-/// `time.Time.wall`: the time has a monotonic reading.
-const HAS_MONOTONIC: u64 = 1 << 63;
-/// Bits of nanoseconds in `wall`.
-const NANO_BITS: u32 = 30;
-/// Seconds from 1885-01-01 to 1970-01-01, in which `wall` counts.
-const WALL_TO_UNIX: i64 = 2_682_288_000;
-/// Seconds from 0001-01-01 to 1970-01-01, in which `ext` counts without a monotonic reading.
-const YEAR_ONE_TO_UNIX: i64 = 62_135_596_800;
 
 impl On<'_> {
     pub(super) fn context_created(&mut self, record: &ContextCreated) {
@@ -46,20 +38,24 @@ impl On<'_> {
         } else {
             record.child.data
         };
-        let deadline_ns = (kind == ContextKind::Timer)
-            .then(|| self.time_left(record.deadline))
-            .flatten();
+        let pcs = self
+            .model
+            .stacks
+            .keep(&record.pcs, u64::from(record.frames));
+        let own = (kind == ContextKind::Timer).then(|| Instant::new(record.deadline));
+        let asked = self.asked_for(record).or(own);
+        if let Some(asked) = asked {
+            self.learn_clock(asked, &pcs);
+        }
         let mut ctx = self.blank(header, ptr, record.child);
         ctx.type_name = type_name;
         ctx.parent = resolved.ctx;
         ctx.steps = resolved.steps;
         ctx.root = resolved.root;
         ctx.owner = owner;
-        ctx.pcs = self
-            .model
-            .stacks
-            .keep(&record.pcs, u64::from(record.frames));
-        ctx.deadline_ns = deadline_ns;
+        ctx.pcs = pcs;
+        ctx.deadline_ns = own.and_then(|own| self.time_left(own));
+        ctx.asked_ns = asked.and_then(|asked| self.time_left(asked));
         let id = self.add(ctx);
         self.note_timeout_handler(id);
         self.facts.push(Fact::ContextCreated(id));
@@ -105,6 +101,7 @@ impl On<'_> {
             g: header.g,
             pcs: Arc::default(),
             deadline_ns: None,
+            asked_ns: None,
             cancelled: None,
             cancel_called_ns: None,
             internal: false,
@@ -186,23 +183,6 @@ impl On<'_> {
         if by_handler && let Some(request) = self.model.requests.get_mut(request) {
             request.timeout = Some(id);
         }
-    }
-
-    /// Time left until a `time.Time` (`wall`, `ext`), ns; `None` where it makes no sense.
-    fn time_left(&self, [wall, ext]: [u64; 2]) -> Option<i64> {
-        let nanos = i64::try_from(wall & ((1 << NANO_BITS) - 1)).ok()?;
-        let seconds = if wall & HAS_MONOTONIC == 0 {
-            ext.cast_signed().checked_sub(YEAR_ONE_TO_UNIX)?
-        } else {
-            i64::try_from((wall & !HAS_MONOTONIC) >> NANO_BITS)
-                .ok()?
-                .checked_sub(WALL_TO_UNIX)?
-        };
-        let unix_ns = seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?;
-        let now_ns = i64::try_from(self.model.now_ns)
-            .ok()?
-            .checked_add(self.model.realtime_minus_monotonic_ns)?;
-        unix_ns.checked_sub(now_ns)
     }
 
     pub(super) fn context_cancelled(&mut self, record: &ContextCancelled) {

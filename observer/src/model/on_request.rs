@@ -56,6 +56,7 @@ impl On<'_> {
             g: header.g,
             pcs: Arc::default(),
             deadline_ns: None,
+            asked_ns: None,
             cancelled: None,
             cancel_called_ns: None,
             internal: false,

@@ -10,6 +10,7 @@ use crate::finding::CancelledBy;
 use super::call::FailedRead;
 use super::context::Cancel;
 use super::ids::{CallId, CtxId, ReqId};
+use super::instant::Instant;
 
 /// A connection's read error, until the cancel that follows on the same goroutine.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,15 @@ pub(super) struct Origin {
     pub(super) ctx: u64,
     /// What was learnt.
     pub(super) cancel: Cancel,
+}
+
+/// A deadline asked for, until the creation that follows on the same goroutine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// Data word of the context to derive from.
+    pub(super) parent: u64,
+    /// Until when.
+    pub(super) deadline: Instant,
 }
 
 /// A connection that the transport closed because the context of its request died.
@@ -62,6 +72,10 @@ pub(super) struct Process {
     pub(super) origins: Recent<u64, Origin>,
     /// Read errors by background reader.
     pub(super) conn_errors: Recent<u64, ConnError>,
+    /// Deadlines asked for by goroutine.
+    pub(super) asked: Recent<u64, Asked>,
+    /// `time.startNano`, once learnt.
+    pub(super) start_ns: Option<i64>,
     /// Last call of a goroutine.
     pub(super) calls: Recent<u64, CallId>,
     /// Calls by their `*http.Request`.
@@ -86,6 +100,8 @@ impl Process {
             owners: Recent::new(goroutines),
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
+            asked: Recent::new(goroutines),
+            start_ns: None,
             calls: Recent::new(goroutines),
             call_requests: Recent::new(goroutines),
             dead_conns: Recent::new(goroutines),
@@ -97,7 +113,7 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 12] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 13] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -105,6 +121,7 @@ impl Process {
             ("owners", self.owners.len()),
             ("origins", self.origins.len()),
             ("conn errors", self.conn_errors.len()),
+            ("asked", self.asked.len()),
             ("calls", self.calls.len()),
             ("call requests", self.call_requests.len()),
             ("dead conns", self.dead_conns.len()),
@@ -145,6 +162,16 @@ impl<K: Eq + Hash, V> Recent<K, V> {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(key, value);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+    }
+
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
+        let old = self.old.remove(key);
+        self.young.remove(key).or(old)
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {

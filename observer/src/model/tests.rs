@@ -5,6 +5,7 @@ mod calls;
 mod cancels;
 mod chaos;
 mod contexts;
+mod deadlines;
 mod requests;
 mod sockets;
 

@@ -107,6 +107,7 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::ConnCancel => "conn_cancel",
         HookId::BodyFail => "body_fail",
         HookId::SocketState => SOCKET_STATE.program,
+        HookId::DeadlineAsk => "deadline_ask",
     }
 }
 

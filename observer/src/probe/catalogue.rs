@@ -67,7 +67,8 @@ const ALWAYS: u32 = u32::MAX;
 const GOID: (&str, &str) = ("runtime.g", "goid");
 
 use RuleName::{
-    CancelIgnored, CancelNotCalled, CancelUndelivered, DetachedContext, PrematureCancel,
+    CancelIgnored, CancelNotCalled, CancelUndelivered, DeadlineDropped, DeadlineInflated,
+    DeadlineTooShort, DetachedContext, PrematureCancel, TimeoutMismatch,
 };
 
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
@@ -171,6 +172,27 @@ pub const CATALOGUE: &[Hook] = &[
         absent: None,
         required: true,
     },
+    // After the creations that it explains: a wish without its creation would be taken for another's.
+    Hook {
+        id: HookId::DeadlineAsk,
+        symbols: &[
+            Since {
+                symbol: "context.WithDeadlineCause",
+                from: 21,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "context.WithDeadline",
+                from: 18,
+                to: 20,
+            },
+        ],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: &[DeadlineInflated],
+        absent: Some("no deadlines are made"),
+        required: false,
+    },
     Hook {
         id: HookId::CallStart,
         symbols: &[Since {
@@ -185,7 +207,14 @@ pub const CATALOGUE: &[Hook] = &[
             ("net/url.URL", "Host"),
         ],
         rate: Rate::PerOperation,
-        rules: &[DetachedContext, PrematureCancel, CancelIgnored],
+        rules: &[
+            DetachedContext,
+            PrematureCancel,
+            CancelIgnored,
+            DeadlineDropped,
+            DeadlineInflated,
+            TimeoutMismatch,
+        ],
         absent: Some("net/http client not linked"),
         required: false,
     },
@@ -209,6 +238,10 @@ pub const CATALOGUE: &[Hook] = &[
             CancelNotCalled,
             PrematureCancel,
             CancelUndelivered,
+            DeadlineDropped,
+            DeadlineInflated,
+            TimeoutMismatch,
+            DeadlineTooShort,
         ],
         absent: Some("net/http server not linked"),
         required: false,

@@ -23,6 +23,7 @@ pub(super) mod kind {
     pub(in crate::record) const RESOLVED: u8 = 5;
     pub(in crate::record) const PROCESS_ENDED: u8 = 6;
     pub(in crate::record) const END: u8 = 7;
+    pub(in crate::record) const CLOCK: u8 = 8;
 }
 
 /// What holds for the whole recording.
@@ -119,6 +120,8 @@ pub enum Entry {
     Event(u64, Vec<u64>),
     /// Events were lost here.
     Loss,
+    /// The wall clock stands so from here on: realtime minus monotonic, ns.
+    Clock(i64),
     /// Everything up to this time, ns, is in.
     Tick(u64),
     /// A question and its answer, at a time, ns.

@@ -153,6 +153,7 @@ fn parse(kind: u8, body: &[u8]) -> Result<Entry, String> {
         }
         kind::LOSS => Entry::Loss,
         kind::TICK => Entry::Tick(word(body, 0)?),
+        kind::CLOCK => Entry::Clock(word(body, 0)?.cast_signed()),
         kind::ANSWER => {
             let answered = serde_json::from_slice(rest(body, 8)).map_err(json)?;
             Entry::Answer(word(body, 0)?, Box::new(answered))

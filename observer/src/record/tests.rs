@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::entry::{FORMAT, MAGIC, MAX_ENTRY};
 use super::{Answered, Entry, Reader, Recorder, RecordingHeader, Resolved};
-use crate::detect::{Answer, Ask, Question, Thresholds};
+use crate::detect::{Answer, Ask, Deadlines, Question, Thresholds};
 use crate::error::Error;
 use crate::go::{Frame, TypeName};
 use crate::model::Code;
@@ -23,6 +23,7 @@ fn header() -> RecordingHeader {
     let thresholds = Thresholds {
         grace_ns: 500_000_000,
         id_headers: vec!["X-Request-Id".to_owned()],
+        deadlines: Deadlines::default(),
         redact_path: true,
     };
     RecordingHeader::new(clock, &thresholds)
@@ -99,6 +100,7 @@ fn recording(dir: &TempDir) -> PathBuf {
     recorder.resolved(resolved()).unwrap();
     recorder.event(11, &started()).unwrap();
     recorder.loss().unwrap();
+    recorder.clock(-5).unwrap();
     recorder.tick(22).unwrap();
     recorder.answer(33, &answered()).unwrap();
     recorder.process_ended(PID).unwrap();
@@ -130,6 +132,7 @@ fn everything_comes_back_in_order() {
         r6,
         event,
         Entry::Loss,
+        Entry::Clock(-5),
         Entry::Tick(22),
         said,
         ended,
@@ -186,7 +189,7 @@ fn cut_anywhere_it_says_so_and_gives_what_is_whole() {
         let len = u32::from_le_bytes(*whole[last..].first_chunk::<4>().unwrap());
         boundaries.push(last + 5 + usize::try_from(len).unwrap());
     }
-    assert_eq!(boundaries.len(), 13);
+    assert_eq!(boundaries.len(), 14);
     let path = dir.path().join("cut.rec");
     for len in 0..whole.len() {
         std::fs::write(&path, &whole[..len]).unwrap();

@@ -91,6 +91,14 @@ impl Recorder {
         self.entry(kind::TICK, &[&now_ns.to_le_bytes()])
     }
 
+    /// The wall clock stands so from here on: realtime minus monotonic, ns.
+    ///
+    /// # Errors
+    /// [`Error::Output`] when it cannot be written.
+    pub fn clock(&mut self, realtime_minus_monotonic_ns: i64) -> Result<(), Error> {
+        self.entry(kind::CLOCK, &[&realtime_minus_monotonic_ns.to_le_bytes()])
+    }
+
     /// An answer of the inspector.
     ///
     /// # Errors

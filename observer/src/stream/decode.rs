@@ -2,8 +2,8 @@
 
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, ProcessExecuted,
-    RequestStarted, SocketChanged,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind,
+    ProcessExecuted, RequestStarted, SocketChanged,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -18,6 +18,8 @@ pub enum Event<'a> {
     ContextCancelled(&'a ContextCancelled),
     /// A cascade, a repetition or a request's end.
     ContextCancelledShort(&'a ContextCancelledShort),
+    /// A deadline is asked for.
+    DeadlineAsked(&'a DeadlineAsked),
     /// A handler is about to run.
     RequestStarted(&'a RequestStarted),
     /// The connection ended under a request.
@@ -43,6 +45,7 @@ impl Event<'_> {
             Self::ContextCreatedShort(record) => &record.header,
             Self::ContextCancelled(record) => &record.header,
             Self::ContextCancelledShort(record) => &record.header,
+            Self::DeadlineAsked(record) => &record.header,
             Self::RequestStarted(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
@@ -79,6 +82,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::ContextCreatedShort as u8 => Event::ContextCreatedShort(exact(bytes)?),
         k if k == Kind::ContextCancelled as u8 => Event::ContextCancelled(exact(bytes)?),
         k if k == Kind::ContextCancelledShort as u8 => Event::ContextCancelledShort(exact(bytes)?),
+        k if k == Kind::DeadlineAsked as u8 => Event::DeadlineAsked(exact(bytes)?),
         k if k == Kind::RequestStarted as u8 => Event::RequestStarted(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
@@ -141,8 +145,8 @@ mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, Header, Kind, ProcessExecuted,
-        RequestStarted, SocketChanged,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind,
+        ProcessExecuted, RequestStarted, SocketChanged,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -193,6 +197,7 @@ mod tests {
                 Kind::ContextCancelledShort,
                 size_of::<ContextCancelledShort>(),
             ),
+            (Kind::DeadlineAsked, size_of::<DeadlineAsked>()),
             (Kind::RequestStarted, size_of::<RequestStarted>()),
             (Kind::ConnReadError, size_of::<ConnReadError>()),
             (Kind::CallStarted, size_of::<CallStarted>()),

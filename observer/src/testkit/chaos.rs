@@ -8,7 +8,7 @@ use observer_common::tcp;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{
-    Created, ReadError, Record, body_failed, call, call_cancelled, call_done, cancel,
+    Created, ReadError, Record, asked, body_failed, call, call_cancelled, call_done, cancel,
     cancelled_again, cascade, conn_cancelled, conn_error_of, created_short, deadline, request,
     request_end, socket,
 };
@@ -140,7 +140,7 @@ impl Step {
                 STATES[self.stack % STATES.len()],
                 [0, 32, 104, 110][self.parent % 4],
             ),
-            _ => match self.number % 5 {
+            _ => match self.number % 6 {
                 0 => conn_error_of(
                     code,
                     self.goid,
@@ -150,6 +150,7 @@ impl Step {
                 1 => conn_cancelled(self.goid, ctx),
                 2 => call_done(code, self.goid, ctx),
                 3 => body_failed(code, self.goid, ctx, stack),
+                4 => asked(code, self.goid, chain[0], [self.number, self.number << 7]),
                 _ => call_cancelled(code, self.goid, parent, "errors.errorString"),
             },
         }

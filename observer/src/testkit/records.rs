@@ -3,7 +3,7 @@
 use observer_common::event::{
     BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, Header, Kind, Link, RequestStarted, SocketChanged,
+    ContextCreatedShort, DeadlineAsked, Header, Kind, Link, RequestStarted, SocketChanged,
 };
 use zerocopy::FromZeros;
 
@@ -13,11 +13,15 @@ use crate::stream::Event;
 /// Difference of the clocks in all scenes, ns.
 pub(crate) const REAL_MINUS_MONOTONIC_NS: i64 = 1_790_000_000_000_000_000;
 
+/// `time.startNano` in all scenes, monotonic ns.
+const START_NS: i64 = -5_000_000_000;
+
 /// An event that owns its bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Record {
     Created(Box<ContextCreated>),
     CreatedShort(ContextCreatedShort),
+    Asked(DeadlineAsked),
     Cancelled(ContextCancelled),
     CancelledShort(ContextCancelledShort),
     Request(Box<RequestStarted>),
@@ -34,6 +38,7 @@ impl Record {
         match self {
             Self::Created(record) => Event::ContextCreated(record),
             Self::CreatedShort(record) => Event::ContextCreatedShort(record),
+            Self::Asked(record) => Event::DeadlineAsked(record),
             Self::Cancelled(record) => Event::ContextCancelled(record),
             Self::CancelledShort(record) => Event::ContextCancelledShort(record),
             Self::Request(record) => Event::RequestStarted(record),
@@ -143,11 +148,21 @@ pub(crate) fn deadline(now_ns: u64, left_ns: i64, monotonic: bool) -> [u64; 2] {
     if monotonic {
         // Seconds since 1885.
         let since = u64::try_from(seconds + 2_682_288_000).unwrap();
-        [1 << 63 | since << 30 | nanos, 12_345]
+        let ext_ns = i64::try_from(now_ns).unwrap() + left_ns - START_NS;
+        [1 << 63 | since << 30 | nanos, ext_ns.cast_unsigned()]
     } else {
         // Seconds since year one.
         [nanos, u64::try_from(seconds + 62_135_596_800).unwrap()]
     }
+}
+
+/// A deadline is asked for under a parent.
+pub(crate) fn asked(code: &FakeCode, goid: u64, parent: (&str, u64), deadline: [u64; 2]) -> Record {
+    Record::Asked(DeadlineAsked {
+        header: header(Kind::DeadlineAsked, goid, 0),
+        parent: links(code, &[parent])[0],
+        deadline,
+    })
 }
 
 /// The transport's own context at `data` for the call that `goid` has begun.

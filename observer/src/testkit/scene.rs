@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
-use crate::detect::{Answer, Ask, Engine, PeerAddress, Question, Thresholds, Work};
+use crate::detect::{Answer, Ask, Deadlines, Engine, PeerAddress, Question, Thresholds, Work};
 use crate::finding::{Emission, Finding};
 use crate::inspect::{Child, ConnState, Goroutine, Inspection, RequestDetails, StackState, Status};
 use crate::model::{Fact, Limits, Model};
@@ -81,10 +81,16 @@ const STEP_MS: u64 = 10;
 
 impl Scene {
     pub(crate) fn new() -> Self {
+        Self::with(Deadlines::default())
+    }
+
+    /// With other thresholds of the rules about deadlines.
+    pub(crate) fn with(deadlines: Deadlines) -> Self {
         let thresholds = Thresholds {
             grace_ns: 500 * MS,
             id_headers: vec!["X-Request-Id".to_owned()],
             redact_path: false,
+            deadlines,
         };
         Self {
             engine: Engine::new(Limits::default(), thresholds, REAL_MINUS_MONOTONIC_NS),

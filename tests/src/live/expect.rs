@@ -16,6 +16,8 @@ pub enum Role {
     Context,
     /// As the line that cancelled.
     CancelSite,
+    /// As the line that set the deadline.
+    DeadlineSite,
 }
 
 /// One finding that has to be there, once.
@@ -130,7 +132,9 @@ impl Expect {
         format!("{} [{}] at {file}:{line} id {id}", self.rule, self.severity)
     }
 
-    fn is_at(&self, finding: &Finding) -> bool {
+    /// Whether a finding is at the expected place.
+    #[must_use]
+    pub fn is_at(&self, finding: &Finding) -> bool {
         let id = self.request.as_ref().map(|(_, id)| id.as_str());
         let unknown = self.site_may_be_unknown
             && finding.last["site"].is_null()
@@ -185,6 +189,7 @@ impl Expect {
                 Role::Stack => contains(&finding.last["stack"], marker),
                 Role::Context => contains(&finding.last["context"], marker),
                 Role::CancelSite => marker.is(&finding.last["evidence"]["cancel_site"]),
+                Role::DeadlineSite => marker.is(&finding.last["evidence"]["deadline_site"]),
             };
             if !appears {
                 faults.push(format!(

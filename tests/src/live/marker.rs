@@ -75,7 +75,10 @@ fn in_source(file: &str, source: &str, wanted: &str) -> Result<Vec<Marker>> {
         let marked = text
             .split_once("// want: ")
             .or_else(|| text.split_once("// info: "));
-        if marked.is_some_and(|(_, marked)| marked.trim() == wanted) {
+        // Two rules may name one line: `A; B`.
+        let is_wanted =
+            |(_, marked): (&str, &str)| marked.split(';').any(|one| one.trim() == wanted);
+        if marked.is_some_and(is_wanted) {
             let (file, function) = (file.to_owned(), function.clone());
             found.push(Marker {
                 file,
@@ -130,6 +133,14 @@ mod tests {
             marker.function,
             "example.com/observer-targets/shop/report.(*Builder).sales"
         );
+        let both = source.replace("cancel-ignored x\n", "cancel-ignored x; other y\n");
+        for wanted in ["cancel-ignored x", "other y"] {
+            let found = in_source("shop/report/report.go", &both, wanted)?;
+            assert!(
+                matches!(&found[..], [marker] if marker.line == 4),
+                "{found:?}"
+            );
+        }
         let worker = in_source("shop/report/report.go", source, "cancel-ignored x worker")?;
         assert!(
             worker

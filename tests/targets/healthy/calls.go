@@ -157,7 +157,7 @@ func (s *service) ranking(ctx context.Context) error  { return s.counter(ctx) }
 func (s *service) counter(ctx context.Context) error  { return s.pipeline(ctx) }
 func (s *service) pipeline(ctx context.Context) error { return s.command(ctx) }
 func (s *service) command(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond) // info: deadline-too-short deep
 	defer cancel()
 	return s.call(ctx, time.Millisecond)
 }

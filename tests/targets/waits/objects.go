@@ -141,7 +141,14 @@ func startServing() {
 	if err != nil {
 		panic(err)
 	}
-	go http.Serve(listener, mux)
+		server := &http.Server{
+		Handler:           mux,
+		ReadTimeout:       31 * time.Second,
+		ReadHeaderTimeout: 32 * time.Second,
+		WriteTimeout:      33 * time.Second,
+		IdleTimeout:       34 * time.Second,
+	}
+	go server.Serve(listener)
 	bodies := map[string]string{"/unread": "Content-Length: 9\r\n\r\nhalf", "/pipelined": "\r\n"}
 	for _, path := range []string{"/hijack", "/gone", "/unread", "/pipelined", "/watched"} {
 		client, err := net.Dial("tcp", listener.Addr().String())

@@ -96,6 +96,15 @@ fn connections_know_their_end() {
             let state = inspect_conn(memory, &offsets, &target.types(), ends).unwrap();
             let kind = &*fact[0];
             assert_eq!(state.hijacked, kind == "hijacked", "{variant:?}");
+            let server = state.server.unwrap();
+            let seconds = [
+                server.read_ns,
+                server.read_header_ns,
+                server.write_ns,
+                server.idle_ns,
+            ]
+            .map(|ns| ns / 1_000_000_000);
+            assert_eq!(seconds, [31, 32, 33, 34], "{variant:?}");
             let failed = matches!(
                 state.write_error,
                 Some(ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)

@@ -56,6 +56,10 @@ const WANTED: &[Wanted] = &[
         &["net/http.conn"],
         "server cancelCtx rwc remoteAddr werr r curReq hijackedv",
     ),
+    wanted(
+        &["net/http.Server"],
+        "ReadTimeout ReadHeaderTimeout WriteTimeout IdleTimeout",
+    ),
     wanted(&["net/http.connReader"], "conn rwc mu inRead hasByte cond"),
     wanted(
         &["net/http.response"],

@@ -376,6 +376,28 @@ fn b_a_call_on_the_dead_context_is_an_error() {
 }
 
 #[test]
+fn a_call_that_does_not_hear_of_the_dead_context_is_another_rules() {
+    let mut scene = waiting();
+    let made = derived(&scene, 1, (SERVING, CHILD), &[(CANCEL_CTX, ROOT)], HANDLER);
+    scene.take(1, &made);
+    let without = ("context.withoutCancelCtx", 0x7000);
+    let chain = [without, (TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)];
+    let call = calls(&scene, SERVING, &chain, HANDLER);
+    scene.take(2, &call);
+    scene.waits(SERVING, &[ROUND_TRIP, HANDLER, SERVE]);
+    let fires = timer_fires(&scene, CHILD);
+    scene.take(1_001, &fires);
+    scene.until(3_000);
+    let found = scene.findings();
+    assert!(
+        found
+            .iter()
+            .all(|finding| finding.rule == RuleName::DetachedContext),
+        "{found:#?}"
+    );
+}
+
+#[test]
 fn c_work_without_a_call_is_a_warning() {
     let mut scene = fired(HANDLER);
     scene.until(2_000);

@@ -19,6 +19,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     rows.extend(view.at());
     rows.extend(view.via());
     rows.extend(view.call());
+    rows.extend(view.budget());
     rows.extend(view.cancel());
     rows.extend(view.context());
     let pieces = timeline(finding, terminal);
@@ -198,6 +199,27 @@ impl View<'_> {
             parts.push(self.terminal.glyphs.duration(ns));
         }
         Some(Row::facts("call", 5, parts).or(short))
+    }
+
+    /// Both values that a rule about deadlines compares, and who set the one that counts.
+    fn budget(&self) -> Option<Row> {
+        let evidence = &self.finding.evidence;
+        let timer = evidence.timer?;
+        let glyphs = &self.terminal.glyphs;
+        let asked = evidence
+            .asked_ns
+            .map_or_else(String::new, |ns| format!(" {}", glyphs.signed_duration(ns)));
+        let mut parts = vec![format!("{}{asked}", timer.name())];
+        if let Some(ns) = evidence.remaining_ns {
+            parts.push(format!("{} left", glyphs.signed_duration(ns)));
+        }
+        if let Some(site) = &evidence.deadline_site {
+            let allowed = evidence
+                .deadline_ns
+                .map_or_else(String::new, |ns| format!("{} ", glyphs.signed_duration(ns)));
+            parts.push(self.clean(&format!("of {allowed}set at {}", self.file(site))));
+        }
+        Some(Row::facts("budget", 3, parts))
     }
 
     fn cancel(&self) -> Option<Row> {

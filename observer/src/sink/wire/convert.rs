@@ -92,6 +92,8 @@ impl Evidence {
             deadline_ns: evidence.deadline_ns,
             asked_ns: evidence.asked_ns,
             remaining_ns: evidence.remaining_ns,
+            deadline_site: evidence.deadline_site.as_ref().map(Site::from),
+            timer: evidence.timer,
             live: evidence.live,
             waiting_on: evidence.waiting_on.clone(),
             peer_closed_at: evidence.peer_closed_at_ns.map(|at| clock.rfc3339(at)),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{CallOutcome, CancelledBy, PeerClose, Trust, Undelivered, WorkState};
+use crate::finding::{CallOutcome, CancelledBy, PeerClose, Timer, Trust, Undelivered, WorkState};
 
 /// An observed process, or an executable that is only a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -111,11 +111,14 @@ pub struct Call {
 /// `cancel-ignored`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, wait_reason,
 /// wait_ns, call, waiting_on, and where the client left and the kernel saw it peer_closed_at,
 /// peer_close, delivery_ns. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
-/// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, waiting_on. `cancel-not-called`:
-/// deadline_ns, live. `premature-cancel`: cancelled_by, cancelled_at, cancel_site, call,
-/// deadline_ns. `cancel-undelivered`: peer_closed_at, peer_close, undelivered, after_close_ns,
-/// state, wait_reason, wait_ns, call, and where Go noticed late cancelled_by, cancelled_at,
-/// delivery_ns.
+/// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, deadline_site, timer,
+/// waiting_on. `cancel-not-called`: deadline_ns, live. `premature-cancel`: cancelled_by,
+/// cancelled_at, cancel_site, call, deadline_ns. `cancel-undelivered`: peer_closed_at, peer_close,
+/// undelivered, after_close_ns, state, wait_reason, wait_ns, call, and where Go noticed late
+/// cancelled_by, cancelled_at, delivery_ns. `deadline-dropped`: call, deadline_ns, remaining_ns,
+/// deadline_site, timer. `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same,
+/// cancelled_by and cancelled_at. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
+/// deadline_site, timer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
@@ -152,6 +155,12 @@ pub struct Evidence {
     /// Time left upstream, ns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining_ns: Option<i64>,
+    /// The line that set the deadline that counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_site: Option<Site>,
+    /// Which timer fired, or fires first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timer>,
     /// Contexts of this line alive now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<u64>,

@@ -13,7 +13,7 @@ const ownTimeout = 30 * time.Second
 
 // Get asks for the exchange rates.
 func Get(ctx context.Context, client *http.Client, base string) error {
-	ctx, cancel := context.WithTimeout(ctx, ownTimeout)
+	ctx, cancel := context.WithTimeout(ctx, ownTimeout) // info: deadline-inflated library
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/json", nil)
 	if err != nil {

@@ -1,0 +1,51 @@
+//! The command line's thresholds as the core wants them.
+
+use std::time::Duration;
+
+use crate::cli::run::Options;
+use crate::detect::{Deadlines, Thresholds};
+use crate::finding::RuleName;
+
+fn ns(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What the options ask for.
+pub(super) fn of(options: &Options) -> Thresholds {
+    Thresholds {
+        grace_ns: ns(options.grace),
+        id_headers: options
+            .request_ids
+            .headers
+            .iter()
+            .map(|name| canonical(name))
+            .collect(),
+        redact_path: options.redact_path,
+        deadlines: deadlines(options),
+    }
+}
+
+fn deadlines(options: &Options) -> Deadlines {
+    let asked = options.deadlines;
+    Deadlines {
+        tolerance_percent: asked.tolerance_percent,
+        tolerance_ns: ns(asked.tolerance),
+        short_ns: ns(asked.short),
+        short_depth: asked.short_depth,
+        detached_is_off: !options.rules.is_on(RuleName::DetachedContext),
+    }
+}
+
+/// Header names as Go keeps them: `x-request-id` → `X-Request-Id`.
+fn canonical(name: &str) -> String {
+    name.split('-')
+        .map(|part| {
+            let lower = part.to_ascii_lowercase();
+            let mut letters = lower.chars();
+            letters.next().map_or_else(String::new, |first| {
+                first.to_ascii_uppercase().to_string() + letters.as_str()
+            })
+        })
+        .collect::<Vec<_>>()
+        .join("-")
+}

@@ -1,0 +1,226 @@
+//! # deadline-dropped
+//!
+//! The request has a deadline; a call made for it has none.
+//!
+//! ## What it finds
+//!
+//! An outgoing call of a request that has a deadline, on a context that does not have it: past the
+//! context that `http.TimeoutHandler` gave to its handler, or on a chain that does not descend
+//! from the request's. Neither an own deadline nor `http.Client.Timeout` bounds it.
+//!
+//! `at` is the line of the call. `deadline_site` is the line that set the request's deadline,
+//! `remaining_ns` what was left of it when the call began.
+//!
+//! A call on a detached chain is one mistake, and `detached-context` tells of it, with the lost
+//! deadline in its evidence. Only where that rule is off does this one.
+//!
+//! ## Why it matters
+//!
+//! When the deadline passes, the client has its error. The call goes on for as long as the other
+//! side likes, holds its connection, and keeps a goroutine that nobody waits for.
+//!
+//! ## Example
+//!
+//! ```go
+//! func Report(w http.ResponseWriter, r *http.Request) {
+//! 	build := func(w http.ResponseWriter, _ *http.Request) {
+//! 		fetch(r.Context()) // the outer request: it knows nothing of the two seconds
+//! 	}
+//! 	http.TimeoutHandler(http.HandlerFunc(build), 2*time.Second, "").ServeHTTP(w, r)
+//! }
+//! ```
+//!
+//! One of the test programs, as observer shows it:
+//!
+//! ```text
+//! warning[deadline-dropped]: call to GET 127.0.0.1:43803/slow has no deadline, its request has 2 s
+//!   request  GET /dropped/past-handler   id -dropped-past-handler (X-Request-Id)
+//!   at       main.(*service).pastHandler.func1   dropped.go:34
+//!   via      http.(*timeoutHandler).ServeHTTP.func1
+//!   budget   context deadline   2 s left   of 2 s set at dropped.go:38
+//!   context  request
+//!   help     hand on the context that has the deadline of dropped.go:38
+//! ```
+//!
+//! ## How to fix
+//!
+//! Use the request that the handler was given:
+//!
+//! ```go
+//! build := func(w http.ResponseWriter, r *http.Request) {
+//! 	fetch(r.Context())
+//! }
+//! ```
+//!
+//! ## How sure
+//!
+//! High: the whole chain of the call was seen, and none of its contexts has a deadline. Warning;
+//! error when the call still went on after the request's deadline had passed.
+//!
+//! The request's deadline is that of `http.TimeoutHandler`, one that the service's own middleware
+//! has set before it called the next handler, or one above the place where a chain was cut.
+//!
+//! ## When silent
+//!
+//! - `http.Client.Timeout` or a deadline of its own bounds the call;
+//! - a call on the request's context beside another that has a timeout: what a handler allows one
+//!   call is not what the request has;
+//! - where descent or deadline are not known. What a dependency does inside itself, or a goroutine
+//!   that the handler let go: info.
+
+use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
+use crate::model::{Call, CallId, Ctx, Request, Root, Unit};
+
+use super::ask::Answer;
+use super::context::Context;
+use super::deadline::spent;
+use super::outlived::Outlived;
+use super::timers::Topic;
+use super::{deadline, detached_context, draft, site};
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(super) struct DeadlineDropped {
+    outlived: Outlived,
+}
+
+impl DeadlineDropped {
+    /// Forgets what belongs to processes that `whose` names.
+    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
+        self.outlived.forget(whose);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.outlived.len()
+    }
+
+    /// A call begins: has it lost its request's deadline?
+    pub(super) fn call_started(&mut self, id: CallId, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let detached = matches!(call.root, Root::Detached(_));
+        if detached && !cx.thresholds.deadlines.detached_is_off {
+            return;
+        }
+        let Some((finding, over)) = dropped(call, cx) else {
+            return;
+        };
+        let Some(request) = call.owner else { return };
+        let left_ns = deadline::left_ns(over, cx.now_ns).unwrap_or(0);
+        let wait_ns = left_ns
+            .max(0)
+            .saturating_add(cx.thresholds.deadlines.tolerance_ns(left_ns));
+        if finding.severity < Severity::Warning {
+            cx.report(finding);
+            return;
+        }
+        cx.report_running(finding.clone(), request);
+        self.outlived
+            .watch(id, finding, wait_ns, Topic::Dropped(id), cx);
+    }
+
+    /// The request's deadline has passed.
+    pub(super) fn look(&mut self, id: CallId, cx: &mut Context<'_>) {
+        self.outlived.look(id, Topic::Dropped(id), cx);
+    }
+
+    /// Whether the call goes on.
+    pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
+        let Some(mut finding) = self.outlived.answer(id, answer, cx) else {
+            return;
+        };
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(request) = call.owner else { return };
+        finding.message = format!(
+            "call to {} goes on past the request's deadline, which it does not have",
+            draft::target(call, cx.thresholds)
+        );
+        cx.report_grown(finding, request);
+    }
+}
+
+/// Adds the lost deadline to what detached-context says of the same call.
+pub(super) fn absorbed(finding: &mut Finding, call: &Call, cx: &Context<'_>) {
+    if let Some((dropped, _)) = dropped(call, cx) {
+        finding.evidence.deadline_ns = dropped.evidence.deadline_ns;
+        finding.evidence.remaining_ns = dropped.evidence.remaining_ns;
+        finding.evidence.deadline_site = dropped.evidence.deadline_site;
+        finding.evidence.timer = dropped.evidence.timer;
+    }
+}
+
+/// The finding, and the context that has the deadline.
+fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, &'a Ctx)> {
+    if matches!(call.root, Root::Unknown)
+        || cx.model.bound_of(cx.model.context_of_call(call)).is_some()
+    {
+        return None;
+    }
+    let request = deadline::running(call, cx)?;
+    if matches!(call.root, Root::Request(_)) && request.timeout.is_none() {
+        return None;
+    }
+    let unit = cx.unit(call.pid)?;
+    let stack = site::frames(cx.code, call.pid, &call.pcs);
+    let over = match call.root {
+        // Only the handler inside has been given that context.
+        Root::Request(_) if deadline::in_worker(&stack) => deadline::handlers(request, cx)?,
+        Root::Request(_) | Root::Unknown => return None,
+        Root::Detached(_) if detached_context::is_once(&stack) => return None,
+        Root::Detached(_) => deadline::beyond_cut(call.ctx, cx)
+            .or_else(|| deadline::own(request, &stack, &unit, cx))?,
+    };
+    let severity = if deadline::is_handlers(call.goid, &stack, request) {
+        Severity::Warning
+    } else {
+        Severity::Info
+    };
+    let severity = deadline::at_most(&unit, &stack, severity)?;
+    Some((found(call, request, over, &unit, stack, severity, cx), over))
+}
+
+fn found(
+    call: &Call,
+    request: &Request,
+    over: &Ctx,
+    unit: &Unit,
+    stack: Vec<crate::go::Frame>,
+    severity: Severity,
+    cx: &Context<'_>,
+) -> Finding {
+    let mut finding = draft::blank(
+        RuleName::DeadlineDropped,
+        severity,
+        Confidence::High,
+        cx.now_ns,
+        unit,
+    );
+    let left_ns = deadline::left_ns(over, call.start_ns).unwrap_or(0);
+    finding.context = draft::chain(cx, &call.steps, call.ctx);
+    finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
+    finding.evidence.call = Some(draft::call_evidence(call, cx.thresholds, cx.now_ns));
+    finding.evidence.deadline_ns = over.deadline_ns;
+    finding.evidence.remaining_ns = Some(left_ns);
+    finding.evidence.deadline_site = deadline::line(unit, over, cx);
+    finding.evidence.timer = Some(Timer::Context);
+    let target = draft::target(call, cx.thresholds);
+    finding.message = if left_ns > 0 {
+        format!(
+            "call to {target} has no deadline, its request has {}",
+            spent(left_ns)
+        )
+    } else {
+        format!("call to {target} has no deadline, its request's has passed")
+    };
+    finding.help = format!(
+        "hand on the context that has the deadline of {}",
+        deadline::place_name(finding.evidence.deadline_site.as_ref())
+    );
+    let at = site::direct(unit, &stack).cloned();
+    draft::place(&mut finding, unit, at.as_ref(), stack);
+    finding
+}

@@ -1,0 +1,182 @@
+//! deadline-dropped: none where the request has one.
+
+use super::*;
+
+const RULE: RuleName = RuleName::DeadlineDropped;
+
+/// detached-context is not shown.
+fn alone() -> Scene {
+    Scene::with(Deadlines {
+        detached_is_off: true,
+        ..Deadlines::default()
+    })
+}
+
+/// A request inside `http.TimeoutHandler`, which allows two seconds.
+fn in_handler() -> Scene {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let budget = Timeout {
+        goid: SERVING,
+        data: CHILD,
+        chain: &[(CANCEL_CTX, ROOT)],
+        asked_ms: 2 * SECOND,
+        stack: &[TIMEOUT_HANDLER, HANDLER, SERVE],
+        clamped: false,
+    };
+    budget.make(&mut scene, 1);
+    scene
+}
+
+const IN_WORKER: [&str; 3] = [BUILD, HANDLER_FUNC, TIMEOUT_WORKER];
+
+#[test]
+fn past_the_handlers_context_is_a_warning_at_the_call() {
+    let mut scene = in_handler();
+    calls_at(&mut scene, 5, WORKER, &[(CANCEL_CTX, ROOT)], &IN_WORKER);
+    let finding = only(&scene, RULE);
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(
+        site(finding),
+        ("example.com/shop/report.(*Builder).Build", 132)
+    );
+    assert_eq!(finding.evidence.deadline_ns, Some(2_000_000_000));
+    assert_eq!(finding.evidence.remaining_ns, Some(1_996_000_000));
+    assert!(finding.evidence.call.is_some());
+    let line = finding.evidence.deadline_site.as_ref().unwrap();
+    assert_eq!(
+        (&*line.function, line.line),
+        ("example.com/shop/api.GetReport", 31)
+    );
+}
+
+#[test]
+fn on_the_handlers_context_nothing_is_lost() {
+    let mut scene = in_handler();
+    let chain = [(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)];
+    calls_at(&mut scene, 5, WORKER, &chain, &IN_WORKER);
+    scene.silent();
+}
+
+#[test]
+fn a_deadline_of_its_own_or_the_clients_timeout_bounds_the_call() {
+    for maker in [BUILD, "net/http.setRequestCancel"] {
+        let mut scene = in_handler();
+        let own = Timeout {
+            goid: WORKER,
+            data: GRANDCHILD,
+            chain: &[(CANCEL_CTX, ROOT)],
+            asked_ms: 500,
+            stack: &[maker, BUILD, HANDLER_FUNC, TIMEOUT_WORKER],
+            clamped: false,
+        };
+        own.make(&mut scene, 4);
+        let chain = [(TIMER_CTX, GRANDCHILD), (CANCEL_CTX, ROOT)];
+        calls_at(&mut scene, 5, WORKER, &chain, &IN_WORKER);
+        assert!(of_rule(&scene, RULE).is_empty());
+    }
+}
+
+#[test]
+fn the_handler_inside_is_judged_as_one_that_serves() {
+    let mut scene = in_handler();
+    scene.details = Some(details());
+    calls_at(&mut scene, 5, WORKER, &[BACKGROUND], &IN_WORKER);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.rule, RuleName::DetachedContext);
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(finding.evidence.deadline_ns, Some(2_000_000_000));
+}
+
+#[test]
+fn outside_the_handler_the_deadline_is_not_meant() {
+    let mut scene = in_handler();
+    calls_at(&mut scene, 5, 13, &[(CANCEL_CTX, ROOT)], &[BUILD]);
+    scene.silent();
+}
+
+#[test]
+fn a_call_beside_a_sibling_with_a_timeout_is_free() {
+    let mut scene = alone();
+    start(&mut scene, 0);
+    let sibling = Timeout {
+        goid: SERVING,
+        data: CHILD,
+        chain: &[(CANCEL_CTX, ROOT)],
+        asked_ms: 500,
+        stack: &[HANDLER, SERVE],
+        clamped: false,
+    };
+    sibling.make(&mut scene, 1);
+    calls_at(
+        &mut scene,
+        5,
+        SERVING,
+        &[(CANCEL_CTX, ROOT)],
+        &[HANDLER, SERVE],
+    );
+    scene.silent();
+    // Nor is what a handler allows one call what the request has.
+    calls_at(
+        &mut scene,
+        6,
+        SERVING,
+        &[BACKGROUND],
+        &[BUILD, HANDLER, SERVE],
+    );
+    assert!(of_rule(&scene, RULE).is_empty());
+}
+
+#[test]
+fn detached_context_tells_of_it_with_the_lost_deadline() {
+    let mut scene = under_middleware(SECOND);
+    scene.details = Some(details());
+    calls_at(&mut scene, 5, SERVING, &[BACKGROUND], &UNDER_MIDDLEWARE);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.rule, RuleName::DetachedContext);
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(finding.evidence.deadline_ns, Some(1_000_000_000));
+    assert_eq!(finding.evidence.remaining_ns, Some(996_000_000));
+    assert_eq!(finding.evidence.deadline_site.as_ref().unwrap().line, 57);
+}
+
+#[test]
+fn alone_it_is_a_warning_and_an_error_when_the_call_outlives_the_deadline() {
+    let mut scene = limited(alone(), SECOND);
+    scene.waits(SERVING, &[ROUND_TRIP, BUILD, SERVE]);
+    calls_at(&mut scene, 5, SERVING, &[BACKGROUND], &UNDER_MIDDLEWARE);
+    assert_eq!(only(&scene, RULE).severity, Severity::Warning);
+    scene.until(1_090);
+    assert_eq!(last(&scene, RULE).severity, Severity::Warning);
+    scene.until(1_200);
+    assert_eq!(last(&scene, RULE).severity, Severity::Error);
+}
+
+#[test]
+fn what_a_dependency_does_inside_itself_is_an_info() {
+    let mut scene = limited(alone(), SECOND);
+    let stack = [
+        "github.com/x/y.Do:4",
+        HANDLER,
+        HANDLER_FUNC,
+        MIDDLEWARE,
+        SERVE,
+    ];
+    calls_at(&mut scene, 5, SERVING, &[BACKGROUND], &stack);
+    assert_eq!(only(&scene, RULE).severity, Severity::Info);
+}
+
+#[test]
+fn what_is_made_ready_once_is_the_processs() {
+    let mut scene = limited(alone(), SECOND);
+    let stack = [
+        BUILD,
+        "sync.(*Once).doSlow",
+        HANDLER,
+        HANDLER_FUNC,
+        MIDDLEWARE,
+        SERVE,
+    ];
+    calls_at(&mut scene, 5, SERVING, &[BACKGROUND], &stack);
+    assert!(of_rule(&scene, RULE).is_empty());
+}

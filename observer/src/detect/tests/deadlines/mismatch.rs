@@ -1,0 +1,248 @@
+//! timeout-mismatch: two clocks.
+
+use super::*;
+
+const RULE: RuleName = RuleName::TimeoutMismatch;
+const DO: [&str; 5] = [
+    "net/http.setRequestCancel",
+    "net/http.(*Client).do",
+    BUILD,
+    HANDLER,
+    SERVE,
+];
+
+/// A context of two seconds, and a call of a client that allows `client_ms`.
+fn client(client_ms: u64) -> Scene {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let own = Timeout {
+        goid: SERVING,
+        data: CHILD,
+        chain: &[(CANCEL_CTX, ROOT)],
+        asked_ms: 2 * SECOND,
+        stack: &[HANDLER, SERVE],
+        clamped: false,
+    };
+    own.make(&mut scene, 1);
+    again(&mut scene, 2, client_ms);
+    scene
+}
+
+fn again(scene: &mut Scene, at_ms: u64, client_ms: u64) {
+    let timeout = Timeout {
+        goid: SERVING,
+        data: GRANDCHILD,
+        chain: &[(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)],
+        asked_ms: client_ms,
+        stack: &DO,
+        clamped: false,
+    };
+    timeout.make(scene, at_ms);
+    let chain = [(TIMER_CTX, GRANDCHILD), (TIMER_CTX, CHILD)];
+    calls_at(scene, at_ms + 1, SERVING, &chain, &[BUILD, HANDLER, SERVE]);
+}
+
+#[test]
+fn a_shorter_client_timeout_is_an_info_once() {
+    let mut scene = client(SECOND);
+    let finding = only(&scene, RULE);
+    assert_eq!(finding.severity, Severity::Info);
+    assert_eq!(
+        site(finding),
+        ("example.com/shop/report.(*Builder).Build", 132)
+    );
+    assert_eq!(finding.evidence.timer, Some(Timer::ClientTimeout));
+    assert_eq!(finding.evidence.asked_ns, Some(1_000_000_000));
+    assert_eq!(finding.evidence.deadline_ns, Some(2_000_000_000));
+    assert_eq!(finding.evidence.remaining_ns, Some(999_000_000));
+    assert_eq!(finding.evidence.deadline_site.as_ref().unwrap().line, 31);
+    assert!(finding.evidence.call.is_some());
+    again(&mut scene, 20, SECOND);
+    scene.engine.finish(60_000 * MS);
+    scene.until(30);
+    assert_eq!(last(&scene, RULE).count, 1);
+}
+
+#[test]
+fn one_that_fires_with_time_left_is_a_warning() {
+    let mut scene = client(200);
+    let fires = timer_fires(&scene, GRANDCHILD);
+    scene.take(202, &fires);
+    let finding = last(&scene, RULE);
+    assert_eq!((finding.severity, finding.count), (Severity::Warning, 1));
+    assert_eq!(finding.evidence.remaining_ns, Some(1_799_000_000));
+    assert_eq!(
+        finding.message,
+        "http.Client.Timeout of 200 ms fired with 1.8 s of the context's deadline left"
+    );
+}
+
+#[test]
+fn within_the_tolerance_they_agree() {
+    let mut scene = client(1_990);
+    let fires = timer_fires(&scene, GRANDCHILD);
+    scene.take(1_992, &fires);
+    scene.silent();
+}
+
+#[test]
+fn a_deadline_that_is_no_clients_timeout_is_a_sub_budget() {
+    let mut scene = under_middleware(2 * SECOND);
+    let own = Timeout {
+        goid: SERVING,
+        data: GRANDCHILD,
+        chain: &[(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)],
+        asked_ms: 200,
+        stack: &UNDER_MIDDLEWARE,
+        clamped: false,
+    };
+    own.make(&mut scene, 2);
+    calls_at(
+        &mut scene,
+        3,
+        SERVING,
+        &[(TIMER_CTX, GRANDCHILD)],
+        &UNDER_MIDDLEWARE,
+    );
+    let fires = timer_fires(&scene, GRANDCHILD);
+    scene.take(202, &fires);
+    scene.silent();
+}
+
+#[test]
+fn one_clock_alone_disagrees_with_nobody() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let timeout = Timeout {
+        goid: SERVING,
+        data: GRANDCHILD,
+        chain: &[(CANCEL_CTX, ROOT)],
+        asked_ms: 200,
+        stack: &DO,
+        clamped: false,
+    };
+    timeout.make(&mut scene, 2);
+    calls_at(
+        &mut scene,
+        3,
+        SERVING,
+        &[(TIMER_CTX, GRANDCHILD)],
+        &[BUILD, SERVE],
+    );
+    let fires = timer_fires(&scene, GRANDCHILD);
+    scene.take(202, &fires);
+    scene.silent();
+}
+
+/// A write fails at `at_ms` of a request whose handler has two seconds; memory says why.
+fn write_fails(at_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
+    let mut scene = Scene::new();
+    scene.details = Some(details());
+    scene.conn = Some(ConnState {
+        write_error: Some(error),
+        server: Some(ServerTimeouts {
+            read_ns: 0,
+            read_header_ns: 0,
+            write_ns: write_ms * 1_000_000,
+            idle_ns: 0,
+        }),
+        ..ConnState::default()
+    });
+    start(&mut scene, 0);
+    let own = Timeout {
+        goid: SERVING,
+        data: CHILD,
+        chain: &[(CANCEL_CTX, ROOT)],
+        asked_ms: 2 * SECOND,
+        stack: &[HANDLER, SERVE],
+        clamped: false,
+    };
+    own.make(&mut scene, 1);
+    let stack = [
+        "context.WithCancel.func1",
+        "net/http.checkConnErrorWriter.Write",
+        "net/http.(*response).Flush",
+        BUILD,
+        SERVE,
+    ];
+    let code = &scene.code;
+    let records: [Record; 3] = [
+        cancel(code, SERVING, super::super::CONN, &stack),
+        cascade(code, SERVING, ROOT),
+        cascade(code, SERVING, CHILD),
+    ];
+    for record in &records {
+        scene.take(at_ms, record);
+    }
+    end(&mut scene, at_ms + 50);
+    scene
+}
+
+#[test]
+fn a_write_deadline_that_fired_with_time_left_is_a_warning_at_the_write() {
+    let scene = write_fails(400, ErrorKind::IoDeadline, 0);
+    let finding = only(&scene, RULE);
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(
+        site(finding),
+        ("example.com/shop/report.(*Builder).Build", 132)
+    );
+    assert_eq!(finding.evidence.timer, Some(Timer::WriteDeadline));
+    assert_eq!(
+        finding.evidence.cancelled_by,
+        Some(CancelledBy::WriteDeadline)
+    );
+    assert_eq!(finding.evidence.remaining_ns, Some(1_601_000_000));
+    assert_eq!(finding.evidence.deadline_site.as_ref().unwrap().line, 31);
+}
+
+#[test]
+fn the_servers_own_is_told_by_its_length() {
+    let scene = write_fails(1_000, ErrorKind::IoDeadline, 700);
+    let finding = only(&scene, RULE);
+    assert_eq!(finding.evidence.timer, Some(Timer::WriteTimeout));
+    assert_eq!(finding.evidence.asked_ns, Some(700_000_000));
+    // When it passed, not when somebody wrote.
+    assert_eq!(finding.evidence.remaining_ns, Some(1_301_000_000));
+    let longer = write_fails(400, ErrorKind::IoDeadline, 700);
+    assert_eq!(
+        only(&longer, RULE).evidence.timer,
+        Some(Timer::WriteDeadline)
+    );
+}
+
+#[test]
+fn a_write_that_failed_for_another_reason_or_in_the_end_says_nothing() {
+    write_fails(400, ErrorKind::BrokenPipe, 700).silent();
+    write_fails(1_990, ErrorKind::IoDeadline, 0).silent();
+}
+
+#[test]
+fn a_read_deadline_is_premature_cancels() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let own = Timeout {
+        goid: SERVING,
+        data: CHILD,
+        chain: &[(CANCEL_CTX, ROOT)],
+        asked_ms: 2 * SECOND,
+        stack: &[HANDLER, SERVE],
+        clamped: false,
+    };
+    own.make(&mut scene, 1);
+    let stack = [
+        "context.WithCancel.func1",
+        "net/http.(*connReader).handleReadErrorLocked",
+    ];
+    let error = ReadError::Op("internal/poll.DeadlineExceededError");
+    let code = &scene.code;
+    let records = [
+        conn_error(code, 12, error),
+        cancel(code, 12, super::super::CONN, &stack),
+        cascade(code, 12, ROOT),
+    ];
+    for record in &records {
+        scene.take(300, record);
+    }
+    assert!(of_rule(&scene, RULE).is_empty());
+}

@@ -1,0 +1,343 @@
+//! # timeout-mismatch
+//!
+//! A timeout and the context's deadline disagree, and the timeout is the shorter one.
+//!
+//! ## What it finds
+//!
+//! `http.Client.Timeout` that is shorter than the deadline of the context that the call was made
+//! with; and `http.Server.WriteTimeout`, or a write deadline that a handler has set, that fired
+//! while the context still had time. Differences within the tolerance (`--deadline-tolerance`) do
+//! not count.
+//!
+//! `at` is the line of the call or of the write. `timer` is the timeout, `asked_ns` its length,
+//! `deadline_ns` the context's deadline when it was made, `deadline_site` its line, and
+//! `remaining_ns` what was left of it.
+//!
+//! ## Why it matters
+//!
+//! Two clocks rule one call, in two places of the code, and the one that nobody looks at wins. The
+//! route promises five seconds; the client gives up after one, or the server drops an answer that
+//! was ready in time, and neither says so: the handler sees a failed call, the client an empty
+//! reply.
+//!
+//! ## Example
+//!
+//! ```go
+//! var client = &http.Client{Timeout: time.Second}
+//!
+//! func Report(w http.ResponseWriter, r *http.Request) {
+//! 	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+//! 	defer cancel()
+//! 	req, _ := http.NewRequestWithContext(ctx, "GET", storeURL, nil)
+//! 	resp, err := client.Do(req) // has one second
+//! ```
+//!
+//! One of the test programs, as observer shows it:
+//!
+//! ```text
+//! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the context's 2 s
+//!   request  GET /mismatch/client   id -mismatch-client (X-Request-Id)
+//!   at       main.(*service).clientFires   mismatch.go:37
+//!   via      http.(*conn).serve
+//!   budget   http.Client.Timeout 200 ms   1.8 s left   of 2 s set at mismatch.go:34
+//!   context  request → WithTimeout 2 s (mismatch.go:34) → WithDeadline 200 ms (mismatch.go:37)
+//!   help     make Client.Timeout longer than any deadline, and let the context rule
+//! ```
+//!
+//! ## How to fix
+//!
+//! Let the context rule and keep the timeout as a safety net above it: a `Client.Timeout` longer
+//! than the longest deadline, a `WriteTimeout` longer than the longest route, or a route's own with
+//! `http.ResponseController.SetWriteDeadline`.
+//!
+//! ## How sure
+//!
+//! High for `http.Client.Timeout`: both deadlines were seen. Info, once for each line, when it is
+//! shorter; warning when it fired while the context had time left. A write deadline is known by
+//! the error that the connection keeps, its length by the server's fields. Where it fired after the
+//! server's own had passed, it is taken for that; medium, because the handler may have set another.
+//!
+//! ## When silent
+//!
+//! - the timeout is as long as the context's deadline or longer;
+//! - the context has no deadline: then there is one clock;
+//! - read deadlines: where one kills a request, `premature-cancel` says so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::finding::{CancelledBy, Confidence, Finding, RuleName, Severity, Timer};
+use crate::inspect::ConnState;
+use crate::model::{CallId, Cancel, Ctx, CtxId, ReqId, Request, Root, Unit};
+
+use super::ask::{Answer, Question};
+use super::context::Context;
+use super::deadline::spent;
+use super::timers::Topic;
+use super::{deadline, draft, overrun, site};
+
+/// Stacks remembered of which the difference was told.
+const SAID: usize = 4096;
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(super) struct TimeoutMismatch {
+    /// Stacks of which the difference was told, and of which context.
+    said: BTreeMap<(u32, Arc<[u64]>), CtxId>,
+}
+
+/// A timeout, and the deadline of the context that it cuts short.
+struct Mismatch<'a> {
+    timeout: &'a Ctx,
+    over: &'a Ctx,
+    /// Time left of the context's when the timeout fires or has fired, ns.
+    spare_ns: i64,
+}
+
+impl TimeoutMismatch {
+    /// Forgets what belongs to processes that `whose` names.
+    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
+        self.said.retain(|(pid, _), _| !whose(*pid));
+    }
+
+    /// A call begins: is `http.Client.Timeout` shorter than its context's deadline?
+    pub(super) fn call_started(&mut self, id: CallId, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some(mismatch) = cx
+            .model
+            .bound_of(cx.model.context_of_call(call))
+            .and_then(|timeout| mismatch(timeout, timeout.deadline_at_ns()?, cx))
+        else {
+            return;
+        };
+        let key = (call.pid, Arc::clone(&mismatch.timeout.pcs));
+        if self.said.contains_key(&key) {
+            return;
+        }
+        let Some(unit) = cx.unit(call.pid) else {
+            return;
+        };
+        let Some(mut finding) = of_client(&mismatch, Severity::Info, &unit, cx) else {
+            return;
+        };
+        finding.message = format!(
+            "http.Client.Timeout of {} is shorter than the context's {}",
+            spent(mismatch.timeout.deadline_ns.unwrap_or(0)),
+            spent(deadline::left_ns(mismatch.over, mismatch.timeout.created_ns).unwrap_or(0))
+        );
+        deadline::about_call(&mut finding, call, cx);
+        let timeout = mismatch.timeout.id;
+        cx.report(finding);
+        self.said.insert(key, timeout);
+        if self.said.len() > SAID {
+            self.said.pop_first();
+        }
+    }
+
+    /// A context died: was it `http.Client.Timeout`, with time left?
+    pub(super) fn context_cancelled(&self, id: CtxId, cx: &mut Context<'_>) {
+        let Some(ctx) = cx.model.context(id) else {
+            return;
+        };
+        let fired = |cancel: &Cancel| cancel.by == CancelledBy::Deadline;
+        if !ctx.cancelled.as_ref().is_some_and(fired) {
+            return;
+        }
+        let Some(mismatch) = mismatch(ctx, cx.now_ns, cx) else {
+            return;
+        };
+        let Some(unit) = cx.unit(ctx.pid) else {
+            return;
+        };
+        let Some(mut finding) = of_client(&mismatch, Severity::Warning, &unit, cx) else {
+            return;
+        };
+        finding.message = format!(
+            "http.Client.Timeout of {} fired with {} of the context's deadline left",
+            spent(ctx.deadline_ns.unwrap_or(0)),
+            spent(mismatch.spare_ns)
+        );
+        let call = cx
+            .model
+            .last_call_of(ctx.pid, ctx.goid)
+            .filter(|call| call.ctx == Some(id));
+        match call {
+            Some(call) => deadline::about_call(&mut finding, call, cx),
+            None => finding.request = draft::request_of(cx, ctx.owner),
+        }
+        // The call that was told of when it began is the same occurrence.
+        let key = (ctx.pid, Arc::clone(&ctx.pcs));
+        match ctx.owner.filter(|_| self.said.get(&key) == Some(&id)) {
+            Some(owner) => cx.report_grown(finding, owner),
+            None => cx.report(finding),
+        }
+    }
+
+    /// A request was cancelled: where a write failed, memory knows why.
+    pub(super) fn request_cancelled(&self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        let by_write = root_cancel(request, cx).is_some_and(|cancel| cancel.by_write);
+        if !by_write || !cx.model.is_whole(request.epoch) || longest(request, cx).is_none() {
+            return;
+        }
+        let question = Question::Request(cx.reading(request));
+        cx.ask(request.pid, Topic::WriteFailed(id), question);
+    }
+
+    /// Why the write failed.
+    pub(super) fn write_answer(&self, id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
+        let Answer::Request {
+            request: details,
+            conn: Some(conn),
+        } = answer
+        else {
+            return;
+        };
+        if overrun::write_error(conn) != Some(CancelledBy::WriteDeadline) {
+            return;
+        }
+        if let Some(details) = details {
+            cx.model.set_details(id, Arc::clone(details));
+        }
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        let Some(unit) = cx.unit(request.pid) else {
+            return;
+        };
+        if let Some(finding) = of_server(request, conn, &unit, cx) {
+            cx.report(finding);
+        }
+    }
+}
+
+/// The context of a client's timeout that ends, at `at_ns`, before the deadline above it.
+fn mismatch<'a>(timeout: &'a Ctx, at_ns: u64, cx: &'a Context<'_>) -> Option<Mismatch<'a>> {
+    let whole = cx.model.is_whole(timeout.epoch) && draft::is_owner_whole(cx.model, timeout.owner);
+    if !whole {
+        return None;
+    }
+    let over = cx
+        .model
+        .bound_of(timeout.parent.filter(|_| !timeout.is_cut()))?;
+    let spare_ns = deadline::left_ns(over, at_ns)?;
+    let differs = spare_ns > cx.thresholds.deadlines.tolerance_ns(timeout.deadline_ns?);
+    (differs && deadline::is_client_timeout(timeout, cx)).then_some(Mismatch {
+        timeout,
+        over,
+        spare_ns,
+    })
+}
+
+fn of_client(
+    mismatch: &Mismatch<'_>,
+    severity: Severity,
+    unit: &Unit,
+    cx: &Context<'_>,
+) -> Option<Finding> {
+    let timeout = mismatch.timeout;
+    let stack = site::frames(cx.code, timeout.pid, &timeout.pcs);
+    let at = site::direct(unit, &stack).cloned();
+    let mut finding = draft::blank(
+        RuleName::TimeoutMismatch,
+        deadline::at_most(unit, &stack, severity)?,
+        Confidence::High,
+        cx.now_ns,
+        unit,
+    );
+    finding.context = draft::chain(cx, &[], Some(timeout.id));
+    finding.evidence.timer = Some(Timer::ClientTimeout);
+    finding.evidence.asked_ns = timeout.deadline_ns;
+    finding.evidence.remaining_ns = Some(mismatch.spare_ns);
+    finding.evidence.deadline_ns = mismatch.over.deadline_ns;
+    finding.evidence.deadline_site = deadline::line(unit, mismatch.over, cx);
+    finding.help = "make Client.Timeout longer than any deadline, and let the context rule".into();
+    draft::place(&mut finding, unit, at.as_ref(), stack);
+    Some(finding)
+}
+
+fn root_cancel<'a>(request: &Request, cx: &'a Context<'_>) -> Option<&'a Cancel> {
+    cx.model.context(request.root)?.cancelled.as_ref()
+}
+
+/// The context of the handler whose deadline is furthest, if it is further than the cancel of the
+/// request and the context was in force then.
+fn longest<'a>(request: &Request, cx: &'a Context<'_>) -> Option<(&'a Ctx, i64)> {
+    let cancelled_ns = root_cancel(request, cx)?.at_ns;
+    let in_force = |ctx: &&Ctx| {
+        ctx.root == Root::Request(request.id)
+            && !ctx.internal
+            && ctx.cancelled.as_ref().is_none_or(|cancel| {
+                cancel.by == CancelledBy::Parent || cancel.at_ns >= cancelled_ns
+            })
+            && !deadline::is_client_timeout(ctx, cx)
+    };
+    request
+        .contexts
+        .iter()
+        .filter_map(|id| cx.model.context(*id))
+        .filter(in_force)
+        .filter_map(|ctx| Some((ctx, deadline::left_ns(ctx, cancelled_ns)?)))
+        .max_by_key(|(_, left_ns)| *left_ns)
+        .filter(|(_, left_ns)| *left_ns > cx.thresholds.deadlines.tolerance_ns(0))
+}
+
+fn of_server(
+    request: &Request,
+    conn: &ConnState,
+    unit: &Unit,
+    cx: &Context<'_>,
+) -> Option<Finding> {
+    let cancel = root_cancel(request, cx)?;
+    let (over, left_ns) = longest(request, cx)?;
+    let after_ns = cancel.at_ns.saturating_sub(request.start_ns);
+    let server = conn.server.as_ref().map(|server| server.write_ns);
+    let servers = server.filter(|ns| *ns > 0 && u64::try_from(*ns).is_ok_and(|ns| ns <= after_ns));
+    let (timer, confidence) = match (servers, server) {
+        (Some(_), _) => (Timer::WriteTimeout, Confidence::Medium),
+        (None, Some(_)) => (Timer::WriteDeadline, Confidence::High),
+        (None, None) => (Timer::WriteDeadline, Confidence::Medium),
+    };
+    let spare_ns = match servers {
+        // It passed before anybody wrote.
+        Some(ns) => left_ns.saturating_add(i64::try_from(after_ns).ok()?.saturating_sub(ns)),
+        None => left_ns,
+    };
+    if spare_ns <= cx.thresholds.deadlines.tolerance_ns(servers.unwrap_or(0)) {
+        return None;
+    }
+    let stack = site::frames(cx.code, request.pid, &cancel.pcs);
+    let made = site::frames(cx.code, over.pid, &over.pcs);
+    let at = site::direct(unit, &stack)
+        .or_else(|| site::direct(unit, &made))
+        .cloned();
+    let mut finding = draft::blank(
+        RuleName::TimeoutMismatch,
+        Severity::Warning,
+        confidence,
+        cx.now_ns,
+        unit,
+    );
+    finding.context = draft::chain(cx, &[], Some(over.id));
+    finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
+    finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
+    finding.evidence.cancelled_at_ns = Some(cancel.at_ns);
+    finding.evidence.timer = Some(timer);
+    finding.evidence.asked_ns = servers;
+    finding.evidence.remaining_ns = Some(spare_ns);
+    finding.evidence.deadline_ns = over.deadline_ns;
+    finding.evidence.deadline_site = deadline::line(unit, over, cx);
+    let of = servers.map_or_else(String::new, |ns| format!(" of {}", spent(ns)));
+    finding.message = format!(
+        "{}{of} fired with {} of the context's deadline left",
+        timer.name(),
+        spent(spare_ns)
+    );
+    finding.help = "give the route a write deadline that is longer than its context's".into();
+    draft::place(&mut finding, unit, at.as_ref(), stack);
+    Some(finding)
+}

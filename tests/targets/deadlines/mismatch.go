@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"example.com/observer-targets/internal/app"
+	"example.com/observer-targets/internal/downstream"
+)
+
+func (s *service) mismatchRoutes() []app.Route {
+	return []app.Route{
+		{Path: "/mismatch/client", Handler: s.clientFires},
+		{Path: "/mismatch/client/ok", Handler: s.clientAbove},
+		{Path: "/mismatch/client/alone/ok", Handler: s.clientAlone},
+		{Path: "/mismatch/static", Handler: s.clientBelow},
+		{Path: "/mismatch/static/ok", Handler: s.clientAbove},
+		{Path: "/mismatch/write-deadline", Outcome: "failed", Handler: writeDeadlineFires},
+		{Path: "/mismatch/write-deadline/ok", Handler: writeDeadlineLifted},
+		{Path: "/mismatch/write-timeout", Outcome: "failed", Handler: writeTimeoutFires},
+		{Path: "/mismatch/write-timeout/ok", Handler: writesInTime},
+	}
+}
+
+func (s *service) with(timeout time.Duration) *http.Client {
+	return &http.Client{Transport: s.http.Transport, Timeout: timeout}
+}
+
+// The context would wait for two seconds, the client does not.
+func (s *service) clientFires(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), route) // want: timeout-mismatch client deadline
+	defer cancel()
+	client := s.with(200 * time.Millisecond)
+	resp, err := client.Do(s.slow(ctx, long)) // want: timeout-mismatch client
+	reply(w, finish(resp, err))
+}
+
+// Shorter, but the answer comes in time.
+func (s *service) clientBelow(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), route) // want: timeout-mismatch static deadline
+	defer cancel()
+	client := s.with(time.Second)
+	resp, err := client.Do(s.slow(ctx, quick)) // want: timeout-mismatch static
+	reply(w, finish(resp, err))
+}
+
+// A safety net above the context's deadline, which fires first.
+func (s *service) clientAbove(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), brief)
+	defer cancel()
+	reply(w, finish(s.with(5*time.Second).Do(s.slow(ctx, long))))
+}
+
+// There is one clock only.
+func (s *service) clientAlone(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, finish(s.with(brief).Do(s.slow(r.Context(), long))))
+}
+
+// send writes so that it leaves at once.
+func send(w http.ResponseWriter) {
+	fmt.Fprintln(w, "ok")
+	if flusher, can := w.(http.Flusher); can {
+		flusher.Flush()
+	}
+}
+
+// The handler gives its answer 200 ms, and the work before it two seconds.
+func writeDeadlineFires(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), route) // want: timeout-mismatch write-deadline deadline
+	defer cancel()
+	_ = app.Conn(r).SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	downstream.Pause(ctx, 400*time.Millisecond)
+	fmt.Fprintln(w, "ok")
+	flusher := w.(http.Flusher)
+	flusher.Flush() // want: timeout-mismatch write-deadline
+	time.Sleep(brief)
+}
+
+func writeDeadlineLifted(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), route)
+	defer cancel()
+	_ = app.Conn(r).SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	downstream.Pause(ctx, 400*time.Millisecond)
+	_ = app.Conn(r).SetWriteDeadline(time.Time{})
+	send(w)
+}
+
+// The server gives up before the route's eight seconds are over.
+func writeTimeoutFires(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), 8*time.Second) // want: timeout-mismatch write-timeout deadline
+	defer cancel()
+	downstream.Pause(ctx, writeTimeout+brief)
+	fmt.Fprintln(w, "ok")
+	flusher := w.(http.Flusher)
+	flusher.Flush() // want: timeout-mismatch write-timeout
+	time.Sleep(brief)
+}
+
+func writesInTime(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), 8*time.Second)
+	defer cancel()
+	downstream.Pause(ctx, brief)
+	send(w)
+}
