@@ -34,7 +34,7 @@ impl Code {
             .as_array()
             .into_iter()
             .flatten()
-            .filter(|hook| hook["on"] == true)
+            .filter(|hook| hook["on"] == true && hook["kind"] != "tracepoint")
         {
             let site = hook["site"]
                 .as_str()
