@@ -14,6 +14,9 @@ const FINDINGS: usize = 4096;
 /// Between the count and the place.
 const GAP: &str = "   ";
 
+/// A shorter time from first to last is no news.
+const SECOND_NS: u64 = 1_000_000_000;
+
 /// Columns that a place gets, however narrow the terminal is.
 const PLACE: usize = 20;
 
@@ -106,15 +109,11 @@ impl Last {
             terminal.width.max(MIN_WIDTH).saturating_sub(used)
         };
         let wanted = place.as_deref().map_or(0, long).saturating_add(long(&span));
-        if terminal.verbose || wanted <= room(&rest) {
+        if self.span_ns >= SECOND_NS && wanted <= room(&rest) {
             rest.push_str(&span);
         }
         if let Some(place) = place {
-            let kept = if terminal.verbose {
-                place
-            } else {
-                glyphs.keep_end(&place, room(&rest).max(PLACE))
-            };
+            let kept = glyphs.keep_end(&place, room(&rest).max(PLACE));
             rest.push_str(GAP);
             rest.push_str(&kept);
         }
