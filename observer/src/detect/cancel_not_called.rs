@@ -50,8 +50,9 @@
 //! - contexts made directly by the standard library or by libraries for themselves (a transport
 //!   makes one for each connection);
 //! - contexts of `context.AfterFunc`;
-//! - contexts that do not belong to a request, until the third of one line, or until the timer of
-//!   one had to free it;
+//! - contexts that do not descend from a request, until the third of one line, or until the timer
+//!   of one had to free it and its request, if it was made in one, has ended; for a minute, while
+//!   cancel functions of the same line are called;
 //! - requests of which events were lost: they are unknown, and counted as such.
 
 use std::collections::BTreeMap;
@@ -75,10 +76,12 @@ const THIRD: u64 = 3;
 const AGAIN_NS: u64 = 1_000_000_000;
 /// Looks before giving up: the goroutine is somebody's long work.
 const LOOKS: u32 = 60;
-/// Age at which a context of no request is looked at, in grace times.
+/// Age at which a context that does not descend from a request is looked at, in grace times.
 const AGE_IN_GRACES: u64 = 120;
 /// Lines whose counts are kept.
 const LINES: usize = 4096;
+/// Contexts remembered as judged; of one that had to make room, a second verdict would be counted.
+const JUDGED: usize = 16_384;
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -86,6 +89,9 @@ pub(super) struct CancelNotCalled {
     /// By process and line.
     lines: BTreeMap<(u32, Fingerprint), Line>,
     looks: BTreeMap<CtxId, u32>,
+    /// Those that do not descend from a request, and whether it was reported: they are looked at
+    /// when their timer fires and when they are old.
+    judged: BTreeMap<CtxId, bool>,
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +107,7 @@ impl CancelNotCalled {
     pub(super) fn forget(&mut self, pid: u32, model: &Model) {
         self.lines.retain(|(of, _), _| *of != pid);
         self.looks.retain(|ctx, _| model.context(*ctx).is_some());
+        self.judged.retain(|ctx, _| model.context(*ctx).is_some());
     }
 
     /// The handler has returned: its contexts' cancel functions are due.
@@ -130,16 +137,18 @@ impl CancelNotCalled {
         }
     }
 
-    /// A context of no request was freed by its timer or its parent.
+    /// A context that does not descend from a request was freed by its timer, or one of no request
+    /// by its parent.
     pub(super) fn context_cancelled(&mut self, id: CtxId, cx: &mut Context<'_>) {
         let Some(ctx) = cx.model.context(id) else {
             return;
         };
-        let freed = ctx
-            .cancelled
-            .as_ref()
-            .is_some_and(|cancel| matches!(cancel.by, CancelledBy::Deadline | CancelledBy::Parent));
-        if ctx.owner.is_none() && freed && is_due(ctx) {
+        let freed = match ctx.cancelled.as_ref().map(|cancel| cancel.by) {
+            Some(CancelledBy::Deadline) => !descends(ctx),
+            Some(CancelledBy::Parent) => ctx.owner.is_none(),
+            _ => false,
+        };
+        if freed && is_due(ctx) {
             cx.later(cx.thresholds.grace_ns, Topic::NotCalled(id));
         }
     }
@@ -150,7 +159,7 @@ impl CancelNotCalled {
             return;
         };
         self.looks.remove(&id);
-        if matches!(ctx.root, Root::Request(_)) {
+        if descends(ctx) {
             return;
         }
         let Some(unit) = cx.unit(ctx.pid) else { return };
@@ -180,20 +189,26 @@ impl CancelNotCalled {
         let frames = site::frames(cx.code, ctx.pid, &ctx.pcs);
         let silent = ctx.cancel_called_ns.is_some()
             || !cx.model.is_whole(ctx.epoch)
-            || !draft::is_owner_whole(cx.model, ctx.owner)
-            || made_at(&unit, &frames).is_none();
-        if silent {
+            || !draft::is_owner_whole(cx.model, ctx.owner);
+        let at = made_at(&unit, &frames).filter(|_| !silent);
+        let Some(at) = at else {
             self.looks.remove(&id);
             return;
-        }
-        // Alive and of no request, it may lie where somebody will call it later: a session, a job
-        // in a queue.
-        let age_ns = cx.now_ns.saturating_sub(ctx.created_ns);
-        let ripe_ns = cx.thresholds.grace_ns.saturating_mul(AGE_IN_GRACES);
-        let kept = ctx.cancelled.is_none() && !matches!(ctx.root, Root::Request(_));
-        if kept && age_ns < ripe_ns {
-            cx.later(ripe_ns.saturating_sub(age_ns), Topic::NotCalled(id));
-            return;
+        };
+        if !descends(ctx) {
+            // Its request's end or its timer brings the look that counts.
+            if is_early(ctx, cx) || self.judged.get(&id) == Some(&true) {
+                return;
+            }
+            // Alive, it may lie where somebody will call it later: a session, a job in a queue. So
+            // may one whose timer was faster than the queue.
+            let age_ns = cx.now_ns.saturating_sub(ctx.created_ns);
+            let ripe_ns = cx.thresholds.grace_ns.saturating_mul(AGE_IN_GRACES);
+            let calls = self.line(&unit, at).is_some_and(|line| line.called > 0);
+            if (ctx.cancelled.is_none() || calls) && age_ns < ripe_ns {
+                cx.later(ripe_ns.saturating_sub(age_ns), Topic::NotCalled(id));
+                return;
+            }
         }
         let question = Question::Children {
             parent_goid: ctx.goid,
@@ -230,7 +245,7 @@ impl CancelNotCalled {
                 }
             }
             // Go ≤ 1.20 keeps no parents: only what descends from a request is certain enough.
-            Answer::Children(None) if matches!(ctx.root, Root::Request(_)) => {
+            Answer::Children(None) if descends(ctx) => {
                 self.ask_maker(id, cx);
             }
             Answer::Work(work) => match &work.goroutine {
@@ -297,19 +312,27 @@ impl CancelNotCalled {
         let Some(at) = made_at(&unit, &frames).cloned() else {
             return;
         };
+        let before = self.judged.get(&id).copied();
+        if before == Some(true) {
+            return;
+        }
         let Some(line) = self.line(&unit, &at) else {
             return;
         };
-        line.missed += 1;
-        let timer = ctx
-            .cancelled
-            .as_ref()
-            .is_some_and(|c| c.by == CancelledBy::Deadline);
-        let descends = matches!(ctx.root, Root::Request(_));
-        if !descends && !timer && (line.missed < THIRD || line.called > 0) {
+        line.missed += u64::from(before.is_none());
+        let live = line.missed;
+        let told = descends(ctx)
+            || ctx.died_of_its_deadline()
+            || (line.missed >= THIRD && line.called == 0);
+        if !descends(ctx) {
+            self.judged.insert(id, told);
+            if self.judged.len() > JUDGED {
+                self.judged.pop_first();
+            }
+        }
+        if !told {
             return;
         }
-        let live = line.missed;
         let mut finding = draft::blank(
             RuleName::CancelNotCalled,
             Severity::Warning,
@@ -354,6 +377,30 @@ fn is_due(ctx: &Ctx) -> bool {
         && !ctx.is_root
         && ctx.cancel_called_ns.is_none()
         && matches!(kind, ContextKind::Cancel | ContextKind::Timer)
+}
+
+/// A request's end ends it: its CancelFunc is due then.
+const fn descends(ctx: &Ctx) -> bool {
+    matches!(ctx.root, Root::Request(_))
+}
+
+/// Its timer has freed it, and grace since then, or since the end of the request that it was made
+/// in, is not over.
+fn is_early(ctx: &Ctx, cx: &Context<'_>) -> bool {
+    let Some(cancel) = ctx.cancelled.as_ref() else {
+        return false;
+    };
+    if cancel.by != CancelledBy::Deadline {
+        return false;
+    }
+    let since_ns = match ctx.owner.and_then(|owner| cx.model.request(owner)) {
+        Some(request) => match request.ended {
+            Some((ended_ns, _)) => cancel.at_ns.max(ended_ns),
+            None => return true,
+        },
+        None => cancel.at_ns,
+    };
+    cx.now_ns < since_ns.saturating_add(cx.thresholds.grace_ns)
 }
 
 /// The line of the `With…` call, if it is user code's.

@@ -67,7 +67,7 @@ pub enum Notice {
         why: String,
     },
     /// Lines are missing from an output.
-    #[error("cannot write {what} ({why}); observing goes on, lines that are lost are counted")]
+    #[error("cannot write {what} ({why}); lines that are lost are counted")]
     WriteFailed {
         /// Which output.
         what: String,

@@ -253,7 +253,12 @@ impl<'a, M: Memory> Inspector<'a, M> {
             if owner != g {
                 return Ok(None);
             }
-            if channel != 0 && !channels.contains(&channel) {
+            // From Go 1.26 a semaphore's or a sync.Cond's sudog is listed too. It has no channel, and its link leads
+            // to others that wait for the same.
+            if channel == 0 {
+                break;
+            }
+            if !channels.contains(&channel) {
                 channels.push(channel);
             }
             next = link;

@@ -143,6 +143,30 @@ fn missing_memory_never_makes_up_a_goroutine() {
     }
 }
 
+#[test]
+fn the_first_waiter_of_a_lock_is_known_while_others_wait_too() {
+    let image = Image::all().pop().unwrap();
+    let mut memory = image.memory();
+    let find = |name| {
+        let found = image.goroutines.iter().find(|one| one.function == name);
+        &found.unwrap().seen
+    };
+    let (locks, receives) = (find("main.locks"), find("main.chanReceive"));
+    let waiting = |g: &Goroutine| {
+        let at = g.g_addr + u64::from(image.g_offsets.waiting);
+        memory.read_u64(at).unwrap()
+    };
+    let (first, next) = (waiting(locks), waiting(receives));
+    assert!(first != 0 && next != 0);
+    // So the runtime chains those that wait for one semaphore.
+    let link = first + u64::from(image.g_offsets.sudog.waitlink);
+    memory.insert(link, &next.to_le_bytes());
+    let inspector = Inspector::new(&memory, image.runtime());
+    let expected = Inspection::Alive(Box::new(locks.clone()));
+    assert!(locks.waiting_channels.is_empty());
+    assert_eq!(inspector.inspect(locks.goid, Some(locks.g_addr)), expected);
+}
+
 /// Memory in which every g has been waiting since another moment at every look.
 struct Restless<'a> {
     inner: &'a RecordedMemory,

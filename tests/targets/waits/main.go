@@ -111,6 +111,13 @@ func startWaiting() {
 	} {
 		go wait()
 	}
+	// Two more behind each: a semaphore chains those that wait for it.
+	for _, wait := range []func(){locks, locksRead, locksWrite, waitsForGroup, waitsForCondition} {
+		wait := wait
+		for n := 0; n < 2; n++ {
+			go func() { wait() }()
+		}
+	}
 	fmt.Printf("WAITS main.chanReceive %p\n", empty)
 	fmt.Printf("WAITS main.chanSend %p\n", full)
 	fmt.Printf("WAITS main.selects %p %p\n", first, second)

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::finding::{CancelledBy, Confidence, Emission, RuleName, Severity};
 use crate::inspect::{Child, Status};
-use crate::testkit::{Created, MS, Scene, Seen, cancel, cascade};
+use crate::testkit::{Created, MS, Scene, Seen, cancel, cancelled_again, cascade};
 
 const HELPER: &str = "example.com/shop/store.(*Client).Item:12";
 
@@ -324,4 +324,118 @@ fn a_context_on_the_detached_side_of_a_request_needs_the_third_too() {
     scene.until(70_000);
     let first = &scene.shown[0];
     assert_eq!(first.0, 64_001);
+}
+
+/// A request from 0 to 100 ms whose handler makes a context of `Background` with a timer.
+fn detached_timer() -> Scene {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let made = derived(&scene, 1, (SERVING, CHILD), &[BACKGROUND], HELPER);
+    scene.take(1, &made);
+    end(&mut scene, 100);
+    scene
+}
+
+fn fires(scene: &mut Scene, at_ms: u64) {
+    let fires = timer_fires(scene, CHILD);
+    scene.take(at_ms, &fires);
+}
+
+#[test]
+fn a_requests_detached_context_is_told_once_when_its_timer_freed_it() {
+    for (fires_ms, told_ms) in [(50, 600), (300, 800), (599, 1_099), (800, 1_300)] {
+        let mut scene = Scene::new();
+        start(&mut scene, 0);
+        let made = derived(&scene, 1, (SERVING, CHILD), &[BACKGROUND], HELPER);
+        scene.take(1, &made);
+        if fires_ms < 100 {
+            fires(&mut scene, fires_ms);
+        }
+        end(&mut scene, 100);
+        if fires_ms > 100 {
+            fires(&mut scene, fires_ms);
+        }
+        // A minute later it is old, and that is no news.
+        scene.until(130_000);
+        let (at_ms, finding) = scene.only();
+        assert_eq!((at_ms, finding.count), (told_ms, 1), "{fires_ms}");
+        assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Deadline));
+        assert_eq!(finding.request.as_ref().unwrap().number, 1);
+        scene.engine.finish(130_000 * MS);
+        assert_eq!(scene.engine.take_emitted(), []);
+    }
+}
+
+#[test]
+fn a_request_that_works_on_after_its_detached_timer_may_still_call() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let made = derived(&scene, 1, (SERVING, CHILD), &[BACKGROUND], HELPER);
+    scene.take(1, &made);
+    fires(&mut scene, 800);
+    scene.until(5_000);
+    scene.silent();
+    assert!(scene.asked.is_empty());
+    // `defer cancel()`.
+    let called = cancelled_again(&scene.code, SERVING, CHILD, [CANCEL_FUNC, HELPER]);
+    scene.take(5_000, &called);
+    end(&mut scene, 5_000);
+    scene.until(130_000);
+    scene.silent();
+}
+
+#[test]
+fn a_detached_timers_cancel_function_may_be_called_until_grace_is_over() {
+    let mut scene = detached_timer();
+    fires(&mut scene, 800);
+    let called = cancelled_again(&scene.code, WORKER, CHILD, [CANCEL_FUNC, HELPER]);
+    scene.take(1_250, &called);
+    scene.until(130_000);
+    scene.silent();
+    // A background worker that outlives the timer.
+    let mut scene = detached_timer();
+    let own = child(&scene, BUILD);
+    scene.children = Some([(SERVING, vec![own])].into());
+    fires(&mut scene, 800);
+    scene.until(10_000);
+    scene.silent();
+    let called = cancelled_again(&scene.code, WORKER, CHILD, [CANCEL_FUNC, HELPER]);
+    scene.take(10_000, &called);
+    scene.children = Some([].into());
+    scene.until(130_000);
+    scene.silent();
+}
+
+#[test]
+fn a_queue_whose_line_calls_has_a_minute_for_those_its_timer_freed() {
+    let mut scene = Scene::new();
+    for (number, called) in [(0, true), (1, false)] {
+        let (at_ms, data) = (number * 1_000, CHILD + number * 0x100);
+        start(&mut scene, at_ms);
+        let made = derived(&scene, at_ms, (SERVING, data), &[BACKGROUND], HELPER);
+        scene.take(at_ms + 1, &made);
+        end(&mut scene, at_ms + 100);
+        let next = if called {
+            cancel(&scene.code, WORKER, data, &[CANCEL_FUNC, HELPER])
+        } else {
+            timer_fires(&scene, data)
+        };
+        scene.take(at_ms + 800, &next);
+    }
+    scene.until(61_000);
+    scene.silent();
+    scene.until(62_000);
+    assert_eq!(scene.only().0, 61_001);
+}
+
+#[test]
+fn one_that_was_silent_while_it_lived_is_told_when_its_timer_frees_it() {
+    let mut scene = detached_timer();
+    scene.until(70_000);
+    scene.silent();
+    fires(&mut scene, 80_000);
+    scene.until(130_000);
+    let (at_ms, finding) = scene.only();
+    assert_eq!(at_ms, 80_500);
+    assert_eq!(finding.evidence.live, Some(0));
 }

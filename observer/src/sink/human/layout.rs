@@ -14,7 +14,7 @@ const COLUMN: usize = 11;
 const HEAD_INDENT: usize = 4;
 
 /// Below this, lines overflow rather than become unreadable.
-const MIN_WIDTH: usize = 40;
+pub(super) const MIN_WIDTH: usize = 40;
 
 /// Lines of one finding, unless verbose.
 const MAX_LINES: usize = 10;

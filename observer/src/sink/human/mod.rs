@@ -3,6 +3,7 @@
 //! Pure: takes outputs, gives text for stdout and stderr.
 
 mod block;
+mod counts;
 mod layout;
 mod place;
 mod summary;
@@ -15,6 +16,7 @@ use crate::error::Notice;
 use crate::finding::UpdateReason;
 
 use super::output::{Output, Tally};
+use counts::Counts;
 
 pub use layout::Terminal;
 pub use place::{short_file, short_function};
@@ -41,24 +43,26 @@ pub struct Rendered {
     pub stderr: String,
 }
 
-/// The renderer; remembers only what the last line and the spacing need.
+/// The renderer; remembers only what the last lines need.
 #[derive(Debug)]
 pub struct Human {
     terminal: Terminal,
     verbosity: Verbosity,
     not_covered: BTreeSet<String>,
     pids: BTreeSet<u32>,
+    counts: Counts,
 }
 
 impl Human {
     /// For one terminal.
     #[must_use]
-    pub const fn new(terminal: Terminal, verbosity: Verbosity) -> Self {
+    pub fn new(terminal: Terminal, verbosity: Verbosity) -> Self {
         Self {
             terminal,
             verbosity,
             not_covered: BTreeSet::new(),
             pids: BTreeSet::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -81,10 +85,15 @@ impl Human {
                 let many = self.pids.len() > 1;
                 let block = block::finding_block(finding, &self.terminal, many);
                 rendered.stdout = format!("{block}\n");
+                self.counts.shown(finding);
             }
-            Output::Update(_, UpdateReason::Count | UpdateReason::Related)
-                if self.verbosity != Verbosity::Verbose => {}
+            Output::Update(finding, UpdateReason::Count | UpdateReason::Related)
+                if self.verbosity != Verbosity::Verbose =>
+            {
+                self.counts.grew(finding, self.pids.len() > 1);
+            }
             Output::Update(finding, reason) => {
+                self.counts.shown(finding);
                 let block = block::update_block(finding, *reason, &self.terminal);
                 rendered.stdout = format!("{block}\n");
             }
@@ -103,8 +112,9 @@ impl Human {
             Output::Notice(notice) => rendered.stderr = notice.render(self.terminal.styles),
             Output::Stats(_) => {}
             Output::End(end) => {
-                rendered.stdout =
-                    summary::last_line(&end.stats, tally, &self.not_covered, &self.terminal);
+                rendered.stdout = self.counts.lines(&self.terminal);
+                let last = summary::last_line(&end.stats, tally, &self.not_covered, &self.terminal);
+                rendered.stdout.push_str(&last);
             }
         }
         if self.verbosity == Verbosity::Quiet {

@@ -120,6 +120,38 @@ fn verbose() {
     insta::assert_snapshot!(session(terminal, Verbosity::Verbose));
 }
 
+/// Two findings of which the first and a third are seen again without a word.
+fn seen_again(terminal: Terminal, verbosity: Verbosity) -> String {
+    let mut human = Human::new(terminal, verbosity);
+    let mut again = findings::cancel_ignored();
+    let mut ended = again.clone();
+    (ended.count, again.count) = (6, 15);
+    again.last_seen_ns = again.first_seen_ns + 44_000_000_000;
+    let related = findings::premature_cancel();
+    let all = [
+        Output::Start(Box::new(samples::start())),
+        Output::Finding(Box::new(findings::cancel_ignored())),
+        Output::Finding(Box::new(related.clone())),
+        Output::Update(Box::new(related), UpdateReason::Related),
+        Output::Update(Box::new(ended), UpdateReason::Worse),
+        Output::Update(Box::new(again), UpdateReason::Count),
+        samples::all().pop().unwrap(),
+    ];
+    let said: Vec<_> = all.iter().map(|one| human.render(one, &TALLY)).collect();
+    said.last().unwrap().stdout.clone()
+}
+
+#[test]
+fn the_end_tells_counts_that_were_not_shown() {
+    let widths = [100, 60, 40].map(|width| seen_again(terminal(width), Verbosity::Normal));
+    insta::assert_snapshot!(widths.join("--\n"));
+    for text in &widths {
+        assert_eq!(text.matches("update[").count(), 1);
+    }
+    let verbose = seen_again(terminal(100), Verbosity::Verbose);
+    assert!(!verbose.contains("update["), "{verbose}");
+}
+
 #[test]
 fn quiet_says_nothing_on_stderr() {
     let text = session(terminal(100), Verbosity::Quiet);
