@@ -304,3 +304,29 @@ fn a_handler_that_computes_is_one_finding_however_often_it_is_hit() -> Result<()
         exactly(&run, program.pid(), &[one])
     })
 }
+
+/// The next request of each connection has begun before anything can be asked about the one before, and the workers of
+/// several are at work at once.
+#[test]
+fn workers_left_behind_on_a_busy_connection_are_found() -> Result<()> {
+    const ROUTE: &str = "/ignored/timeout-handler";
+    on_each_version(|go, flavor| {
+        if before_ancestry(go) {
+            return Ok(());
+        }
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let observer = Observer::of(program.pid())?;
+        Load::of(&program, ROUTE)
+            .times(20, 2)
+            .flag("status", &503)
+            .ids("busy-")
+            .run()?;
+        thread::sleep(Duration::from_millis(3500));
+        let run = observer.stop()?;
+        let all = Expect::new("error", PROGRAM, "cancel-ignored timeout-handler")?
+            .by("deadline")
+            .times(None)
+            .fact("/routes/0/route", ROUTE);
+        exactly(&run, program.pid(), &[all])
+    })
+}

@@ -21,6 +21,7 @@ use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
 use super::shutdown::Shutdowns;
 use super::timeout_mismatch::TimeoutMismatch;
+use super::timeout_worker::TimeoutWorkers;
 use super::timers::{Timers, Topic};
 
 /// Model, rules and merging. Deterministic: the same inputs in the same order give the same
@@ -43,6 +44,7 @@ pub struct Engine {
 #[derive(Debug, Default)]
 struct Rules {
     overrun: Overrun,
+    workers: TimeoutWorkers,
     ignored: CancelIgnored,
     derived: Derived,
     detached: DetachedContext,
@@ -92,6 +94,7 @@ impl Engine {
         // Whatever was asked was asked about what is unknown now.
         self.asks.waiting.clear();
         self.rules.overrun.forget(|_| true);
+        self.rules.workers.forget(|_| true);
         self.rules.ignored.forget(|_| true);
         self.rules.derived.forget(|_| true);
         self.rules.detached.forget(|_| true);
@@ -133,6 +136,7 @@ impl Engine {
     pub fn process_ended(&mut self, pid: u32) {
         self.model.forget_process(pid);
         self.rules.overrun.forget(|of| of == pid);
+        self.rules.workers.forget(|of| of == pid);
         self.rules.ignored.forget(|of| of == pid);
         self.rules.derived.forget(|of| of == pid);
         self.rules.detached.forget(|of| of == pid);
@@ -198,6 +202,7 @@ impl Engine {
     #[cfg(test)]
     pub(super) fn cases(&self) -> usize {
         self.rules.overrun.len()
+            + self.rules.workers.len()
             + self.rules.ignored.len()
             + self.rules.derived.len()
             + self.rules.detached.len()
@@ -263,12 +268,13 @@ impl Rules {
                 self.undelivered.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => {
+                self.workers.context_created(ctx, cx);
                 self.not_called.context_created(ctx, cx);
                 self.inflated.context_created(ctx, cx);
                 self.short.context_created(ctx, cx);
             }
             Fact::ContextCancelled(ctx) => {
-                self.overrun.timeout_fired(ctx, cx);
+                self.workers.context_cancelled(ctx, &mut self.overrun, cx);
                 self.derived.context_cancelled(ctx, cx);
                 self.not_called.context_cancelled(ctx, cx);
                 if let Some(pid) = self.shutdowns.expired(ctx, cx) {
@@ -297,6 +303,7 @@ impl Rules {
     fn timer(&mut self, topic: Topic, cx: &mut Context<'_>) {
         match topic {
             Topic::Overrun(request) => self.overrun.look(request, cx),
+            Topic::TimeoutSoon(ctx) => self.workers.look(ctx, cx),
             Topic::Derived(ctx) => self.derived.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
             Topic::PeerClosed(conn) => self.undelivered.look_for_requests(conn, cx),
@@ -318,7 +325,11 @@ impl Rules {
                 let over = self.overrun.answer(request, answer, cx);
                 self.show(over, cx);
             }
-            Topic::TimeoutWorker(request) => self.overrun.worker_answer(request, answer, cx),
+            Topic::TimeoutSoon(ctx) => self.workers.soon_answer(ctx, answer, cx),
+            Topic::TimeoutWorker(request) => {
+                self.workers
+                    .late_answer(request, answer, &mut self.overrun, cx);
+            }
             Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
             Topic::Shutdown(ctx) => self.shutdowns.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),

@@ -35,6 +35,7 @@ mod sight;
 mod site;
 #[cfg(test)]
 mod tests;
+mod timeout_worker;
 mod timers;
 
 pub use ask::{Answer, Ask, PeerAddress, Question, Reading, Work};

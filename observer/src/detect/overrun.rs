@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::finding::CancelledBy;
 use crate::go::Frame;
-use crate::inspect::{ConnState, ErrorKind, Inspection};
-use crate::model::{Call, Ctx, CtxId, ReqId, Request, Root};
+use crate::inspect::{Child, ConnState, ErrorKind, Inspection};
+use crate::model::{Call, Cancel, Ctx, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
@@ -21,8 +21,6 @@ pub(super) const RETRY_NS: u64 = 20_000_000;
 pub(super) const LOOKS: u32 = 10;
 /// Between two looks at a worker whose end no event tells, ns.
 const POLL_NS: u64 = 200_000_000;
-/// Creates the worker of a TimeoutHandler.
-const TIMEOUT_HANDLER: &str = "net/http.(*timeoutHandler).ServeHTTP";
 
 /// Requests watched.
 #[derive(Debug, Default)]
@@ -115,76 +113,15 @@ impl Overrun {
         cx.later(cx.thresholds.grace_ns, Topic::Overrun(id));
     }
 
-    /// A context died: if it is a TimeoutHandler's, its worker should stop.
-    pub(super) fn timeout_fired(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        let Some(ctx) = cx.model.context(id) else {
-            return;
-        };
-        let Root::Request(request) = ctx.root else {
-            return;
-        };
-        let by_deadline = ctx
-            .cancelled
-            .as_ref()
-            .is_some_and(|cancel| cancel.by == CancelledBy::Deadline);
-        if by_deadline
-            && cx
-                .model
-                .request(request)
-                .is_some_and(|request| request.timeout == Some(id))
-        {
-            // At once: the next request of the connection has a worker with the same parent.
-            self.look_for_worker(request, cx);
-        }
-    }
-
-    /// Who works inside the TimeoutHandler?
-    fn look_for_worker(&self, id: ReqId, cx: &mut Context<'_>) {
+    /// A TimeoutHandler has answered for its worker, which should stop.
+    pub(super) fn worker(
+        &mut self,
+        id: ReqId,
+        worker: &Child,
+        cancel: &Cancel,
+        cx: &mut Context<'_>,
+    ) {
         let Some(request) = cx.model.request(id) else {
-            return;
-        };
-        if !cx.model.is_whole(request.epoch) {
-            return;
-        }
-        let (pid, parent_goid) = (request.pid, request.goid);
-        cx.ask(
-            pid,
-            Topic::TimeoutWorker(id),
-            Question::Children { parent_goid },
-        );
-    }
-
-    /// The serving goroutine's children: the worker is the one that the TimeoutHandler made.
-    pub(super) fn worker_answer(&mut self, id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
-        let Answer::Children(Some(children)) = answer else {
-            return;
-        };
-        let Some(request) = cx.model.request(id) else {
-            return;
-        };
-        let Some(cancel) = request
-            .timeout
-            .and_then(|ctx| cx.model.context(ctx))
-            .and_then(|ctx| ctx.cancelled.as_ref())
-        else {
-            return;
-        };
-        let younger = |other: &Request| {
-            other.pid == request.pid && other.goid == request.goid && other.id > id
-        };
-        if cx.model.running().any(younger) {
-            // The worker found may be that one's.
-            return;
-        }
-        let by_handler = |gopc: u64| {
-            cx.code
-                .frames(request.pid, gopc)
-                .iter()
-                .any(|frame| &*frame.function == TIMEOUT_HANDLER)
-        };
-        let mut workers = children.iter().filter(|child| by_handler(child.gopc));
-        // Several: the connection's earlier requests left some behind, and none says whose it is.
-        let (Some(worker), None) = (workers.next(), workers.next()) else {
             return;
         };
         let watch = Watch {

@@ -10,6 +10,8 @@ use crate::model::{CallId, ConnId, CtxId, ReqId};
 pub(super) enum Topic {
     /// The request works on after its cancel.
     Overrun(ReqId),
+    /// A TimeoutHandler's deadline is near: who works inside?
+    TimeoutSoon(CtxId),
     /// The handler inside a TimeoutHandler works on: who is it?
     TimeoutWorker(ReqId),
     /// A derived context is dead and its maker works on.

@@ -91,7 +91,7 @@ impl Default for Limits {
 pub struct Totals {
     /// Requests whose start was seen.
     pub requests: u64,
-    /// Requests that missed an event.
+    /// Requests that missed an event, or whose work could not be told from another's.
     pub unknown: u64,
     /// Events taken in.
     pub events: u64,
@@ -190,6 +190,11 @@ impl Model {
         let running = u64::try_from(running).unwrap_or(u64::MAX);
         self.totals.unknown += running;
         running
+    }
+
+    /// Something about a request could not be told from another's.
+    pub(crate) const fn note_unknown(&mut self) {
+        self.totals.unknown += 1;
     }
 
     /// Forgets a process that has ended.

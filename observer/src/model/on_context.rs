@@ -323,17 +323,18 @@ impl On<'_> {
             None => self.origin(ctx, record.header.goid),
         };
         let request = ctx.is_root.then_some(ctx.owner).flatten();
-        let by = if ctx.is_root {
-            self.root_by(ctx, origin.as_ref(), record.header.goid)
+        // What hangs below a request dies of what its own context is said to die of.
+        let (by, of_all) = if ctx.is_root {
+            let by = self.root_by(ctx, origin.as_ref(), record.header.goid);
+            (by, Some(by))
         } else {
-            CancelledBy::Parent
+            let of_all = origin.as_ref().map(|origin| origin.origin);
+            (CancelledBy::Parent, of_all)
         };
         let cancel = Cancel {
             at_ns: self.model.now_ns,
             by,
-            origin: origin
-                .as_ref()
-                .map_or(CancelledBy::Unknown, |origin| origin.origin),
+            origin: of_all.unwrap_or(CancelledBy::Unknown),
             goid: record.header.goid,
             pcs: origin
                 .as_ref()

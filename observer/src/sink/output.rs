@@ -131,7 +131,8 @@ pub struct Stats {
     pub duration_ns: u64,
     /// Requests seen.
     pub requests: u64,
-    /// Requests about which nothing is claimed because events were lost.
+    /// Requests about which nothing is claimed because events were lost, or because it stayed open
+    /// whose work was seen.
     pub requests_unknown: u64,
     /// Events taken in.
     pub events: u64,

@@ -3,9 +3,10 @@
 use super::{
     BUILD, CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, end, start, timer_fires,
 };
+use crate::detect::Question;
 use crate::finding::{CancelledBy, Emission, RuleName, Severity, UpdateReason};
 use crate::inspect::{Child, Status};
-use crate::testkit::{Created, MS, Scene, Seen, deadline};
+use crate::testkit::{Created, MS, Record, Scene, Seen, deadline, request, request_end};
 
 const HANDLER_FUNCTION: &str = "net/http.(*timeoutHandler).ServeHTTP:100";
 const WORK: [&str; 4] = [
@@ -25,21 +26,52 @@ fn child(scene: &Scene, goid: u64) -> Child {
     }
 }
 
-fn timed_out(workers: &[u64], end_ms: u64) -> Scene {
-    let mut scene = Scene::new();
-    start(&mut scene, 0);
+/// The TimeoutHandler makes the context of its worker, 1 s long.
+fn timeout(scene: &Scene, at_ms: u64) -> Record {
     let made = Created {
         goid: SERVING,
         child: ("context.timerCtx", CHILD),
         chain: &[(CANCEL_CTX, ROOT)],
         stack: &["context.WithTimeout", HANDLER_FUNCTION, SERVE],
-        deadline: deadline(MS, 1_000_000_000, true),
+        deadline: deadline(at_ms * MS, 1_000_000_000, true),
         ..Created::default()
     };
-    let made = made.record(&scene.code);
-    scene.take(1, &made);
-    let children = workers.iter().map(|goid| child(&scene, *goid)).collect();
+    made.record(&scene.code)
+}
+
+/// The TimeoutHandler's workers that the serving goroutine has started and that live.
+fn left(scene: &mut Scene, workers: &[u64]) {
+    let children = workers.iter().map(|goid| child(scene, *goid)).collect();
     scene.children = Some([(SERVING, children)].into());
+}
+
+/// Requests come on one connection, one each 1100 ms, and time out after 1000 ms. Each finds
+/// `workers[n]`, its own included, and the next begins before anything is known of the deadline.
+fn connection(workers: &[&[u64]]) -> Scene {
+    let mut scene = Scene::new();
+    for worker in workers.iter().copied().flatten() {
+        scene.waits(*worker, &WORK);
+    }
+    for (at_ms, workers) in (0..).step_by(1_100).zip(workers) {
+        start(&mut scene, at_ms);
+        let made = timeout(&scene, at_ms + 1);
+        scene.take(at_ms + 1, &made);
+        scene.until(at_ms + 500);
+        left(&mut scene, workers);
+        scene.until(at_ms + 1_000);
+        let fires = timer_fires(&scene, CHILD);
+        scene.take(at_ms + 1_001, &fires);
+        end(&mut scene, at_ms + 1_002);
+    }
+    scene
+}
+
+fn timed_out(workers: &[u64], end_ms: u64) -> Scene {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let made = timeout(&scene, 1);
+    scene.take(1, &made);
+    left(&mut scene, workers);
     scene.waits(WORKER, &WORK);
     let fires = timer_fires(&scene, CHILD);
     scene.take(1_001, &fires);
@@ -93,25 +125,95 @@ fn a_worker_may_end_after_its_request_has() {
 
 #[test]
 fn a_worker_that_stops_within_grace_is_silent() {
-    let mut scene = timed_out(&[], 1_002);
+    let mut scene = timed_out(&[WORKER], 1_002);
+    scene.goroutines.insert(WORKER, Seen::Gone);
     scene.until(5_000);
     scene.silent();
+    assert_eq!(unknown(&scene), 0);
 }
 
 #[test]
-fn with_two_workers_none_is_accused() {
+fn with_two_workers_none_is_accused_and_the_request_is_unknown() {
     let mut scene = timed_out(&[WORKER, 30], 1_002);
     scene.until(5_000);
     scene.silent();
+    assert_eq!(unknown(&scene), 1);
+}
+
+fn unknown(scene: &Scene) -> u64 {
+    scene.engine.totals().unknown
+}
+
+/// Goroutines that were looked at as workers.
+fn accused(scene: &Scene) -> Vec<u64> {
+    let mut goids: Vec<u64> = scene
+        .asked
+        .iter()
+        .filter_map(|ask| match &ask.question {
+            Question::Work { goid, .. } if *goid != SERVING => Some(*goid),
+            _ => None,
+        })
+        .collect();
+    goids.sort_unstable();
+    goids.dedup();
+    goids
+}
+
+#[test]
+fn workers_left_behind_on_a_busy_connection_are_told_apart() {
+    let mut scene = connection(&[&[WORKER], &[WORKER, 30], &[31, WORKER, 30]]);
+    // The next request is at work before the last grace time is over.
+    start(&mut scene, 3_300);
+    left(&mut scene, &[WORKER, 30, 31, 32]);
+    scene.until(5_000);
+    assert_eq!(accused(&scene), [WORKER, 30, 31]);
+    assert_eq!(unknown(&scene), 0);
+    assert_eq!(scene.findings()[0].rule, RuleName::CancelIgnored);
+}
+
+#[test]
+fn workers_of_unseen_requests_make_the_first_request_unknown_and_not_the_next() {
+    let mut scene = connection(&[&[30, WORKER], &[31, 30, WORKER]]);
+    scene.until(5_000);
+    assert_eq!(accused(&scene), [31]);
+    assert_eq!(unknown(&scene), 1);
+}
+
+#[test]
+fn a_worker_that_was_looked_for_too_late_is_unknown_where_the_connection_serves_again() {
+    // The observer lags: the questions are answered once the next request is at work.
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let made = timeout(&scene, 1);
+    scene.take(1, &made);
+    let next = request(&scene.code, SERVING, ROOT, "GET /report/8");
+    let records = [
+        (1_001, timer_fires(&scene, CHILD)),
+        (1_002, request_end(&scene.code, ROOT)),
+        (1_003, next),
+    ];
+    for (at_ms, record) in &records {
+        let (event, at_ns) = (record.event(), at_ms * MS);
+        scene.engine.event(event, at_ns, &scene.code);
+    }
+    left(&mut scene, &[WORKER]);
+    scene.until(5_000);
+    scene.silent();
+    assert!(accused(&scene).is_empty());
+    assert_eq!(unknown(&scene), 1);
 }
 
 #[test]
 fn the_worker_of_the_next_request_on_the_connection_is_not_taken_for_this_ones() {
     // The worker obeyed. Before the grace time is over, its connection serves another request,
     // whose worker is a child of the same goroutine and has every right to be there.
-    let mut scene = timed_out(&[], 1_002);
+    let mut scene = timed_out(&[WORKER], 1_002);
+    scene.goroutines.insert(WORKER, Seen::Gone);
     start(&mut scene, 1_003);
-    scene.children = Some([(SERVING, vec![child(&scene, WORKER)])].into());
+    left(&mut scene, &[30]);
+    scene.waits(30, &WORK);
     scene.until(5_000);
     scene.silent();
+    assert_eq!(accused(&scene), [WORKER]);
+    assert_eq!(unknown(&scene), 0);
 }

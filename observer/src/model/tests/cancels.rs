@@ -347,7 +347,7 @@ fn a_panic_is_a_normal_end_although_the_connection_goes_first() {
     // cancel that `serve` makes, or from the panic itself.
     let from_panic = [CANCEL_FUNC, "runtime.gopanic", USER, SERVER[0], SERVER[1]];
     for stack in [None, Some(&from_panic)] {
-        let (mut scene, _) = running();
+        let (mut scene, child) = running();
         let number = scene.model.running().next().unwrap().id;
         match stack {
             Some(stack) => scene.take(3, &cancel(&scene.code, SERVING, CONN, stack)),
@@ -356,6 +356,13 @@ fn a_panic_is_a_normal_end_although_the_connection_goes_first() {
         let facts = scene.take(3, &cascade(&scene.code, SERVING, ROOT));
         assert_eq!(facts, [], "{stack:?}");
         assert_eq!(root_cancel(&scene).unwrap().by, CancelledBy::NormalEnd);
+        scene.take(3, &cascade(&scene.code, SERVING, CHILD));
+        let of_child = cancel_of(&scene, child);
+        assert_eq!(
+            (of_child.by, of_child.origin),
+            (CancelledBy::Parent, CancelledBy::NormalEnd),
+            "{stack:?}"
+        );
         assert_eq!(
             scene.take(4, &request_end(&scene.code, ROOT)),
             [Fact::RequestEnded(number)]

@@ -173,7 +173,8 @@ pub struct Totals {
     pub findings: FindingTotals,
     /// Requests seen.
     pub requests: u64,
-    /// Requests about which nothing is claimed because events were lost.
+    /// Requests about which nothing is claimed because events were lost, or because it stayed open
+    /// whose work was seen.
     pub requests_unknown: u64,
     /// Events taken in.
     pub events: u64,
