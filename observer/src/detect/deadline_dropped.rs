@@ -203,10 +203,13 @@ fn found(
     finding.context = draft::chain(cx, &call.steps, call.ctx);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.call = Some(draft::call_evidence(call, cx.thresholds, cx.now_ns));
-    finding.evidence.deadline_ns = over.deadline_ns;
-    finding.evidence.remaining_ns = Some(left_ns);
-    finding.evidence.deadline_site = deadline::line(unit, over, cx);
-    finding.evidence.timer = Some(Timer::Context);
+    let budget = deadline::Budget {
+        timer: Timer::Context,
+        asked_ns: None,
+        left_ns,
+        over,
+    };
+    budget.put(&mut finding, unit, cx);
     let target = draft::target(call, cx.thresholds);
     finding.message = if left_ns > 0 {
         format!(

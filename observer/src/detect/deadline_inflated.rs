@@ -266,11 +266,13 @@ fn found(
         unit,
     );
     finding.context = draft::chain(cx, &[], Some(ctx.id));
-    finding.evidence.asked_ns = Some(inflated.asked_ns);
-    finding.evidence.remaining_ns = Some(inflated.left_ns);
-    finding.evidence.deadline_ns = inflated.over.deadline_ns;
-    finding.evidence.deadline_site = deadline::line(unit, inflated.over, cx);
-    finding.evidence.timer = Some(Timer::Context);
+    let budget = deadline::Budget {
+        timer: Timer::Context,
+        asked_ns: Some(inflated.asked_ns),
+        left_ns: inflated.left_ns,
+        over: inflated.over,
+    };
+    budget.put(&mut finding, unit, cx);
     finding.help = format!(
         "ask for less than what the deadline of {} leaves, or for nothing",
         deadline::place_name(finding.evidence.deadline_site.as_ref())

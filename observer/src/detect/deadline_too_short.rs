@@ -63,7 +63,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::{CancelledBy, Confidence, Finding, RuleName, Severity, Timer};
+use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
 use crate::go::Frame;
 use crate::model::{Ctx, CtxId, ReqId, Unit};
 
@@ -129,11 +129,7 @@ impl DeadlineTooShort {
 
     /// A context died: did its deadline pass although there was time?
     pub(super) fn context_cancelled(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        let fired = cx
-            .model
-            .context(id)
-            .and_then(|ctx| ctx.cancelled.as_ref())
-            .is_some_and(|cancel| cancel.by == CancelledBy::Deadline);
+        let fired = cx.model.context(id).is_some_and(Ctx::died_of_its_deadline);
         if !fired {
             return;
         }

@@ -154,12 +154,9 @@ impl Overrun {
             self.watches.remove(&id);
             return;
         }
-        let question = Question::Work {
-            goid: watch.goid,
-            g: watch.g,
-            contexts: detached(request, cx).map(|ctx| ctx.ptr).collect(),
-            request: request.ended.is_none().then(|| cx.reading(request)),
-        };
+        let contexts = detached(request, cx).map(|ctx| ctx.ptr).collect();
+        let reading = request.ended.is_none().then(|| cx.reading(request));
+        let question = Question::work(watch.goid, watch.g, contexts, reading);
         cx.ask(watch.pid, Topic::Overrun(id), question);
     }
 

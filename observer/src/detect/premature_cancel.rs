@@ -77,7 +77,7 @@ use std::collections::BTreeSet;
 use crate::finding::{CallOutcome, CancelledBy, Confidence, Evidence, Finding, RuleName, Severity};
 use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
 
-use super::ask::{Answer, Question};
+use super::ask::Answer;
 use super::context::Context;
 use super::draft::{self, span};
 use super::site;
@@ -108,13 +108,7 @@ impl PrematureCancel {
         if !by_deadline || !cx.model.is_whole(request.epoch) {
             return;
         }
-        let question = Question::Work {
-            goid: request.goid,
-            g: request.g,
-            contexts: Vec::new(),
-            request: Some(cx.reading(request)),
-        };
-        cx.ask(request.pid, Topic::Premature(id), question);
+        cx.ask_handler(id, Topic::Premature(id));
     }
 
     /// What the killed request was doing.
