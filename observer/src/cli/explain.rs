@@ -5,7 +5,8 @@ use clap::Args;
 use crate::config::{nearest_rule, parse_rule};
 use crate::error::{Error, Exit};
 use crate::finding::RuleName;
-use crate::sink::{Color, Terminal};
+use crate::sink::Terminal;
+use crate::style::Color;
 
 use super::{print, screen};
 
@@ -207,7 +208,8 @@ mod tests {
 
     use super::{DOCS_FOLDER, SECTIONS, docs, for_terminal, list, markdown, summary};
     use crate::finding::RuleName;
-    use crate::sink::{Glyphs, Styles, Terminal};
+    use crate::sink::{Glyphs, Terminal};
+    use crate::style::Styles;
 
     #[test]
     fn every_rule_has_every_section() {

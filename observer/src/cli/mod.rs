@@ -23,7 +23,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches as _};
 
 use crate::error::{Error, Exit, Subject};
-use crate::sink::{Color, Sinks, Start};
+use crate::sink::{Sinks, Start};
+use crate::style::Color;
 
 pub use command::Cli;
 use command::Command;

@@ -11,7 +11,8 @@ use super::{Cli, Engine, check, generate, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
 use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
-use crate::sink::{Delivery, Glyphs, Sinks, Start, Styles, Terminal, samples};
+use crate::sink::{Delivery, Glyphs, Sinks, Start, Terminal, samples};
+use crate::style::Styles;
 
 /// Remembers what it was asked for.
 #[derive(Default)]

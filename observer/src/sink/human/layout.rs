@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 
 use super::text::Glyphs;
-use crate::sink::Styles;
+use crate::style::Styles;
 
 /// Where text begins: two spaces, a label of at most seven letters, two spaces.
 const COLUMN: usize = 11;

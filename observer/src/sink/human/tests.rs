@@ -3,7 +3,8 @@
 use super::{Glyphs, Human, Terminal, Verbosity};
 use crate::finding::{UpdateReason, samples as findings};
 use crate::sink::output::{Output, Tally};
-use crate::sink::{Styles, samples};
+use crate::sink::samples;
+use crate::style::Styles;
 
 const TALLY: Tally = Tally {
     errors: 1,
