@@ -8,6 +8,7 @@ use crate::finding::RuleName;
 use crate::sink::Terminal;
 use crate::style::Color;
 
+use super::wrap::wrapped;
 use super::{print, screen};
 
 const AFTER_HELP: &str = "\
@@ -178,30 +179,6 @@ fn for_terminal(markdown: &str, terminal: &Terminal) -> String {
     text
 }
 
-/// Lines that begin with so many spaces, none wider than `width` unless one word is.
-fn wrapped(text: &str, indent: usize, width: usize) -> String {
-    let mut lines = String::new();
-    let mut used = width;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used + 1 + length > width {
-            if !lines.is_empty() {
-                lines.push('\n');
-            }
-            lines.push_str(&" ".repeat(indent));
-            used = indent + length;
-        } else {
-            lines.push(' ');
-            used += 1 + length;
-        }
-        lines.push_str(word);
-    }
-    if !lines.is_empty() {
-        lines.push('\n');
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -261,6 +238,16 @@ mod tests {
         insta::assert_snapshot!(text);
         for rule in RuleName::ALL {
             assert!(for_terminal(&markdown(rule), &terminal(false, 100)).is_ascii());
+        }
+    }
+
+    #[test]
+    fn examples_fit_a_usual_terminal() {
+        for rule in RuleName::ALL {
+            let text = for_terminal(&markdown(rule), &terminal(true, 80));
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{rule}: {line}");
+            }
         }
     }
 

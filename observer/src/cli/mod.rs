@@ -15,6 +15,7 @@ pub mod run;
 mod schema;
 mod screen;
 mod show;
+mod wrap;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -348,6 +348,27 @@ fn an_error_of_the_engine_is_the_programs() {
 }
 
 #[test]
+fn the_coverage_report_keeps_to_the_width() {
+    let mut start = samples::start();
+    for hook in &mut start.hooks {
+        hook.reason = Some("the function was inlined: its callers are probed instead".into());
+    }
+    for width in [50, 80, 200] {
+        let terminal = Terminal { width, ..plain() };
+        let text = check::report(&start, &terminal);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(width), "{width}: {text}");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&text), words(&check::report(&start, &plain())));
+    }
+    let terminal = Terminal {
+        width: 50,
+        ..plain()
+    };
+    insta::assert_snapshot!("check_narrow", check::report(&start, &terminal));
+}
+
+#[test]
 fn tables() {
     let mut other = samples::start();
     let mut process = (*other.process).clone();

@@ -76,6 +76,23 @@ fn very_narrow() {
 }
 
 #[test]
+fn a_headline_keeps_to_the_width() {
+    let mut finding = findings::cancel_ignored();
+    finding.message = "http.Server.WriteTimeout of the server fired".into();
+    for width in [40, 50, 80] {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(finding.clone()));
+        let text = human.render(&output, &TALLY).stdout;
+        let head: Vec<&str> = text
+            .lines()
+            .take_while(|line| !line.starts_with("  r"))
+            .collect();
+        let fits = |line: &&str| line.chars().count() <= width && line.trim_end() == *line;
+        assert!(head.iter().all(fits), "{width}: {head:?}");
+    }
+}
+
+#[test]
 fn a_narrow_terminal_loses_no_id_and_no_time() {
     let mut short = findings::cancel_ignored();
     let mut long = short.clone();
