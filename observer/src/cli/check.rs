@@ -86,11 +86,7 @@ pub(super) fn report(start: &Start, terminal: &Terminal) -> String {
         0 => clean(&process.exe),
         pid => clean(&format!("{} (pid {pid})", process.name)),
     };
-    let module = match process.module.as_str() {
-        "" => "module unknown",
-        module => module,
-    };
-    let rest = clean(&format!(": {}, {}", process.go, module));
+    let rest = clean(&format!(": {}, {}", process.go, process.built_from()));
     let head = lines_of(&format!("{who}{rest}"), terminal);
     let mut text = match head.strip_prefix(&who) {
         Some(rest) => format!("{}{rest}", terminal.styles.strong(&who)),

@@ -375,8 +375,13 @@ fn tables() {
     process.pid = 17;
     process.module = String::new();
     process.name = "x\u{1b}[31m".into();
-    other.process = process.into();
-    insta::assert_snapshot!("ps", ps::table(&[samples::start(), other], &plain()));
+    let mut nameless = other.clone();
+    other.process = process.clone().into();
+    process.pid = 18;
+    process.main_package = "command-line-arguments".into();
+    nameless.process = process.into();
+    let all = [samples::start(), other, nameless];
+    insta::assert_snapshot!("ps", ps::table(&all, &plain()));
     insta::assert_snapshot!("ps_none", ps::table(&[], &plain()));
     insta::assert_snapshot!("check", check::report(&samples::start(), &plain()));
 }
