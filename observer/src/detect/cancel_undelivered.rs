@@ -32,7 +32,8 @@
 //!
 //! ```go
 //! func Import(w http.ResponseWriter, r *http.Request) {
-//! 	// The body is read only once there is room for it. Whoever leaves the queue is not missed.
+//! 	// The body is read only once there is room for it.
+//! 	// Whoever leaves the queue is not missed.
 //! 	select {
 //! 	case <-slots:
 //! 	case <-r.Context().Done():

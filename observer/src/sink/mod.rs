@@ -10,7 +10,6 @@ mod output;
 mod queue;
 #[cfg(test)]
 pub mod samples;
-mod style;
 mod terminal;
 pub mod wire;
 
@@ -22,6 +21,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Exit};
 use crate::finding::{Filter, Finding, Fingerprint, Severity, Silenced, render_baseline};
+use crate::style::Styles;
 
 pub use human::{Glyphs, Human, Rendered, Terminal, Verbosity, short_file, short_function};
 pub use log::{LogOptions, RotatingLog};
@@ -30,7 +30,6 @@ pub use output::{
     StopReason, Tally,
 };
 pub use queue::{Delivery, Fate, PATIENCE, Parcel, QUEUE_LIMIT, Sink, Writer};
-pub use style::{Color, Styles, locale_is_utf8};
 
 /// Findings whose severity is remembered for the totals; later ones are shown, and counted each
 /// time they are new to the merger.
