@@ -330,7 +330,7 @@ fn a_close_and_the_cancel_that_it_led_to_are_two_moments() {
     let mut finding = findings::cancel_ignored();
     finding.evidence.peer_closed_at_ns = Some(findings::START_NS + 115_000_000);
     let text = shown(finding.clone());
-    assert!(text.contains("115 ms client closed"), "{text}");
+    assert!(text.contains("115 ms peer closed"), "{text}");
     assert!(text.contains("120 ms cancelled"), "{text}");
     // Nobody told the request, which runs.
     finding.evidence.cancelled_at_ns = None;
