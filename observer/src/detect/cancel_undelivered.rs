@@ -46,14 +46,15 @@
 //! One of the test programs, as observer shows it:
 //!
 //! ```text
-//! warning[cancel-undelivered]: handler still works 510 ms after its peer closed, which Go did not
-//!     notice: body not read
+//! warning[cancel-undelivered]: handler still works 510 ms after its peer
+//!     closed, which Go did not notice: body not read
 //!   request  POST /fin   id import-0 (X-Request-Id)   peer 127.0.0.1:34332
 //!   at       main.fin   main.go:90   chan receive
 //!   via      http.(*conn).serve
 //!   context  request
 //!   time     0 start ────── 300 ms peer closed ──────── 811 ms still running
-//!   help     read the request's body to its end before long work: only then Go watches the connection
+//!   help     read the request's body to its end before long work: only then Go
+//!            watches the connection
 //! ```
 //!
 //! ## How to fix
