@@ -7,6 +7,7 @@ mod cancel_undelivered;
 mod chaos;
 mod deadlines;
 mod detached_context;
+mod ids;
 mod loss;
 mod premature_cancel;
 mod sessions;
