@@ -12,6 +12,7 @@ use crate::model::{Call, Cancel, Ctx, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
+use super::ids;
 use super::sight::{Seen, Sight, see};
 use super::timers::Topic;
 
@@ -318,7 +319,7 @@ pub(super) fn detached<'a>(
 /// Keeps what memory said of the request.
 pub(super) fn describe(id: ReqId, work: &Work, cx: &mut Context<'_>) {
     if let Some(details) = &work.request {
-        cx.model.set_details(id, Arc::clone(details));
+        ids::keep(id, details, cx);
     }
 }
 

@@ -26,6 +26,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trace;
 
 pub use call::{Call, CallEnd, FailedRead};
 pub use canceller::{Who, who};
@@ -37,6 +38,7 @@ pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
 pub use request::{Delivery, Ending, Peer, Request};
 pub use table::Table;
+pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,6 +95,8 @@ pub struct Totals {
     pub requests: u64,
     /// Requests that missed an event, or whose work could not be told from another's.
     pub unknown: u64,
+    /// Values of `Traceparent` that cannot be believed.
+    pub traces_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Entries forgotten because a table was full.
@@ -298,10 +302,17 @@ impl Model {
         }
     }
 
-    /// Keeps what a request's memory said.
-    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>) {
-        if let Some(request) = self.requests.get_mut(id) {
-            request.details = Some(details);
+    /// Keeps what a request's memory said; `trace` is the value of its `Traceparent`.
+    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>, trace: Option<&str>) {
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.details = Some(details);
+        if request.trace == Trace::None
+            && let Some(header) = trace
+        {
+            request.trace = Trace::of(header);
+            self.totals.traces_broken += u64::from(request.trace == Trace::Broken);
         }
     }
 
