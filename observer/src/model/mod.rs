@@ -71,6 +71,8 @@ pub struct Limits {
     pub per_request: usize,
     /// Connections that their peers have closed and their owners have not.
     pub connections: usize,
+    /// Connections that both have closed, kept for requests whose peers are learnt afterwards.
+    pub connections_over: usize,
 }
 
 impl Default for Limits {
@@ -84,6 +86,7 @@ impl Default for Limits {
             ended_open: 12_288,
             per_request: 1_024,
             connections: 16_384,
+            connections_over: 1_024,
         }
     }
 }
@@ -133,7 +136,7 @@ impl Model {
             requests: Table::new(limits.requests),
             contexts: Table::new(limits.contexts),
             calls: Table::new(limits.calls),
-            connections: Connections::new(limits.connections),
+            connections: Connections::new(limits.connections, limits.connections_over),
             ..Self::default()
         }
     }
