@@ -28,7 +28,6 @@ mod tests;
 mod text;
 
 pub use call::{Call, CallEnd, FailedRead};
-pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use crate::finding::CancelledBy;
 
 use super::call::FailedRead;
+use super::canceller::Cancellers;
 use super::context::Cancel;
 use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
@@ -72,6 +73,8 @@ pub(super) struct Process {
     pub(super) origins: Recent<u64, Origin>,
     /// Read errors by background reader.
     pub(super) conn_errors: Recent<u64, ConnError>,
+    /// What its code says of cancels.
+    pub(super) cancellers: Cancellers,
     /// Deadlines asked for by goroutine.
     pub(super) asked: Recent<u64, Asked>,
     /// `time.startNano`, once learnt.
@@ -100,6 +103,7 @@ impl Process {
             owners: Recent::new(goroutines),
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
+            cancellers: Cancellers::default(),
             asked: Recent::new(goroutines),
             start_ns: None,
             calls: Recent::new(goroutines),
