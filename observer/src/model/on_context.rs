@@ -151,10 +151,7 @@ impl On<'_> {
         let process = if ctx.pid == self.pid {
             Some(&mut *self.process)
         } else {
-            self.model
-                .processes
-                .get_mut(&ctx.pid)
-                .map(|process| &mut **process)
+            self.model.processes.get_mut(ctx.pid)
         };
         let Some(process) = process else { return };
         let other = (ctx.data != ctx.ptr).then_some(ctx.data);

@@ -261,10 +261,7 @@ impl On<'_> {
         let process = if request.pid == self.pid {
             Some(&mut *self.process)
         } else {
-            self.model
-                .processes
-                .get_mut(&request.pid)
-                .map(|process| &mut **process)
+            self.model.processes.get_mut(request.pid)
         };
         if let Some(process) = process {
             if process.serving.get(&request.goid) == Some(&request.id) {

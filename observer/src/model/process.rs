@@ -136,6 +136,50 @@ impl Process {
     }
 }
 
+/// All observed processes, by pid.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    /// `None` while one is lent.
+    all: FxHashMap<u32, Option<Box<Process>>>,
+}
+
+impl Processes {
+    /// The process of an event, until it is given back; nothing is known of one that was not seen before.
+    pub(super) fn lend(&mut self, pid: u32, goroutines: usize) -> Box<Process> {
+        let place = self.all.entry(pid).or_default();
+        place
+            .take()
+            .unwrap_or_else(|| Box::new(Process::new(goroutines)))
+    }
+
+    /// Takes back what was lent.
+    pub(super) fn give_back(&mut self, pid: u32, process: Box<Process>) {
+        self.all.insert(pid, Some(process));
+    }
+
+    pub(super) fn get(&self, pid: u32) -> Option<&Process> {
+        self.all.get(&pid)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
+        self.all.get_mut(&pid)?.as_deref_mut()
+    }
+
+    pub(super) fn forget(&mut self, pid: u32) {
+        self.all.remove(&pid);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Process)> {
+        self.all
+            .iter()
+            .filter_map(|(pid, process)| Some((*pid, process.as_deref()?)))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.all.values_mut().filter_map(Option::as_deref_mut)
+    }
+}
+
 /// A map that forgets the oldest entries.
 ///
 /// Two generations: what was not written since two turns is gone.

@@ -17,9 +17,8 @@ const SMALL: Limits = Limits {
 
 /// Everything that the model keeps, beyond its tables.
 pub(super) fn kept(model: &Model) -> Vec<(&'static str, usize)> {
-    let processes = model.processes.values();
     let mut all = vec![("tables", model.size())];
-    for process in processes {
+    for (_, process) in model.processes.iter() {
         all.extend(process.sizes());
     }
     all.push(("peers", model.by_peer.len()));
