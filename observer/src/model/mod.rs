@@ -29,7 +29,6 @@ mod text;
 mod trace;
 
 pub use call::{Call, CallEnd, FailedRead};
-pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
@@ -49,7 +48,7 @@ use crate::inspect::RequestDetails;
 use crate::stream::Event;
 
 use connection::Connections;
-use process::Process;
+use process::{Process, Processes};
 use stacks::Stacks;
 
 /// Bounds of the model.
@@ -115,7 +114,7 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
-    processes: FxHashMap<u32, Box<Process>>,
+    processes: Processes,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
@@ -150,8 +149,7 @@ impl Model {
             return;
         }
         let header = event.header();
-        let known = self.processes.remove(&header.pid);
-        let mut process = known.unwrap_or_else(|| Box::new(Process::new(self.limits.goroutines)));
+        let mut process = self.processes.lend(header.pid, self.limits.goroutines);
         let mut on = On {
             model: self,
             process: &mut process,
@@ -173,7 +171,7 @@ impl Model {
             Event::BodyFailed(record) => on.body_failed(record),
             Event::SocketChanged(_) => {}
         }
-        self.processes.insert(header.pid, process);
+        self.processes.give_back(header.pid, process);
     }
 
     /// The wall clock stands so: it was stepped, or has drifted.
@@ -191,7 +189,7 @@ impl Model {
             .count();
         self.epoch += 1;
         self.connections.clear();
-        for process in self.processes.values_mut() {
+        for process in self.processes.iter_mut() {
             process.asked.clear();
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
@@ -206,7 +204,7 @@ impl Model {
 
     /// Forgets a process that has ended.
     pub fn forget_process(&mut self, pid: u32) {
-        self.processes.remove(&pid);
+        self.processes.forget(pid);
         let gone = |id: &ReqId| self.requests.get(*id).is_none_or(|of| of.pid == pid);
         self.by_peer.retain(|_, all| {
             all.retain(|id| !gone(id));
@@ -257,7 +255,7 @@ impl Model {
     /// The call that a goroutine is in or was in last.
     #[must_use]
     pub fn last_call_of(&self, pid: u32, goid: u64) -> Option<&Call> {
-        let id = self.processes.get(&pid)?.calls.get(&goid)?;
+        let id = self.processes.get(pid)?.calls.get(&goid)?;
         self.calls.get(*id)
     }
 
