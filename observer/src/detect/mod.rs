@@ -25,6 +25,7 @@ mod deadline;
 mod derived;
 mod draft;
 mod engine;
+mod large_headers;
 mod outlived;
 mod overrun;
 mod passer;
@@ -33,6 +34,7 @@ mod relations;
 mod shutdown;
 mod sight;
 mod site;
+mod spawned;
 #[cfg(test)]
 mod tests;
 mod timeout_worker;

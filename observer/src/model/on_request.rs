@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use observer_common::event::{ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted};
+use observer_common::event::{ConnReadError, REQUEST_BIG_MAP, RequestStarted};
 
 use crate::finding::CancelledBy;
 
@@ -84,7 +84,7 @@ impl On<'_> {
             id_row: record.id_row,
             id_value: text(head(&record.id, u64::from(record.id_len))),
             traceparent: text(head(&record.trace, record.trace_len)),
-            ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
+            headers_left: record.flags & REQUEST_BIG_MAP != 0,
             start_ns: now_ns,
             ended: None,
             contexts: Vec::new(),

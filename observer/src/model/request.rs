@@ -68,8 +68,8 @@ pub struct Request {
     pub id_value: Option<Arc<str>>,
     /// Value of `Traceparent`.
     pub traceparent: Option<Arc<str>>,
-    /// IDs were not, or not completely, looked for by the probe.
-    pub ids_open: bool,
+    /// There are more headers than the probe has looked through.
+    pub headers_left: bool,
     /// Start, monotonic ns.
     pub start_ns: u64,
     /// End and how.

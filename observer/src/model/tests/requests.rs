@@ -35,7 +35,7 @@ fn a_request_begins_and_ends() {
         (1, Some("3f1c9a"))
     );
     assert_eq!(request.traceparent.as_deref(), Some("00-4"));
-    assert!(!request.ids_open);
+    assert!(!request.headers_left);
     assert_eq!((request.goid, request.start_ns), (SERVING, 5 * MS));
     assert_eq!(
         (request.ctx_data, request.writer, request.request),
@@ -64,8 +64,8 @@ fn a_query_is_not_kept() {
 }
 
 #[test]
-fn ids_that_the_probe_did_not_look_for_are_open() {
-    for flag in [REQUEST_IDS_UNREAD, REQUEST_BIG_MAP] {
+fn headers_that_the_probe_did_not_look_through_are_left() {
+    for (flag, left) in [(REQUEST_IDS_UNREAD, false), (REQUEST_BIG_MAP, true)] {
         let mut scene = ModelScene::new();
         let mut start = get(&scene.code);
         if let Record::Request(record) = &mut start {
@@ -75,7 +75,7 @@ fn ids_that_the_probe_did_not_look_for_are_open() {
         }
         let facts = scene.take(1, &start);
         let request = scene.model.request(id(facts[0])).unwrap();
-        assert!(request.ids_open);
+        assert_eq!(request.headers_left, left);
         assert_eq!((&request.method, &request.path), (&None, &None));
     }
 }
