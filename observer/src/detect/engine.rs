@@ -16,6 +16,7 @@ use super::deadline_inflated::DeadlineInflated;
 use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
+use super::large_headers::LargeHeaders;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
@@ -43,6 +44,7 @@ pub struct Engine {
 
 #[derive(Debug, Default)]
 struct Rules {
+    headers: LargeHeaders,
     overrun: Overrun,
     workers: TimeoutWorkers,
     ignored: CancelIgnored,
@@ -253,11 +255,12 @@ impl Rules {
 
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
-            Fact::RequestStarted(_) => {}
+            Fact::RequestStarted(request) => self.headers.request_started(request, cx),
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
                 self.undelivered.request_cancelled(request, cx);
+                self.detached.spawned.request_cancelled(request, cx);
                 self.mismatch.request_cancelled(request, cx);
             }
             Fact::RequestEnded(request) => {
@@ -314,7 +317,9 @@ impl Rules {
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
             Topic::Inflated(call) => self.inflated.look(call, cx),
             Topic::Dropped(call) => self.dropped.look(call, cx),
-            Topic::TimeoutWorker(_)
+            Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
+            Topic::LargeHeaders(_)
+            | Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
             | Topic::Premature(_)
@@ -334,12 +339,14 @@ impl Rules {
                 self.workers
                     .late_answer(request, answer, &mut self.overrun, cx);
             }
+            Topic::LargeHeaders(request) => LargeHeaders::answer(request, answer, cx),
             Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
             Topic::Shutdown(ctx) => self.shutdowns.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
+            Topic::LeftBehind(call) => self.detached.spawned.answer(call, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),

@@ -26,6 +26,7 @@ mod derived;
 mod draft;
 mod engine;
 mod ids;
+mod large_headers;
 mod outlived;
 mod overrun;
 mod passer;
@@ -34,6 +35,7 @@ mod relations;
 mod shutdown;
 mod sight;
 mod site;
+mod spawned;
 #[cfg(test)]
 mod tests;
 mod timeout_worker;

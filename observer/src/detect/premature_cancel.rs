@@ -6,8 +6,8 @@
 //!
 //! A call was in flight on a context and failed because that context was cancelled, or a call
 //! was started on a context that was dead already, and the cancel was the handler's own doing:
-//! the handler returned or panicked, or a goroutine cancelled before it read the body, whoever had made the
-//! call. It also finds a healthy request that was cancelled by the server's read deadline while
+//! the handler returned or panicked, or a goroutine cancelled before it read the body, whoever had
+//! made the call. It also finds a healthy request that was cancelled by the server's read deadline while
 //! its client was still there.
 //!
 //! `at` is the line of the work that was killed. `cancel` is the line that cancelled, where code

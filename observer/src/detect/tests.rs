@@ -9,9 +9,11 @@ mod deadlines;
 mod derived;
 mod detached_context;
 mod ids;
+mod large_headers;
 mod loss;
 mod premature_cancel;
 mod sessions;
+mod spawned;
 mod timeout_handler;
 
 use crate::finding::Finding;

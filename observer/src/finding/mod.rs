@@ -2,6 +2,7 @@
 //!
 //! Plain data, merge by fingerprint and filtering. No I/O, no clock: times are the events'.
 
+mod causes;
 mod evidence;
 mod filter;
 mod hash;
@@ -13,6 +14,7 @@ pub mod samples;
 mod span;
 mod types;
 
+pub use causes::{CAUSES, Cause, Causes};
 pub use evidence::{
     CallEvidence, CallOutcome, CancelledBy, Evidence, PeerClose, Timer, Undelivered, WorkState,
 };

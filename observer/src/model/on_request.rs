@@ -95,6 +95,7 @@ impl On<'_> {
             id_cut: id_cut(record),
             trace,
             ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
+            headers_left: record.flags & REQUEST_BIG_MAP != 0,
             start_ns: now_ns,
             ended: None,
             contexts: Vec::new(),

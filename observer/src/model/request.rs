@@ -73,6 +73,8 @@ pub struct Request {
     pub trace: Trace,
     /// IDs were not, or not completely, looked for by the probe.
     pub ids_open: bool,
+    /// There are more headers than the probe has looked through.
+    pub headers_left: bool,
     /// Start, monotonic ns.
     pub start_ns: u64,
     /// End and how.

@@ -5,7 +5,7 @@ use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Context, Evidence, Process, Request, Route, Site};
+use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
 use super::{FindingLine, FindingTotals, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
@@ -113,6 +113,15 @@ impl Evidence {
     }
 }
 
+impl From<&finding::Cause> for Cause {
+    fn from(cause: &finding::Cause) -> Self {
+        Self {
+            cancelled_by: cause.cancelled_by,
+            cancel_site: cause.cancel_site.as_ref().map(Site::from),
+        }
+    }
+}
+
 impl FindingLine {
     pub(super) fn of(finding: &finding::Finding, clock: Clock) -> Self {
         Self {
@@ -145,6 +154,11 @@ impl FindingLine {
                 })
                 .collect(),
             routes_other: finding.routes.others,
+            causes: match &finding.causes {
+                causes if causes.several() => causes.named.iter().map(Cause::from).collect(),
+                _ => Vec::new(),
+            },
+            causes_other: finding.causes.others,
         }
     }
 }

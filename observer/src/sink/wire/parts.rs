@@ -75,6 +75,16 @@ pub struct Route {
     pub count: u64,
 }
 
+/// What a case of a finding died of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    /// As in `evidence`.
+    pub cancelled_by: CancelledBy,
+    /// As in `evidence`. Absent where no line of code cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_site: Option<Site>,
+}
+
 /// A place in code.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Site {
