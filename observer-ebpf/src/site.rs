@@ -213,6 +213,7 @@ records!(
     ContextCreated,
     ContextCreatedShort,
     DeadlineAsked,
+    IoDeadlineSet,
     RequestStarted,
     SocketChanged,
 );
