@@ -26,6 +26,7 @@ mod derived;
 mod draft;
 mod engine;
 mod ids;
+mod io_deadline;
 mod large_headers;
 mod outlived;
 mod overrun;

@@ -35,7 +35,7 @@ pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
-pub use request::{Delivery, Ending, Peer, Request};
+pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
@@ -164,6 +164,7 @@ impl Model {
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
             Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
+            Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallCancelled(record) => on.call_cancelled(record),

@@ -102,6 +102,8 @@ impl Evidence {
             remaining_ns: evidence.remaining_ns,
             deadline_site: evidence.deadline_site.as_ref().map(Site::from),
             timer: evidence.timer,
+            timer_site: evidence.timer_site.as_ref().map(Site::from),
+            server: evidence.server,
             live: evidence.live,
             waiting_on: evidence.waiting_on.clone(),
             peer_closed_at: evidence.peer_closed_at_ns.map(|at| clock.rfc3339(at)),
