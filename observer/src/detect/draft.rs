@@ -65,14 +65,6 @@ pub(super) fn place(finding: &mut Finding, unit: &Unit, site: Option<&Frame>, st
 pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u64) -> RequestInfo {
     let details = request.details.as_deref();
     let (id, id_header) = request_id(request, details, thresholds);
-    let pattern = details
-        .and_then(|details| details.pattern.as_deref())
-        .filter(|p| !p.is_empty());
-    let route = pattern.map(route_of_pattern).or_else(|| {
-        // Made from the path, it may hold what is to be hidden.
-        let path = request.path.as_deref();
-        path.filter(|_| !thresholds.redact_path).map(route_of_path)
-    });
     let trace = request
         .traceparent
         .as_deref()
@@ -85,7 +77,7 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .as_deref()
             .filter(|_| !thresholds.redact_path)
             .map(str::to_owned),
-        route,
+        route: route(request, thresholds),
         proto: details
             .and_then(|details| details.proto.as_deref())
             .map(str::to_owned),
@@ -102,6 +94,19 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .filter(|ended_ns| *ended_ns <= now_ns)
             .map(|ended_ns| ended_ns.saturating_sub(request.start_ns)),
     }
+}
+
+/// The route of a request: its pattern, else made from its path.
+pub(super) fn route(request: &Request, thresholds: &Thresholds) -> Option<String> {
+    let details = request.details.as_deref();
+    let pattern = details
+        .and_then(|details| details.pattern.as_deref())
+        .filter(|pattern| !pattern.is_empty());
+    pattern.map(route_of_pattern).or_else(|| {
+        // Made from the path, it may hold what is to be hidden.
+        let path = request.path.as_deref();
+        path.filter(|_| !thresholds.redact_path).map(route_of_path)
+    })
 }
 
 fn request_id(

@@ -4,6 +4,7 @@
 //! Nothing else in the project serialises output.
 
 mod convert;
+mod health;
 mod parts;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
+pub use health::{Health, Histogram, HistogramStep, WastedRoute};
 pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
 
 /// Version of the format.
@@ -189,6 +191,8 @@ pub struct Totals {
     /// How long clients' closes took to reach their requests. Absent where none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryTimes>,
+    /// How far cancels and deadlines travelled.
+    pub health: Health,
 }
 
 /// See [`Body::Stats`].
