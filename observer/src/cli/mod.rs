@@ -7,6 +7,7 @@ mod check;
 mod command;
 pub mod explain;
 mod generate;
+mod id_headers;
 mod look;
 mod ps;
 mod refusal;

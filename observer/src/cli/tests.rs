@@ -385,3 +385,40 @@ fn tables() {
     insta::assert_snapshot!("ps_none", ps::table(&[], &plain()));
     insta::assert_snapshot!("check", check::report(&samples::start(), &plain()));
 }
+
+#[test]
+fn headers_that_cannot_be_looked_for_are_refused() {
+    let refused = |flags: &str| {
+        let line = format!("observer run --pid 7 {flags}");
+        match Options::new(&settings(&line)).unwrap_err() {
+            Error::Usage { problem, remedy } => (problem, remedy),
+            other => panic!("{other:?}"),
+        }
+    };
+    let four = "--request-id-header A,B,C --request-id-header D";
+    let (problem, remedy) = refused(four);
+    assert!(problem.contains("more headers than the 3"), "{problem}");
+    assert!(remedy.contains("--request-ids lazy"), "{remedy}");
+    let long = format!("--request-id-header X-{}", "n".repeat(31));
+    let (problem, _) = refused(&long);
+    assert!(problem.contains("longer than the 32 bytes"), "{problem}");
+    let (problem, _) = refused("--request-id-header X:Y");
+    assert!(problem.contains("cannot be the name"), "{problem}");
+    let many = format!(
+        "--request-ids lazy --request-id-header {}",
+        vec!["A"; 17].join(",")
+    );
+    let (problem, remedy) = refused(&many);
+    assert!(problem.contains("more headers than the 16"), "{problem}");
+    assert!(!remedy.contains("lazy"), "{remedy}");
+
+    // The trace header has a place of its own.
+    for fits in [
+        "--request-id-header A,traceparent,B,C",
+        &format!("{four} --request-ids lazy"),
+        &format!("{long} --request-ids lazy"),
+    ] {
+        let line = format!("observer run --pid 7 {fits}");
+        Options::new(&settings(&line)).unwrap();
+    }
+}

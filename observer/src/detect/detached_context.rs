@@ -86,7 +86,7 @@ use super::draft::{self, span};
 use super::overrun::Over;
 use super::passer;
 use super::timers::Topic;
-use super::{deadline, deadline_dropped, site};
+use super::{deadline, deadline_dropped, ids, site};
 
 /// Where a client or a pool is made ready once: its context is the process's.
 const ONCE: &[&str] = &["sync.(*Once).doSlow", "sync.(*Pool).Get", "sync.(*Once).Do"];
@@ -144,7 +144,7 @@ impl DetachedContext {
             ..
         } = answer
         {
-            cx.model.set_details(owner, std::sync::Arc::clone(details));
+            ids::keep(owner, details, cx);
         }
         let Some(call) = cx.model.call(id) else {
             return;

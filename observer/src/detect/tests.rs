@@ -9,6 +9,7 @@ mod deadlines;
 mod derived;
 mod detached_context;
 mod health;
+mod ids;
 mod loss;
 mod premature_cancel;
 mod sessions;

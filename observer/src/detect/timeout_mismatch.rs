@@ -78,7 +78,7 @@ use super::ask::{Answer, Question};
 use super::context::Context;
 use super::deadline::{Budget, spent};
 use super::timers::Topic;
-use super::{deadline, draft, overrun, site};
+use super::{deadline, draft, ids, overrun, site};
 
 /// Stacks remembered of which the difference was told.
 const SAID: usize = 4096;
@@ -198,7 +198,7 @@ impl TimeoutMismatch {
             return;
         }
         if let Some(details) = details {
-            cx.model.set_details(id, Arc::clone(details));
+            ids::keep(id, details, cx);
         }
         let Some(request) = cx.model.request(id) else {
             return;

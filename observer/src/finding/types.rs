@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::go::{Frame, TypeName};
 
-use super::{Evidence, Routes};
+use super::{Evidence, IdSource, Routes};
 
 /// Harm: see the rules' documentation for what makes which.
 #[derive(
@@ -203,12 +203,18 @@ pub struct RequestInfo {
     pub route: Option<String>,
     /// `HTTP/1.1`.
     pub proto: Option<String>,
-    /// Request ID.
+    /// Request ID; cut at 256 bytes.
     pub id: Option<String>,
-    /// Header that the ID came from (`X-Request-Id`).
-    pub id_header: Option<String>,
+    /// `id` is only the beginning of it.
+    pub id_truncated: bool,
+    /// Where the ID came from.
+    pub id_source: Option<IdSource>,
     /// W3C trace id, 32 hex digits.
     pub trace_id: Option<String>,
+    /// W3C parent id: the caller's span, 16 hex digits.
+    pub parent_id: Option<String>,
+    /// W3C trace flags.
+    pub trace_flags: Option<u8>,
     /// `address:port` of the peer as Go sees it.
     pub peer: Option<String>,
     /// Serving goroutine.

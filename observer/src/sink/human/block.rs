@@ -1,6 +1,6 @@
 //! One finding as a block of labelled lines.
 
-use crate::finding::{ContextLink, Finding, RequestInfo, Severity, Trust, UpdateReason};
+use crate::finding::{ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason};
 use crate::go::Frame;
 use crate::style::Styles;
 
@@ -111,13 +111,15 @@ impl View<'_> {
         let mut parts = vec![self.clean(&line_of(request))];
         let mut short = parts.clone();
         if let Some(id) = &request.id {
-            let header = request
-                .id_header
-                .as_ref()
-                .map_or_else(String::new, |header| format!(" ({header})"));
-            let id = self.clean(&format!("id {id}"));
+            let source = request.id_source.as_ref().map_or_else(String::new, source);
+            let more = if request.id_truncated {
+                self.terminal.glyphs.ellipsis
+            } else {
+                ""
+            };
+            let id = format!("id {}{more}", self.terminal.glyphs.spelled(id));
             short.extend(broken(&id, width));
-            let named = self.clean(&format!("{id}{header}"));
+            let named = format!("{id}{}", self.clean(&source));
             if named.chars().count() <= width {
                 parts.push(named);
             } else {
@@ -391,6 +393,13 @@ fn line_of(request: &RequestInfo) -> String {
         (None, Some(path)) => path.clone(),
         (Some(method), None) => format!("{method} (path unknown)"),
         (None, None) => format!("request {} (method and path unknown)", request.number),
+    }
+}
+
+/// Where an ID came from, behind it.
+fn source(source: &IdSource) -> String {
+    match source {
+        IdSource::Header(name) => format!(" ({name})"),
     }
 }
 

@@ -76,6 +76,13 @@ pub fn last_line(
             count(terminal, stats.requests_unknown, "request")
         ));
     }
+    if stats.traceparents_broken > 0 {
+        parts.push(count(
+            terminal,
+            stats.traceparents_broken,
+            "broken traceparent",
+        ));
+    }
     if let Some(delivery) = &stats.delivery {
         // Whoever waits for a cancel waits this long after its client has left.
         parts.push(format!(

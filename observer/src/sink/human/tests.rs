@@ -227,6 +227,42 @@ fn silence_can_be_trusted() {
 }
 
 #[test]
+fn an_id_cannot_steer_the_terminal_and_says_where_it_was_cut() {
+    let mut finding = findings::cancel_ignored();
+    let request = finding.request.as_mut().unwrap();
+    request.id = Some(format!("a\u{9b}2J\u{1b}[2J{}", "é".repeat(100)));
+    request.id_truncated = true;
+    let mut human = Human::new(terminal(80), Verbosity::Normal);
+    let text = human
+        .render(&Output::Finding(Box::new(finding)), &TALLY)
+        .stdout;
+    let row = text
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with("  at "));
+    let row: String = row.map(str::trim_start).collect();
+    let id = format!(r"id a\u{{9b}}2J\u{{1b}}[2J{}…", "é".repeat(100));
+    assert!(row.contains(&id), "{text}");
+    assert!(
+        !text.chars().any(|c| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn broken_traceparents_are_told() {
+    let mut stats = samples::stats();
+    stats.traceparents_broken = 2;
+    let end = Output::End(crate::sink::End {
+        why: crate::sink::EndReason::Signal,
+        stats,
+    });
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    let text = human.render(&end, &Tally::default()).stdout;
+    assert!(text.contains(" · 2 broken traceparents · "), "{text}");
+}
+
+#[test]
 fn a_running_case_and_its_end() {
     let mut running = findings::cancel_ignored();
     running.message = "handler works on, 500 ms after the client left".into();
