@@ -25,6 +25,7 @@ mod deadline;
 mod derived;
 mod draft;
 mod engine;
+mod health;
 mod ids;
 mod io_deadline;
 mod large_headers;

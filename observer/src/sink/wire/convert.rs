@@ -6,7 +6,7 @@ use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
 use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
-use super::{FindingLine, FindingTotals, StartLine, Totals};
+use super::{FindingLine, FindingTotals, Health, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -208,6 +208,7 @@ impl Totals {
             own_cpu_ns: stats.own_cpu_ns,
             target_cpu_ns: stats.target_cpu_ns,
             delivery: stats.delivery,
+            health: Health::from(&stats.health),
         }
     }
 }
