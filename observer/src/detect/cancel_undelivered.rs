@@ -92,6 +92,7 @@ use crate::model::{ConnId, Connection, ReqId, Request};
 use super::ask::{Answer, Question, Reading, Work};
 use super::context::Context;
 use super::draft::{self, span};
+use super::ids;
 use super::overrun::{self, LOOKS, RETRY_NS};
 use super::sight::{self, Seen, Sight};
 use super::timers::Topic;
@@ -292,8 +293,7 @@ impl CancelUndelivered {
             contexts: Vec::new(),
             request: Some(cx.reading(request)),
         };
-        let pid = request.pid;
-        cx.ask(pid, Topic::Undelivered(id), question);
+        ids::ask(id, Topic::Undelivered(id), question, cx);
     }
 
     /// What the handler does, and what its connection says.

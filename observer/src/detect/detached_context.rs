@@ -129,7 +129,7 @@ impl DetachedContext {
             return;
         };
         let question = Question::Request(cx.reading(request));
-        cx.ask(call.pid, Topic::Detached(id), question);
+        ids::ask(request.id, Topic::Detached(id), question, cx);
     }
 
     /// The request is described: say it.

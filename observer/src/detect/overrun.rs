@@ -161,7 +161,7 @@ impl Overrun {
             contexts: detached(request, cx).map(|ctx| ctx.ptr).collect(),
             request: request.ended.is_none().then(|| cx.reading(request)),
         };
-        cx.ask(watch.pid, Topic::Overrun(id), question);
+        ids::ask(id, Topic::Overrun(id), question, cx);
     }
 
     /// What the goroutine does.

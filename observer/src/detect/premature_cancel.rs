@@ -80,8 +80,8 @@ use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
 use super::ask::{Answer, Question};
 use super::context::Context;
 use super::draft::{self, span};
-use super::site;
 use super::timers::Topic;
+use super::{ids, site};
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl PrematureCancel {
             contexts: Vec::new(),
             request: Some(cx.reading(request)),
         };
-        cx.ask(request.pid, Topic::Premature(id), question);
+        ids::ask(id, Topic::Premature(id), question, cx);
     }
 
     /// What the killed request was doing.

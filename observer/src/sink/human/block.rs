@@ -390,6 +390,8 @@ fn line_of(request: &RequestInfo) -> String {
 fn source(source: &IdSource) -> String {
     match source {
         IdSource::Header(name) => format!(" ({name})"),
+        IdSource::Response(name) => format!(" ({name} of the answer)"),
+        IdSource::Context(package) => format!(" (context, {package})"),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
-pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
+pub use parts::{Call, Context, Evidence, Process, Request, Route, Sent, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
