@@ -16,6 +16,7 @@ pub mod run;
 mod schema;
 mod screen;
 mod show;
+mod wrap;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -24,7 +25,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches as _};
 
 use crate::error::{Error, Exit, Subject};
-use crate::sink::{Color, Sinks, Start};
+use crate::sink::{Sinks, Start};
+use crate::style::Color;
 
 pub use command::Cli;
 use command::Command;

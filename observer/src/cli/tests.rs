@@ -11,7 +11,8 @@ use super::{Cli, Engine, check, generate, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
 use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
-use crate::sink::{Delivery, Glyphs, Sinks, Start, Styles, Terminal, samples};
+use crate::sink::{Delivery, Glyphs, Sinks, Start, Terminal, samples};
+use crate::style::Styles;
 
 /// Remembers what it was asked for.
 #[derive(Default)]
@@ -347,14 +348,40 @@ fn an_error_of_the_engine_is_the_programs() {
 }
 
 #[test]
+fn the_coverage_report_keeps_to_the_width() {
+    let mut start = samples::start();
+    for hook in &mut start.hooks {
+        hook.reason = Some("the function was inlined: its callers are probed instead".into());
+    }
+    for width in [50, 80, 200] {
+        let terminal = Terminal { width, ..plain() };
+        let text = check::report(&start, &terminal);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(width), "{width}: {text}");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&text), words(&check::report(&start, &plain())));
+    }
+    let terminal = Terminal {
+        width: 50,
+        ..plain()
+    };
+    insta::assert_snapshot!("check_narrow", check::report(&start, &terminal));
+}
+
+#[test]
 fn tables() {
     let mut other = samples::start();
     let mut process = (*other.process).clone();
     process.pid = 17;
     process.module = String::new();
     process.name = "x\u{1b}[31m".into();
-    other.process = process.into();
-    insta::assert_snapshot!("ps", ps::table(&[samples::start(), other], &plain()));
+    let mut nameless = other.clone();
+    other.process = process.clone().into();
+    process.pid = 18;
+    process.main_package = "command-line-arguments".into();
+    nameless.process = process.into();
+    let all = [samples::start(), other, nameless];
+    insta::assert_snapshot!("ps", ps::table(&all, &plain()));
     insta::assert_snapshot!("ps_none", ps::table(&[], &plain()));
     insta::assert_snapshot!("check", check::report(&samples::start(), &plain()));
 }

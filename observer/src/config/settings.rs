@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use serde::Deserialize;
 
-use crate::sink::Color;
+use crate::style::Color;
 
 use super::values::{
     BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, Percent, RuleSetting, Size, Span,

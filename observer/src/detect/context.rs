@@ -7,6 +7,7 @@ use crate::model::{Code, CtxId, Model, ReqId, Request, Unit};
 
 use super::ask::{Ask, Question, Reading};
 use super::deadline::Deadlines;
+use super::ids;
 use super::timers::{Timers, Topic};
 
 /// Values that the user can set.
@@ -117,6 +118,16 @@ impl Context<'_> {
     /// The process of something, if it is still known.
     pub(super) fn unit(&self, pid: u32) -> Option<std::sync::Arc<Unit>> {
         self.code.unit(pid)
+    }
+
+    /// Asks what the handler of a request does.
+    pub(super) fn ask_handler(&mut self, id: ReqId, topic: Topic) {
+        let Some(request) = self.model.request(id) else {
+            return;
+        };
+        let reading = Some(self.reading(request));
+        let question = Question::work(request.goid, request.g, Vec::new(), reading);
+        ids::ask(id, topic, question, self);
     }
 
     /// What to read of a request's memory.

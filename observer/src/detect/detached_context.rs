@@ -27,7 +27,8 @@
 //! ```go
 //! func (b *Builder) Build(ctx context.Context, id string) (*Report, error) {
 //! 	ctx = context.Background() // the request's context ends here
-//! 	req, err := http.NewRequestWithContext(ctx, "GET", b.store+"/items/"+id, nil)
+//! 	url := b.store + "/items/" + id
+//! 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 //! 	if err != nil {
 //! 		return nil, err
 //! 	}
@@ -48,7 +49,8 @@
 //! and bound it:
 //!
 //! ```go
-//! ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+//! ctx = context.WithoutCancel(ctx)
+//! ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 //! ```
 //!
 //! A type of your own that embeds a `context.Context` must forward `Done`, `Err` and `Deadline`.

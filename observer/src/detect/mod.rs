@@ -38,6 +38,7 @@ mod site;
 mod tests;
 mod timeout_worker;
 mod timers;
+mod undelivered;
 
 pub use ask::{Answer, Ask, PeerAddress, Question, Reading, Work};
 pub use context::Thresholds;

@@ -54,6 +54,7 @@ mod tests {
                 build_id: String::new(),
                 go: String::new(),
                 module: String::new(),
+                main_package: String::new(),
             }),
             go_minor: 27,
             own: Vec::new(),

@@ -6,6 +6,7 @@ mod cancel_not_called;
 mod cancel_undelivered;
 mod chaos;
 mod deadlines;
+mod derived;
 mod detached_context;
 mod ids;
 mod loss;

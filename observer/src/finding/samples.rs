@@ -33,6 +33,7 @@ pub fn process() -> Arc<ProcessInfo> {
         build_id: "k3Jm/aQ".into(),
         go: "go1.27.3".into(),
         module: "example.com/shop".into(),
+        main_package: "example.com/shop/cmd/shop-api".into(),
     })
 }
 

@@ -168,8 +168,26 @@ pub struct ProcessInfo {
     pub build_id: String,
     /// Go version (`go1.27.3`).
     pub go: String,
-    /// Main module's path; empty where build info is missing.
+    /// Main module's path; empty where the build had none.
     pub module: String,
+    /// Main package's path; empty where the build info does not say.
+    #[serde(default)]
+    pub main_package: String,
+}
+
+impl ProcessInfo {
+    /// What it was built from, for people: `example.com/shop`, `package example.com/shop/cmd/api`
+    /// of a build that had no module, else `module unknown`.
+    #[must_use]
+    pub fn built_from(&self) -> String {
+        // The go command's word for files that were named one by one.
+        const FILES: &str = "command-line-arguments";
+        match (self.module.as_str(), self.main_package.as_str()) {
+            ("", "" | FILES) => "module unknown".to_owned(),
+            ("", package) => format!("package {package}"),
+            (module, _) => module.to_owned(),
+        }
+    }
 }
 
 /// The request a finding belongs to. `None` fields are unknown, never empty.

@@ -34,6 +34,15 @@ pub struct RequestDetails {
     pub response: Vec<Option<Arc<str>>>,
 }
 
+impl RequestDetails {
+    /// It came over HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        let proto = self.proto.as_deref();
+        proto.is_some_and(|proto| proto.starts_with("HTTP/2"))
+    }
+}
+
 /// What a look at a request found.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -30,7 +30,6 @@ mod text;
 mod trace;
 
 pub use call::{Call, CallEnd, FailedRead};
-pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
@@ -51,7 +50,7 @@ use crate::inspect::{ContextId, RequestDetails};
 use crate::stream::Event;
 
 use connection::Connections;
-use process::Process;
+use process::{Process, Processes};
 use stacks::Stacks;
 
 /// Bounds of the model.
@@ -73,6 +72,8 @@ pub struct Limits {
     pub per_request: usize,
     /// Connections that their peers have closed and their owners have not.
     pub connections: usize,
+    /// Connections that both have closed, kept for requests whose peers are learnt afterwards.
+    pub connections_over: usize,
 }
 
 impl Default for Limits {
@@ -86,6 +87,7 @@ impl Default for Limits {
             ended_open: 12_288,
             per_request: 1_024,
             connections: 16_384,
+            connections_over: 1_024,
         }
     }
 }
@@ -114,7 +116,7 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
-    processes: FxHashMap<u32, Box<Process>>,
+    processes: Processes,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
@@ -135,7 +137,7 @@ impl Model {
             requests: Table::new(limits.requests),
             contexts: Table::new(limits.contexts),
             calls: Table::new(limits.calls),
-            connections: Connections::new(limits.connections),
+            connections: Connections::new(limits.connections, limits.connections_over),
             ..Self::default()
         }
     }
@@ -149,8 +151,7 @@ impl Model {
             return;
         }
         let header = event.header();
-        let known = self.processes.remove(&header.pid);
-        let mut process = known.unwrap_or_else(|| Box::new(Process::new(self.limits.goroutines)));
+        let mut process = self.processes.lend(header.pid, self.limits.goroutines);
         let mut on = On {
             model: self,
             process: &mut process,
@@ -172,7 +173,7 @@ impl Model {
             Event::BodyFailed(record) => on.body_failed(record),
             Event::SocketChanged(_) => {}
         }
-        self.processes.insert(header.pid, process);
+        self.processes.give_back(header.pid, process);
     }
 
     /// The wall clock stands so: it was stepped, or has drifted.
@@ -190,7 +191,7 @@ impl Model {
             .count();
         self.epoch += 1;
         self.connections.clear();
-        for process in self.processes.values_mut() {
+        for process in self.processes.iter_mut() {
             process.asked.clear();
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
@@ -205,7 +206,7 @@ impl Model {
 
     /// Forgets a process that has ended.
     pub fn forget_process(&mut self, pid: u32) {
-        self.processes.remove(&pid);
+        self.processes.forget(pid);
         let gone = |id: &ReqId| self.requests.get(*id).is_none_or(|of| of.pid == pid);
         self.by_peer.retain(|_, all| {
             all.retain(|id| !gone(id));
@@ -256,7 +257,7 @@ impl Model {
     /// The call that a goroutine is in or was in last.
     #[must_use]
     pub fn last_call_of(&self, pid: u32, goid: u64) -> Option<&Call> {
-        let id = self.processes.get(&pid)?.calls.get(&goid)?;
+        let id = self.processes.get(pid)?.calls.get(&goid)?;
         self.calls.get(*id)
     }
 

@@ -35,7 +35,7 @@ impl Model {
         let Some(call) = self.calls.get_mut(id).filter(|call| call.is_open()) else {
             return;
         };
-        let process = self.processes.get(&call.pid);
+        let process = self.processes.get(call.pid);
         if process.and_then(|process| process.call_requests.get(&call.request)) == Some(&id) {
             call.sent = Some(Arc::new(sent));
         }

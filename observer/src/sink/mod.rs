@@ -11,7 +11,6 @@ mod output;
 mod queue;
 #[cfg(test)]
 pub mod samples;
-mod style;
 mod terminal;
 pub mod wire;
 
@@ -23,6 +22,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Exit};
 use crate::finding::{Filter, Finding, Fingerprint, Severity, Silenced, render_baseline};
+use crate::style::Styles;
 
 pub use human::{Glyphs, Human, Rendered, Terminal, Verbosity, short_file, short_function};
 pub use log::{LogOptions, RotatingLog};
@@ -31,7 +31,6 @@ pub use output::{
     StopReason, Tally,
 };
 pub use queue::{Delivery, Fate, PATIENCE, Parcel, QUEUE_LIMIT, Sink, Writer};
-pub use style::{Color, Styles, locale_is_utf8};
 
 /// Findings whose severity is remembered for the totals; later ones are shown, and counted each
 /// time they are new to the merger.

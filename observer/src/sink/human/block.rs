@@ -2,6 +2,7 @@
 
 use crate::finding::{ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason};
 use crate::go::Frame;
+use crate::style::Styles;
 
 use super::layout::{Row, Terminal};
 use super::place::{full_function, is_std, short_file, short_function};
@@ -73,6 +74,15 @@ const fn word(severity: Severity) -> &'static str {
     }
 }
 
+/// `text` in the colour of a severity.
+pub(super) fn in_color_of(severity: Severity, styles: Styles, text: &str) -> String {
+    match severity {
+        Severity::Error => styles.error(text),
+        Severity::Warning => styles.warning(text),
+        Severity::Info => styles.info(text),
+    }
+}
+
 struct View<'a> {
     finding: &'a Finding,
     terminal: &'a Terminal,
@@ -81,7 +91,7 @@ struct View<'a> {
 impl View<'_> {
     fn block(&self, word: &str, rows: &[Row], message: &str) -> String {
         let tag = format!("{word}[{}]", self.finding.rule);
-        let styled = self.terminal.styles.severity(self.finding.severity, &tag);
+        let styled = in_color_of(self.finding.severity, self.terminal.styles, &tag);
         let message = self.clean(message);
         self.terminal
             .block(&styled, &format!("{tag}: {message}"), rows)

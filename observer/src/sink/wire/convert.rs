@@ -24,6 +24,7 @@ impl From<&finding::ProcessInfo> for Process {
             exe: process.exe.clone(),
             go: process.go.clone(),
             module: known(&process.module),
+            package: known(&process.main_package),
             build_id: known(&process.build_id),
         }
     }

@@ -17,8 +17,11 @@ pub struct Process {
     pub exe: String,
     /// Go version (`go1.27.3`).
     pub go: String,
-    /// Path of the main module; null where the binary does not say.
+    /// Path of the main module; null where the build had none.
     pub module: Option<String>,
+    /// Path of the main package. Absent where the binary does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
     /// Go build id; null where the linker wrote none.
     pub build_id: Option<String>,
 }
