@@ -145,7 +145,7 @@ impl DetachedContext {
             cx.ask_handler(request, Topic::Detached(id));
         } else {
             let question = Question::Request(cx.reading(request));
-            cx.ask(call.pid, Topic::Detached(id), question);
+            ids::ask(request.id, Topic::Detached(id), question, cx);
         }
     }
 

@@ -222,6 +222,7 @@ pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -
         start_ns: call.start_ns,
         duration_ns: ended_ns.map(|ended_ns| ended_ns.saturating_sub(call.start_ns)),
         outcome,
+        sent: call.sent().and_then(ids::sent_ids),
     }
 }
 

@@ -17,6 +17,7 @@ use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
 use super::health::Counting;
+use super::ids;
 use super::large_headers::LargeHeaders;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
@@ -348,6 +349,8 @@ impl Rules {
             | Topic::Detached(_)
             | Topic::Premature(_)
             | Topic::Peers(_)
+            | Topic::ContextId(_)
+            | Topic::Sent(_)
             | Topic::WriteFailed(_) => {}
         }
     }
@@ -375,6 +378,8 @@ impl Rules {
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
+            Topic::ContextId(request) => ids::context_answer(request, answer, cx),
+            Topic::Sent(call) => ids::sent_answer(call, answer, cx),
             Topic::PeerClosed(_) => {}
         }
     }

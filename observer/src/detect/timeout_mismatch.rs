@@ -185,7 +185,7 @@ impl TimeoutMismatch {
             return;
         }
         let question = Question::Request(cx.reading(request));
-        cx.ask(request.pid, Topic::WriteFailed(id), question);
+        ids::ask(id, Topic::WriteFailed(id), question, cx);
     }
 
     /// Why the write failed.

@@ -231,6 +231,19 @@ pub struct CallEvidence {
     pub duration_ns: Option<u64>,
     /// How it ended.
     pub outcome: CallOutcome,
+    /// By what its callee knows it, where that was read.
+    pub sent: Option<SentIds>,
+}
+
+/// IDs that an outgoing call carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SentIds {
+    /// Header and value of the request ID.
+    pub id: Option<(String, String)>,
+    /// W3C trace id, 32 hex digits.
+    pub trace_id: Option<String>,
+    /// W3C parent id, 16 hex digits.
+    pub parent_id: Option<String>,
 }
 
 /// The closed set of evidence keys. Which of them a rule fills stands in the schema.

@@ -22,6 +22,7 @@ mod on_request;
 mod on_socket;
 mod process;
 mod request;
+mod sent;
 mod stacks;
 mod table;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
 pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
+pub use sent::Sent;
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
@@ -46,7 +48,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::inspect::RequestDetails;
+use crate::inspect::{ContextId, RequestDetails};
 use crate::stream::Event;
 
 use connection::Connections;
@@ -317,6 +319,13 @@ impl Model {
         {
             request.trace = Trace::of(header);
             self.totals.traces_broken += u64::from(request.trace == Trace::Broken);
+        }
+    }
+
+    /// Keeps the ID that a middleware holds for a request in a context.
+    pub fn set_context_id(&mut self, id: ReqId, found: ContextId) {
+        if let Some(request) = self.requests.get_mut(id) {
+            request.context_id = Some(found);
         }
     }
 

@@ -96,6 +96,7 @@ impl On<'_> {
             id_row: record.id_row,
             id_value: text(head(&record.id, u64::from(record.id_len))),
             id_cut: id_cut(record),
+            context_id: None,
             trace,
             ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
             headers_left: record.flags & REQUEST_BIG_MAP != 0,

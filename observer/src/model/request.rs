@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::inspect::RequestDetails;
+use crate::inspect::{ContextId, RequestDetails};
 
 use super::connection::Closed;
 use super::ids::{CallId, CtxId, ReqId};
@@ -80,6 +80,8 @@ pub struct Request {
     pub id_value: Option<Arc<str>>,
     /// The probe has kept less of it than there is.
     pub id_cut: bool,
+    /// The ID that a middleware keeps for it in a context.
+    pub context_id: Option<ContextId>,
     /// What its `Traceparent` came to.
     pub trace: Trace,
     /// IDs were not, or not completely, looked for by the probe.

@@ -426,6 +426,8 @@ fn line_of(request: &RequestInfo) -> String {
 fn source(source: &IdSource) -> String {
     match source {
         IdSource::Header(name) => format!(" ({name})"),
+        IdSource::Response(name) => format!(" ({name} of the answer)"),
+        IdSource::Context(package) => format!(" (context, {package})"),
     }
 }
 

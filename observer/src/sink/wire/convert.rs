@@ -5,7 +5,7 @@ use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
+use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};
 use super::{FindingLine, FindingTotals, Health, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
@@ -80,6 +80,18 @@ impl Request {
     }
 }
 
+impl From<&finding::SentIds> for Sent {
+    fn from(sent: &finding::SentIds) -> Self {
+        let (id_header, id) = sent.id.clone().unzip();
+        Self {
+            id,
+            id_header,
+            trace_id: sent.trace_id.clone(),
+            parent_id: sent.parent_id.clone(),
+        }
+    }
+}
+
 impl Evidence {
     fn of(evidence: &finding::Evidence, clock: Clock) -> Self {
         Self {
@@ -96,6 +108,7 @@ impl Evidence {
                 start: clock.rfc3339(call.start_ns),
                 duration_ns: call.duration_ns,
                 outcome: call.outcome,
+                sent: call.sent.as_ref().map(Sent::from),
             }),
             deadline_ns: evidence.deadline_ns,
             asked_ns: evidence.asked_ns,

@@ -16,7 +16,7 @@ use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
 pub use health::{Health, Histogram, HistogramStep, WastedRoute};
-pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
+pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;

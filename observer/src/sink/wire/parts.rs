@@ -41,9 +41,11 @@ pub struct Request {
     pub proto: Option<String>,
     /// Request ID.
     pub id: Option<String>,
-    /// Header that the ID came from.
+    /// Header that the ID came from, of the request or of its answer; null where it came from none.
     pub id_header: Option<String>,
-    /// Where the ID came from: `header:X-Request-Id` of the request. Absent where there is none.
+    /// Where the ID came from: `header:X-Request-Id` of the request; or made by the service and found in
+    /// `response:X-Request-Id`, the header of its answer, or in `context:github.com/go-chi/chi/v5/middleware`, a
+    /// context's value under a key of that package. Absent without an ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_source: Option<String>,
     /// True where `id` holds only the first 256 bytes, or fewer where the request's memory was not read. Absent
@@ -132,6 +134,27 @@ pub struct Call {
     pub duration_ns: Option<u64>,
     /// How it ended.
     pub outcome: CallOutcome,
+    /// By what its callee knows it. Absent where that was not read, or nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+}
+
+/// IDs that an outgoing call carries. Absent keys were not sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sent {
+    /// Request ID; at most 256 bytes of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Header that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_header: Option<String>,
+    /// W3C trace id, 32 hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// W3C parent id, 16 hex digits: the callee's `parent_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
 }
 
 /// The closed set of evidence. Absent keys do not apply.
