@@ -12,6 +12,7 @@ use crate::model::{Call, Cancel, Ctx, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
+use super::ids;
 use super::sight::{Seen, Sight, see};
 use super::timers::Topic;
 
@@ -154,12 +155,9 @@ impl Overrun {
             self.watches.remove(&id);
             return;
         }
-        let question = Question::Work {
-            goid: watch.goid,
-            g: watch.g,
-            contexts: detached(request, cx).map(|ctx| ctx.ptr).collect(),
-            request: request.ended.is_none().then(|| cx.reading(request)),
-        };
+        let contexts = detached(request, cx).map(|ctx| ctx.ptr).collect();
+        let reading = request.ended.is_none().then(|| cx.reading(request));
+        let question = Question::work(watch.goid, watch.g, contexts, reading);
         cx.ask(watch.pid, Topic::Overrun(id), question);
     }
 
@@ -321,7 +319,7 @@ pub(super) fn detached<'a>(
 /// Keeps what memory said of the request.
 pub(super) fn describe(id: ReqId, work: &Work, cx: &mut Context<'_>) {
     if let Some(details) = &work.request {
-        cx.model.set_details(id, Arc::clone(details));
+        ids::keep(id, details, cx);
     }
 }
 

@@ -15,7 +15,7 @@ const MAX_FIELD: usize = 512;
 const MAX_VALUE: usize = 4096;
 
 /// What a request says of itself. `None`: this Go version has no such field, or it cannot be a string.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RequestDetails {
     /// `RemoteAddr`: the peer of the connection, address and port.
     pub peer: Option<Arc<str>>,

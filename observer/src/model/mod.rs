@@ -12,6 +12,7 @@ mod context;
 mod deadline;
 mod fact;
 mod goroutine;
+mod health;
 mod ids;
 mod instant;
 mod latency;
@@ -26,17 +27,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trace;
 
 pub use call::{Call, CallEnd, FailedRead};
-pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
+pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
 pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
 pub use table::Table;
+pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +50,7 @@ use crate::inspect::RequestDetails;
 use crate::stream::Event;
 
 use connection::Connections;
-use process::Process;
+use process::{Process, Processes};
 use stacks::Stacks;
 
 /// Bounds of the model.
@@ -96,6 +99,8 @@ pub struct Totals {
     pub requests: u64,
     /// Requests that missed an event, or whose work could not be told from another's.
     pub unknown: u64,
+    /// Values of `Traceparent` that cannot be believed.
+    pub traces_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Entries forgotten because a table was full.
@@ -111,7 +116,7 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
-    processes: FxHashMap<u32, Box<Process>>,
+    processes: Processes,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
@@ -146,8 +151,7 @@ impl Model {
             return;
         }
         let header = event.header();
-        let known = self.processes.remove(&header.pid);
-        let mut process = known.unwrap_or_else(|| Box::new(Process::new(self.limits.goroutines)));
+        let mut process = self.processes.lend(header.pid, self.limits.goroutines);
         let mut on = On {
             model: self,
             process: &mut process,
@@ -170,7 +174,7 @@ impl Model {
             Event::BodyFailed(record) => on.body_failed(record),
             Event::SocketChanged(_) => {}
         }
-        self.processes.insert(header.pid, process);
+        self.processes.give_back(header.pid, process);
     }
 
     /// The wall clock stands so: it was stepped, or has drifted.
@@ -188,7 +192,7 @@ impl Model {
             .count();
         self.epoch += 1;
         self.connections.clear();
-        for process in self.processes.values_mut() {
+        for process in self.processes.iter_mut() {
             process.asked.clear();
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
@@ -203,7 +207,7 @@ impl Model {
 
     /// Forgets a process that has ended.
     pub fn forget_process(&mut self, pid: u32) {
-        self.processes.remove(&pid);
+        self.processes.forget(pid);
         let gone = |id: &ReqId| self.requests.get(*id).is_none_or(|of| of.pid == pid);
         self.by_peer.retain(|_, all| {
             all.retain(|id| !gone(id));
@@ -254,7 +258,7 @@ impl Model {
     /// The call that a goroutine is in or was in last.
     #[must_use]
     pub fn last_call_of(&self, pid: u32, goid: u64) -> Option<&Call> {
-        let id = self.processes.get(&pid)?.calls.get(&goid)?;
+        let id = self.processes.get(pid)?.calls.get(&goid)?;
         self.calls.get(*id)
     }
 
@@ -302,10 +306,17 @@ impl Model {
         }
     }
 
-    /// Keeps what a request's memory said.
-    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>) {
-        if let Some(request) = self.requests.get_mut(id) {
-            request.details = Some(details);
+    /// Keeps what a request's memory said; `trace` is the value of its `Traceparent`.
+    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>, trace: Option<&str>) {
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.details = Some(details);
+        if request.trace == Trace::None
+            && let Some(header) = trace
+        {
+            request.trace = Trace::of(header);
+            self.totals.traces_broken += u64::from(request.trace == Trace::Broken);
         }
     }
 
