@@ -4,7 +4,7 @@
 //! it set on the `net.Conn` itself is not seen: then the server's fields and the time tell, or
 //! nothing is claimed.
 
-use crate::finding::{Evidence, Timer};
+use crate::finding::{Evidence, ServerLimits, Timer};
 use crate::inspect::ConnState;
 use crate::model::{IoDeadline, Request, Unit};
 
@@ -31,7 +31,7 @@ pub(super) fn of_writes(request: &Request, conn: &ConnState, at_ns: u64) -> Pass
     if let Some(passed) = by_handler(request.write_deadline.as_ref(), Timer::WriteDeadline, at_ns) {
         return passed;
     }
-    let servers = conn.server.map(|server| server.limits().write_ns);
+    let servers = limits(conn).map(|limits| limits.write_ns);
     let of_server = servers.flatten().and_then(|ns| {
         let passes_ns = request.start_ns.saturating_add_signed(ns);
         (passes_ns <= at_ns).then_some((ns, passes_ns))
@@ -53,7 +53,7 @@ pub(super) fn of_reads(request: &Request, conn: Option<&ConnState>, at_ns: u64) 
     if let Some(passed) = by_handler(request.read_deadline.as_ref(), Timer::ReadDeadline, at_ns) {
         return Some(passed);
     }
-    let asked_ns = conn?.server?.limits().read_ns?;
+    let asked_ns = limits(conn?)?.read_ns?;
     // It runs from the request's first byte on, a little before its handler.
     let since_ns = at_ns.saturating_sub(request.start_ns);
     let long_enough = since_ns.saturating_add(since_ns / 8) >= asked_ns.unsigned_abs();
@@ -63,6 +63,20 @@ pub(super) fn of_reads(request: &Request, conn: Option<&ConnState>, at_ns: u64) 
         at_ns: Some(at_ns),
         set: None,
         certain: false,
+    })
+}
+
+/// The server's timeouts as they take effect: where one is 0, another may count in its place, and what
+/// is not above 0 is none.
+pub(super) fn limits(conn: &ConnState) -> Option<ServerLimits> {
+    let server = conn.server?;
+    let some = |ns: i64| Some(ns).filter(|ns| *ns > 0);
+    let or_read = |ns: i64| some(if ns == 0 { server.read_ns } else { ns });
+    Some(ServerLimits {
+        read_ns: some(server.read_ns),
+        read_header_ns: or_read(server.read_header_ns),
+        write_ns: some(server.write_ns),
+        idle_ns: or_read(server.idle_ns),
     })
 }
 

@@ -162,8 +162,7 @@ impl PrematureCancel {
         if let Some(passed) = io_deadline::of_reads(request, work.conn.as_ref(), cancel.at_ns) {
             passed.tell(&mut finding.evidence, &unit, cx);
         }
-        let server = work.conn.as_ref().and_then(|conn| conn.server);
-        finding.evidence.server = server.map(|server| server.limits());
+        finding.evidence.server = work.conn.as_ref().and_then(io_deadline::limits);
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         finding.context = draft::chain(cx, &[], Some(request.root));
         finding.help =

@@ -322,7 +322,7 @@ fn of_server(
     finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
     finding.evidence.cancelled_at_ns = Some(cancel.at_ns);
     passed.tell(&mut finding.evidence, unit, cx);
-    finding.evidence.server = conn.server.map(|server| server.limits());
+    finding.evidence.server = io_deadline::limits(conn);
     let budget = Budget {
         timer: passed.timer,
         asked_ns: passed.asked_ns,
