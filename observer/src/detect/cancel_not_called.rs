@@ -22,7 +22,8 @@
 //!
 //! ```go
 //! func (c *Client) Item(ctx context.Context, id string) (*Item, error) {
-//! 	ctx, c.cancel = context.WithTimeout(ctx, time.Minute) // overwritten by the next call
+//! 	// Overwritten by the next call.
+//! 	ctx, c.cancel = context.WithTimeout(ctx, time.Minute)
 //! 	return c.get(ctx, "/items/"+id)
 //! }
 //! ```

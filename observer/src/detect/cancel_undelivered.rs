@@ -17,9 +17,9 @@
 //! - `pipelined`: a byte of another request came in behind this one. The watching ended with it
 //!   (golang/go #37145);
 //! - `http2_open`: the server has not given up the HTTP/2 connection that the request's stream
-//!   belongs to;
+//!   belongs to. After a peer that broke the protocol it reads no more and waits for a second;
 //! - `not_written`: nobody reads the connection and no write to it has failed: only a write would
-//!   tell;
+//!   tell. The reading ends early where a wrapped `net.Conn` returns from `Read` without an error;
 //! - `unknown`: none of these is provable.
 //!
 //! ## Why it matters
@@ -32,7 +32,8 @@
 //!
 //! ```go
 //! func Import(w http.ResponseWriter, r *http.Request) {
-//! 	// The body is read only once there is room for it. Whoever leaves the queue is not missed.
+//! 	// The body is read only once there is room for it.
+//! 	// Whoever leaves the queue is not missed.
 //! 	select {
 //! 	case <-slots:
 //! 	case <-r.Context().Done():
@@ -40,6 +41,20 @@
 //! 	}
 //! 	load(r.Context(), r.Body)
 //! }
+//! ```
+//!
+//! One of the test programs, as observer shows it:
+//!
+//! ```text
+//! warning[cancel-undelivered]: handler still works 510 ms after its peer
+//!     closed, which Go did not notice: body not read
+//!   request  POST /fin   id import-0 (X-Request-Id)   peer 127.0.0.1:34332
+//!   at       main.fin   main.go:90   chan receive
+//!   via      http.(*conn).serve
+//!   context  request
+//!   time     0 start ────── 300 ms peer closed ──────── 811 ms still running
+//!   help     read the request's body to its end before long work: only then Go
+//!            watches the connection
 //! ```
 //!
 //! ## How to fix
@@ -67,7 +82,8 @@
 //! wait for the answer; few do. A FIN that is followed by a reset, which is how a closed socket
 //! answers a write, makes it an error.
 //!
-//! "The peer" is whoever is at the other end of the connection. It may be a proxy.
+//! "The peer" is whoever is at the other end of the connection. It may be a proxy: nginx closes its
+//! connection when its own client leaves, unless `proxy_ignore_client_abort` is on.
 //!
 //! ## When silent
 //!

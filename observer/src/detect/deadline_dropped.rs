@@ -24,17 +24,20 @@
 //! ```go
 //! func Report(w http.ResponseWriter, r *http.Request) {
 //! 	build := func(w http.ResponseWriter, _ *http.Request) {
-//! 		fetch(r.Context()) // the outer request: it knows nothing of the two seconds
+//! 		// The outer request: it knows nothing of the two seconds.
+//! 		fetch(r.Context())
 //! 	}
-//! 	http.TimeoutHandler(http.HandlerFunc(build), 2*time.Second, "").ServeHTTP(w, r)
+//! 	inner := http.HandlerFunc(build)
+//! 	http.TimeoutHandler(inner, 2*time.Second, "").ServeHTTP(w, r)
 //! }
 //! ```
 //!
 //! One of the test programs, as observer shows it:
 //!
 //! ```text
-//! warning[deadline-dropped]: call to GET 127.0.0.1:43803/slow has no deadline, its request has 2 s
-//!   request  GET /dropped/past-handler   id -dropped-past-handler (X-Request-Id)
+//! warning[deadline-dropped]: call to GET 127.0.0.1:43803/slow has no deadline,
+//!     its request has 2 s
+//!   request  GET /dropped/past-handler   id -dropped-past-handler
 //!   at       main.(*service).pastHandler.func1   dropped.go:34
 //!   via      http.(*timeoutHandler).ServeHTTP.func1
 //!   budget   context deadline   2 s left   of 2 s set at dropped.go:38

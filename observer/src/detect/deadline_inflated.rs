@@ -22,7 +22,8 @@
 //!
 //! ```go
 //! func (c *Client) Rates(ctx context.Context) (*Rates, error) {
-//! 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // the request has 2 s
+//! 	// The request has 2 s.
+//! 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 //! 	defer cancel()
 //! 	return c.fetch(ctx)
 //! }
@@ -36,8 +37,10 @@
 //!   at       main.(*service).asksForMore   inflated.go:28
 //!   via      http.(*conn).serve > main.limited.ServeHTTP
 //!   budget   context deadline 10 s   1 s left   of 1 s set at main.go:57
-//!   context  request → WithTimeout 1 s (main.go:57) → WithTimeout (inflated.go:28)
-//!   help     ask for less than what the deadline of main.go:57 leaves, or for nothing
+//!   context  request → WithTimeout 1 s (main.go:57)
+//!            → WithTimeout (inflated.go:28)
+//!   help     ask for less than what the deadline of main.go:57 leaves, or for
+//!            nothing
 //! ```
 //!
 //! ## How to fix
@@ -47,7 +50,8 @@
 //!
 //! ```go
 //! if deadline, ok := ctx.Deadline(); ok {
-//! 	ctx, cancel = context.WithDeadline(ctx, deadline.Add(-100*time.Millisecond))
+//! 	sooner := deadline.Add(-100 * time.Millisecond)
+//! 	ctx, cancel = context.WithDeadline(ctx, sooner)
 //! }
 //! ```
 //!

@@ -29,7 +29,8 @@
 //! ```go
 //! func (b *Builder) Build(ctx context.Context, id string) (*Report, error) {
 //! 	ctx = context.Background() // the request's context ends here
-//! 	req, err := http.NewRequestWithContext(ctx, "GET", b.store+"/items/"+id, nil)
+//! 	url := b.store + "/items/" + id
+//! 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 //! 	if err != nil {
 //! 		return nil, err
 //! 	}
@@ -50,7 +51,8 @@
 //! and bound it:
 //!
 //! ```go
-//! ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+//! ctx = context.WithoutCancel(ctx)
+//! ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 //! ```
 //!
 //! A type of your own that embeds a `context.Context` must forward `Done`, `Err` and `Deadline`.
@@ -91,7 +93,7 @@ use super::overrun::Over;
 use super::passer;
 use super::spawned::{self, Spawned};
 use super::timers::Topic;
-use super::{deadline, deadline_dropped, site};
+use super::{deadline, deadline_dropped, ids, site};
 
 /// Where a client or a pool is made ready once: its context is the process's.
 const ONCE: &[&str] = &["sync.(*Once).doSlow", "sync.(*Pool).Get", "sync.(*Once).Do"];
@@ -158,7 +160,7 @@ impl DetachedContext {
             _ => (None, None),
         };
         if let Some(details) = details {
-            cx.model.set_details(owner, std::sync::Arc::clone(details));
+            ids::keep(owner, details, cx);
         }
         let Some(call) = cx.model.call(id) else {
             return;

@@ -82,8 +82,11 @@ impl Engine {
     /// Takes an event that happened at `now_ns`, after everything that was due before.
     pub fn event(&mut self, event: Event<'_>, now_ns: u64, code: &dyn Code) {
         self.advance(now_ns, code);
+        self.model.event(event, now_ns, code, &mut self.facts);
+        if self.facts.is_empty() {
+            return;
+        }
         let mut facts = std::mem::take(&mut self.facts);
-        self.model.event(event, now_ns, code, &mut facts);
         for fact in facts.drain(..) {
             self.with(now_ns, code, |rules, cx| rules.fact(fact, cx));
         }
@@ -217,6 +220,9 @@ impl Engine {
     }
 
     fn merge(&mut self) {
+        if self.found.is_empty() {
+            return;
+        }
         for (mut finding, phase) in self.found.drain(..) {
             let others = if self.relations.relate(&mut finding) {
                 finding.related.clone()

@@ -1,12 +1,11 @@
 //! Requests with more headers than the probe looks through: memory is read while they run, because
 //! a finding may come when they have ended.
 
-use std::sync::Arc;
-
 use crate::model::ReqId;
 
 use super::ask::{Answer, Question};
 use super::context::Context;
+use super::ids;
 use super::timers::Topic;
 
 /// Requests read in one second, at most: each costs a few reads of memory. The others keep what the
@@ -49,7 +48,7 @@ impl LargeHeaders {
             ..
         } = answer
         {
-            cx.model.set_details(id, Arc::clone(details));
+            ids::keep(id, details, cx);
         }
     }
 }

@@ -35,13 +35,17 @@
 //! One of the test programs, as observer shows it:
 //!
 //! ```text
-//! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the context's 2 s
+//! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the
+//!     context's 2 s
 //!   request  GET /mismatch/client   id -mismatch-client (X-Request-Id)
 //!   at       main.(*service).clientFires   mismatch.go:37
 //!   via      http.(*conn).serve
-//!   budget   http.Client.Timeout 200 ms   1.8 s left   of 2 s set at mismatch.go:34
-//!   context  request → WithTimeout 2 s (mismatch.go:34) → WithDeadline 200 ms (mismatch.go:37)
-//!   help     make Client.Timeout longer than any deadline, and let the context rule
+//!   budget   http.Client.Timeout 200 ms   1.8 s left
+//!            of 2 s set at mismatch.go:34
+//!   context  request → WithTimeout 2 s (mismatch.go:34)
+//!            → WithDeadline 200 ms (mismatch.go:37)
+//!   help     make Client.Timeout longer than any deadline, and let the context
+//!            rule
 //! ```
 //!
 //! ## How to fix
@@ -74,7 +78,7 @@ use super::ask::{Answer, Question};
 use super::context::Context;
 use super::deadline::{Budget, spent};
 use super::timers::Topic;
-use super::{deadline, draft, overrun, site};
+use super::{deadline, draft, ids, overrun, site};
 
 /// Stacks remembered of which the difference was told.
 const SAID: usize = 4096;
@@ -194,7 +198,7 @@ impl TimeoutMismatch {
             return;
         }
         if let Some(details) = details {
-            cx.model.set_details(id, Arc::clone(details));
+            ids::keep(id, details, cx);
         }
         let Some(request) = cx.model.request(id) else {
             return;

@@ -22,8 +22,7 @@ pub(super) struct Closed {
 }
 
 pub(super) fn is_http2(request: &Request) -> bool {
-    let proto = request.details.as_ref().and_then(|of| of.proto.as_deref());
-    proto.is_some_and(|proto| proto.starts_with("HTTP/2"))
+    request.details.as_ref().is_some_and(|of| of.is_http2())
 }
 
 /// Why Go has not noticed.

@@ -80,8 +80,14 @@ impl Expect {
 
     /// Its request is a POST, not a GET.
     #[must_use]
-    pub fn post(mut self) -> Self {
-        self.method = "POST";
+    pub fn post(self) -> Self {
+        self.method("POST")
+    }
+
+    /// Its request has this method.
+    #[must_use]
+    pub fn method(mut self, method: &'static str) -> Self {
+        self.method = method;
         self
     }
 

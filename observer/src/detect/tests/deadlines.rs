@@ -130,12 +130,5 @@ const fn about(ns: i64, ms: i64) -> bool {
 }
 
 fn details() -> std::sync::Arc<RequestDetails> {
-    std::sync::Arc::new(RequestDetails {
-        peer: None,
-        proto: None,
-        host: None,
-        pattern: None,
-        headers: Vec::new(),
-        headers_whole: true,
-    })
+    std::sync::Arc::new(RequestDetails::default())
 }
