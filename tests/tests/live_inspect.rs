@@ -137,19 +137,20 @@ fn children_and_channels_are_the_programs_own() {
             seen.sort_unstable();
             assert_eq!(seen, expected, "{variant:?} {function}");
         }
-        let children = inspector.find_children(1, LIMIT).unwrap();
+        let children = inspector.find_children(&[1].into(), LIMIT).unwrap();
         if target.offsets.parent_goid.is_none() {
             assert_eq!(children, None, "{variant:?}");
             continue;
         }
-        let children = children.unwrap();
+        let children = &children.unwrap()[&1];
         let of_main = snapshot
             .goroutines
             .iter()
             .filter(|g| g.parent_goid == Some(1));
         assert_eq!(children.len(), of_main.count(), "{variant:?}");
         assert!(children.len() >= 20);
-        assert_eq!(inspector.find_children(1, 3).unwrap().unwrap().len(), 3);
+        let three = inspector.find_children(&[1].into(), 3).unwrap().unwrap();
+        assert_eq!(three[&1].len(), 3);
     }
 }
 
@@ -204,7 +205,7 @@ fn a_kill_in_the_middle_ends_in_unknown() {
         while begun.elapsed() < Duration::from_micros(delay_us) + Duration::from_millis(50) {
             let inspector = target.inspector();
             let _ = inspector.snapshot(LIMIT);
-            let _ = inspector.find_children(1, LIMIT);
+            let _ = inspector.find_children(&[1].into(), LIMIT);
             last = inspector.inspect(1, None);
         }
         assert_eq!(last, Inspection::Unknown);

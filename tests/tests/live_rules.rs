@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
     Expect, Load, Observer, Role, exactly, on_each_build, on_each_version, start,
 };
+use observer_tests::target::Flavor;
 
 /// The slowest route takes 3.6 s; then grace, and what a busy machine adds.
 const SETTLED: Duration = Duration::from_millis(6000);
@@ -327,6 +328,25 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
             .collect::<Result<Vec<_>>>()?;
         exactly(&run, program.pid(), &expected)
     })
+}
+
+/// Nothing says which goroutine works inside the TimeoutHandler: that is said, and the request is neither guilty nor clean.
+#[test]
+fn up_to_go_1_20_a_timed_out_request_is_unknown() -> Result<()> {
+    const OLD: &str = "1.20.14";
+    let program = start(PROGRAM, OLD, Flavor::Stripped, &[])?;
+    let observer = Observer::of(program.pid())?;
+    Load::of(&program, "/ignored/timeout-handler")
+        .flag("-status", &503)
+        .run()?;
+    thread::sleep(Duration::from_secs(2));
+    let run = observer.stop()?;
+    exactly(&run, program.pid(), &[])?;
+    ensure!(run.end()?["requests_unknown"] == 1, "{}", run.shown());
+    let begun = run.of_type("start").next().context("no start line")?;
+    let gaps = begun["not_covered"].to_string();
+    ensure!(gaps.contains("http.TimeoutHandler"), "{gaps}");
+    Ok(())
 }
 
 /// On several connections it is the requests' own work; the one that its request left behind is harm.

@@ -156,7 +156,7 @@ impl Attacher {
             hooks: plan.states(),
             probes: u32::try_from(plan.sites().count()).unwrap_or(u32::MAX),
             attach_ns: clock::now_ns().saturating_sub(begun_ns),
-            not_covered: not_covered(&plan),
+            not_covered: not_covered(&plan, &observed.target.layout),
         };
         Ok(Outcome {
             observed,

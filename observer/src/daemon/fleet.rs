@@ -194,6 +194,7 @@ impl Loop {
                 recorder.process_ended(pid)?;
             }
             self.code.forget(pid);
+            self.families.forget(pid);
             self.part_with(pid, why, sinks)?;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Answers the rules' questions from the target's memory, read only.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use observer_common::layout::TRACE_HEADER;
@@ -12,6 +13,8 @@ use crate::inspect::{
 };
 use crate::target::Memory as _;
 
+use super::clock;
+use super::families::Families;
 use super::subject::Target;
 
 /// Children listed of one goroutine.
@@ -20,7 +23,7 @@ const MAX_CHILDREN: usize = 256;
 const VALUE_DATA: u64 = 8;
 
 /// Answers one question. A process that is gone or another by now gives [`Answer::Unknown`].
-pub(super) fn answer(target: &Target, ask: &Ask) -> Answer {
+pub(super) fn answer(target: &Target, ask: &Ask, families: &mut Families) -> Answer {
     if !target.process.identity.still_same() {
         return Answer::Unknown;
     }
@@ -50,7 +53,9 @@ pub(super) fn answer(target: &Target, ask: &Ask) -> Answer {
             let (request, conn) = describe(target, reading);
             Answer::Request { request, conn }
         }
-        Question::Children { parent_goid } => Answer::Children(children(target, *parent_goid)),
+        Question::Children { parent_goid } => {
+            Answer::Children(families.children(target, *parent_goid, clock::now_ns))
+        }
         Question::ContextId { request, values } => {
             Answer::ContextId(context_id(target, request, values))
         }
@@ -224,11 +229,15 @@ fn own_port(target: &Target, reading: &Reading) -> Option<u16> {
     local_port(memory, offsets, &types(target), (itab, reading.ctx))
 }
 
-fn children(target: &Target, parent_goid: u64) -> Option<Vec<Child>> {
+/// The children of several goroutines, in one look through all.
+pub(super) fn children(
+    target: &Target,
+    parents: &BTreeSet<u64>,
+) -> Option<BTreeMap<u64, Vec<Child>>> {
     let mut children = runtime(target)?
-        .find_children(parent_goid, MAX_CHILDREN)
+        .find_children(parents, MAX_CHILDREN)
         .ok()??;
-    for child in &mut children {
+    for child in children.values_mut().flatten() {
         child.gopc = child.gopc.wrapping_add(target.bias());
         child.startpc = child.startpc.wrapping_add(target.bias());
     }

@@ -9,6 +9,7 @@ mod code;
 mod cost;
 mod detach;
 mod errors;
+mod families;
 mod fleet;
 mod inspector;
 mod observe;

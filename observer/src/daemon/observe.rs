@@ -25,6 +25,7 @@ use super::attach::{Attacher, Observed};
 use super::clock;
 use super::code::LiveCode;
 use super::cost::Cost;
+use super::families::Families;
 use super::select::Selection;
 use super::sockets::Sockets;
 use super::subject::Target;
@@ -95,6 +96,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     }
     let cost = Cost::begin();
     let mut loop_ = Loop {
+        families: Families::default(),
         code: LiveCode::new(recorder.is_some()),
         engine: Engine::new(
             Limits::default(),
@@ -216,6 +218,7 @@ pub(super) struct Loop {
     pub(super) engine: Engine,
     order: Order,
     pub(super) code: LiveCode,
+    pub(super) families: Families,
     pub(super) attacher: Attacher,
     /// Processes to come; `None` where only those of the start are wanted.
     pub(super) arrivals: Option<Arrivals>,
@@ -416,9 +419,10 @@ impl Loop {
             if asks.is_empty() {
                 return Ok(());
             }
+            self.families.begin(&asks);
             for ask in asks {
                 let answer = match self.code.target(ask.pid) {
-                    Some(target) => inspector::answer(target, &ask),
+                    Some(target) => inspector::answer(target, &ask, &mut self.families),
                     None => crate::detect::Answer::Unknown,
                 };
                 let now_ns = clock::now_ns();

@@ -164,8 +164,11 @@ fn describe(image: &Image, fallback: &str) -> ProcessInfo {
     }
 }
 
-/// What the hooks that are off leave unseen.
-pub(super) fn not_covered(plan: &Plan) -> Vec<String> {
+/// What stays unseen where a goroutine does not say who started it (Go ≤ 1.20).
+const NO_PARENTS: &str = "work of goroutines that a handler starts, http.TimeoutHandler's included (before Go 1.21 nothing says whose they are)";
+
+/// What the hooks that are off, and what this Go does not keep, leave unseen.
+pub(super) fn not_covered(plan: &Plan, layout: &Layout) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
     for hook in &plan.hooks {
         if let Err(off) = &hook.outcome {
@@ -180,14 +183,17 @@ pub(super) fn not_covered(plan: &Plan) -> Vec<String> {
             }
         }
     }
+    if layout.field("runtime.g", "parentGoid").is_none() {
+        reasons.push(NO_PARENTS.to_owned());
+    }
     reasons
 }
 
-fn start(plan: &Plan, process: Arc<ProcessInfo>, kernel: &InKernel) -> Start {
+fn start(plan: &Plan, layout: &Layout, process: Arc<ProcessInfo>, kernel: &InKernel) -> Start {
     let (state, lacks) = kernel;
     let mut hooks = plan.states();
     hooks.push(state.clone());
-    let mut not_covered = not_covered(plan);
+    let mut not_covered = not_covered(plan, layout);
     not_covered.extend(lacks.clone());
     Start {
         time_ns: clock::now_ns(),
@@ -214,7 +220,12 @@ pub(super) fn processes() -> Result<Vec<Start>, Error> {
         .filter_map(|pid| open(pid, &mut cache, &[]).ok())
         .map(|target| {
             let plan = plan(&target.image, &target.layout, SiteChoice::Cheap);
-            start(&plan, Arc::clone(&target.unit.process), &kernel)
+            start(
+                &plan,
+                &target.layout,
+                Arc::clone(&target.unit.process),
+                &kernel,
+            )
         })
         .collect();
     starts.sort_by_key(|start| start.process.pid);
@@ -231,7 +242,12 @@ pub(super) fn examine(subject: &Subject) -> Result<Start, Error> {
         Subject::Pid(pid) => {
             let target = open(*pid, &mut ImageCache::default(), &[])?;
             let plan = plan(&target.image, &target.layout, SiteChoice::Cheap);
-            Ok(start(&plan, Arc::clone(&target.unit.process), &kernel))
+            Ok(start(
+                &plan,
+                &target.layout,
+                Arc::clone(&target.unit.process),
+                &kernel,
+            ))
         }
         Subject::Path(path) => {
             let file = File::open(path).map_err(|source| Error::Unreadable {
@@ -250,6 +266,7 @@ pub(super) fn examine(subject: &Subject) -> Result<Start, Error> {
             info.exe = path.display().to_string();
             Ok(start(
                 &plan(&image, &layout, SiteChoice::Cheap),
+                &layout,
                 Arc::new(info),
                 &kernel,
             ))

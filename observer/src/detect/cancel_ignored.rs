@@ -73,7 +73,8 @@
 //! - work that ends within the grace time, clean-up in `defer` included;
 //! - the cancel that follows when a handler returns in the normal way;
 //! - work that `http.TimeoutHandler` left behind where its connection's workers cannot be told
-//!   apart: the request is unknown, and counted as such; up to Go 1.20 it is not seen at all;
+//!   apart, and in all cases up to Go 1.20, where a goroutine does not say who started it: the
+//!   request is unknown, and counted as such;
 //! - requests of which events were lost: they are unknown, and counted as such.
 
 use std::collections::BTreeMap;

@@ -18,8 +18,8 @@ use super::timers::Topic;
 
 /// Creates the worker.
 const TIMEOUT_HANDLER: &str = "net/http.(*timeoutHandler).ServeHTTP";
-/// How long before the deadline the workers are read, at most; half the time where there is less,
-/// ns. Some of the daemon's ticks.
+/// How long before the deadline the workers are read, at most; half the time where there is less, and
+/// not less than half of that, ns. Some of the daemon's ticks.
 const LEAD_NS: u64 = 50_000_000;
 /// Connections of which earlier workers are remembered. Without them a request is unknown.
 const CONNECTIONS: usize = 4_096;
@@ -58,7 +58,10 @@ impl TimeoutWorkers {
         let left_ns = handled(id, cx).and_then(|(ctx, _)| ctx.deadline_ns);
         if let Some(left_ns) = left_ns.and_then(|left_ns| u64::try_from(left_ns).ok()) {
             let lead_ns = LEAD_NS.min(left_ns / 2);
-            cx.later(left_ns - lead_ns, Topic::TimeoutSoon(id));
+            let due_ns = cx.now_ns.saturating_add(left_ns - lead_ns);
+            // At even times: one look through all goroutines then serves many requests.
+            let even_ns = due_ns.next_multiple_of((lead_ns / 2).max(1));
+            cx.later(even_ns.saturating_sub(cx.now_ns), Topic::TimeoutSoon(id));
         }
     }
 
@@ -134,8 +137,14 @@ impl TimeoutWorkers {
         overrun: &mut Overrun,
         cx: &mut Context<'_>,
     ) {
-        let Answer::Children(Some(children)) = answer else {
-            return;
+        let children = match answer {
+            Answer::Children(Some(children)) => children,
+            // Go keeps no parents, or memory refused.
+            Answer::Children(None) => {
+                cx.model.note_unknown();
+                return;
+            }
+            _ => return,
         };
         let Some(request) = cx.model.request(id) else {
             return;

@@ -1,5 +1,7 @@
 //! All goroutines of a process, in few large reads.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::target::{Memory, MemoryError, ReadRequest};
 
 use super::allgs::Listing;
@@ -59,25 +61,29 @@ impl<M: Memory> Inspector<'_, M> {
         Ok((found.is_some() || not_there_for_sure).then_some(found))
     }
 
-    /// Live goroutines that `parent` started, at most `limit` of them. `None` where that is not to be known:
+    /// Live goroutines that `parents` started, at most `limit` of each. `None` where that is not to be known:
     /// before Go 1.21, or without the list of goroutines.
     ///
     /// # Errors
     /// The list of goroutines cannot be read.
     pub fn find_children(
         &self,
-        parent: u64,
+        parents: &BTreeSet<u64>,
         limit: usize,
-    ) -> Result<Option<Vec<Child>>, MemoryError> {
+    ) -> Result<Option<BTreeMap<u64, Vec<Child>>>, MemoryError> {
         if self.runtime.offsets.parent_goid.is_none() {
             return Ok(None);
         }
         let Some(listing) = self.list()? else {
             return Ok(None);
         };
-        let mut children = Vec::new();
+        let mut all: BTreeMap<u64, Vec<Child>> = BTreeMap::new();
         self.for_each_raw(&listing.addrs, |addr, raw| {
-            if raw.parent_goid == Some(parent) && raw.status.is_alive() {
+            let Some(parent) = raw.parent_goid.filter(|of| parents.contains(of)) else {
+                return true;
+            };
+            let children = all.entry(parent).or_default();
+            if raw.status.is_alive() && children.len() < limit {
                 children.push(Child {
                     goid: raw.goid,
                     g_addr: addr,
@@ -86,9 +92,9 @@ impl<M: Memory> Inspector<'_, M> {
                     startpc: self.unbiased(raw.startpc),
                 });
             }
-            children.len() < limit
+            true
         })?;
-        Ok(Some(children))
+        Ok(Some(all))
     }
 
     /// All live goroutines with their stacks, at most `limit` of them. `None` without the list of goroutines.

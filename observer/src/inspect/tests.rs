@@ -106,7 +106,8 @@ fn goroutines_are_read_from_hints_and_from_the_list() {
             for hint in [Some(seen.g_addr), Some(8), None] {
                 assert_eq!(inspector.inspect(seen.goid, hint), expected, "{function}");
             }
-            let children = inspector.find_children(1, 1000).unwrap().unwrap();
+            let children = inspector.find_children(&[1].into(), 1000);
+            let children = &children.unwrap().unwrap()[&1];
             assert!(children.iter().any(|child| child.goid == seen.goid));
         }
         assert_eq!(inspector.inspect(123_456, None), Inspection::Gone);
@@ -123,7 +124,7 @@ fn without_the_list_an_unknown_goroutine_is_not_called_gone() {
         };
         let inspector = Inspector::new(&memory, runtime);
         assert_eq!(inspector.inspect(123_456, None), Inspection::Unknown);
-        assert_eq!(inspector.find_children(1, 10), Ok(None));
+        assert_eq!(inspector.find_children(&[1].into(), 10), Ok(None));
     }
 }
 

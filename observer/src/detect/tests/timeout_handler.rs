@@ -28,10 +28,14 @@ fn child(scene: &Scene, goid: u64) -> Child {
 
 /// The TimeoutHandler makes the context of its worker, 1 s long.
 fn timeout(scene: &Scene, at_ms: u64) -> Record {
+    timeout_of(scene, at_ms, SERVING, ROOT)
+}
+
+fn timeout_of(scene: &Scene, at_ms: u64, goid: u64, root: u64) -> Record {
     let made = Created {
-        goid: SERVING,
-        child: ("context.timerCtx", CHILD),
-        chain: &[(CANCEL_CTX, ROOT)],
+        goid,
+        child: ("context.timerCtx", root - ROOT + CHILD),
+        chain: &[(CANCEL_CTX, root)],
         stack: &["context.WithTimeout", HANDLER_FUNCTION, SERVE],
         deadline: deadline(at_ms * MS, 1_000_000_000, true),
         ..Created::default()
@@ -138,6 +142,43 @@ fn with_two_workers_none_is_accused_and_the_request_is_unknown() {
     scene.until(5_000);
     scene.silent();
     assert_eq!(unknown(&scene), 1);
+}
+
+#[test]
+fn where_go_keeps_no_parents_the_request_is_unknown() {
+    let mut scene = Scene::new();
+    scene.children = None;
+    start(&mut scene, 0);
+    let made = timeout(&scene, 1);
+    scene.take(1, &made);
+    scene.waits(WORKER, &WORK);
+    let fires = timer_fires(&scene, CHILD);
+    scene.take(1_001, &fires);
+    end(&mut scene, 1_002);
+    scene.until(5_000);
+    scene.silent();
+    assert_eq!(unknown(&scene), 1);
+}
+
+#[test]
+fn requests_that_time_out_about_together_are_looked_at_together() {
+    let mut scene = Scene::new();
+    for (at_ms, goid, root) in [(1, SERVING, ROOT), (9, 40, 0x5000), (20, 41, 0x7000)] {
+        let begun = request(&scene.code, goid, root, "GET /report/7");
+        scene.take(at_ms, &begun);
+        let made = timeout_of(&scene, at_ms, goid, root);
+        scene.take(at_ms, &made);
+    }
+    let looks = |scene: &Scene| {
+        let children =
+            |ask: &&crate::detect::Ask| matches!(ask.question, Question::Children { .. });
+        scene.asked.iter().filter(children).count()
+    };
+    // Fifty milliseconds before the first deadline, and some more.
+    scene.until(974);
+    assert_eq!(looks(&scene), 0);
+    scene.until(975);
+    assert_eq!(looks(&scene), 3);
 }
 
 fn unknown(scene: &Scene) -> u64 {
