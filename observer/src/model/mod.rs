@@ -12,6 +12,7 @@ mod context;
 mod deadline;
 mod fact;
 mod goroutine;
+mod health;
 mod ids;
 mod instant;
 mod latency;
@@ -26,16 +27,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trace;
 
 pub use call::{Call, CallEnd, FailedRead};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
+pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
-pub use request::{Delivery, Ending, Peer, Request};
+pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
 pub use table::Table;
+pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -68,6 +72,8 @@ pub struct Limits {
     pub per_request: usize,
     /// Connections that their peers have closed and their owners have not.
     pub connections: usize,
+    /// Connections that both have closed, kept for requests whose peers are learnt afterwards.
+    pub connections_over: usize,
 }
 
 impl Default for Limits {
@@ -81,6 +87,7 @@ impl Default for Limits {
             ended_open: 12_288,
             per_request: 1_024,
             connections: 16_384,
+            connections_over: 1_024,
         }
     }
 }
@@ -92,6 +99,8 @@ pub struct Totals {
     pub requests: u64,
     /// Requests that missed an event, or whose work could not be told from another's.
     pub unknown: u64,
+    /// Values of `Traceparent` that cannot be believed.
+    pub traces_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Entries forgotten because a table was full.
@@ -128,7 +137,7 @@ impl Model {
             requests: Table::new(limits.requests),
             contexts: Table::new(limits.contexts),
             calls: Table::new(limits.calls),
-            connections: Connections::new(limits.connections),
+            connections: Connections::new(limits.connections, limits.connections_over),
             ..Self::default()
         }
     }
@@ -157,6 +166,7 @@ impl Model {
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
             Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
+            Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallCancelled(record) => on.call_cancelled(record),
@@ -296,10 +306,17 @@ impl Model {
         }
     }
 
-    /// Keeps what a request's memory said.
-    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>) {
-        if let Some(request) = self.requests.get_mut(id) {
-            request.details = Some(details);
+    /// Keeps what a request's memory said; `trace` is the value of its `Traceparent`.
+    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>, trace: Option<&str>) {
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.details = Some(details);
+        if request.trace == Trace::None
+            && let Some(header) = trace
+        {
+            request.trace = Trace::of(header);
+            self.totals.traces_broken += u64::from(request.trace == Trace::Broken);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use observer_common::event::{ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted};
+use observer_common::event::{
+    ConnReadError, IoDeadlineSet, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+};
 
 use crate::finding::CancelledBy;
 
@@ -11,9 +13,11 @@ use super::call::CallEnd;
 use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
+use super::instant::Instant;
 use super::process::ConnError;
-use super::request::{Ending, Peer, Request};
+use super::request::{Ending, IoDeadline, Peer, Request};
 use super::text::{head, text};
+use super::trace::Trace;
 
 /// `ECONNRESET` and `EPIPE` on Linux.
 const PEER_GONE: [u64; 2] = [104, 32];
@@ -23,6 +27,11 @@ const NEVER: u64 = u64::MAX;
 /// A request target up to its query.
 fn shown(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or(target)
+}
+
+/// The value is longer than what the record has room for.
+fn id_cut(record: &RequestStarted) -> bool {
+    usize::try_from(record.id_len).is_ok_and(|len| len > record.id.len())
 }
 
 impl On<'_> {
@@ -65,6 +74,9 @@ impl On<'_> {
             epoch,
         });
         self.made_room(made_room);
+        let trace = text(head(&record.trace, record.trace_len));
+        let trace = trace.map_or(Trace::None, |header| Trace::of(&header));
+        self.model.totals.traces_broken += u64::from(trace == Trace::Broken);
         let line = &record.line;
         let path = usize::try_from(record.path_at)
             .ok()
@@ -83,8 +95,10 @@ impl On<'_> {
             path: path.and_then(|path| text(shown(head(path, u64::from(record.path_len))))),
             id_row: record.id_row,
             id_value: text(head(&record.id, u64::from(record.id_len))),
-            traceparent: text(head(&record.trace, record.trace_len)),
+            id_cut: id_cut(record),
+            trace,
             ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
+            headers_left: record.flags & REQUEST_BIG_MAP != 0,
             start_ns: now_ns,
             ended: None,
             contexts: Vec::new(),
@@ -93,6 +107,8 @@ impl On<'_> {
             beats_ns: Vec::new(),
             peer: Peer::Unasked,
             delivery: None,
+            read_deadline: None,
+            write_deadline: None,
             epoch,
         });
         if let Some(oldest) = made_room {
@@ -117,6 +133,29 @@ impl On<'_> {
         self.process
             .conn_errors
             .insert(record.header.goid, ConnError { by });
+    }
+
+    pub(super) fn io_deadline_set(&mut self, record: &IoDeadlineSet) {
+        let Some(id) = self.process.writers.get(&record.response).copied() else {
+            return;
+        };
+        let instant = Instant::new(record.deadline);
+        let pcs = self.model.stacks.keep(&record.pcs, record.frames);
+        let set = if instant.is_zero() {
+            None
+        } else {
+            self.time_left(instant).map(|asked_ns| IoDeadline {
+                asked_ns,
+                at_ns: self.model.now_ns.saturating_add_signed(asked_ns),
+                pcs,
+            })
+        };
+        if let Some(request) = self.model.requests.get_mut(id) {
+            match record.write {
+                0 => request.read_deadline = set,
+                _ => request.write_deadline = set,
+            }
+        }
     }
 
     fn read_error(&self, record: &ConnReadError) -> CancelledBy {
