@@ -194,7 +194,7 @@ impl Model {
             .count();
         self.epoch += 1;
         self.connections.clear();
-        for process in self.processes.iter_mut() {
+        for process in self.processes.values_mut() {
             process.asked.clear();
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
