@@ -2,7 +2,7 @@
 //!
 //! A number is never reused: recordings hold them.
 
-/// A hook that has a probe. Blocks of ten: contexts, HTTP server, HTTP client; sockets from 61.
+/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; sockets from 61.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HookId {
@@ -16,6 +16,12 @@ pub enum HookId {
     RequestStart = 11,
     /// The server's background read ended with an error.
     ConnReadError = 12,
+    /// A gRPC handler is about to run.
+    GrpcStart = 13,
+    /// A gRPC handler has returned: its status is about to be written.
+    GrpcEnd = 14,
+    /// The same where gRPC is served through `net/http`.
+    GrpcHttpEnd = 15,
     /// `http.Transport` starts a round trip.
     CallStart = 21,
     /// The transport gives a request up because its context died (Go ≤ 1.22).
@@ -30,11 +36,14 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
         Self::ConnReadError,
+        Self::GrpcStart,
+        Self::GrpcEnd,
+        Self::GrpcHttpEnd,
         Self::CallStart,
         Self::CallCancel,
         Self::ConnCancel,
@@ -51,6 +60,9 @@ impl HookId {
             Self::ContextCancel => "context-cancel",
             Self::RequestStart => "request-start",
             Self::ConnReadError => "conn-read-error",
+            Self::GrpcStart => "grpc-start",
+            Self::GrpcEnd => "grpc-end",
+            Self::GrpcHttpEnd => "grpc-http-end",
             Self::CallStart => "call-start",
             Self::CallCancel => "call-cancel",
             Self::ConnCancel => "conn-cancel",
@@ -69,6 +81,9 @@ impl HookId {
             3 => Some(Self::DeadlineAsk),
             11 => Some(Self::RequestStart),
             12 => Some(Self::ConnReadError),
+            13 => Some(Self::GrpcStart),
+            14 => Some(Self::GrpcEnd),
+            15 => Some(Self::GrpcHttpEnd),
             21 => Some(Self::CallStart),
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),

@@ -213,6 +213,8 @@ records!(
     ContextCreated,
     ContextCreatedShort,
     DeadlineAsked,
+    GrpcEnded,
+    GrpcStarted,
     RequestStarted,
     SocketChanged,
 );

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::inspect::{
     Child, ConnState, Goroutine, Inspection, Inspector, RequestDetails, RequestReading, Runtime,
-    TargetTypes, inspect_conn, inspect_request, local_port,
+    TargetTypes, inspect_conn, inspect_metadata, inspect_request, local_port,
 };
 use crate::probe::block::TRACE_HEADER;
 use crate::target::Memory as _;
@@ -132,6 +132,9 @@ fn describe(
     if !headers.is_empty() {
         headers.push(TRACE_HEADER);
     }
+    if let Some(ctx) = reading.stream {
+        return (metadata(target, ctx, reading.ctx, &headers), None);
+    }
     let Some(offsets) = &target.offsets.request else {
         return (None, None);
     };
@@ -147,6 +150,21 @@ fn describe(
         .is_some_and(|proto| proto.starts_with("HTTP/1"));
     let conn = is_http1.then(|| conn(target, reading.writer)).flatten();
     (Some(Arc::from(details)), conn)
+}
+
+/// What a gRPC stream says of itself: its metadata.
+fn metadata(
+    target: &Target,
+    ctx: (u64, u64),
+    own: u64,
+    headers: &[&str],
+) -> Option<Arc<RequestDetails>> {
+    let offsets = (
+        target.offsets.context.as_ref()?,
+        target.offsets.local.as_ref()?,
+    );
+    let memory = &target.process.memory;
+    inspect_metadata(memory, offsets, &types(target), (ctx, own), headers).map(Arc::new)
 }
 
 fn conn(target: &Target, writer: u64) -> Option<ConnState> {

@@ -67,11 +67,17 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
     let (id, id_header) = request_id(request, details, thresholds);
     let pattern = details
         .and_then(|details| details.pattern.as_deref())
-        .filter(|p| !p.is_empty());
+        .filter(|p| !p.is_empty() && !request.protocol.is_grpc());
     let route = pattern.map(route_of_pattern).or_else(|| {
         // Made from the path, it may hold what is to be hidden.
         let path = request.path.as_deref();
-        path.filter(|_| !thresholds.redact_path).map(route_of_path)
+        path.filter(|_| !thresholds.redact_path).map(|path| {
+            if request.protocol.is_grpc() {
+                path.to_owned()
+            } else {
+                route_of_path(path)
+            }
+        })
     });
     let trace = request
         .traceparent
@@ -86,9 +92,13 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .filter(|_| !thresholds.redact_path)
             .map(str::to_owned),
         route,
-        proto: details
-            .and_then(|details| details.proto.as_deref())
-            .map(str::to_owned),
+        proto: if request.protocol.is_grpc() {
+            Some("grpc".to_owned())
+        } else {
+            details
+                .and_then(|details| details.proto.as_deref())
+                .map(str::to_owned)
+        },
         id,
         id_header,
         trace_id: trace.and_then(trace_id),

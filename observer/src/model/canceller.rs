@@ -96,6 +96,42 @@ const TABLE: &[(Match, Who)] = &[
         Who::By(CancelledBy::Client),
     ),
     (
+        Match::Suffix("http2Server).finishStream"),
+        Who::By(CancelledBy::NormalEnd),
+    ),
+    // Too much data for its window.
+    (
+        Match::Suffix("http2Server).handleData"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    // Too old a connection, or one whose peer does not answer a ping.
+    (
+        Match::Suffix("http2Server).keepalive"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    // The reader has met the connection's end.
+    (
+        Match::Suffix("http2Server).HandleStreams"),
+        Who::By(CancelledBy::Client),
+    ),
+    // `Stop`; how it closes connections has changed its name.
+    (
+        Match::Prefix("google.golang.org/grpc.(*Server).Stop"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    (
+        Match::Prefix("google.golang.org/grpc.(*Server).stop"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    (
+        Match::Prefix("google.golang.org/grpc.(*Server).closeServerTransports"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    (
+        Match::Prefix("google.golang.org/grpc/internal/transport.(*serverHandlerTransport)"),
+        Who::By(CancelledBy::NormalEnd),
+    ),
+    (
         Match::Prefix("net/http.(*conn).serve"),
         Who::By(CancelledBy::NormalEnd),
     ),
@@ -113,6 +149,13 @@ const TABLE: &[(Match, Who)] = &[
     ),
 ];
 
+/// gRPC's transport says more than one frame before it is clear who it cancels for.
+const GRPC_TRANSPORT: &str = "google.golang.org/grpc/internal/transport.";
+/// Ends a stream for others.
+const GRPC_CLOSE: &str = "http2Server).closeStream";
+/// Its closures: what frees a stream that has a timer of its own, and that timer, which closes the stream.
+const GRPC_CLOSURE: &str = "http2Server).operateHeaders.";
+
 /// Whether deferred functions run because the goroutine panics or leaves.
 pub(super) fn leaves(code: &dyn Code, pid: u32, pcs: &[u64]) -> bool {
     let frames = pcs.iter().map(|pc| code.frames(pid, *pc));
@@ -126,12 +169,18 @@ pub(super) fn leaves(code: &dyn Code, pid: u32, pcs: &[u64]) -> bool {
 /// table's is user code; no frames at all say nothing.
 #[must_use]
 pub fn who(code: &dyn Code, pid: u32, pcs: &[u64]) -> Who {
+    let mut closes_stream = false;
     for pc in pcs.iter().filter(|pc| **pc != 0) {
         for frame in code.frames(pid, *pc).iter() {
             if let Some((_, who)) = TABLE.iter().find(|(name, _)| name.fits(&frame.function)) {
                 return *who;
             }
-            if frame.package() != "context" {
+            if frame.function.starts_with(GRPC_TRANSPORT) {
+                if closes_stream && frame.function.contains(GRPC_CLOSURE) {
+                    return Who::By(CancelledBy::Deadline);
+                }
+                closes_stream |= frame.function.ends_with(GRPC_CLOSE);
+            } else if frame.package() != "context" {
                 return Who::By(CancelledBy::Code);
             }
         }

@@ -17,6 +17,7 @@ mod instant;
 mod latency;
 mod on_call;
 mod on_context;
+mod on_grpc;
 mod on_request;
 mod on_socket;
 mod process;
@@ -35,7 +36,7 @@ pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
-pub use request::{Delivery, Ending, Peer, Request};
+pub use request::{Delivery, Ending, Peer, Protocol, Request};
 pub use table::Table;
 
 use std::net::SocketAddr;
@@ -159,6 +160,8 @@ impl Model {
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
             Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
+            Event::GrpcStarted(record) => on.grpc_started(record),
+            Event::GrpcEnded(record) => on.grpc_ended(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallCancelled(record) => on.call_cancelled(record),

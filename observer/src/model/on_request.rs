@@ -1,8 +1,8 @@
 //! A handler begins; a connection ends under it; a handler returns.
 
-use std::sync::Arc;
-
-use observer_common::event::{ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted};
+use observer_common::event::{
+    ConnReadError, Header, Link, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+};
 
 use crate::finding::CancelledBy;
 
@@ -12,13 +12,29 @@ use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
 use super::process::ConnError;
-use super::request::{Ending, Peer, Request};
+use super::request::{Ending, Peer, Protocol, Request};
 use super::text::{head, text};
 
 /// `ECONNRESET` and `EPIPE` on Linux.
 const PEER_GONE: [u64; 2] = [104, 32];
 /// An epoch that never comes: what has it is not whole.
 const NEVER: u64 = u64::MAX;
+
+/// What every request begins with.
+pub(super) struct Beginning<'a> {
+    /// Who serves it.
+    pub(super) header: &'a Header,
+    /// Its own context.
+    pub(super) ctx: Link,
+    /// The same, where its creation was an event.
+    pub(super) root: Option<CtxId>,
+    /// See [`Request::request`].
+    pub(super) request: u64,
+    /// See [`Request::writer`].
+    pub(super) writer: u64,
+    /// See [`Request::protocol`].
+    pub(super) protocol: Protocol,
+}
 
 /// A request target up to its query.
 fn shown(target: &[u8]) -> &[u8] {
@@ -27,7 +43,33 @@ fn shown(target: &[u8]) -> &[u8] {
 
 impl On<'_> {
     pub(super) fn request_started(&mut self, record: &RequestStarted) {
-        let header = &record.header;
+        let id = self.begin(Beginning {
+            header: &record.header,
+            ctx: record.ctx,
+            root: None,
+            request: record.request,
+            writer: record.writer.data,
+            protocol: Protocol::Http,
+        });
+        let line = &record.line;
+        let path = usize::try_from(record.path_at)
+            .ok()
+            .and_then(|at| line.get(at..));
+        if let Some(request) = self.model.requests.get_mut(id) {
+            request.method = text(head(line, u64::from(record.method_len)));
+            request.path =
+                path.and_then(|path| text(shown(head(path, u64::from(record.path_len)))));
+            request.id_row = record.id_row;
+            request.id_value = text(head(&record.id, u64::from(record.id_len)));
+            request.traceparent = text(head(&record.trace, record.trace_len));
+            request.ids_open = record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0;
+        }
+        self.facts.push(Fact::RequestStarted(id));
+    }
+
+    /// A request begins on the goroutine of a hit: without name and IDs yet.
+    pub(super) fn begin(&mut self, of: Beginning<'_>) -> ReqId {
+        let header = of.header;
         if let Some(previous) = self.process.serving.get(&header.goid).copied() {
             // One goroutine serves one request at a time: an end was missed.
             if let Some(request) = self.model.requests.get_mut(previous) {
@@ -36,56 +78,29 @@ impl On<'_> {
             self.end(previous, Ending::Superseded);
         }
         self.model.totals.requests += 1;
-        let now_ns = self.model.now_ns;
-        let epoch = self.model.epoch;
-        let pid = self.pid;
-        let type_name = self.code.type_of(pid, record.ctx.itab);
-        let (root, made_room) = self.model.contexts.insert(|id| Ctx {
-            id,
-            pid,
-            ptr: record.ctx.data,
-            data: record.ctx.data,
-            type_name,
-            parent: None,
-            steps: Vec::new(),
-            root: Root::Unknown,
-            owner: None,
-            created_ns: now_ns,
-            goid: header.goid,
-            parent_goid: 0,
-            g: header.g,
-            pcs: Arc::default(),
-            deadline_ns: None,
-            asked_ns: None,
-            cancelled: None,
-            cancel_called_ns: None,
-            internal: false,
-            call: None,
-            is_root: true,
-            epoch,
-        });
-        self.made_room(made_room);
-        let line = &record.line;
-        let path = usize::try_from(record.path_at)
-            .ok()
-            .and_then(|at| line.get(at..));
+        let root = match of.root {
+            Some(root) => root,
+            None => self.root_made(header, of.ctx),
+        };
+        let (pid, start_ns, epoch) = (self.pid, self.model.now_ns, self.model.epoch);
         let (id, made_room) = self.model.requests.insert(|id| Request {
             id,
             pid,
             goid: header.goid,
             g: header.g,
-            request: record.request,
-            writer: record.writer.data,
-            ctx_data: record.ctx.data,
+            request: of.request,
+            writer: of.writer,
+            protocol: of.protocol,
+            ctx_data: of.ctx.data,
             root,
             timeout: None,
-            method: text(head(line, u64::from(record.method_len))),
-            path: path.and_then(|path| text(shown(head(path, u64::from(record.path_len))))),
-            id_row: record.id_row,
-            id_value: text(head(&record.id, u64::from(record.id_len))),
-            traceparent: text(head(&record.trace, record.trace_len)),
-            ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
-            start_ns: now_ns,
+            method: None,
+            path: None,
+            id_row: 0,
+            id_value: None,
+            traceparent: None,
+            ids_open: false,
+            start_ns,
             ended: None,
             contexts: Vec::new(),
             calls: Vec::new(),
@@ -101,11 +116,21 @@ impl On<'_> {
         if let Some(ctx) = self.model.contexts.get_mut(root) {
             ctx.root = Root::Request(id);
             ctx.owner = Some(id);
+            ctx.is_root = true;
         }
-        self.process.contexts.insert(record.ctx.data, root);
+        self.process.contexts.insert(of.ctx.data, root);
         self.process.serving.insert(header.goid, id);
-        self.process.writers.insert(record.writer.data, id);
-        self.facts.push(Fact::RequestStarted(id));
+        self.process.writers.insert(of.writer, id);
+        id
+    }
+
+    /// A request's own context, whose creation was no event.
+    fn root_made(&mut self, header: &Header, link: Link) -> CtxId {
+        let mut ctx = self.blank(header, link.data, link);
+        ctx.type_name = self.code.type_of(self.pid, link.itab);
+        let (root, made_room) = self.model.contexts.insert(|id| Ctx { id, ..ctx });
+        self.made_room(made_room);
+        root
     }
 
     pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {
