@@ -5,14 +5,15 @@ use observer_common::event::{GrpcEnded, GrpcStarted};
 use observer_common::hook::HookId;
 use observer_common::probe::grpc;
 
-use crate::site::{Hit, User};
+use crate::memory::USER;
+use crate::site::Hit;
 
 /// `google.golang.org/grpc.(*Server).handleStream`.
 #[uprobe]
 pub fn grpc_start(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::GrpcStart) {
         hit.send(|record: &mut GrpcStarted| {
-            grpc::started(&User, hit.layout, &hit.regs, record).map(|()| false)
+            grpc::started(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
     0
@@ -36,7 +37,7 @@ pub fn grpc_http_end(ctx: ProbeContext) -> u32 {
 fn end(ctx: &ProbeContext, hook: HookId) {
     if let Some(hit) = Hit::new(ctx, hook) {
         hit.send(|record: &mut GrpcEnded| {
-            grpc::ended(&User, hit.layout, &hit.regs, record).map(|()| false)
+            grpc::ended(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
 }

@@ -10,6 +10,7 @@ mod grpc_server;
 mod http_client;
 mod http_server;
 mod maps;
+mod memory;
 mod process;
 mod site;
 mod socket;

@@ -80,8 +80,11 @@ impl Engine {
     /// Takes an event that happened at `now_ns`, after everything that was due before.
     pub fn event(&mut self, event: Event<'_>, now_ns: u64, code: &dyn Code) {
         self.advance(now_ns, code);
+        self.model.event(event, now_ns, code, &mut self.facts);
+        if self.facts.is_empty() {
+            return;
+        }
         let mut facts = std::mem::take(&mut self.facts);
-        self.model.event(event, now_ns, code, &mut facts);
         for fact in facts.drain(..) {
             self.with(now_ns, code, |rules, cx| rules.fact(fact, cx));
         }
@@ -93,15 +96,7 @@ impl Engine {
     pub fn loss(&mut self) -> u64 {
         // Whatever was asked was asked about what is unknown now.
         self.asks.waiting.clear();
-        self.rules.overrun.forget(|_| true);
-        self.rules.workers.forget(|_| true);
-        self.rules.ignored.forget(|_| true);
-        self.rules.derived.forget(|_| true);
-        self.rules.detached.forget(|_| true);
-        self.rules.shutdowns.forget(|_| true);
-        self.rules.undelivered.forget(|_| true);
-        self.rules.inflated.forget(|_| true);
-        self.rules.dropped.forget(|_| true);
+        self.rules.forget_cases(|_| true);
         self.model.loss()
     }
 
@@ -135,16 +130,8 @@ impl Engine {
     /// A process is no more: nothing about it will be learnt.
     pub fn process_ended(&mut self, pid: u32) {
         self.model.forget_process(pid);
-        self.rules.overrun.forget(|of| of == pid);
-        self.rules.workers.forget(|of| of == pid);
-        self.rules.ignored.forget(|of| of == pid);
-        self.rules.derived.forget(|of| of == pid);
-        self.rules.detached.forget(|of| of == pid);
-        self.rules.shutdowns.forget(|of| of == pid);
+        self.rules.forget_cases(|of| of == pid);
         self.rules.not_called.forget(pid, &self.model);
-        self.rules.undelivered.forget(|of| of == pid);
-        self.rules.inflated.forget(|of| of == pid);
-        self.rules.dropped.forget(|of| of == pid);
         self.rules.mismatch.forget(|of| of == pid);
         self.rules.short.forget(|of| of == pid);
     }
@@ -231,6 +218,9 @@ impl Engine {
     }
 
     fn merge(&mut self) {
+        if self.found.is_empty() {
+            return;
+        }
         for (mut finding, phase) in self.found.drain(..) {
             let others = if self.relations.relate(&mut finding) {
                 finding.related.clone()
@@ -247,6 +237,20 @@ impl Engine {
 }
 
 impl Rules {
+    /// Forgets what is under way in the processes that `whose` names; what is remembered of their
+    /// lines stays.
+    fn forget_cases(&mut self, whose: impl Fn(u32) -> bool + Copy) {
+        self.overrun.forget(whose);
+        self.workers.forget(whose);
+        self.ignored.forget(whose);
+        self.derived.forget(whose);
+        self.detached.forget(whose);
+        self.shutdowns.forget(whose);
+        self.undelivered.forget(whose);
+        self.inflated.forget(whose);
+        self.dropped.forget(whose);
+    }
+
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
             Fact::RequestStarted(_) => {}

@@ -14,6 +14,7 @@ use super::ids::{CallId, CtxId, ReqId};
 use super::process::ConnError;
 use super::request::{Ending, Peer, Protocol, Request};
 use super::text::{head, text};
+use super::trace::Trace;
 
 /// `ECONNRESET` and `EPIPE` on Linux.
 const PEER_GONE: [u64; 2] = [104, 32];
@@ -41,6 +42,11 @@ fn shown(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or(target)
 }
 
+/// The value is longer than what the record has room for.
+fn id_cut(record: &RequestStarted) -> bool {
+    usize::try_from(record.id_len).is_ok_and(|len| len > record.id.len())
+}
+
 impl On<'_> {
     pub(super) fn request_started(&mut self, record: &RequestStarted) {
         let id = self.begin(Beginning {
@@ -51,6 +57,9 @@ impl On<'_> {
             writer: record.writer.data,
             protocol: Protocol::Http,
         });
+        let trace = text(head(&record.trace, record.trace_len));
+        let trace = trace.map_or(Trace::None, |header| Trace::of(&header));
+        self.model.totals.traces_broken += u64::from(trace == Trace::Broken);
         let line = &record.line;
         let path = usize::try_from(record.path_at)
             .ok()
@@ -61,7 +70,8 @@ impl On<'_> {
                 path.and_then(|path| text(shown(head(path, u64::from(record.path_len)))));
             request.id_row = record.id_row;
             request.id_value = text(head(&record.id, u64::from(record.id_len)));
-            request.traceparent = text(head(&record.trace, record.trace_len));
+            request.id_cut = id_cut(record);
+            request.trace = trace;
             request.ids_open = record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0;
         }
         self.facts.push(Fact::RequestStarted(id));
@@ -98,7 +108,8 @@ impl On<'_> {
             path: None,
             id_row: 0,
             id_value: None,
-            traceparent: None,
+            id_cut: false,
+            trace: Trace::None,
             ids_open: false,
             start_ns,
             ended: None,
@@ -202,7 +213,11 @@ impl On<'_> {
         }
         self.model.unlist_peer(id, &peer);
         self.facts.push(Fact::RequestEnded(id));
-        let (queue, limit) = if self.is_settled(id) {
+        let settled = self.is_settled(id);
+        if settled && self.is_plain(id) {
+            self.forget_made(id);
+        }
+        let (queue, limit) = if settled {
             (
                 &mut self.process.ended_settled,
                 self.model.limits.ended_settled,
@@ -234,6 +249,42 @@ impl On<'_> {
         request.contexts.iter().all(freed) && request.calls.iter().all(done)
     }
 
+    /// Whether no rule asks about what was made for a settled request: it was never cancelled before
+    /// its handler returned, its client was not missed, and all its calls could hear of its end.
+    fn is_plain(&self, id: ReqId) -> bool {
+        let Some(request) = self.model.requests.get(id) else {
+            return false;
+        };
+        let root = self.model.contexts.get(request.root);
+        let cancel = root.and_then(|root| root.cancelled.as_ref());
+        let attached = |call: &CallId| {
+            let call = self.model.calls.get(*call);
+            call.is_none_or(|call| call.root == Root::Request(id))
+        };
+        cancel.is_some_and(|cancel| cancel.by == CancelledBy::NormalEnd)
+            && request.peer == Peer::Unasked
+            && request.timeout.is_none()
+            && request.calls.iter().all(attached)
+    }
+
+    /// Drops what was made for a request that goes on to be known: now it is at hand, later it would
+    /// have to be fetched from memory, thing by thing, only to be freed. What may be asked for later is
+    /// the request and its own context.
+    fn forget_made(&mut self, id: ReqId) {
+        let Some(request) = self.model.requests.get_mut(id) else {
+            return;
+        };
+        request.beats_ns = Vec::new();
+        let calls = std::mem::take(&mut request.calls);
+        let contexts = std::mem::take(&mut request.contexts);
+        for call in calls {
+            self.model.calls.remove(call);
+        }
+        for ctx in contexts {
+            self.forget_context(ctx);
+        }
+    }
+
     fn forget_request(&mut self, id: ReqId) {
         if let Some(request) = self.model.requests.remove(id) {
             self.drop_request(request);
@@ -246,10 +297,7 @@ impl On<'_> {
         let process = if request.pid == self.pid {
             Some(&mut *self.process)
         } else {
-            self.model
-                .processes
-                .get_mut(&request.pid)
-                .map(|process| &mut **process)
+            self.model.processes.get_mut(request.pid)
         };
         if let Some(process) = process {
             if process.serving.get(&request.goid) == Some(&request.id) {

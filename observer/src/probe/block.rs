@@ -2,7 +2,8 @@
 
 use observer_common::hook::HookId;
 use observer_common::layout::{
-    self, CREATE_IS_METHOD, ENABLED, GRPC_BY_POINTER, HeaderName, READ_IDS, Range, TIMER_BY_POINTER,
+    self, CREATE_IS_METHOD, ENABLED, GRPC_BY_POINTER, HeaderName, READ_IDS, Range,
+    TIMER_BY_POINTER, TRACE_HEADER,
 };
 use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 
@@ -35,13 +36,11 @@ const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
 const GRPC_SERVER: &str = "google.golang.org/grpc/internal/transport.ServerStream";
 const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
-/// Header that carries the W3C trace context.
-pub const TRACE_HEADER: &str = "Traceparent";
 
 /// Choices of the user that the probes must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wishes {
-    /// Canonical names of request ID headers, best first.
+    /// Canonical names of request ID headers, best first; the trace header is read beside them.
     pub id_headers: Vec<String>,
     /// Read IDs at every request's start.
     pub read_ids: bool,

@@ -134,6 +134,8 @@ pub struct Stats {
     /// Requests about which nothing is claimed because events were lost, or because it stayed open
     /// whose work was seen.
     pub requests_unknown: u64,
+    /// Values of the header `traceparent` that cannot be believed.
+    pub traceparents_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Events lost.

@@ -24,6 +24,7 @@ impl From<&finding::ProcessInfo> for Process {
             exe: process.exe.clone(),
             go: process.go.clone(),
             module: known(&process.module),
+            package: known(&process.main_package),
             build_id: known(&process.build_id),
         }
     }
@@ -62,8 +63,15 @@ impl Request {
             route: request.route.clone(),
             proto: request.proto.clone(),
             id: request.id.clone(),
-            id_header: request.id_header.clone(),
+            id_header: request
+                .id_source
+                .as_ref()
+                .and_then(|source| source.header().map(str::to_owned)),
+            id_source: request.id_source.as_ref().map(ToString::to_string),
+            id_truncated: request.id_truncated,
             trace_id: request.trace_id.clone(),
+            parent_id: request.parent_id.clone(),
+            trace_flags: request.trace_flags.map(|flags| format!("{flags:02x}")),
             peer: request.peer.clone(),
             goid: request.goid,
             start: clock.rfc3339(request.start_ns),
@@ -177,6 +185,7 @@ impl Totals {
             },
             requests: stats.requests,
             requests_unknown: stats.requests_unknown,
+            traceparents_broken: stats.traceparents_broken,
             events: stats.events,
             lost: stats.lost.clone(),
             lines_dropped: tally.dropped,

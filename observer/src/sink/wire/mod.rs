@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
+use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
 pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
@@ -176,6 +177,8 @@ pub struct Totals {
     /// Requests about which nothing is claimed because events were lost, or because it stayed open
     /// whose work was seen.
     pub requests_unknown: u64,
+    /// Values of the header `traceparent` that break its rules: none of them is believed.
+    pub traceparents_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Events lost, by cause; empty when none.
@@ -269,14 +272,16 @@ impl Line {
         }
     }
 
-    /// One line of JSON with its newline.
+    /// One line of JSON with its newline; harmless on a terminal.
     ///
     /// # Errors
     /// Where serde_json cannot represent it, which the types rule out.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        let mut text = serde_json::to_string(self)?;
-        text.push('\n');
-        Ok(text)
+        let mut bytes = Vec::with_capacity(1024);
+        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Escaping);
+        self.serialize(&mut serializer)?;
+        bytes.push(b'\n');
+        String::from_utf8(bytes).map_err(serde::ser::Error::custom)
     }
 }
 
