@@ -22,6 +22,10 @@ pub enum HookId {
     GrpcEnd = 14,
     /// The same where gRPC is served through `net/http`.
     GrpcHttpEnd = 15,
+    /// A handler sets a read deadline on its connection.
+    ReadDeadlineSet = 16,
+    /// A handler sets a write deadline on its connection.
+    WriteDeadlineSet = 17,
     /// `http.Transport` starts a round trip.
     CallStart = 21,
     /// The transport gives a request up because its context died (Go ≤ 1.22).
@@ -36,7 +40,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -50,6 +54,8 @@ impl HookId {
         Self::BodyFail,
         Self::SocketState,
         Self::DeadlineAsk,
+        Self::ReadDeadlineSet,
+        Self::WriteDeadlineSet,
     ];
 
     /// Name on the command line and in documents.
@@ -69,6 +75,8 @@ impl HookId {
             Self::BodyFail => "body-fail",
             Self::SocketState => "socket-state",
             Self::DeadlineAsk => "deadline-ask",
+            Self::ReadDeadlineSet => "read-deadline-set",
+            Self::WriteDeadlineSet => "write-deadline-set",
         }
     }
 
@@ -84,6 +92,8 @@ impl HookId {
             13 => Some(Self::GrpcStart),
             14 => Some(Self::GrpcEnd),
             15 => Some(Self::GrpcHttpEnd),
+            16 => Some(Self::ReadDeadlineSet),
+            17 => Some(Self::WriteDeadlineSet),
             21 => Some(Self::CallStart),
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),

@@ -190,6 +190,7 @@ records!(
     DeadlineAsked,
     GrpcEnded,
     GrpcStarted,
+    IoDeadlineSet,
     RequestStarted,
     SocketChanged,
 );

@@ -33,7 +33,7 @@ impl On<'_> {
             return;
         }
         let root = known.map(|ctx| ctx.id);
-        let id = self.begin(Beginning {
+        let id = self.begin(&Beginning {
             header: &record.header,
             ctx: own,
             root,

@@ -1,7 +1,7 @@
 //! A handler begins; a connection ends under it; a handler returns.
 
 use observer_common::event::{
-    ConnReadError, Header, Link, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+    ConnReadError, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
 };
 
 use crate::finding::CancelledBy;
@@ -11,8 +11,9 @@ use super::call::CallEnd;
 use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
+use super::instant::Instant;
 use super::process::ConnError;
-use super::request::{Ending, Peer, Protocol, Request};
+use super::request::{Ending, IoDeadline, Peer, Protocol, Request};
 use super::text::{head, text};
 use super::trace::Trace;
 
@@ -49,7 +50,7 @@ fn id_cut(record: &RequestStarted) -> bool {
 
 impl On<'_> {
     pub(super) fn request_started(&mut self, record: &RequestStarted) {
-        let id = self.begin(Beginning {
+        let id = self.begin(&Beginning {
             header: &record.header,
             ctx: record.ctx,
             root: None,
@@ -72,13 +73,14 @@ impl On<'_> {
             request.id_value = text(head(&record.id, u64::from(record.id_len)));
             request.id_cut = id_cut(record);
             request.trace = trace;
+            request.headers_left = record.flags & REQUEST_BIG_MAP != 0;
             request.ids_open = record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0;
         }
         self.facts.push(Fact::RequestStarted(id));
     }
 
     /// A request begins on the goroutine of a hit: without name and IDs yet.
-    pub(super) fn begin(&mut self, of: Beginning<'_>) -> ReqId {
+    pub(super) fn begin(&mut self, of: &Beginning<'_>) -> ReqId {
         let header = of.header;
         if let Some(previous) = self.process.serving.get(&header.goid).copied() {
             // One goroutine serves one request at a time: an end was missed.
@@ -111,6 +113,7 @@ impl On<'_> {
             id_cut: false,
             trace: Trace::None,
             ids_open: false,
+            headers_left: false,
             start_ns,
             ended: None,
             contexts: Vec::new(),
@@ -119,6 +122,8 @@ impl On<'_> {
             beats_ns: Vec::new(),
             peer: Peer::Unasked,
             delivery: None,
+            read_deadline: None,
+            write_deadline: None,
             epoch,
         });
         if let Some(oldest) = made_room {
@@ -153,6 +158,29 @@ impl On<'_> {
         self.process
             .conn_errors
             .insert(record.header.goid, ConnError { by });
+    }
+
+    pub(super) fn io_deadline_set(&mut self, record: &IoDeadlineSet) {
+        let Some(id) = self.process.writers.get(&record.response).copied() else {
+            return;
+        };
+        let instant = Instant::new(record.deadline);
+        let pcs = self.model.stacks.keep(&record.pcs, record.frames);
+        let set = if instant.is_zero() {
+            None
+        } else {
+            self.time_left(instant).map(|asked_ns| IoDeadline {
+                asked_ns,
+                at_ns: self.model.now_ns.saturating_add_signed(asked_ns),
+                pcs,
+            })
+        };
+        if let Some(request) = self.model.requests.get_mut(id) {
+            match record.write {
+                0 => request.read_deadline = set,
+                _ => request.write_deadline = set,
+            }
+        }
     }
 
     fn read_error(&self, record: &ConnReadError) -> CancelledBy {

@@ -3,7 +3,7 @@
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
     ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-    GrpcStarted, Header, Kind, ProcessExecuted, RequestStarted, SocketChanged,
+    GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -26,6 +26,8 @@ pub enum Event<'a> {
     GrpcStarted(&'a GrpcStarted),
     /// A gRPC handler has returned.
     GrpcEnded(&'a GrpcEnded),
+    /// A handler sets a deadline on its connection.
+    IoDeadlineSet(&'a IoDeadlineSet),
     /// The connection ended under a request.
     ConnReadError(&'a ConnReadError),
     /// An outgoing call starts.
@@ -53,6 +55,7 @@ impl Event<'_> {
             Self::RequestStarted(record) => &record.header,
             Self::GrpcStarted(record) => &record.header,
             Self::GrpcEnded(record) => &record.header,
+            Self::IoDeadlineSet(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
             Self::CallCancelled(record) => &record.header,
@@ -92,6 +95,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::RequestStarted as u8 => Event::RequestStarted(exact(bytes)?),
         k if k == Kind::GrpcStarted as u8 => Event::GrpcStarted(exact(bytes)?),
         k if k == Kind::GrpcEnded as u8 => Event::GrpcEnded(exact(bytes)?),
+        k if k == Kind::IoDeadlineSet as u8 => Event::IoDeadlineSet(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
@@ -154,7 +158,7 @@ mod tests {
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
         ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-        GrpcStarted, Header, Kind, ProcessExecuted, RequestStarted, SocketChanged,
+        GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -210,6 +214,7 @@ mod tests {
             (Kind::GrpcStarted, size_of::<GrpcStarted>()),
             (Kind::GrpcEnded, size_of::<GrpcEnded>()),
             (Kind::ConnReadError, size_of::<ConnReadError>()),
+            (Kind::IoDeadlineSet, size_of::<IoDeadlineSet>()),
             (Kind::CallStarted, size_of::<CallStarted>()),
             (Kind::CallCancelled, size_of::<CallCancelled>()),
             (Kind::ConnCancelled, size_of::<ConnCancelled>()),
