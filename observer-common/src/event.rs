@@ -28,6 +28,10 @@ pub enum Kind {
     RequestStarted = 11,
     /// [`ConnReadError`].
     ConnReadError = 12,
+    /// [`GrpcStarted`].
+    GrpcStarted = 13,
+    /// [`GrpcEnded`].
+    GrpcEnded = 14,
     /// [`IoDeadlineSet`].
     IoDeadlineSet = 16,
     /// [`CallStarted`].
@@ -244,6 +248,34 @@ pub struct ConnReadError {
     pub peer: [u8; MAX_PEER],
 }
 
+/// A gRPC handler is about to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct GrpcStarted {
+    /// Common part: the handler's goroutine.
+    pub header: Header,
+    /// The transport's stream.
+    pub stream: u64,
+    /// Links in `chain`; the first is the stream's context itself.
+    pub links: u32,
+    /// Bytes in `method`.
+    pub method_len: u32,
+    /// From the stream's context upwards.
+    pub chain: [Link; MAX_LINKS],
+    /// `/package.Service/Method`.
+    pub method: [u8; MAX_PATH],
+}
+
+/// A gRPC handler has returned: its status is about to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct GrpcEnded {
+    /// Common part: the handler's goroutine.
+    pub header: Header,
+    /// The transport's stream.
+    pub stream: u64,
+}
+
 /// A handler sets a deadline on its connection (`http.ResponseController`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -373,6 +405,8 @@ const _: () = {
     assert!(size_of::<DeadlineAsked>() == 48 + 32);
     assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
     assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16 + 8 + 64);
+    assert!(size_of::<GrpcStarted>() == 48 + 16 + 256 + 96);
+    assert!(size_of::<GrpcEnded>() == 56);
     assert!(size_of::<IoDeadlineSet>() == 48 + 40 + 64);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<CallCancelled>() == 72);

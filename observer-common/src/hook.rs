@@ -2,7 +2,7 @@
 //!
 //! A number is never reused: recordings hold them.
 
-/// A hook that has a probe. Blocks of ten: contexts, HTTP server, HTTP client; sockets from 61.
+/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; sockets from 61.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HookId {
@@ -16,6 +16,12 @@ pub enum HookId {
     RequestStart = 11,
     /// The server's background read ended with an error.
     ConnReadError = 12,
+    /// A gRPC handler is about to run.
+    GrpcStart = 13,
+    /// A gRPC handler has returned: its status is about to be written.
+    GrpcEnd = 14,
+    /// The same where gRPC is served through `net/http`.
+    GrpcHttpEnd = 15,
     /// A handler sets a read deadline on its connection.
     ReadDeadlineSet = 16,
     /// A handler sets a write deadline on its connection.
@@ -34,11 +40,14 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
         Self::ConnReadError,
+        Self::GrpcStart,
+        Self::GrpcEnd,
+        Self::GrpcHttpEnd,
         Self::CallStart,
         Self::CallCancel,
         Self::ConnCancel,
@@ -57,6 +66,9 @@ impl HookId {
             Self::ContextCancel => "context-cancel",
             Self::RequestStart => "request-start",
             Self::ConnReadError => "conn-read-error",
+            Self::GrpcStart => "grpc-start",
+            Self::GrpcEnd => "grpc-end",
+            Self::GrpcHttpEnd => "grpc-http-end",
             Self::CallStart => "call-start",
             Self::CallCancel => "call-cancel",
             Self::ConnCancel => "conn-cancel",
@@ -77,6 +89,9 @@ impl HookId {
             3 => Some(Self::DeadlineAsk),
             11 => Some(Self::RequestStart),
             12 => Some(Self::ConnReadError),
+            13 => Some(Self::GrpcStart),
+            14 => Some(Self::GrpcEnd),
+            15 => Some(Self::GrpcHttpEnd),
             16 => Some(Self::ReadDeadlineSet),
             17 => Some(Self::WriteDeadlineSet),
             21 => Some(Self::CallStart),

@@ -75,6 +75,8 @@ pub const READ_IDS: u32 = 1 << 1;
 pub const CREATE_IS_METHOD: u32 = 1 << 3;
 /// A `timerCtx` begins with a pointer to its `cancelCtx` (Go 1.20).
 pub const TIMER_BY_POINTER: u32 = 1 << 4;
+/// A gRPC server's stream begins with a pointer to the stream that both ends have, not with the stream itself.
+pub const GRPC_BY_POINTER: u32 = 1 << 6;
 /// What a probe must know of an executable. All offsets in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -110,6 +112,10 @@ pub struct Layout {
     pub conn_canceled: u32,
     /// `conn.remoteAddr`; 0 where unknown.
     pub conn_remote: u32,
+    /// `ctx` of gRPC's stream.
+    pub grpc_ctx: u32,
+    /// `method` of gRPC's stream.
+    pub grpc_method: u32,
     /// Keeps the rows below aligned.
     pub reserved: u32,
     /// Callers whose context creations teach nothing: dropped.
@@ -146,6 +152,8 @@ impl Layout {
         syscall_error_err: 0,
         conn_canceled: 0,
         conn_remote: 0,
+        grpc_ctx: 0,
+        grpc_method: 0,
         reserved: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],

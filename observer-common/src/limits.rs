@@ -23,7 +23,7 @@ pub const MAX_HEADER_NAME: usize = 32;
 /// Groups of a Swiss map, or buckets of an old map, looked at in the kernel.
 pub const MAX_GROUPS: usize = 8;
 /// Code ranges that a layout block can hold per purpose.
-pub const MAX_RANGES: usize = 4;
+pub const MAX_RANGES: usize = 6;
 /// Executables observed at once: slots of the layout map.
 pub const MAX_SLOTS: u32 = 256;
 /// Rows of the map of loss marks: one changes when an event is lost, one when the start of a process is.

@@ -188,6 +188,8 @@ records!(
     ContextCreated,
     ContextCreatedShort,
     DeadlineAsked,
+    GrpcEnded,
+    GrpcStarted,
     IoDeadlineSet,
     RequestStarted,
     SocketChanged,

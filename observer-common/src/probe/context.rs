@@ -25,11 +25,13 @@ pub enum Detail {
 
 #[inline(always)]
 fn any_holds(ranges: &[Range; MAX_RANGES], pc: u64) -> bool {
-    // Unrolled by hand: a loop over map memory costs the verifier more than four comparisons.
+    // Unrolled by hand: a loop over map memory costs the verifier more than six comparisons.
     ranges[0].holds_return(pc)
         | ranges[1].holds_return(pc)
         | ranges[2].holds_return(pc)
         | ranges[3].holds_return(pc)
+        | ranges[4].holds_return(pc)
+        | ranges[5].holds_return(pc)
 }
 
 /// Parent and child of a creation, in the registers' order of the Go version.

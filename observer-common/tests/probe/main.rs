@@ -4,6 +4,7 @@
 mod calls;
 mod conns;
 mod contexts;
+mod grpc;
 mod headers;
 mod images;
 mod maps;

@@ -8,8 +8,8 @@ use observer_common::layout::TRACE_HEADER;
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::inspect::{
     Answering, Child, ConnState, ContextId, Goroutine, Inspection, Inspector, RequestDetails,
-    RequestReading, Runtime, TargetTypes, id_in_contexts, inspect_conn, inspect_request,
-    local_port, response_headers,
+    RequestReading, Runtime, TargetTypes, id_in_contexts, inspect_conn, inspect_metadata,
+    inspect_request, local_port, response_headers,
 };
 use crate::target::Memory as _;
 
@@ -147,6 +147,9 @@ fn describe(
     if !headers.is_empty() {
         headers.push(TRACE_HEADER);
     }
+    if let Some(ctx) = reading.stream {
+        return (metadata(target, ctx, reading.ctx, &headers), None);
+    }
     let Some(offsets) = &target.offsets.request else {
         return (None, None);
     };
@@ -173,6 +176,21 @@ fn describe(
         details.response = response_headers(memory, offsets, of, &headers).unwrap_or_default();
     }
     (Some(Arc::from(details)), conn)
+}
+
+/// What a gRPC stream says of itself: its metadata.
+fn metadata(
+    target: &Target,
+    ctx: (u64, u64),
+    own: u64,
+    headers: &[&str],
+) -> Option<Arc<RequestDetails>> {
+    let offsets = (
+        target.offsets.context.as_ref()?,
+        target.offsets.local.as_ref()?,
+    );
+    let memory = &target.process.memory;
+    inspect_metadata(memory, offsets, &types(target), (ctx, own), headers).map(Arc::new)
 }
 
 fn context_id(target: &Target, reading: &Reading, values: &[u64]) -> Option<ContextId> {

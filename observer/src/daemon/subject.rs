@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Subject};
 use crate::finding::{HookState, ProcessInfo};
+use crate::go::grpc::GRPC;
 use crate::go::{Image, ImageCache, Layout};
 use crate::inspect::{
     AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, RequestOffsets,
@@ -108,6 +109,7 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
         .map_err(|error| errors::of_image(subject.clone(), error))?;
     let layout = Layout::for_version(image.go_version())
         .map_err(|error| errors::of_layout(subject, &image, &error))?;
+    let layout = layout.with_grpc(image.dependency(GRPC));
     let bias = process.mapping.bias;
     let allgs = image.allgs().ok().map(|vars| AllGs {
         len_addr: vars.len_vaddr.wrapping_add(bias),
@@ -259,6 +261,7 @@ pub(super) fn examine(subject: &Subject) -> Result<Start, Error> {
                 Image::open(&file).map_err(|error| errors::of_image(subject.clone(), error))?;
             let layout = Layout::for_version(image.go_version())
                 .map_err(|error| errors::of_layout(subject.clone(), &image, &error))?;
+            let layout = layout.with_grpc(image.dependency(GRPC));
             let fallback = path
                 .file_name()
                 .map(|name| name.to_string_lossy().into_owned());

@@ -87,6 +87,9 @@ pub struct Reading {
     pub writer: u64,
     /// Canonical names of headers to look for, best first.
     pub headers: Vec<String>,
+    /// Of gRPC: the two words of the stream's context, whose metadata is looked through in place of the rest.
+    #[serde(default)]
+    pub stream: Option<(u64, u64)>,
 }
 
 /// What a goroutine does.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::finding::{CaseId, Finding, Phase};
-use crate::model::{Code, CtxId, Model, ReqId, Request, Unit};
+use crate::model::{Code, CtxId, Model, Protocol, ReqId, Request, Unit};
 
 use super::ask::{Ask, Question, Reading};
 use super::deadline::Deadlines;
@@ -137,6 +137,10 @@ impl Context<'_> {
             ctx: request.ctx_data,
             writer: request.writer,
             headers: self.thresholds.id_headers.clone(),
+            stream: match request.protocol {
+                Protocol::Grpc(link) => Some((link.itab, link.data)),
+                Protocol::Http | Protocol::GrpcOverHttp => None,
+            },
         }
     }
 }

@@ -128,7 +128,9 @@ fn is_middleware(ctx: &Ctx, stack: &[Frame], unit: &Unit, cx: &Context<'_>) -> b
 
 /// Calls handlers: `ServeHTTP` of anything, a router, a gRPC server.
 pub(super) fn hands_on(function: &str) -> bool {
-    function.ends_with(".ServeHTTP") || is_router(function)
+    function.ends_with(".ServeHTTP")
+        || function.starts_with("google.golang.org/grpc.(*Server).process")
+        || is_router(function)
 }
 
 /// A deadline above the cut that a detached chain descends from: proof that the request has it.

@@ -75,9 +75,13 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .filter(|_| !thresholds.redact_path)
             .map(str::to_owned),
         route: route(request, thresholds),
-        proto: details
-            .and_then(|details| details.proto.as_deref())
-            .map(str::to_owned),
+        proto: if request.protocol.is_grpc() {
+            Some("grpc".to_owned())
+        } else {
+            details
+                .and_then(|details| details.proto.as_deref())
+                .map(str::to_owned)
+        },
         id_truncated: id.as_ref().is_some_and(|id| id.truncated),
         id_source: id.as_ref().map(|id| id.source.clone()),
         id: id.map(|id| id.value),
@@ -98,14 +102,18 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
 
 /// The route of a request: its pattern, else made from its path.
 pub(super) fn route(request: &Request, thresholds: &Thresholds) -> Option<String> {
+    let path = request.path.as_deref().filter(|_| !thresholds.redact_path);
+    if request.protocol.is_grpc() {
+        // The full method has no variable parts.
+        return path.map(str::to_owned);
+    }
     let details = request.details.as_deref();
     let pattern = details
         .and_then(|details| details.pattern.as_deref())
         .filter(|pattern| !pattern.is_empty());
     pattern.map(route_of_pattern).or_else(|| {
         // Made from the path, it may hold what is to be hidden.
-        let path = request.path.as_deref();
-        path.filter(|_| !thresholds.redact_path).map(route_of_path)
+        path.map(route_of_path)
     })
 }
 

@@ -58,7 +58,11 @@ pub(super) fn outermost<'a>(unit: &Unit, frames: &'a [Frame]) -> Option<&'a Fram
 
 /// The server's function that calls the handler.
 pub(super) fn serves(function: &str) -> bool {
-    function == "net/http.serverHandler.ServeHTTP"
+    const SERVERS: [&str; 2] = [
+        "net/http.serverHandler.ServeHTTP",
+        "google.golang.org/grpc.(*Server).handleStream",
+    ];
+    SERVERS.contains(&function)
 }
 
 /// All logical frames of a stack, innermost first.

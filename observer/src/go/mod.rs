@@ -2,6 +2,7 @@
 
 pub mod cache;
 mod frame;
+pub mod grpc;
 pub mod image;
 mod isa;
 pub mod layout;

@@ -158,7 +158,7 @@ pub fn local_port(
         })
 }
 
-fn is_value(link: &Link) -> bool {
+pub(super) fn is_value(link: &Link) -> bool {
     link.type_name
         .as_ref()
         .is_some_and(|name| &*name.package == "context" && &*name.name == "valueCtx")

@@ -12,6 +12,7 @@ mod context_id;
 mod error_kind;
 mod gomap;
 mod goroutine;
+mod metadata;
 mod offsets;
 mod outer;
 mod raw_g;
@@ -33,6 +34,7 @@ pub use context_id::{ContextId, REQUEST_ID_KEYS, RequestIdKey, id_in_contexts};
 pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
 pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
+pub use metadata::inspect_metadata;
 pub use offsets::{
     ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, RequestOffsets,
     ServerOffsets, SudogOffsets, timer_holds_pointer,

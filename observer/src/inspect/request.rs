@@ -110,7 +110,7 @@ fn read(
 }
 
 /// First values of headers, and whether the whole map was looked through.
-type Values = (Vec<Option<Arc<str>>>, bool);
+pub(super) type Values = (Vec<Option<Arc<str>>>, bool);
 
 pub(super) fn look_up(
     memory: &impl Memory,

@@ -99,6 +99,42 @@ const TABLE: &[(Match, Who)] = &[
         Who::By(CancelledBy::Client),
     ),
     (
+        Match::Suffix("http2Server).finishStream"),
+        Who::By(CancelledBy::NormalEnd),
+    ),
+    // Too much data for its window.
+    (
+        Match::Suffix("http2Server).handleData"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    // Too old a connection, or one whose peer does not answer a ping.
+    (
+        Match::Suffix("http2Server).keepalive"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    // The reader has met the connection's end.
+    (
+        Match::Suffix("http2Server).HandleStreams"),
+        Who::By(CancelledBy::Client),
+    ),
+    // `Stop`; how it closes connections has changed its name.
+    (
+        Match::Prefix("google.golang.org/grpc.(*Server).Stop"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    (
+        Match::Prefix("google.golang.org/grpc.(*Server).stop"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    (
+        Match::Prefix("google.golang.org/grpc.(*Server).closeServerTransports"),
+        Who::By(CancelledBy::ServerClose),
+    ),
+    (
+        Match::Prefix("google.golang.org/grpc/internal/transport.(*serverHandlerTransport)"),
+        Who::By(CancelledBy::NormalEnd),
+    ),
+    (
         Match::Prefix("net/http.(*conn).serve"),
         Who::By(CancelledBy::NormalEnd),
     ),
@@ -116,6 +152,13 @@ const TABLE: &[(Match, Who)] = &[
     ),
 ];
 
+/// gRPC's transport says more than one frame before it is clear who it cancels for.
+const GRPC_TRANSPORT: &str = "google.golang.org/grpc/internal/transport.";
+/// Ends a stream for others.
+const GRPC_CLOSE: &str = "http2Server).closeStream";
+/// Makes streams.
+const GRPC_CLOSURE: &str = "http2Server).operateHeaders.";
+
 /// Whether deferred functions run because the goroutine panics or leaves.
 pub(super) fn leaves(code: &dyn Code, pid: u32, pcs: &[u64]) -> bool {
     let frames = pcs.iter().map(|pc| code.frames(pid, *pc));
@@ -130,7 +173,18 @@ pub(super) fn leaves(code: &dyn Code, pid: u32, pcs: &[u64]) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Cancellers {
     /// By return address; `None` where all its frames are of package `context`, or none is known.
-    known: FxHashMap<u64, Option<Who>>,
+    known: FxHashMap<u64, Option<Said>>,
+}
+
+/// What one frame says.
+#[derive(Debug, Clone, Copy)]
+enum Said {
+    /// Who it was.
+    Who(Who),
+    /// A stream of gRPC is closed; for whom, a frame further up says.
+    Closes,
+    /// One of gRPC's closures: what frees a stream that has a timer of its own, or that timer, which closes the stream.
+    Closure,
 }
 
 /// Addresses remembered; beyond it all are forgotten and looked up anew.
@@ -139,13 +193,19 @@ const KNOWN: usize = 8_192;
 impl Cancellers {
     /// What the innermost frame says that says something; no frames at all say nothing.
     pub(super) fn who(&mut self, code: &dyn Code, pid: u32, pcs: &[u64]) -> Who {
-        pcs.iter()
-            .filter(|pc| **pc != 0)
-            .find_map(|pc| self.at(code, pid, *pc))
-            .unwrap_or(Who::By(CancelledBy::Unknown))
+        let mut closes = false;
+        for pc in pcs.iter().filter(|pc| **pc != 0) {
+            match self.at(code, pid, *pc) {
+                Some(Said::Who(who)) => return who,
+                Some(Said::Closes) => closes = true,
+                Some(Said::Closure) if closes => return Who::By(CancelledBy::Deadline),
+                Some(Said::Closure) | None => {}
+            }
+        }
+        Who::By(CancelledBy::Unknown)
     }
 
-    fn at(&mut self, code: &dyn Code, pid: u32, pc: u64) -> Option<Who> {
+    fn at(&mut self, code: &dyn Code, pid: u32, pc: u64) -> Option<Said> {
         if let Some(known) = self.known.get(&pc) {
             return *known;
         }
@@ -158,11 +218,23 @@ impl Cancellers {
     }
 }
 
-/// A frame outside package `context` that is none of the table's is user code.
-fn of_frame(frame: &Frame) -> Option<Who> {
+/// A frame outside package `context` and gRPC's transport that is none of the table's is user code.
+fn of_frame(frame: &Frame) -> Option<Said> {
     let row = TABLE.iter().find(|(name, _)| name.fits(&frame.function));
-    let user = || (frame.package() != "context").then_some(Who::By(CancelledBy::Code));
-    row.map(|(_, who)| *who).or_else(user)
+    if let Some((_, who)) = row {
+        return Some(Said::Who(*who));
+    }
+    if frame.function.starts_with(GRPC_TRANSPORT) {
+        let closes = frame.function.ends_with(GRPC_CLOSE).then_some(Said::Closes);
+        let closure = || {
+            frame
+                .function
+                .contains(GRPC_CLOSURE)
+                .then_some(Said::Closure)
+        };
+        return closes.or_else(closure);
+    }
+    (frame.package() != "context").then_some(Said::Who(Who::By(CancelledBy::Code)))
 }
 
 #[cfg(test)]

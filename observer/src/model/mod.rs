@@ -18,6 +18,7 @@ mod instant;
 mod latency;
 mod on_call;
 mod on_context;
+mod on_grpc;
 mod on_request;
 mod on_socket;
 mod process;
@@ -38,7 +39,7 @@ pub use fact::Fact;
 pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
-pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
+pub use request::{Delivery, Ending, IoDeadline, Peer, Protocol, Request};
 pub use sent::Sent;
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
@@ -168,6 +169,8 @@ impl Model {
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
             Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
+            Event::GrpcStarted(record) => on.grpc_started(record),
+            Event::GrpcEnded(record) => on.grpc_ended(record),
             Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),

@@ -18,7 +18,7 @@ use super::fact::Fact;
 use super::ids::{CtxId, ReqId};
 use super::instant::Instant;
 use super::process::Origin;
-use super::request::{Ending, surplus};
+use super::request::{Ending, Protocol, surplus};
 
 impl On<'_> {
     pub(super) fn context_created(&mut self, record: &ContextCreated) {
@@ -61,9 +61,16 @@ impl On<'_> {
         self.facts.push(Fact::ContextCreated(id));
     }
 
-    /// The transport's own context of a call.
+    /// The transport's own context of a call, or that of a gRPC server's stream.
     pub(super) fn context_created_short(&mut self, record: &ContextCreatedShort) {
         let header = &record.header;
+        if self.is_of_stream(record.caller) {
+            let mut ctx = self.blank(header, record.child.data, record.child);
+            ctx.type_name = self.code.type_of(self.pid, record.child.itab);
+            ctx.pcs = self.model.stacks.keep(&[record.caller], 1);
+            self.add(ctx);
+            return;
+        }
         let parent = self.process.contexts.get(&record.parent.data).copied();
         let parent = parent.filter(|_| self.kind(record.parent).is_node());
         let call = self.process.calls.get(&header.goid).copied();
@@ -84,7 +91,7 @@ impl On<'_> {
         }
     }
 
-    fn blank(&self, header: &Header, ptr: u64, child: Link) -> Ctx {
+    pub(super) fn blank(&self, header: &Header, ptr: u64, child: Link) -> Ctx {
         Ctx {
             id: CtxId(0),
             pid: self.pid,
@@ -291,6 +298,8 @@ impl On<'_> {
                 if ends.is_none_or(|cancel| cancel.by != CancelledBy::NormalEnd) {
                     self.model.note_delivery(request, self.code);
                     self.facts.push(Fact::RequestCancelled(request));
+                } else if self.is_grpc(request) {
+                    self.end(request, Ending::Normal);
                 }
             }
             None => {
@@ -425,6 +434,15 @@ impl On<'_> {
                 by_write: false,
             });
         }
-        self.end(request, Ending::Normal);
+        // net/http may have done with it while its gRPC handler works on.
+        let over_http = self.model.requests.get(request);
+        if over_http.is_none_or(|request| request.protocol != Protocol::GrpcOverHttp) {
+            self.end(request, Ending::Normal);
+        }
+    }
+
+    fn is_grpc(&self, id: ReqId) -> bool {
+        let request = self.model.requests.get(id);
+        request.is_some_and(|request| request.protocol.is_grpc())
     }
 }

@@ -1,9 +1,7 @@
 //! A handler begins; a connection ends under it; a handler returns.
 
-use std::sync::Arc;
-
 use observer_common::event::{
-    ConnReadError, IoDeadlineSet, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+    ConnReadError, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
 };
 
 use crate::finding::CancelledBy;
@@ -15,7 +13,7 @@ use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
 use super::process::ConnError;
-use super::request::{Ending, IoDeadline, Peer, Request};
+use super::request::{Ending, IoDeadline, Peer, Protocol, Request};
 use super::text::{head, text};
 use super::trace::Trace;
 
@@ -23,6 +21,22 @@ use super::trace::Trace;
 const PEER_GONE: [u64; 2] = [104, 32];
 /// An epoch that never comes: what has it is not whole.
 const NEVER: u64 = u64::MAX;
+
+/// What every request begins with.
+pub(super) struct Beginning<'a> {
+    /// Who serves it.
+    pub(super) header: &'a Header,
+    /// Its own context.
+    pub(super) ctx: Link,
+    /// The same, where its creation was an event.
+    pub(super) root: Option<CtxId>,
+    /// See [`Request::request`].
+    pub(super) request: u64,
+    /// See [`Request::writer`].
+    pub(super) writer: u64,
+    /// See [`Request::protocol`].
+    pub(super) protocol: Protocol,
+}
 
 /// A request target up to its query.
 fn shown(target: &[u8]) -> &[u8] {
@@ -36,7 +50,38 @@ fn id_cut(record: &RequestStarted) -> bool {
 
 impl On<'_> {
     pub(super) fn request_started(&mut self, record: &RequestStarted) {
-        let header = &record.header;
+        let id = self.begin(&Beginning {
+            header: &record.header,
+            ctx: record.ctx,
+            root: None,
+            request: record.request,
+            writer: record.writer.data,
+            protocol: Protocol::Http,
+        });
+        let trace = text(head(&record.trace, record.trace_len));
+        let trace = trace.map_or(Trace::None, |header| Trace::of(&header));
+        self.model.totals.traces_broken += u64::from(trace == Trace::Broken);
+        let line = &record.line;
+        let path = usize::try_from(record.path_at)
+            .ok()
+            .and_then(|at| line.get(at..));
+        if let Some(request) = self.model.requests.get_mut(id) {
+            request.method = text(head(line, u64::from(record.method_len)));
+            request.path =
+                path.and_then(|path| text(shown(head(path, u64::from(record.path_len)))));
+            request.id_row = record.id_row;
+            request.id_value = text(head(&record.id, u64::from(record.id_len)));
+            request.id_cut = id_cut(record);
+            request.trace = trace;
+            request.headers_left = record.flags & REQUEST_BIG_MAP != 0;
+            request.ids_open = record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0;
+        }
+        self.facts.push(Fact::RequestStarted(id));
+    }
+
+    /// A request begins on the goroutine of a hit: without name and IDs yet.
+    pub(super) fn begin(&mut self, of: &Beginning<'_>) -> ReqId {
+        let header = of.header;
         if let Some(previous) = self.process.serving.get(&header.goid).copied() {
             // One goroutine serves one request at a time: an end was missed.
             if let Some(request) = self.model.requests.get_mut(previous) {
@@ -45,62 +90,32 @@ impl On<'_> {
             self.end(previous, Ending::Superseded);
         }
         self.model.totals.requests += 1;
-        let now_ns = self.model.now_ns;
-        let epoch = self.model.epoch;
-        let pid = self.pid;
-        let type_name = self.code.type_of(pid, record.ctx.itab);
-        let (root, made_room) = self.model.contexts.insert(|id| Ctx {
-            id,
-            pid,
-            ptr: record.ctx.data,
-            data: record.ctx.data,
-            type_name,
-            parent: None,
-            steps: Vec::new(),
-            root: Root::Unknown,
-            owner: None,
-            created_ns: now_ns,
-            goid: header.goid,
-            parent_goid: 0,
-            g: header.g,
-            pcs: Arc::default(),
-            deadline_ns: None,
-            asked_ns: None,
-            cancelled: None,
-            cancel_called_ns: None,
-            internal: false,
-            call: None,
-            is_root: true,
-            epoch,
-        });
-        self.made_room(made_room);
-        let trace = text(head(&record.trace, record.trace_len));
-        let trace = trace.map_or(Trace::None, |header| Trace::of(&header));
-        self.model.totals.traces_broken += u64::from(trace == Trace::Broken);
-        let line = &record.line;
-        let path = usize::try_from(record.path_at)
-            .ok()
-            .and_then(|at| line.get(at..));
+        let root = match of.root {
+            Some(root) => root,
+            None => self.root_made(header, of.ctx),
+        };
+        let (pid, start_ns, epoch) = (self.pid, self.model.now_ns, self.model.epoch);
         let (id, made_room) = self.model.requests.insert(|id| Request {
             id,
             pid,
             goid: header.goid,
             g: header.g,
-            request: record.request,
-            writer: record.writer.data,
-            ctx_data: record.ctx.data,
+            request: of.request,
+            writer: of.writer,
+            protocol: of.protocol,
+            ctx_data: of.ctx.data,
             root,
             timeout: None,
-            method: text(head(line, u64::from(record.method_len))),
-            path: path.and_then(|path| text(shown(head(path, u64::from(record.path_len))))),
-            id_row: record.id_row,
-            id_value: text(head(&record.id, u64::from(record.id_len))),
-            id_cut: id_cut(record),
+            method: None,
+            path: None,
+            id_row: 0,
+            id_value: None,
+            id_cut: false,
             context_id: None,
-            trace,
-            ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
-            headers_left: record.flags & REQUEST_BIG_MAP != 0,
-            start_ns: now_ns,
+            trace: Trace::None,
+            ids_open: false,
+            headers_left: false,
+            start_ns,
             ended: None,
             contexts: Vec::new(),
             calls: Vec::new(),
@@ -118,11 +133,21 @@ impl On<'_> {
         if let Some(ctx) = self.model.contexts.get_mut(root) {
             ctx.root = Root::Request(id);
             ctx.owner = Some(id);
+            ctx.is_root = true;
         }
-        self.process.contexts.insert(record.ctx.data, root);
+        self.process.contexts.insert(of.ctx.data, root);
         self.process.serving.insert(header.goid, id);
-        self.process.writers.insert(record.writer.data, id);
-        self.facts.push(Fact::RequestStarted(id));
+        self.process.writers.insert(of.writer, id);
+        id
+    }
+
+    /// A request's own context, whose creation was no event.
+    fn root_made(&mut self, header: &Header, link: Link) -> CtxId {
+        let mut ctx = self.blank(header, link.data, link);
+        ctx.type_name = self.code.type_of(self.pid, link.itab);
+        let (root, made_room) = self.model.contexts.insert(|id| Ctx { id, ..ctx });
+        self.made_room(made_room);
+        root
     }
 
     pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {

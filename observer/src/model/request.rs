@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use observer_common::event::Link;
+
 use crate::inspect::{ContextId, RequestDetails};
 
 use super::connection::Closed;
@@ -16,6 +18,25 @@ pub enum Ending {
     Normal,
     /// The goroutine serves another one already: the end was not seen.
     Superseded,
+}
+
+/// How a request came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// To a handler of `net/http`.
+    Http,
+    /// To a gRPC server of its own, with the stream's context: what carries its metadata.
+    Grpc(Link),
+    /// To a gRPC server through `net/http`.
+    GrpcOverHttp,
+}
+
+impl Protocol {
+    /// Whether a gRPC handler serves it.
+    #[must_use]
+    pub const fn is_grpc(self) -> bool {
+        !matches!(self, Self::Http)
+    }
 }
 
 /// Who is at the other end of a request's connection.
@@ -60,19 +81,22 @@ pub struct Request {
     pub goid: u64,
     /// Its descriptor: a hint.
     pub g: u64,
-    /// The `*http.Request`.
+    /// The `*http.Request`, or gRPC's stream.
     pub request: u64,
-    /// The `http.ResponseWriter`'s data word.
+    /// The `http.ResponseWriter`'s data word, or gRPC's stream.
     pub writer: u64,
+    /// How it came.
+    pub protocol: Protocol,
     /// Data word of the request's context.
     pub ctx_data: u64,
     /// Its own context.
     pub root: CtxId,
-    /// The context of `http.TimeoutHandler`, whose deadline counts as the request's own.
+    /// The context of `http.TimeoutHandler`, or that of a gRPC stream whose caller has a deadline: it counts as the
+    /// request's own.
     pub timeout: Option<CtxId>,
-    /// Method.
+    /// Method of HTTP.
     pub method: Option<Arc<str>>,
-    /// Path without query.
+    /// Path without query; of gRPC the full method.
     pub path: Option<Arc<str>>,
     /// Row of the header that gave `id_value`, from 1.
     pub id_row: u32,

@@ -2,7 +2,8 @@
 
 use observer_common::hook::HookId;
 use observer_common::layout::{
-    self, CREATE_IS_METHOD, ENABLED, HeaderName, READ_IDS, Range, TIMER_BY_POINTER, TRACE_HEADER,
+    self, CREATE_IS_METHOD, ENABLED, GRPC_BY_POINTER, HeaderName, READ_IDS, Range,
+    TIMER_BY_POINTER, TRACE_HEADER,
 };
 use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 
@@ -17,17 +18,23 @@ const CREATE_DROP: &[&str] = &[
     "net/http.(*conn).readRequest",
     "net/http.(*Transport).getConn",
 ];
-/// Callers whose creations are known by the caller: the transport's context for a call.
-const CREATE_SHORT: &[&str] = &["net/http.(*Transport).roundTrip"];
+/// Callers whose creations are known by the caller: the transport's context for a call, a gRPC server's for a stream.
+const CREATE_SHORT: &[&str] = &[
+    "net/http.(*Transport).roundTrip",
+    "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders",
+];
 /// Callers whose cancel of a request's context means that its handler returned or panicked.
 const CANCEL_END: &[&str] = &[
     "net/http.(*conn).serve",
     "net/http.(*conn).serve.func1",
     "net/http.(*http2serverConn).runHandler.func1",
     "net/http/internal/http2.(*serverConn).runHandler.func1",
+    "google.golang.org/grpc/internal/transport.(*http2Server).finishStream",
 ];
 /// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
 const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
+const GRPC_SERVER: &str = "google.golang.org/grpc/internal/transport.ServerStream";
+const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
 
 /// Choices of the user that the probes must know.
@@ -57,7 +64,8 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         flags: ENABLED
             | flag(wishes.read_ids, READ_IDS)
             | flag(minor >= 21, CREATE_IS_METHOD)
-            | flag(timer_holds_pointer(fields), TIMER_BY_POINTER),
+            | flag(timer_holds_pointer(fields), TIMER_BY_POINTER)
+            | flag(fields.is_pointer(GRPC_SERVER, "Stream"), GRPC_BY_POINTER),
         g_goid: goid,
         g_parent_words: parent,
         ctx_err: at("context.cancelCtx", "err"),
@@ -72,6 +80,8 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         syscall_error_err: at("os.SyscallError", "Err"),
         conn_canceled: at("net/http.persistConn", "canceledErr"),
         conn_remote: at("net/http.conn", "remoteAddr"),
+        grpc_ctx: at(GRPC_STREAM, "ctx"),
+        grpc_method: at(GRPC_STREAM, "method"),
         reserved: 0,
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
@@ -100,6 +110,9 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::RequestStart if map_kind(image) == MapKind::Swiss => "request_start_swiss",
         HookId::RequestStart => "request_start_buckets",
         HookId::ConnReadError => "conn_read_error",
+        HookId::GrpcStart => "grpc_start",
+        HookId::GrpcEnd => "grpc_end",
+        HookId::GrpcHttpEnd => "grpc_http_end",
         HookId::CallStart => "call_start",
         HookId::CallCancel => "call_cancel",
         HookId::ConnCancel => "conn_cancel",

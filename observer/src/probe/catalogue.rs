@@ -49,7 +49,8 @@ pub struct Since {
 pub struct Hook {
     /// Number shared with the kernel.
     pub id: HookId,
-    /// Where it is, by version; the first that is linked in is taken.
+    /// Where it is, by version; the first that is linked in is taken. Several for one version only in a module, whose
+    /// release decides.
     pub symbols: &'static [Since],
     /// Struct fields whose offsets the probe needs, as (type, field).
     pub fields: &'static [(&'static str, &'static str)],
@@ -65,6 +66,10 @@ pub struct Hook {
 
 const ALWAYS: u32 = u32::MAX;
 const GOID: (&str, &str) = ("runtime.g", "goid");
+const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
+const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
+const NO_GRPC: &str = "gRPC server not linked";
+const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
 
 use RuleName::{
     CancelIgnored, CancelNotCalled, CancelUndelivered, DeadlineDropped, DeadlineInflated,
@@ -111,6 +116,46 @@ pub const CATALOGUE: &[Hook] = &[
         rate: Rate::Rare,
         rules: &[CancelIgnored, PrematureCancel],
         absent: Some("net/http server not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::GrpcEnd,
+        symbols: &[
+            Since {
+                symbol: "google.golang.org/grpc/internal/transport.(*http2Server).writeStatus",
+                from: 18,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "google.golang.org/grpc/internal/transport.(*http2Server).WriteStatus",
+                from: 18,
+                to: ALWAYS,
+            },
+        ],
+        fields: &[GOID, STREAM_CTX],
+        rate: Rate::PerRequest,
+        rules: &[CancelIgnored, DetachedContext, PrematureCancel],
+        absent: Some(NO_GRPC),
+        required: false,
+    },
+    Hook {
+        id: HookId::GrpcHttpEnd,
+        symbols: &[
+            Since {
+                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).writeStatus",
+                from: 18,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).WriteStatus",
+                from: 18,
+                to: ALWAYS,
+            },
+        ],
+        fields: &[GOID, STREAM_CTX],
+        rate: Rate::PerRequest,
+        rules: &[CancelIgnored, DetachedContext, PrematureCancel],
+        absent: Some(NO_GRPC_HTTP),
         required: false,
     },
     Hook {
@@ -272,11 +317,34 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some("net/http server not linked"),
         required: false,
     },
+    // After net/http's, of whose requests some are gRPC's too.
+    Hook {
+        id: HookId::GrpcStart,
+        symbols: &[Since {
+            symbol: "google.golang.org/grpc.(*Server).handleStream",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID, STREAM_CTX, STREAM_METHOD],
+        rate: Rate::PerRequest,
+        rules: &[
+            CancelIgnored,
+            DetachedContext,
+            CancelNotCalled,
+            PrematureCancel,
+            DeadlineDropped,
+            DeadlineInflated,
+            TimeoutMismatch,
+            DeadlineTooShort,
+        ],
+        absent: Some(NO_GRPC),
+        required: false,
+    },
 ];
 
 #[cfg(test)]
 mod tests {
-    use super::{ALWAYS, CATALOGUE};
+    use super::{ALWAYS, CATALOGUE, Since};
     use crate::probe::SOCKET_STATE;
     use observer_common::hook::HookId;
 
@@ -292,11 +360,12 @@ mod tests {
     #[test]
     fn versions_of_a_hook_do_not_overlap() {
         for hook in CATALOGUE {
+            let of_module = |s: &Since| s.symbol.starts_with("google.golang.org/");
             for minor in 18..60 {
                 let names = hook
                     .symbols
                     .iter()
-                    .filter(|s| (s.from..=s.to).contains(&minor))
+                    .filter(|s| (s.from..=s.to).contains(&minor) && !of_module(s))
                     .count();
                 assert!(names <= 1, "{:?} has {names} symbols in 1.{minor}", hook.id);
             }

@@ -3,10 +3,11 @@
 use observer_common::hook::HookId;
 
 use crate::finding::HookState;
+use crate::go::grpc::{self, GRPC};
 use crate::go::site::{Site, SiteKind, Wanted, find_site};
 use crate::go::{Image, Layout};
 
-use super::catalogue::{CATALOGUE, Hook, Rate};
+use super::catalogue::{CATALOGUE, Hook, Rate, Since};
 
 /// Which sort of site to plan. Anything but [`SiteChoice::Cheap`] is for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -145,6 +146,23 @@ const fn kind_name(kind: SiteKind) -> &'static str {
     }
 }
 
+/// Of the program's Go, or of its gRPC.
+fn unknown_offset(image: &Image, of: &str, field: &str) -> String {
+    if !of.starts_with(GRPC) {
+        let version = &image.go_version().raw;
+        return format!("offset of {of}.{field} is unknown for {version}");
+    }
+    let release = image.dependency(GRPC).unwrap_or("of unknown version");
+    match grpc::measured() {
+        Some(measured) => format!(
+            "struct offsets are known for gRPC-go 1.{} to 1.{}, not for {release}",
+            measured.start(),
+            measured.end()
+        ),
+        None => format!("no struct offsets are known for gRPC-go {release}"),
+    }
+}
+
 fn plan_hook(
     image: &Image,
     layout: &Layout,
@@ -153,11 +171,10 @@ fn plan_hook(
 ) -> Result<PlannedSite, Off> {
     let version = image.go_version();
     let off = |reason: String, harmless| Off { reason, harmless };
-    let Some(since) = hook
-        .symbols
-        .iter()
-        .find(|since| (since.from..=since.to).contains(&version.minor))
-    else {
+    let fits = |since: &&Since| (since.from..=since.to).contains(&version.minor);
+    let linked = |since: &&Since| !image.functions(since.symbol).is_empty();
+    let fitting = || hook.symbols.iter().filter(fits);
+    let Some(since) = fitting().find(linked).or_else(|| fitting().next()) else {
         return Err(off(format!("not needed with {}", version.raw), true));
     };
     if !layout.is_proved() {
@@ -190,10 +207,7 @@ fn plan_hook(
         .iter()
         .find(|(of, field)| layout.field(of, field).is_none())
     {
-        return Err(off(
-            format!("offset of {of}.{field} is unknown for {}", version.raw),
-            false,
-        ));
+        return Err(off(unknown_offset(image, of, field), false));
     }
     let wanted = match choice {
         SiteChoice::Cheap => Wanted::AfterStackCheck,

@@ -2,8 +2,8 @@
 
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header,
-    IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
+    GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -22,6 +22,10 @@ pub enum Event<'a> {
     DeadlineAsked(&'a DeadlineAsked),
     /// A handler is about to run.
     RequestStarted(&'a RequestStarted),
+    /// A gRPC handler is about to run.
+    GrpcStarted(&'a GrpcStarted),
+    /// A gRPC handler has returned.
+    GrpcEnded(&'a GrpcEnded),
     /// A handler sets a deadline on its connection.
     IoDeadlineSet(&'a IoDeadlineSet),
     /// The connection ended under a request.
@@ -49,6 +53,8 @@ impl Event<'_> {
             Self::ContextCancelledShort(record) => &record.header,
             Self::DeadlineAsked(record) => &record.header,
             Self::RequestStarted(record) => &record.header,
+            Self::GrpcStarted(record) => &record.header,
+            Self::GrpcEnded(record) => &record.header,
             Self::IoDeadlineSet(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
@@ -87,6 +93,8 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::ContextCancelledShort as u8 => Event::ContextCancelledShort(exact(bytes)?),
         k if k == Kind::DeadlineAsked as u8 => Event::DeadlineAsked(exact(bytes)?),
         k if k == Kind::RequestStarted as u8 => Event::RequestStarted(exact(bytes)?),
+        k if k == Kind::GrpcStarted as u8 => Event::GrpcStarted(exact(bytes)?),
+        k if k == Kind::GrpcEnded as u8 => Event::GrpcEnded(exact(bytes)?),
         k if k == Kind::IoDeadlineSet as u8 => Event::IoDeadlineSet(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
@@ -149,8 +157,8 @@ mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header,
-        IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
+        GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -203,6 +211,8 @@ mod tests {
             ),
             (Kind::DeadlineAsked, size_of::<DeadlineAsked>()),
             (Kind::RequestStarted, size_of::<RequestStarted>()),
+            (Kind::GrpcStarted, size_of::<GrpcStarted>()),
+            (Kind::GrpcEnded, size_of::<GrpcEnded>()),
             (Kind::ConnReadError, size_of::<ConnReadError>()),
             (Kind::IoDeadlineSet, size_of::<IoDeadlineSet>()),
             (Kind::CallStarted, size_of::<CallStarted>()),

@@ -3,7 +3,8 @@
 use observer_common::event::{
     BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, DeadlineAsked, Header, Kind, Link, RequestStarted, SocketChanged,
+    ContextCreatedShort, DeadlineAsked, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted,
+    SocketChanged,
 };
 use zerocopy::FromZeros;
 
@@ -25,6 +26,8 @@ pub(crate) enum Record {
     Cancelled(ContextCancelled),
     CancelledShort(ContextCancelledShort),
     Request(Box<RequestStarted>),
+    Grpc(Box<GrpcStarted>),
+    GrpcEnd(GrpcEnded),
     ConnError(ConnReadError),
     Call(Box<CallStarted>),
     CallCancelled(CallCancelled),
@@ -42,6 +45,8 @@ impl Record {
             Self::Cancelled(record) => Event::ContextCancelled(record),
             Self::CancelledShort(record) => Event::ContextCancelledShort(record),
             Self::Request(record) => Event::RequestStarted(record),
+            Self::Grpc(record) => Event::GrpcStarted(record),
+            Self::GrpcEnd(record) => Event::GrpcEnded(record),
             Self::ConnError(record) => Event::ConnReadError(record),
             Self::Call(record) => Event::CallStarted(record),
             Self::CallCancelled(record) => Event::CallCancelled(record),
@@ -96,6 +101,38 @@ pub(crate) fn request(code: &FakeCode, goid: u64, ctx: u64, line: &str) -> Recor
     record.path_at = record.method_len + 1;
     record.path_len = u32::try_from(line.len().saturating_sub(method + 1)).unwrap();
     Record::Request(Box::new(record))
+}
+
+/// A gRPC handler on goroutine `goid` for the stream at `stream`, whose context is the first of `chain`.
+pub(crate) fn grpc(
+    code: &FakeCode,
+    goid: u64,
+    stream: u64,
+    chain: &[(&str, u64)],
+    method: &str,
+) -> Record {
+    let mut record = GrpcStarted::new_zeroed();
+    record.header = header(Kind::GrpcStarted, goid, 0);
+    record.stream = stream;
+    record.links = fill(&mut record.chain, &links(code, chain));
+    record.method_len = fill(&mut record.method, method.as_bytes());
+    Record::Grpc(Box::new(record))
+}
+
+/// It has returned.
+pub(crate) fn grpc_end(goid: u64, stream: u64) -> Record {
+    let header = header(Kind::GrpcEnded, goid, 0);
+    Record::GrpcEnd(GrpcEnded { header, stream })
+}
+
+/// The reader of a gRPC connection makes the context of a stream that has no deadline.
+pub(crate) fn stream_context(code: &FakeCode, goid: u64, data: u64) -> Record {
+    Record::CreatedShort(ContextCreatedShort {
+        header: header(Kind::ContextCreatedShort, goid, 0),
+        child: links(code, &[("context.cancelCtx", data)])[0],
+        parent: links(code, &[("context.valueCtx", 0x700)])[0],
+        caller: code.pc("google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders"),
+    })
 }
 
 /// The creation of a context.

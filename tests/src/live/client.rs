@@ -1,6 +1,7 @@
-//! Load from `tests/targets/client`, which behaves as clients do.
+//! Load from `tests/targets/client`, which behaves as clients do, and from its twin that speaks gRPC.
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -16,9 +17,15 @@ use crate::{
     target::{Flavor, build_target},
 };
 
+/// The client that speaks HTTP.
+const HTTP: &str = "client";
+/// The one that speaks gRPC.
+const GRPC: &str = "modules/grpc/client";
+
 /// A client's command line.
 #[derive(Clone, Debug)]
 pub struct Load {
+    client: &'static str,
     args: Vec<String>,
     limit: Duration,
 }
@@ -54,8 +61,19 @@ impl Load {
     pub fn to(url: &str) -> Self {
         let args = vec!["-url".to_owned(), url.to_owned()];
         Self {
+            client: HTTP,
             args,
             limit: Duration::from_secs(60),
+        }
+    }
+
+    /// One call of a gRPC method (`shop.Depot/Echo`) of the service at an address.
+    #[must_use]
+    pub fn grpc(address: SocketAddr, method: &str) -> Self {
+        let load = Self::to(&format!("{address}/{method}"));
+        Self {
+            client: GRPC,
+            ..load
         }
     }
 
@@ -126,7 +144,7 @@ impl Load {
     /// # Errors
     /// When it cannot be built or started.
     pub fn start(&self) -> Result<Running> {
-        let mut command = Command::new(client()?);
+        let mut command = Command::new(client(self.client)?);
         command
             .args(&self.args)
             .stdin(Stdio::null())
@@ -220,7 +238,7 @@ fn id_prefix(path: &str) -> String {
     format!("{}-", path.trim_start_matches('/').replace('/', "-"))
 }
 
-fn client() -> Result<PathBuf> {
+fn client(program: &str) -> Result<PathBuf> {
     let [.., newest] = CI_VERSIONS;
-    build_target("client", newest, Flavor::Plain)
+    build_target(program, newest, Flavor::Plain)
 }

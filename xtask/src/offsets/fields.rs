@@ -103,10 +103,31 @@ const WANTED: &[Wanted] = &[
     wanted(&["database/sql.driverConn"], "db ci"),
 ];
 
+/// What every gRPC stream begins with, at both ends.
+pub const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
+
+/// Those of gRPC-go. A server's stream is a type of its own from 1.69 on, with this one at its beginning.
+const WANTED_OF_GRPC: &[Wanted] = &[
+    wanted(&[GRPC_STREAM], "ctx method"),
+    wanted(
+        &["google.golang.org/grpc/internal/transport.ServerStream"],
+        "Stream",
+    ),
+];
+
 /// The names of all types to look for: the wanted ones in all their spellings. Types of nested fields are found through
 /// the field.
 pub fn names() -> BTreeSet<&'static str> {
-    WANTED
+    names_of(WANTED)
+}
+
+/// The same for gRPC-go.
+pub fn grpc_names() -> BTreeSet<&'static str> {
+    names_of(WANTED_OF_GRPC)
+}
+
+fn names_of(wanted: &[Wanted]) -> BTreeSet<&'static str> {
+    wanted
         .iter()
         .flat_map(|wanted| wanted.names)
         .copied()
@@ -116,6 +137,15 @@ pub fn names() -> BTreeSet<&'static str> {
 /// The wanted types out of those found: `{"size": …, "fields": {…}}`, and with `"pointers"` where an embedded struct is
 /// embedded by pointer; null for a type that this version does not have.
 pub fn select(structs: &BTreeMap<String, Struct>) -> Value {
+    select_of(WANTED, structs)
+}
+
+/// The same for gRPC-go.
+pub fn select_grpc(structs: &BTreeMap<String, Struct>) -> Value {
+    select_of(WANTED_OF_GRPC, structs)
+}
+
+fn select_of(wanted: &[Wanted], structs: &BTreeMap<String, Struct>) -> Value {
     let entry = |wanted: &Wanted| {
         let (name, _) = wanted.names.split_first()?;
         let found = wanted.names.iter().find_map(|name| structs.get(*name));
@@ -124,7 +154,7 @@ pub fn select(structs: &BTreeMap<String, Struct>) -> Value {
             found.map_or(Value::Null, |found| describe(found, wanted.fields)),
         ))
     };
-    Value::Object(WANTED.iter().filter_map(entry).collect())
+    Value::Object(wanted.iter().filter_map(entry).collect())
 }
 
 fn describe(found: &Struct, wanted: &str) -> Value {

@@ -1,7 +1,8 @@
 //! `cargo xtask offsets`: where Go keeps what observer reads, for every version of Go, as data.
 //!
-//! Writes `observer/src/go/data/offsets.json` (from the DWARF of a toy program) and `wait-reasons.json` (from the
-//! runtime's own source). Knows nothing about how observer uses them.
+//! Writes `observer/src/go/data/offsets.json` (from the DWARF of a toy program), `wait-reasons.json` (from the
+//! runtime's own source) and `grpc-offsets.json` (from the DWARF of a gRPC server). Knows nothing about how observer
+//! uses them.
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ use crate::{
 
 mod dwarf;
 mod fields;
+mod grpc;
 mod wait_reasons;
 
 /// Measure Go's struct offsets and wait reasons, and write them as data for observer
@@ -46,26 +48,45 @@ pub fn all() -> Result<()> {
     let go = Go::find()?;
     let data = root().join("observer/src/go/data");
     let source = "DWARF of xtask/toys/offsets, linux/amd64; bytes from the start of the struct, null = not in this version";
-    write(&data.join("offsets.json"), source, |version| {
-        offsets(&go, version)
-    })?;
+    write(
+        &data.join("offsets.json"),
+        source,
+        ("go", &VERSIONS),
+        |version| offsets(&go, version),
+    )?;
     let source = "runtime/runtime2.go of each version; the index is the value of g.waitreason";
-    write(&data.join("wait-reasons.json"), source, |version| {
-        reasons(&go, version)
-    })
+    write(
+        &data.join("wait-reasons.json"),
+        source,
+        ("go", &VERSIONS),
+        |version| reasons(&go, version),
+    )?;
+    let source = "DWARF of a gRPC server, linux/amd64; bytes from the start of the struct, null = not in this release";
+    write(
+        &data.join("grpc-offsets.json"),
+        source,
+        ("google.golang.org/grpc", &grpc::RELEASES),
+        |release| grpc::offsets(&go, release),
+    )
 }
 
 /// One version a line: a change of one shows as one line in a diff.
-fn write(path: &Path, source: &str, of: impl Fn(&str) -> Result<Value>) -> Result<()> {
+fn write(
+    path: &Path,
+    source: &str,
+    (what, versions): (&str, &[&str]),
+    of: impl Fn(&str) -> Result<Value>,
+) -> Result<()> {
     let mut lines = Vec::new();
-    for version in VERSIONS {
-        let value = of(version).with_context(|| format!("go{version}"))?;
+    for version in versions {
+        let value = of(version).with_context(|| format!("{what} {version}"))?;
         lines.push(format!("  {}: {value}", json!(version)));
     }
     let text = format!(
-        "{{\n \"command\": \"cargo xtask offsets\",\n \"source\": {},\n \"go\": {},\n \"versions\": {{\n{}\n }}\n}}\n",
+        "{{\n \"command\": \"cargo xtask offsets\",\n \"source\": {},\n {}: {},\n \"versions\": {{\n{}\n }}\n}}\n",
         json!(source),
-        json!(VERSIONS),
+        json!(what),
+        json!(versions),
         lines.join(",\n")
     );
     let written = std::fs::create_dir_all(path.parent().unwrap_or(path))

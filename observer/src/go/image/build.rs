@@ -25,6 +25,7 @@ pub(super) struct Build {
     pub(super) main_package: String,
     pub(super) own_modules: Vec<String>,
     settings: FxHashMap<String, String>,
+    dependencies: FxHashMap<String, String>,
 }
 
 impl Build {
@@ -57,8 +58,16 @@ impl Build {
                 .as_ref()
                 .is_some_and(|to| is_local_path(to.path))
         });
+        // Of a replaced module the version says nothing.
+        let dependencies = info
+            .deps
+            .iter()
+            .filter(|dep| dep.replacement.is_none())
+            .filter_map(|dep| Some((dep.path.to_owned(), dep.version?.to_owned())))
+            .collect();
         Ok(Self {
             version,
+            dependencies,
             own_modules: std::iter::once(module.as_str())
                 .filter(|name| !name.is_empty())
                 .chain(local.map(|dep| dep.path))
@@ -72,6 +81,10 @@ impl Build {
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
         })
+    }
+
+    pub(super) fn dependency(&self, path: &str) -> Option<&str> {
+        self.dependencies.get(path).map(String::as_str)
     }
 
     pub(super) fn setting(&self, key: &str) -> Option<&str> {

@@ -156,6 +156,12 @@ impl Image {
         &self.build.own_modules
     }
 
+    /// Version of a module that it was built with, such as `v1.62.1`; `None` also where another took its place.
+    #[must_use]
+    pub fn dependency(&self, path: &str) -> Option<&str> {
+        self.build.dependency(path)
+    }
+
     /// A setting of the build (`-race`, `-pgo`, `CGO_ENABLED`, `vcs.revision`).
     #[must_use]
     pub fn build_setting(&self, key: &str) -> Option<&str> {

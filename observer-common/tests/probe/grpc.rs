@@ -1,0 +1,107 @@
+//! Streams of a gRPC server.
+
+use observer_common::event::{GrpcEnded, GrpcStarted, Kind};
+use observer_common::layout::{GRPC_BY_POINTER, Layout};
+use observer_common::probe::Skip;
+use observer_common::probe::grpc::{ended, started};
+use observer_common::regs::RegisterSet;
+
+use super::memory::{GOID, HEAP, Memory, inside, layout, link, record, stack};
+
+const STREAM: u64 = HEAP;
+const METADATA: u64 = HEAP + 0x200;
+const CANCEL: u64 = HEAP + 0x300;
+const TEXT: u64 = HEAP + 0x400;
+
+/// As 1.56 has them; from 1.69 on they are 0 and 16.
+fn of_grpc() -> Layout {
+    Layout {
+        grpc_ctx: 32,
+        grpc_method: 80,
+        ..layout()
+    }
+}
+
+fn stream(method: &[u8]) -> (Memory, RegisterSet) {
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, &[inside(1)]);
+    regs.args[..4].copy_from_slice(&[HEAP + 0x2000, 0x55_0000, HEAP + 0x3000, STREAM]);
+    let mut words = [0u64; 12];
+    words[4] = 0x54_0000;
+    words[5] = METADATA;
+    words[10] = memory.bytes(TEXT, method);
+    words[11] = method.len() as u64;
+    memory.words(STREAM, &words);
+    memory.words(METADATA, &[0x54_1000, CANCEL, 0, 0, 0, 0]);
+    memory.words(CANCEL, &[0, 0]);
+    (memory, regs)
+}
+
+#[test]
+fn a_stream_is_told_with_its_method_and_what_its_context_descends_from() {
+    let (memory, regs) = stream(b"/shop.Depot/Echo");
+    let mut event: GrpcStarted = record();
+    started(&memory, &of_grpc(), &regs, &mut event).unwrap();
+    assert_eq!(event.header.kind, Kind::GrpcStarted as u8);
+    assert_eq!((event.header.goid, event.header.parent_goid), (GOID, 0));
+    assert_eq!(event.stream, STREAM);
+    assert_eq!(
+        &event.chain[..event.links as usize],
+        [link(0x54_0000, METADATA), link(0x54_1000, CANCEL)]
+    );
+    assert_eq!(
+        &event.method[..event.method_len as usize],
+        b"/shop.Depot/Echo"
+    );
+}
+
+#[test]
+fn a_stream_that_holds_the_common_part_by_pointer_is_followed() {
+    let (mut memory, mut regs) = stream(b"/shop.Depot/Echo");
+    regs.args[3] = HEAP + 0x800;
+    memory.words(HEAP + 0x800, &[STREAM, 0, 0]);
+    let layout = Layout {
+        flags: layout().flags | GRPC_BY_POINTER,
+        ..of_grpc()
+    };
+    let mut event: GrpcStarted = record();
+    started(&memory, &layout, &regs, &mut event).unwrap();
+    assert_eq!((event.stream, event.links), (HEAP + 0x800, 2));
+    assert_eq!(
+        &event.method[..event.method_len as usize],
+        b"/shop.Depot/Echo"
+    );
+    memory.cut(HEAP);
+    let lost = started(&memory, &layout, &regs, &mut event);
+    assert_eq!(lost, Err(Skip::Object));
+}
+
+#[test]
+fn a_long_method_is_cut() {
+    let (memory, regs) = stream(&[b'm'; 200]);
+    let mut event: GrpcStarted = record();
+    started(&memory, &of_grpc(), &regs, &mut event).unwrap();
+    assert_eq!((event.method_len, event.method), (96, [b'm'; 96]));
+}
+
+#[test]
+fn what_cannot_be_read_is_lost() {
+    let (mut memory, regs) = stream(b"/shop.Depot/Echo");
+    let mut event: GrpcStarted = record();
+    memory.cut(STREAM);
+    let lost = started(&memory, &of_grpc(), &regs, &mut event);
+    assert_eq!(lost, Err(Skip::Object));
+    let nowhere = RegisterSet { g: 8, ..regs };
+    let lost = started(&memory, &of_grpc(), &nowhere, &mut event);
+    assert_eq!(lost, Err(Skip::Goroutine));
+}
+
+#[test]
+fn an_end_names_its_stream() {
+    let (memory, mut regs) = stream(b"/shop.Depot/Echo");
+    regs.args[..2].copy_from_slice(&[HEAP + 0x3000, STREAM]);
+    let mut event: GrpcEnded = record();
+    ended(&memory, &of_grpc(), &regs, &mut event).unwrap();
+    assert_eq!(event.header.kind, Kind::GrpcEnded as u8);
+    assert_eq!((event.header.goid, event.stream), (GOID, STREAM));
+}
