@@ -12,6 +12,7 @@ mod maps;
 mod process;
 mod site;
 mod socket;
+mod sql;
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 

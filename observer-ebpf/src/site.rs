@@ -215,4 +215,6 @@ records!(
     DeadlineAsked,
     RequestStarted,
     SocketChanged,
+    SqlCalled,
+    SqlReturned,
 );

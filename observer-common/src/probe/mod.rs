@@ -18,6 +18,7 @@ pub mod context;
 pub mod headers;
 pub mod request;
 pub mod socket;
+pub mod sql;
 pub mod walk;
 
 /// Why a probe sends nothing.

@@ -10,6 +10,7 @@ mod detached_context;
 mod loss;
 mod premature_cancel;
 mod sessions;
+mod sql;
 mod timeout_handler;
 
 use crate::finding::Finding;

@@ -19,6 +19,7 @@ mod on_call;
 mod on_context;
 mod on_request;
 mod on_socket;
+mod on_sql;
 mod process;
 mod request;
 mod stacks;
@@ -27,7 +28,7 @@ mod table;
 mod tests;
 mod text;
 
-pub use call::{Call, CallEnd, FailedRead};
+pub use call::{Call, CallEnd, CallKind, FailedRead};
 pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
@@ -164,6 +165,8 @@ impl Model {
             Event::CallCancelled(record) => on.call_cancelled(record),
             Event::ConnCancelled(record) => on.conn_cancelled(record),
             Event::BodyFailed(record) => on.body_failed(record),
+            Event::SqlCalled(record) => on.sql_called(record),
+            Event::SqlReturned(record) => on.sql_returned(record),
             Event::SocketChanged(_) => {}
         }
         self.processes.insert(header.pid, process);

@@ -8,6 +8,7 @@ mod contexts;
 mod deadlines;
 mod requests;
 mod sockets;
+mod sql;
 
 use crate::testkit::{FakeCode, Record};
 

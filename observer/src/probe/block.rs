@@ -17,8 +17,13 @@ const CREATE_DROP: &[&str] = &[
     "net/http.(*conn).readRequest",
     "net/http.(*Transport).getConn",
 ];
-/// Callers whose creations are known by the caller: the transport's context for a call.
-const CREATE_SHORT: &[&str] = &["net/http.(*Transport).roundTrip"];
+/// Callers whose creations are known by the caller: the transport's context for a call, those of rows and of a
+/// transaction.
+const CREATE_SHORT: &[&str] = &[
+    "net/http.(*Transport).roundTrip",
+    "database/sql.(*Rows).initContextClose",
+    "database/sql.(*DB).beginDC",
+];
 /// Callers whose cancel of a request's context means that its handler returned or panicked.
 const CANCEL_END: &[&str] = &[
     "net/http.(*conn).serve",
@@ -108,6 +113,12 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::BodyFail => "body_fail",
         HookId::SocketState => SOCKET_STATE.program,
         HookId::DeadlineAsk => "deadline_ask",
+        HookId::SqlConn => "sql_conn",
+        HookId::SqlQuery => "sql_query",
+        HookId::SqlExec => "sql_exec",
+        HookId::SqlStmtQuery => "sql_stmt_query",
+        HookId::SqlStmtExec => "sql_stmt_exec",
+        HookId::SqlReturn => "sql_return",
     }
 }
 

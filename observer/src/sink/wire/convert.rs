@@ -87,6 +87,7 @@ impl Evidence {
                 target: call.target.clone(),
                 start: clock.rfc3339(call.start_ns),
                 duration_ns: call.duration_ns,
+                waited_ns: call.waited_ns,
                 outcome: call.outcome,
             }),
             deadline_ns: evidence.deadline_ns,
