@@ -10,6 +10,7 @@ use crate::regs::Registers;
 use super::{Skip, walk};
 
 /// What the registers say: where the context is differs between methods and functions.
+#[derive(Clone, Copy)]
 struct Args {
     ctx: Link,
     conn: u64,
