@@ -1,11 +1,12 @@
-//! The HTTP server: requests begin, connections end.
+//! The HTTP server: requests begin, handlers bound their connections, connections end.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use observer_common::event::{ConnReadError, RequestStarted};
+use observer_common::event::{ConnReadError, IoDeadlineSet, RequestStarted};
 use observer_common::hook::HookId;
 use observer_common::probe::{conn, request};
 
-use crate::site::{Hit, User};
+use crate::memory::USER;
+use crate::site::Hit;
 
 /// `net/http.serverHandler.ServeHTTP` where maps are Swiss maps (Go ≥ 1.24).
 ///
@@ -27,7 +28,7 @@ pub fn request_start_buckets(ctx: ProbeContext) -> u32 {
 fn start<const SWISS: bool>(ctx: &ProbeContext) {
     if let Some(hit) = Hit::new(ctx, HookId::RequestStart) {
         hit.send(|record: &mut RequestStarted| {
-            request::started::<SWISS, _, _>(&User, hit.layout, &hit.regs, record).map(|()| false)
+            request::started::<SWISS, _, _>(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
 }
@@ -37,8 +38,31 @@ fn start<const SWISS: bool>(ctx: &ProbeContext) {
 pub fn conn_read_error(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::ConnReadError) {
         hit.send(|record: &mut ConnReadError| {
-            conn::read_error(&User, hit.layout, &hit.regs, record).map(|()| false)
+            conn::read_error(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
     0
+}
+
+/// `net/http.(*response).SetReadDeadline`.
+#[uprobe]
+pub fn read_deadline_set(ctx: ProbeContext) -> u32 {
+    io_deadline::<false>(&ctx, HookId::ReadDeadlineSet);
+    0
+}
+
+/// `net/http.(*response).SetWriteDeadline`.
+#[uprobe]
+pub fn write_deadline_set(ctx: ProbeContext) -> u32 {
+    io_deadline::<true>(&ctx, HookId::WriteDeadlineSet);
+    0
+}
+
+#[inline(always)]
+fn io_deadline<const WRITE: bool>(ctx: &ProbeContext, hook: HookId) {
+    if let Some(hit) = Hit::new(ctx, hook) {
+        hit.send(|record: &mut IoDeadlineSet| {
+            conn::io_deadline_set(&USER, hit.layout, &hit.regs, WRITE, record)
+        });
+    }
 }

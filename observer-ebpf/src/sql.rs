@@ -5,13 +5,14 @@ use observer_common::event::{SqlCalled, SqlReturned};
 use observer_common::hook::HookId;
 use observer_common::probe::sql;
 
-use crate::site::{Hit, User};
+use crate::memory::USER;
+use crate::site::Hit;
 
 /// `database/sql.(*DB).conn`.
 #[uprobe]
 pub fn sql_conn(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::SqlConn) {
-        hit.send(|record: &mut SqlCalled| sql::conn_asked(&User, hit.layout, &hit.regs, record));
+        hit.send(|record: &mut SqlCalled| sql::conn_asked(&USER, hit.layout, &hit.regs, record));
     }
     0
 }
@@ -20,7 +21,7 @@ pub fn sql_conn(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn sql_query(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::SqlQuery) {
-        hit.send(|record: &mut SqlCalled| sql::queried(&User, hit.layout, &hit.regs, record));
+        hit.send(|record: &mut SqlCalled| sql::queried(&USER, hit.layout, &hit.regs, record));
     }
     0
 }
@@ -29,7 +30,7 @@ pub fn sql_query(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn sql_exec(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::SqlExec) {
-        hit.send(|record: &mut SqlCalled| sql::executed(&User, hit.layout, &hit.regs, record));
+        hit.send(|record: &mut SqlCalled| sql::executed(&USER, hit.layout, &hit.regs, record));
     }
     0
 }
@@ -50,7 +51,7 @@ pub fn sql_stmt_exec(ctx: ProbeContext) -> u32 {
 fn by_statement(ctx: &ProbeContext, hook: HookId) -> u32 {
     if let Some(hit) = Hit::new(ctx, hook) {
         hit.send(|record: &mut SqlCalled| {
-            sql::by_statement(&User, hit.layout, &hit.regs, hook, record)
+            sql::by_statement(&USER, hit.layout, &hit.regs, hook, record)
         });
     }
     0
@@ -61,7 +62,7 @@ fn by_statement(ctx: &ProbeContext, hook: HookId) -> u32 {
 pub fn sql_return(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::SqlReturn) {
         hit.send(|record: &mut SqlReturned| {
-            sql::returned(&User, hit.layout, &hit.regs, record).map(|()| false)
+            sql::returned(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
     0

@@ -58,8 +58,7 @@ impl Postgres {
     /// # Errors
     /// When there is none, or it does not come up.
     pub fn start() -> Result<Self> {
-        let programs =
-            Self::find().context("no PostgreSQL\n\nhint: run `cargo xtask setup --tests`")?;
+        let programs = Self::find().context("no PostgreSQL\n\nhint: run `cargo xtask setup`")?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let folder = env::temp_dir().join(format!("observer-postgres-{port}"));
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;

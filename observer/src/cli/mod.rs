@@ -7,6 +7,7 @@ mod check;
 mod command;
 pub mod explain;
 mod generate;
+mod id_headers;
 mod look;
 mod ps;
 mod refusal;
@@ -15,6 +16,7 @@ pub mod run;
 mod schema;
 mod screen;
 mod show;
+mod wrap;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -23,7 +25,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches as _};
 
 use crate::error::{Error, Exit, Subject};
-use crate::sink::{Color, Sinks, Start};
+use crate::sink::{Sinks, Start};
+use crate::style::Color;
 
 pub use command::Cli;
 use command::Command;

@@ -11,7 +11,7 @@ use crate::finding::RuleChoice;
 use crate::sink::{Delivery, Sinks};
 use crate::target::cgroup::{is_hex, unit_name};
 
-use super::{Engine, show};
+use super::{Engine, id_headers, show};
 
 const GRACE: Duration = Duration::from_millis(500);
 const DEADLINES: Deadlines = Deadlines {
@@ -20,7 +20,6 @@ const DEADLINES: Deadlines = Deadlines {
     short: Duration::from_millis(100),
     short_depth: 5,
 };
-const REQUEST_ID_HEADER: &str = "X-Request-Id";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -194,7 +193,7 @@ impl Options {
             grace: settings.grace.map_or(GRACE, |span| span.0),
             deadlines: deadlines(settings),
             request_ids: RequestIds {
-                headers: headers(settings)?,
+                headers: id_headers::of(settings)?,
                 reading: settings.request_ids.unwrap_or_default(),
             },
             redact_path: settings.redact_path.unwrap_or(false),
@@ -242,28 +241,6 @@ fn deadlines(settings: &Settings) -> Deadlines {
             .short_deadline_depth
             .unwrap_or(DEADLINES.short_depth),
     }
-}
-
-fn headers(settings: &Settings) -> Result<Vec<String>, Error> {
-    let names = match &settings.request_id_header {
-        Some(names) if !names.is_empty() => names.clone(),
-        _ => vec![REQUEST_ID_HEADER.to_owned()],
-    };
-    match names.iter().find(|name| !is_token(name)) {
-        Some(name) => Err(Error::Usage {
-            problem: format!("`{name}` cannot be the name of a header"),
-            remedy: "write it like `--request-id-header X-Request-Id`".into(),
-        }),
-        None => Ok(names),
-    }
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// Runs it.

@@ -11,7 +11,8 @@ use super::{Cli, Engine, check, generate, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
 use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
-use crate::sink::{Delivery, Glyphs, Sinks, Start, Styles, Terminal, samples};
+use crate::sink::{Delivery, Glyphs, Sinks, Start, Terminal, samples};
+use crate::style::Styles;
 
 /// Remembers what it was asked for.
 #[derive(Default)]
@@ -347,14 +348,77 @@ fn an_error_of_the_engine_is_the_programs() {
 }
 
 #[test]
+fn the_coverage_report_keeps_to_the_width() {
+    let mut start = samples::start();
+    for hook in &mut start.hooks {
+        hook.reason = Some("the function was inlined: its callers are probed instead".into());
+    }
+    for width in [50, 80, 200] {
+        let terminal = Terminal { width, ..plain() };
+        let text = check::report(&start, &terminal);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(width), "{width}: {text}");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&text), words(&check::report(&start, &plain())));
+    }
+    let terminal = Terminal {
+        width: 50,
+        ..plain()
+    };
+    insta::assert_snapshot!("check_narrow", check::report(&start, &terminal));
+}
+
+#[test]
 fn tables() {
     let mut other = samples::start();
     let mut process = (*other.process).clone();
     process.pid = 17;
     process.module = String::new();
     process.name = "x\u{1b}[31m".into();
-    other.process = process.into();
-    insta::assert_snapshot!("ps", ps::table(&[samples::start(), other], &plain()));
+    let mut nameless = other.clone();
+    other.process = process.clone().into();
+    process.pid = 18;
+    process.main_package = "command-line-arguments".into();
+    nameless.process = process.into();
+    let all = [samples::start(), other, nameless];
+    insta::assert_snapshot!("ps", ps::table(&all, &plain()));
     insta::assert_snapshot!("ps_none", ps::table(&[], &plain()));
     insta::assert_snapshot!("check", check::report(&samples::start(), &plain()));
+}
+
+#[test]
+fn headers_that_cannot_be_looked_for_are_refused() {
+    let refused = |flags: &str| {
+        let line = format!("observer run --pid 7 {flags}");
+        match Options::new(&settings(&line)).unwrap_err() {
+            Error::Usage { problem, remedy } => (problem, remedy),
+            other => panic!("{other:?}"),
+        }
+    };
+    let four = "--request-id-header A,B,C --request-id-header D";
+    let (problem, remedy) = refused(four);
+    assert!(problem.contains("more headers than the 3"), "{problem}");
+    assert!(remedy.contains("--request-ids lazy"), "{remedy}");
+    let long = format!("--request-id-header X-{}", "n".repeat(31));
+    let (problem, _) = refused(&long);
+    assert!(problem.contains("longer than the 32 bytes"), "{problem}");
+    let (problem, _) = refused("--request-id-header X:Y");
+    assert!(problem.contains("cannot be the name"), "{problem}");
+    let many = format!(
+        "--request-ids lazy --request-id-header {}",
+        vec!["A"; 17].join(",")
+    );
+    let (problem, remedy) = refused(&many);
+    assert!(problem.contains("more headers than the 16"), "{problem}");
+    assert!(!remedy.contains("lazy"), "{remedy}");
+
+    // The trace header has a place of its own.
+    for fits in [
+        "--request-id-header A,traceparent,B,C",
+        &format!("{four} --request-ids lazy"),
+        &format!("{long} --request-ids lazy"),
+    ] {
+        let line = format!("observer run --pid 7 {fits}");
+        Options::new(&settings(&line)).unwrap();
+    }
 }

@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use serde::Deserialize;
 
-use crate::sink::Color;
+use crate::style::Color;
 
 use super::values::{
     BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, Percent, RuleSetting, Size, Span,
@@ -165,8 +165,8 @@ pub struct Settings {
     )]
     pub write_baseline: Option<PathBuf>,
 
-    /// Header that holds the request's ID; repeatable, the first that is present wins
-    /// [default: X-Request-Id]
+    /// Header that holds the request's ID; repeatable, the first that is present wins; traceparent
+    /// stands for its trace ID [default: X-Request-Id]
     #[arg(
         long,
         env = "OBSERVER_REQUEST_ID_HEADER",

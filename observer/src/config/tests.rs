@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{FailOn, Settings, Size, keys, parse};
-use crate::sink::Styles;
+use crate::style::Styles;
 
 const PATH: &str = "/etc/observer/observer.toml";
 

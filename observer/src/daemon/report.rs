@@ -73,12 +73,14 @@ impl Loop {
             duration_ns: now_ns.saturating_sub(self.begun_ns),
             requests: totals.requests,
             requests_unknown: totals.unknown,
+            traceparents_broken: totals.traces_broken,
             events: totals.events,
             lost: self.losses(&counters),
             findings_evicted: self.engine.findings_evicted(),
             own_cpu_ns: Some(self.cost.own_cpu_ns()),
             target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
             delivery: DeliveryTimes::of(self.engine.delivery()),
+            health: self.engine.health(),
         })
     }
 }

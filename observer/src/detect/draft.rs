@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use crate::finding::{
-    CallEvidence, CallOutcome, Confidence, ContextLink, Evidence, Finding, Fingerprint,
+    CallEvidence, CallOutcome, Causes, Confidence, ContextLink, Evidence, Finding, Fingerprint,
     RequestInfo, Routes, RuleName, Severity, Trust,
 };
 use crate::go::{Frame, TypeName};
-use crate::inspect::RequestDetails;
 use crate::model::{
     Call, CallEnd, CallKind, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step, Unit,
 };
@@ -15,7 +14,7 @@ use crate::model::{
 pub(super) use crate::finding::span;
 
 use super::context::{Context, Thresholds};
-use super::site;
+use super::{ids, site};
 
 /// Links shown of one chain.
 const MAX_CHAIN: usize = 32;
@@ -49,6 +48,7 @@ pub(super) fn blank(
         help: String::new(),
         related: Vec::new(),
         routes: Routes::default(),
+        causes: Causes::default(),
     }
 }
 
@@ -64,19 +64,8 @@ pub(super) fn place(finding: &mut Finding, unit: &Unit, site: Option<&Frame>, st
 /// What is known of a request, for the reader.
 pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u64) -> RequestInfo {
     let details = request.details.as_deref();
-    let (id, id_header) = request_id(request, details, thresholds);
-    let pattern = details
-        .and_then(|details| details.pattern.as_deref())
-        .filter(|p| !p.is_empty());
-    let route = pattern.map(route_of_pattern).or_else(|| {
-        // Made from the path, it may hold what is to be hidden.
-        let path = request.path.as_deref();
-        path.filter(|_| !thresholds.redact_path).map(route_of_path)
-    });
-    let trace = request
-        .traceparent
-        .as_deref()
-        .or_else(|| traced(details, thresholds));
+    let id = ids::of(request, thresholds);
+    let trace = request.trace.context();
     RequestInfo {
         number: request.id.0,
         method: request.method.as_deref().map(str::to_owned),
@@ -85,13 +74,16 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .as_deref()
             .filter(|_| !thresholds.redact_path)
             .map(str::to_owned),
-        route,
+        route: route(request, thresholds),
         proto: details
             .and_then(|details| details.proto.as_deref())
             .map(str::to_owned),
-        id,
-        id_header,
-        trace_id: trace.and_then(trace_id),
+        id_truncated: id.as_ref().is_some_and(|id| id.truncated),
+        id_source: id.as_ref().map(|id| id.source.clone()),
+        id: id.map(|id| id.value),
+        trace_id: trace.map(|trace| trace.trace_id.to_string()),
+        parent_id: trace.map(|trace| trace.parent_id.to_string()),
+        trace_flags: trace.map(|trace| trace.flags),
         peer: details
             .and_then(|details| details.peer.as_deref())
             .map(str::to_owned),
@@ -104,63 +96,17 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
     }
 }
 
-fn request_id(
-    request: &Request,
-    details: Option<&RequestDetails>,
-    thresholds: &Thresholds,
-) -> (Option<String>, Option<String>) {
-    let names = &thresholds.id_headers;
-    let row = usize::try_from(request.id_row)
-        .ok()
-        .and_then(|row| row.checked_sub(1));
-    if let (Some(value), Some(row)) = (&request.id_value, row) {
-        // The probe keeps the beginning of a long value; memory may have all of it.
-        let whole = details
-            .and_then(|details| details.headers.get(row))
-            .and_then(Option::as_deref);
-        let value = whole
-            .filter(|whole| whole.starts_with(&**value))
-            .unwrap_or(value);
-        return (Some(value.to_owned()), names.get(row).cloned());
-    }
-    let found = details
-        .into_iter()
-        .flat_map(|details| details.headers.iter().zip(names))
-        .find_map(|(value, name)| {
-            value
-                .as_deref()
-                .map(|value| (value.to_owned(), name.clone()))
-        });
-    found.map_or((None, None), |(value, name)| (Some(value), Some(name)))
-}
-
-/// The trace header is asked for after all ID headers.
-fn traced<'a>(details: Option<&'a RequestDetails>, thresholds: &Thresholds) -> Option<&'a str> {
-    details?
-        .headers
-        .get(thresholds.id_headers.len())?
-        .as_deref()
-}
-
-/// The trace id of a W3C `traceparent`; `None` for one that is broken.
-fn trace_id(header: &str) -> Option<String> {
-    let mut parts = header.split('-');
-    let (version, trace, parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |part: &str, len| {
-        part.len() == len
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let sound = hex(version, 2)
-        && version != "ff"
-        && hex(trace, 32)
-        && hex(parent, 16)
-        && hex(flags, 2)
-        && trace.bytes().any(|b| b != b'0')
-        && parent.bytes().any(|b| b != b'0');
-    sound.then(|| trace.to_owned())
+/// The route of a request: its pattern, else made from its path.
+pub(super) fn route(request: &Request, thresholds: &Thresholds) -> Option<String> {
+    let details = request.details.as_deref();
+    let pattern = details
+        .and_then(|details| details.pattern.as_deref())
+        .filter(|pattern| !pattern.is_empty());
+    pattern.map(route_of_pattern).or_else(|| {
+        // Made from the path, it may hold what is to be hidden.
+        let path = request.path.as_deref();
+        path.filter(|_| !thresholds.redact_path).map(route_of_path)
+    })
 }
 
 /// The path part of `[METHOD ][HOST]/[PATH]`.
@@ -307,7 +253,7 @@ pub(super) fn is_owner_whole(model: &Model, owner: Option<ReqId>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{route_of_path, trace_id};
+    use super::route_of_path;
 
     #[test]
     fn variable_parts_of_a_path() {
@@ -318,23 +264,5 @@ mod tests {
         );
         assert_eq!(route_of_path("/blob/deadbeef01"), "/blob/{}");
         assert_eq!(route_of_path("/cafe/v2"), "/cafe/v2");
-    }
-
-    #[test]
-    fn broken_traceparents_are_not_trusted() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(
-            trace_id(good).as_deref(),
-            Some("4bf92f3577b34da6a3ce929d0e0e4736")
-        );
-        for bad in [
-            "",
-            "00-4bf92f35-00f067aa0ba902b7-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-        ] {
-            assert_eq!(trace_id(bad), None, "{bad}");
-        }
     }
 }

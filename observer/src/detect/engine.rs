@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
-use crate::model::{Code, Fact, Latency, Limits, Model, Totals};
+use crate::model::{Code, Fact, Health, Latency, Limits, Model, Totals};
 use crate::stream::Event;
 
 use super::ask::{Answer, Ask};
@@ -16,6 +16,8 @@ use super::deadline_inflated::DeadlineInflated;
 use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
+use super::health::Counting;
+use super::large_headers::LargeHeaders;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
@@ -39,10 +41,13 @@ pub struct Engine {
     found: Vec<(Finding, Phase)>,
     emitted: Vec<Emission>,
     forgotten: u64,
+    /// Latest time that was given, ns.
+    now_ns: u64,
 }
 
 #[derive(Debug, Default)]
 struct Rules {
+    headers: LargeHeaders,
     overrun: Overrun,
     workers: TimeoutWorkers,
     ignored: CancelIgnored,
@@ -56,6 +61,7 @@ struct Rules {
     inflated: DeadlineInflated,
     mismatch: TimeoutMismatch,
     short: DeadlineTooShort,
+    health: Counting,
 }
 
 impl Engine {
@@ -74,14 +80,18 @@ impl Engine {
             found: Vec::new(),
             emitted: Vec::new(),
             forgotten: 0,
+            now_ns: 0,
         }
     }
 
     /// Takes an event that happened at `now_ns`, after everything that was due before.
     pub fn event(&mut self, event: Event<'_>, now_ns: u64, code: &dyn Code) {
         self.advance(now_ns, code);
+        self.model.event(event, now_ns, code, &mut self.facts);
+        if self.facts.is_empty() {
+            return;
+        }
         let mut facts = std::mem::take(&mut self.facts);
-        self.model.event(event, now_ns, code, &mut facts);
         for fact in facts.drain(..) {
             self.with(now_ns, code, |rules, cx| rules.fact(fact, cx));
         }
@@ -93,15 +103,7 @@ impl Engine {
     pub fn loss(&mut self) -> u64 {
         // Whatever was asked was asked about what is unknown now.
         self.asks.waiting.clear();
-        self.rules.overrun.forget(|_| true);
-        self.rules.workers.forget(|_| true);
-        self.rules.ignored.forget(|_| true);
-        self.rules.derived.forget(|_| true);
-        self.rules.detached.forget(|_| true);
-        self.rules.shutdowns.forget(|_| true);
-        self.rules.undelivered.forget(|_| true);
-        self.rules.inflated.forget(|_| true);
-        self.rules.dropped.forget(|_| true);
+        self.rules.forget_cases(|_| true);
         self.model.loss()
     }
 
@@ -112,6 +114,7 @@ impl Engine {
     }
 
     fn advance(&mut self, now_ns: u64, code: &dyn Code) {
+        self.now_ns = self.now_ns.max(now_ns);
         while let Some((at_ns, topic)) = self.timers.due(now_ns) {
             self.with(at_ns, code, |rules, cx| rules.timer(topic, cx));
             self.merge();
@@ -135,22 +138,15 @@ impl Engine {
     /// A process is no more: nothing about it will be learnt.
     pub fn process_ended(&mut self, pid: u32) {
         self.model.forget_process(pid);
-        self.rules.overrun.forget(|of| of == pid);
-        self.rules.workers.forget(|of| of == pid);
-        self.rules.ignored.forget(|of| of == pid);
-        self.rules.derived.forget(|of| of == pid);
-        self.rules.detached.forget(|of| of == pid);
-        self.rules.shutdowns.forget(|of| of == pid);
+        self.rules.forget_cases(|of| of == pid);
         self.rules.not_called.forget(pid, &self.model);
-        self.rules.undelivered.forget(|of| of == pid);
-        self.rules.inflated.forget(|of| of == pid);
-        self.rules.dropped.forget(|of| of == pid);
         self.rules.mismatch.forget(|of| of == pid);
         self.rules.short.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
     pub fn finish(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
         self.merger.flush(now_ns, &mut self.emitted);
     }
 
@@ -184,6 +180,13 @@ impl Engine {
     #[must_use]
     pub const fn delivery(&self) -> &Latency {
         self.model.delivery()
+    }
+
+    /// How far cancels and deadlines travelled.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let counting = &self.rules.health;
+        counting.figures(self.now_ns, &self.model, &self.thresholds)
     }
 
     /// Findings forgotten because the table was full.
@@ -231,7 +234,17 @@ impl Engine {
     }
 
     fn merge(&mut self) {
+        if self.found.is_empty() {
+            return;
+        }
         for (mut finding, phase) in self.found.drain(..) {
+            let (health, thresholds) = (&mut self.rules.health, &self.thresholds);
+            health.found(
+                &finding,
+                phase,
+                (&self.model, thresholds),
+                &mut self.forgotten,
+            );
             let others = if self.relations.relate(&mut finding) {
                 finding.related.clone()
             } else {
@@ -247,14 +260,31 @@ impl Engine {
 }
 
 impl Rules {
+    /// Forgets what is under way in the processes that `whose` names; what is remembered of their
+    /// lines stays.
+    fn forget_cases(&mut self, whose: impl Fn(u32) -> bool + Copy) {
+        self.overrun.forget(whose);
+        self.workers.forget(whose);
+        self.ignored.forget(whose);
+        self.derived.forget(whose);
+        self.detached.forget(whose);
+        self.shutdowns.forget(whose);
+        self.undelivered.forget(whose);
+        self.inflated.forget(whose);
+        self.dropped.forget(whose);
+        self.health.forget(whose);
+    }
+
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
-            Fact::RequestStarted(_) => {}
+            Fact::RequestStarted(request) => self.headers.request_started(request, cx),
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
                 self.undelivered.request_cancelled(request, cx);
+                self.detached.spawned.request_cancelled(request, cx);
                 self.mismatch.request_cancelled(request, cx);
+                self.health.request_cancelled(request, cx);
             }
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
@@ -266,6 +296,7 @@ impl Rules {
                 }
                 self.not_called.request_ended(request, cx);
                 self.undelivered.request_ended(request, cx);
+                self.health.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => {
                 self.workers.context_created(ctx, cx);
@@ -312,7 +343,9 @@ impl Rules {
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
             Topic::Inflated(call) => self.inflated.look(call, cx),
             Topic::Dropped(call) => self.dropped.look(call, cx),
-            Topic::TimeoutWorker(_)
+            Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
+            Topic::LargeHeaders(_)
+            | Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
             | Topic::Premature(_)
@@ -332,12 +365,14 @@ impl Rules {
                 self.workers
                     .late_answer(request, answer, &mut self.overrun, cx);
             }
+            Topic::LargeHeaders(request) => LargeHeaders::answer(request, answer, cx),
             Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
             Topic::Shutdown(ctx) => self.shutdowns.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
+            Topic::LeftBehind(call) => self.detached.spawned.answer(call, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
@@ -350,6 +385,7 @@ impl Rules {
     /// work after a cancel is cancel-ignored's.
     fn show(&mut self, over: Option<Arc<super::overrun::Over>>, cx: &mut Context<'_>) {
         let Some(over) = over else { return };
+        self.health.overran(&over, cx);
         if over.by == CancelledBy::Shutdown && !over.ended {
             self.shutdowns.began(over.pid, cx);
         }

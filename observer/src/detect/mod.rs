@@ -25,6 +25,10 @@ mod deadline;
 mod derived;
 mod draft;
 mod engine;
+mod health;
+mod ids;
+mod io_deadline;
+mod large_headers;
 mod outlived;
 mod overrun;
 mod passer;
@@ -33,13 +37,16 @@ mod relations;
 mod shutdown;
 mod sight;
 mod site;
+mod spawned;
 #[cfg(test)]
 mod tests;
 mod timeout_worker;
 mod timers;
+mod undelivered;
 
 pub use ask::{Answer, Ask, PeerAddress, Question, Reading, Work};
 pub use context::Thresholds;
 pub use deadline::Deadlines;
 pub use engine::Engine;
+pub use ids::probed;
 pub use plumbing::{PLUMBING, Plumbing};

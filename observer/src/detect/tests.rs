@@ -6,10 +6,15 @@ mod cancel_not_called;
 mod cancel_undelivered;
 mod chaos;
 mod deadlines;
+mod derived;
 mod detached_context;
+mod health;
+mod ids;
+mod large_headers;
 mod loss;
 mod premature_cancel;
 mod sessions;
+mod spawned;
 mod sql;
 mod timeout_handler;
 

@@ -10,8 +10,9 @@
 //! not count.
 //!
 //! `at` is the line of the call or of the write. `timer` is the timeout, `asked_ns` its length,
-//! `deadline_ns` the context's deadline when it was made, `deadline_site` its line, and
-//! `remaining_ns` what was left of it.
+//! `timer_site` the line that set it where a handler did, `deadline_ns` the context's deadline when it
+//! was made, `deadline_site` its line, `remaining_ns` what was left of it, and `server` what the
+//! server's own timeouts are.
 //!
 //! ## Why it matters
 //!
@@ -35,13 +36,17 @@
 //! One of the test programs, as observer shows it:
 //!
 //! ```text
-//! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the context's 2 s
+//! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the
+//!     context's 2 s
 //!   request  GET /mismatch/client   id -mismatch-client (X-Request-Id)
 //!   at       main.(*service).clientFires   mismatch.go:37
 //!   via      http.(*conn).serve
-//!   budget   http.Client.Timeout 200 ms   1.8 s left   of 2 s set at mismatch.go:34
-//!   context  request → WithTimeout 2 s (mismatch.go:34) → WithDeadline 200 ms (mismatch.go:37)
-//!   help     make Client.Timeout longer than any deadline, and let the context rule
+//!   budget   http.Client.Timeout 200 ms   1.8 s left
+//!            of 2 s set at mismatch.go:34
+//!   context  request → WithTimeout 2 s (mismatch.go:34)
+//!            → WithDeadline 200 ms (mismatch.go:37)
+//!   help     make Client.Timeout longer than any deadline, and let the context
+//!            rule
 //! ```
 //!
 //! ## How to fix
@@ -54,8 +59,10 @@
 //!
 //! High for `http.Client.Timeout`: both deadlines were seen. Info, once for each line, when it is
 //! shorter; warning when it fired while the context had time left. A write deadline is known by
-//! the error that the connection keeps, its length by the server's fields. Where it fired after the
-//! server's own had passed, it is taken for that; medium, because the handler may have set another.
+//! the error that the connection keeps. From Go 1.20 on, one that the handler set through
+//! `http.ResponseController` is known with its line and its length, and takes the place of the
+//! server's. Otherwise the server's fields tell: where it fired after the server's own had passed,
+//! it is taken for that; medium, because the handler may have set another on the `net.Conn` itself.
 //!
 //! ## When silent
 //!
@@ -72,9 +79,9 @@ use crate::model::{CallId, Cancel, Ctx, CtxId, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
-use super::deadline::spent;
+use super::deadline::{Budget, spent};
 use super::timers::Topic;
-use super::{deadline, draft, overrun, site};
+use super::{deadline, draft, ids, io_deadline, overrun, site};
 
 /// Stacks remembered of which the difference was told.
 const SAID: usize = 4096;
@@ -116,10 +123,7 @@ impl TimeoutMismatch {
         if self.said.contains_key(&key) {
             return;
         }
-        let Some(unit) = cx.unit(call.pid) else {
-            return;
-        };
-        let Some(mut finding) = of_client(&mismatch, Severity::Info, &unit, cx) else {
+        let Some(mut finding) = of_client(&mismatch, Severity::Info, cx) else {
             return;
         };
         finding.message = format!(
@@ -141,17 +145,13 @@ impl TimeoutMismatch {
         let Some(ctx) = cx.model.context(id) else {
             return;
         };
-        let fired = |cancel: &Cancel| cancel.by == CancelledBy::Deadline;
-        if !ctx.cancelled.as_ref().is_some_and(fired) {
+        if !ctx.died_of_its_deadline() {
             return;
         }
         let Some(mismatch) = mismatch(ctx, cx.now_ns, cx) else {
             return;
         };
-        let Some(unit) = cx.unit(ctx.pid) else {
-            return;
-        };
-        let Some(mut finding) = of_client(&mismatch, Severity::Warning, &unit, cx) else {
+        let Some(mut finding) = of_client(&mismatch, Severity::Warning, cx) else {
             return;
         };
         finding.message = format!(
@@ -201,7 +201,7 @@ impl TimeoutMismatch {
             return;
         }
         if let Some(details) = details {
-            cx.model.set_details(id, Arc::clone(details));
+            ids::keep(id, details, cx);
         }
         let Some(request) = cx.model.request(id) else {
             return;
@@ -233,30 +233,24 @@ fn mismatch<'a>(timeout: &'a Ctx, at_ns: u64, cx: &'a Context<'_>) -> Option<Mis
     })
 }
 
-fn of_client(
-    mismatch: &Mismatch<'_>,
-    severity: Severity,
-    unit: &Unit,
-    cx: &Context<'_>,
-) -> Option<Finding> {
+fn of_client(mismatch: &Mismatch<'_>, severity: Severity, cx: &Context<'_>) -> Option<Finding> {
     let timeout = mismatch.timeout;
+    let unit = cx.unit(timeout.pid)?;
     let stack = site::frames(cx.code, timeout.pid, &timeout.pcs);
-    let at = site::direct(unit, &stack).cloned();
-    let mut finding = draft::blank(
-        RuleName::TimeoutMismatch,
-        deadline::at_most(unit, &stack, severity)?,
-        Confidence::High,
-        cx.now_ns,
-        unit,
-    );
+    let at = site::direct(&unit, &stack).cloned();
+    let rule = RuleName::TimeoutMismatch;
+    let severity = deadline::at_most(&unit, &stack, severity)?;
+    let mut finding = draft::blank(rule, severity, Confidence::High, cx.now_ns, &unit);
     finding.context = draft::chain(cx, &[], Some(timeout.id));
-    finding.evidence.timer = Some(Timer::ClientTimeout);
-    finding.evidence.asked_ns = timeout.deadline_ns;
-    finding.evidence.remaining_ns = Some(mismatch.spare_ns);
-    finding.evidence.deadline_ns = mismatch.over.deadline_ns;
-    finding.evidence.deadline_site = deadline::line(unit, mismatch.over, cx);
+    let budget = Budget {
+        timer: Timer::ClientTimeout,
+        asked_ns: timeout.deadline_ns,
+        left_ns: mismatch.spare_ns,
+        over: mismatch.over,
+    };
+    budget.put(&mut finding, &unit, cx);
     finding.help = "make Client.Timeout longer than any deadline, and let the context rule".into();
-    draft::place(&mut finding, unit, at.as_ref(), stack);
+    draft::place(&mut finding, &unit, at.as_ref(), stack);
     Some(finding)
 }
 
@@ -294,20 +288,17 @@ fn of_server(
 ) -> Option<Finding> {
     let cancel = root_cancel(request, cx)?;
     let (over, left_ns) = longest(request, cx)?;
-    let after_ns = cancel.at_ns.saturating_sub(request.start_ns);
-    let server = conn.server.as_ref().map(|server| server.write_ns);
-    let servers = server.filter(|ns| *ns > 0 && u64::try_from(*ns).is_ok_and(|ns| ns <= after_ns));
-    let (timer, confidence) = match (servers, server) {
-        (Some(_), _) => (Timer::WriteTimeout, Confidence::Medium),
-        (None, Some(_)) => (Timer::WriteDeadline, Confidence::High),
-        (None, None) => (Timer::WriteDeadline, Confidence::Medium),
-    };
-    let spare_ns = match servers {
-        // It passed before anybody wrote.
-        Some(ns) => left_ns.saturating_add(i64::try_from(after_ns).ok()?.saturating_sub(ns)),
-        None => left_ns,
-    };
-    if spare_ns <= cx.thresholds.deadlines.tolerance_ns(servers.unwrap_or(0)) {
+    let passed = io_deadline::of_writes(request, conn, cancel.at_ns);
+    // It passed before anybody wrote.
+    let since_ns = passed
+        .at_ns
+        .map_or(0, |at_ns| cancel.at_ns.saturating_sub(at_ns));
+    let spare_ns = left_ns.saturating_add_unsigned(since_ns);
+    let tolerance_ns = cx
+        .thresholds
+        .deadlines
+        .tolerance_ns(passed.asked_ns.unwrap_or(0));
+    if spare_ns <= tolerance_ns {
         return None;
     }
     let stack = site::frames(cx.code, request.pid, &cancel.pcs);
@@ -318,7 +309,11 @@ fn of_server(
     let mut finding = draft::blank(
         RuleName::TimeoutMismatch,
         Severity::Warning,
-        confidence,
+        if passed.certain {
+            Confidence::High
+        } else {
+            Confidence::Medium
+        },
         cx.now_ns,
         unit,
     );
@@ -326,15 +321,21 @@ fn of_server(
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
     finding.evidence.cancelled_at_ns = Some(cancel.at_ns);
-    finding.evidence.timer = Some(timer);
-    finding.evidence.asked_ns = servers;
-    finding.evidence.remaining_ns = Some(spare_ns);
-    finding.evidence.deadline_ns = over.deadline_ns;
-    finding.evidence.deadline_site = deadline::line(unit, over, cx);
-    let of = servers.map_or_else(String::new, |ns| format!(" of {}", spent(ns)));
+    passed.tell(&mut finding.evidence, unit, cx);
+    finding.evidence.server = conn.server.map(|server| server.limits());
+    let budget = Budget {
+        timer: passed.timer,
+        asked_ns: passed.asked_ns,
+        left_ns: spare_ns,
+        over,
+    };
+    budget.put(&mut finding, unit, cx);
+    let of = passed
+        .asked_ns
+        .map_or_else(String::new, |ns| format!(" of {}", spent(ns)));
     finding.message = format!(
         "{}{of} fired with {} of the context's deadline left",
-        timer.name(),
+        passed.timer.name(),
         spent(spare_ns)
     );
     finding.help = "give the route a write deadline that is longer than its context's".into();

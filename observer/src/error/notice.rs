@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::sink::Styles;
+use crate::style::Styles;
 
 /// The closed set of warnings. Each is said once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

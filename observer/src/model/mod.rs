@@ -12,6 +12,7 @@ mod context;
 mod deadline;
 mod fact;
 mod goroutine;
+mod health;
 mod ids;
 mod instant;
 mod latency;
@@ -27,17 +28,19 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trace;
 
 pub use call::{Call, CallEnd, CallKind, FailedRead};
-pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
+pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
-pub use request::{Delivery, Ending, Peer, Request};
+pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
 pub use table::Table;
+pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,7 +51,7 @@ use crate::inspect::RequestDetails;
 use crate::stream::Event;
 
 use connection::Connections;
-use process::Process;
+use process::{Process, Processes};
 use stacks::Stacks;
 
 /// Bounds of the model.
@@ -70,6 +73,8 @@ pub struct Limits {
     pub per_request: usize,
     /// Connections that their peers have closed and their owners have not.
     pub connections: usize,
+    /// Connections that both have closed, kept for requests whose peers are learnt afterwards.
+    pub connections_over: usize,
 }
 
 impl Default for Limits {
@@ -83,6 +88,7 @@ impl Default for Limits {
             ended_open: 12_288,
             per_request: 1_024,
             connections: 16_384,
+            connections_over: 1_024,
         }
     }
 }
@@ -94,6 +100,8 @@ pub struct Totals {
     pub requests: u64,
     /// Requests that missed an event, or whose work could not be told from another's.
     pub unknown: u64,
+    /// Values of `Traceparent` that cannot be believed.
+    pub traces_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Entries forgotten because a table was full.
@@ -109,7 +117,7 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
-    processes: FxHashMap<u32, Box<Process>>,
+    processes: Processes,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
@@ -130,7 +138,7 @@ impl Model {
             requests: Table::new(limits.requests),
             contexts: Table::new(limits.contexts),
             calls: Table::new(limits.calls),
-            connections: Connections::new(limits.connections),
+            connections: Connections::new(limits.connections, limits.connections_over),
             ..Self::default()
         }
     }
@@ -144,8 +152,7 @@ impl Model {
             return;
         }
         let header = event.header();
-        let known = self.processes.remove(&header.pid);
-        let mut process = known.unwrap_or_else(|| Box::new(Process::new(self.limits.goroutines)));
+        let mut process = self.processes.lend(header.pid, self.limits.goroutines);
         let mut on = On {
             model: self,
             process: &mut process,
@@ -160,6 +167,7 @@ impl Model {
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
             Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
+            Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallCancelled(record) => on.call_cancelled(record),
@@ -169,7 +177,7 @@ impl Model {
             Event::SqlReturned(record) => on.sql_returned(record),
             Event::SocketChanged(_) => {}
         }
-        self.processes.insert(header.pid, process);
+        self.processes.give_back(header.pid, process);
     }
 
     /// The wall clock stands so: it was stepped, or has drifted.
@@ -187,7 +195,7 @@ impl Model {
             .count();
         self.epoch += 1;
         self.connections.clear();
-        for process in self.processes.values_mut() {
+        for process in self.processes.iter_mut() {
             process.asked.clear();
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
@@ -202,7 +210,7 @@ impl Model {
 
     /// Forgets a process that has ended.
     pub fn forget_process(&mut self, pid: u32) {
-        self.processes.remove(&pid);
+        self.processes.forget(pid);
         let gone = |id: &ReqId| self.requests.get(*id).is_none_or(|of| of.pid == pid);
         self.by_peer.retain(|_, all| {
             all.retain(|id| !gone(id));
@@ -253,7 +261,7 @@ impl Model {
     /// The call that a goroutine is in or was in last.
     #[must_use]
     pub fn last_call_of(&self, pid: u32, goid: u64) -> Option<&Call> {
-        let id = self.processes.get(&pid)?.calls.get(&goid)?;
+        let id = self.processes.get(pid)?.calls.get(&goid)?;
         self.calls.get(*id)
     }
 
@@ -301,10 +309,17 @@ impl Model {
         }
     }
 
-    /// Keeps what a request's memory said.
-    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>) {
-        if let Some(request) = self.requests.get_mut(id) {
-            request.details = Some(details);
+    /// Keeps what a request's memory said; `trace` is the value of its `Traceparent`.
+    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>, trace: Option<&str>) {
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.details = Some(details);
+        if request.trace == Trace::None
+            && let Some(header) = trace
+        {
+            request.trace = Trace::of(header);
+            self.totals.traces_broken += u64::from(request.trace == Trace::Broken);
         }
     }
 

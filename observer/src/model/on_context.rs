@@ -10,7 +10,7 @@ use observer_common::event::{
 use crate::finding::CancelledBy;
 
 use super::On;
-use super::canceller::{Who, leaves, who};
+use super::canceller::{Who, leaves};
 use super::chain::links;
 use super::code::ContextKind;
 use super::context::{Cancel, Ctx, Root};
@@ -159,10 +159,7 @@ impl On<'_> {
         let process = if ctx.pid == self.pid {
             Some(&mut *self.process)
         } else {
-            self.model
-                .processes
-                .get_mut(&ctx.pid)
-                .map(|process| &mut **process)
+            self.model.processes.get_mut(ctx.pid)
         };
         let Some(process) = process else { return };
         let other = (ctx.data != ctx.ptr).then_some(ctx.data);
@@ -207,7 +204,7 @@ impl On<'_> {
 
     pub(super) fn context_cancelled_short(&mut self, record: &ContextCancelledShort) {
         if record.flags & CANCEL_END != 0 {
-            self.request_end(record.ctx);
+            self.request_end(record);
         } else if record.flags & CANCEL_CASCADE != 0 {
             self.cascade(record);
         } else if record.flags & CANCEL_AGAIN != 0 {
@@ -225,8 +222,8 @@ impl On<'_> {
     }
 
     /// What a cancel that is no cascade says.
-    fn root_cancel(&self, header: &Header, pcs: Arc<[u64]>) -> Cancel {
-        let said = who(self.code, self.pid, &pcs);
+    fn root_cancel(&mut self, header: &Header, pcs: Arc<[u64]>) -> Cancel {
+        let said = self.process.cancellers.who(self.code, self.pid, &pcs);
         let by = match said {
             Who::By(by) => by,
             Who::ConnRead => self
@@ -393,7 +390,9 @@ impl On<'_> {
         // Two frames are enough to tell a timer and a dead parent; anything else is the CancelFunc,
         // whose caller lies further up.
         if matches!(
-            who(self.code, self.pid, &record.pcs),
+            self.process
+                .cancellers
+                .who(self.code, self.pid, &record.pcs),
             Who::By(CancelledBy::Deadline | CancelledBy::Parent)
         ) {
             return;
@@ -410,10 +409,12 @@ impl On<'_> {
         }
     }
 
-    fn request_end(&mut self, ptr: u64) {
-        let Some(id) = self.process.contexts.get(&ptr).copied() else {
+    fn request_end(&mut self, record: &ContextCancelledShort) {
+        let Some(id) = self.process.contexts.get(&record.ctx).copied() else {
             return;
         };
+        let [_, caller] = record.pcs;
+        let pcs = self.model.stacks.keep(&[caller], 1);
         let now_ns = self.model.now_ns;
         let Some(ctx) = self.model.contexts.get_mut(id) else {
             return;
@@ -429,7 +430,7 @@ impl On<'_> {
                 by: CancelledBy::NormalEnd,
                 origin: CancelledBy::NormalEnd,
                 goid: ctx.goid,
-                pcs: Arc::default(),
+                pcs,
                 by_write: false,
             });
         }

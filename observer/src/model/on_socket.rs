@@ -24,7 +24,7 @@ impl Model {
         };
         let ends = (record.netns, peer);
         match change {
-            Change::Over => self.connections.over(ends, port),
+            Change::Over => self.connections.over(ends, port, self.now_ns),
             Change::Closed(how) => {
                 let closed = Closed {
                     at_ns: self.now_ns,
@@ -98,10 +98,9 @@ impl Model {
     /// Compares the moments at which the kernel and Go learnt that a request's client had left. A
     /// cancel that is not the client's says nothing of its close.
     pub fn note_delivery(&mut self, id: ReqId, code: &dyn Code) {
-        let Some(conn) = self.connection_of(id, code) else {
+        let Some(closed) = self.close_of(id, code) else {
             return;
         };
-        let closed = conn.closed;
         let Some(request) = self.requests.get_mut(id) else {
             return;
         };
@@ -121,6 +120,22 @@ impl Model {
         }
     }
 
+    /// When the peer of a request closed, whether or not its owner has closed the connection since.
+    fn close_of(&self, id: ReqId, code: &dyn Code) -> Option<Closed> {
+        if let Some(conn) = self.connection_of(id, code) {
+            return Some(conn.closed);
+        }
+        let request = self.requests.get(id)?;
+        let Peer::At(addr, port) = request.peer else {
+            return None;
+        };
+        let netns = code.unit(request.pid)?.netns;
+        let found = self
+            .connections
+            .find_over((netns, addr), port, request.start_ns);
+        found.filter(|_| netns != 0).map(|conn| conn.closed)
+    }
+
     /// Running requests with this peer.
     #[must_use]
     pub fn running_from(&self, peer: SocketAddr) -> Vec<ReqId> {
@@ -132,7 +147,7 @@ impl Model {
     #[must_use]
     pub fn running_unasked(&self, netns: u64, most: usize, code: &dyn Code) -> Vec<ReqId> {
         let here = |pid| code.unit(pid).is_some_and(|unit| unit.netns == netns);
-        let processes = self.processes.iter().filter(|(pid, _)| here(**pid));
+        let processes = self.processes.iter().filter(|(pid, _)| here(*pid));
         let running = processes.flat_map(|(_, process)| process.serving.values());
         let open = running
             .filter_map(|id| self.requests.get(*id))

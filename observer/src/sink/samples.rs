@@ -5,6 +5,7 @@ use super::output::{
 };
 use crate::error::Notice;
 use crate::finding::{UpdateReason, samples};
+use crate::model::Health;
 
 /// A clock that makes monotonic zero 2026-03-01T12:00:00Z.
 pub const CLOCK: Clock = Clock {
@@ -18,13 +19,30 @@ pub fn stats() -> Stats {
         duration_ns: 30_000_000_000,
         requests: 1904,
         requests_unknown: 0,
+        traceparents_broken: 0,
         events: 48_210,
         lost: Losses::new(),
         findings_evicted: 0,
         own_cpu_ns: Some(120_000_000),
         target_cpu_ns: Some(63_000_000),
         delivery: None,
+        health: health(),
     }
+}
+
+fn health() -> Health {
+    let mut health = Health {
+        requests: 16,
+        lost: 1,
+        cancelled: 3,
+        recovered: 3,
+        ..Health::default()
+    };
+    for ns in [140_000, 260_000, 4_310_000_000] {
+        health.latency.add(ns);
+    }
+    health.wasted.add(Some("/report/{}".into()), 4_310_000_000);
+    health
 }
 
 /// The start of the example.

@@ -1,11 +1,12 @@
 //! One finding as a block of labelled lines.
 
-use crate::finding::{ContextLink, Finding, RequestInfo, Severity, Trust, UpdateReason};
+use crate::finding::{ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason};
 use crate::go::Frame;
+use crate::style::Styles;
 
 use super::layout::{Row, Terminal};
 use super::place::{full_function, is_std, short_file, short_function};
-use super::timeline::timeline;
+use super::timeline::{cancel, timeline};
 
 /// The finding, whole.
 #[must_use]
@@ -33,6 +34,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     }
     rows.extend(view.seen());
     rows.extend(view.routes());
+    rows.extend(view.causes());
     if !finding.help.is_empty() {
         rows.push(Row::words("help", 0, &terminal.glyphs.clean(&finding.help)));
     }
@@ -61,6 +63,7 @@ pub fn update_block(finding: &Finding, reason: UpdateReason, terminal: &Terminal
         rows.extend(view.seen());
     }
     rows.extend(view.routes());
+    rows.extend(view.causes());
     view.block("update", &rows, &message)
 }
 
@@ -73,6 +76,15 @@ const fn word(severity: Severity) -> &'static str {
     }
 }
 
+/// `text` in the colour of a severity.
+pub(super) fn in_color_of(severity: Severity, styles: Styles, text: &str) -> String {
+    match severity {
+        Severity::Error => styles.error(text),
+        Severity::Warning => styles.warning(text),
+        Severity::Info => styles.info(text),
+    }
+}
+
 struct View<'a> {
     finding: &'a Finding,
     terminal: &'a Terminal,
@@ -81,7 +93,7 @@ struct View<'a> {
 impl View<'_> {
     fn block(&self, word: &str, rows: &[Row], message: &str) -> String {
         let tag = format!("{word}[{}]", self.finding.rule);
-        let styled = self.terminal.styles.severity(self.finding.severity, &tag);
+        let styled = in_color_of(self.finding.severity, self.terminal.styles, &tag);
         let message = self.clean(message);
         self.terminal
             .block(&styled, &format!("{tag}: {message}"), rows)
@@ -101,13 +113,15 @@ impl View<'_> {
         let mut parts = vec![self.clean(&line_of(request))];
         let mut short = parts.clone();
         if let Some(id) = &request.id {
-            let header = request
-                .id_header
-                .as_ref()
-                .map_or_else(String::new, |header| format!(" ({header})"));
-            let id = self.clean(&format!("id {id}"));
+            let source = request.id_source.as_ref().map_or_else(String::new, source);
+            let more = if request.id_truncated {
+                self.terminal.glyphs.ellipsis
+            } else {
+                ""
+            };
+            let id = format!("id {}{more}", self.terminal.glyphs.spelled(id));
             short.extend(broken(&id, width));
-            let named = self.clean(&format!("{id}{header}"));
+            let named = format!("{id}{}", self.clean(&source));
             if named.chars().count() <= width {
                 parts.push(named);
             } else {
@@ -210,6 +224,9 @@ impl View<'_> {
             .asked_ns
             .map_or_else(String::new, |ns| format!(" {}", glyphs.signed_duration(ns)));
         let mut parts = vec![format!("{}{asked}", timer.name())];
+        if let Some(site) = &evidence.timer_site {
+            parts.push(self.clean(&format!("set at {}", self.file(site))));
+        }
         if let Some(ns) = evidence.remaining_ns {
             parts.push(format!("{} left", glyphs.signed_duration(ns)));
         }
@@ -339,6 +356,27 @@ impl View<'_> {
         Some(Row::facts("routes", 7, parts))
     }
 
+    /// Worth a line where cases died of different things.
+    fn causes(&self) -> Option<Row> {
+        let causes = &self.finding.causes;
+        if !causes.several() {
+            return None;
+        }
+        let named = causes.named.iter().map(|cause| {
+            let by = cancel(cause.cancelled_by);
+            match &cause.cancel_site {
+                Some(site) => format!("{by} {}", self.file(site)),
+                None => by.to_owned(),
+            }
+        });
+        let mut parts: Vec<String> = named.collect();
+        if causes.others > 0 {
+            let others = self.terminal.glyphs.number(causes.others);
+            parts.push(format!("others {others}"));
+        }
+        Some(Row::facts("causes", 7, parts))
+    }
+
     fn stack(&self) -> Vec<Row> {
         let frames = self.finding.stack.iter().enumerate();
         frames
@@ -381,6 +419,13 @@ fn line_of(request: &RequestInfo) -> String {
         (None, Some(path)) => path.clone(),
         (Some(method), None) => format!("{method} (path unknown)"),
         (None, None) => format!("request {} (method and path unknown)", request.number),
+    }
+}
+
+/// Where an ID came from, behind it.
+fn source(source: &IdSource) -> String {
+    match source {
+        IdSource::Header(name) => format!(" ({name})"),
     }
 }
 

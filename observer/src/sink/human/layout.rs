@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 
 use super::text::Glyphs;
-use crate::sink::Styles;
+use crate::style::Styles;
 
 /// Where text begins: two spaces, a label of at most seven letters, two spaces.
 const COLUMN: usize = 11;
@@ -135,29 +135,45 @@ impl Terminal {
             self.shrink(&mut laid);
         }
         let mut text = String::new();
+        text.push_str(head);
         for (number, line) in laid.head.iter().enumerate() {
-            if number == 0 {
-                text.push_str(head);
-                text.push_str(": ");
-            } else {
-                text.push_str("    ");
-            }
-            text.push_str(&self.styles.strong(line));
-            text.push('\n');
-        }
-        for (row, lines) in laid.rows {
-            for (number, line) in lines.iter().enumerate() {
-                let label = if number == 0 { row.label } else { "" };
-                let label = self.styles.label(&format!("{label:<7}"));
-                let strong = row.strong && number == 0;
-                text.push_str("  ");
-                text.push_str(if number == 0 { &label } else { "       " });
-                text.push_str("  ");
-                text.push_str(&self.emphasised(line, row, strong));
+            text.push_str(match (number, line.as_str()) {
+                (0, "") => ":\n",
+                (0, _) => ": ",
+                _ => "    ",
+            });
+            if !line.is_empty() {
+                text.push_str(&self.styles.strong(line));
                 text.push('\n');
             }
         }
+        for (row, lines) in laid.rows {
+            self.beside_label(row, &lines, &mut text);
+        }
         text
+    }
+
+    /// Rows without a headline, as long as they are.
+    #[must_use]
+    pub fn rows(&self, rows: &[Row]) -> String {
+        let mut text = String::new();
+        for row in rows {
+            self.beside_label(row, &self.lay(&row.parts, row.gap), &mut text);
+        }
+        text
+    }
+
+    fn beside_label(&self, row: &Row, lines: &[String], text: &mut String) {
+        for (number, line) in lines.iter().enumerate() {
+            let label = if number == 0 { row.label } else { "" };
+            let label = self.styles.label(&format!("{label:<7}"));
+            let strong = row.strong && number == 0;
+            text.push_str("  ");
+            text.push_str(if number == 0 { &label } else { "       " });
+            text.push_str("  ");
+            text.push_str(&self.emphasised(line, row, strong));
+            text.push('\n');
+        }
     }
 
     fn emphasised(&self, line: &str, row: &Row, strong: bool) -> String {
@@ -175,7 +191,15 @@ impl Terminal {
         let width = self.width.max(MIN_WIDTH);
         let first = width.saturating_sub(tag.chars().count() + 2);
         let words: Vec<String> = message.split_whitespace().map(str::to_owned).collect();
-        pack(&words, " ", first, width - HEAD_INDENT)
+        let begins = words.first().map_or(0, |word| word.chars().count());
+        let further = width - HEAD_INDENT;
+        if begins <= first {
+            return pack(&words, " ", first, further);
+        }
+        // No room beside the tag.
+        let mut lines = vec![String::new()];
+        lines.extend(pack(&words, " ", further, further));
+        lines
     }
 
     fn lay(&self, parts: &[String], gap: &str) -> Vec<String> {

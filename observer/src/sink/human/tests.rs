@@ -2,8 +2,10 @@
 
 use super::{Glyphs, Human, Terminal, Verbosity};
 use crate::finding::{UpdateReason, samples as findings};
+use crate::model::Health;
 use crate::sink::output::{Output, Tally};
-use crate::sink::{Styles, samples};
+use crate::sink::samples;
+use crate::style::Styles;
 
 const TALLY: Tally = Tally {
     errors: 1,
@@ -72,6 +74,23 @@ fn narrow() {
 #[test]
 fn very_narrow() {
     insta::assert_snapshot!(session(terminal(50), Verbosity::Normal));
+}
+
+#[test]
+fn a_headline_keeps_to_the_width() {
+    let mut finding = findings::cancel_ignored();
+    finding.message = "http.Server.WriteTimeout of the server fired".into();
+    for width in [40, 50, 80] {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(finding.clone()));
+        let text = human.render(&output, &TALLY).stdout;
+        let head: Vec<&str> = text
+            .lines()
+            .take_while(|line| !line.starts_with("  r"))
+            .collect();
+        let fits = |line: &&str| line.chars().count() <= width && line.trim_end() == *line;
+        assert!(head.iter().all(fits), "{width}: {head:?}");
+    }
 }
 
 #[test]
@@ -193,8 +212,10 @@ fn silence_can_be_trusted() {
         });
         human.render(&end, &tally).stdout
     };
-    insta::assert_snapshot!("nothing_found", last(samples::stats(), Tally::default()));
-    let mut lossy = samples::stats();
+    let mut clean = samples::stats();
+    clean.health = Health::default();
+    insta::assert_snapshot!("nothing_found", last(clean.clone(), Tally::default()));
+    let mut lossy = clean;
     lossy.requests_unknown = 1;
     lossy.lost.insert(crate::sink::LossCause::RingFull, 1200);
     let tally = Tally {
@@ -203,6 +224,42 @@ fn silence_can_be_trusted() {
         ..Tally::default()
     };
     insta::assert_snapshot!("nothing_found_but_lossy", last(lossy, tally));
+}
+
+#[test]
+fn an_id_cannot_steer_the_terminal_and_says_where_it_was_cut() {
+    let mut finding = findings::cancel_ignored();
+    let request = finding.request.as_mut().unwrap();
+    request.id = Some(format!("a\u{9b}2J\u{1b}[2J{}", "é".repeat(100)));
+    request.id_truncated = true;
+    let mut human = Human::new(terminal(80), Verbosity::Normal);
+    let text = human
+        .render(&Output::Finding(Box::new(finding)), &TALLY)
+        .stdout;
+    let row = text
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with("  at "));
+    let row: String = row.map(str::trim_start).collect();
+    let id = format!(r"id a\u{{9b}}2J\u{{1b}}[2J{}…", "é".repeat(100));
+    assert!(row.contains(&id), "{text}");
+    assert!(
+        !text.chars().any(|c| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn broken_traceparents_are_told() {
+    let mut stats = samples::stats();
+    stats.traceparents_broken = 2;
+    let end = Output::End(crate::sink::End {
+        why: crate::sink::EndReason::Signal,
+        stats,
+    });
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    let text = human.render(&end, &Tally::default()).stdout;
+    assert!(text.contains(" · 2 broken traceparents · "), "{text}");
 }
 
 #[test]
@@ -272,6 +329,29 @@ fn a_site_of_several_routes_lists_them() {
 }
 
 #[test]
+fn a_line_whose_cases_died_of_different_things_lists_them() {
+    let mut finding = findings::cancel_ignored();
+    let shows = |finding: &crate::finding::Finding| {
+        let mut human = Human::new(terminal(100), Verbosity::Normal);
+        let text = human
+            .render(&Output::Finding(Box::new(finding.clone())), &TALLY)
+            .stdout;
+        let line = text.lines().find(|line| line.starts_with("  causes"));
+        line.map(str::to_owned)
+    };
+    finding.causes.note(&finding.evidence);
+    assert_eq!(shows(&finding), None, "one cause stands in the timeline");
+    let mut other = finding.evidence.clone();
+    other.cancelled_by = Some(crate::finding::CancelledBy::Code);
+    other.cancel_site = Some(findings::frame("main.stop", "/src/stop.go", 9));
+    finding.causes.note(&other);
+    assert_eq!(
+        shows(&finding).unwrap(),
+        "  causes   client closed   cancelled by code stop.go:9"
+    );
+}
+
+#[test]
 fn a_replay_has_no_cost() {
     let mut stats = samples::stats();
     stats.own_cpu_ns = None;
@@ -312,7 +392,7 @@ fn a_close_and_the_cancel_that_it_led_to_are_two_moments() {
     let mut finding = findings::cancel_ignored();
     finding.evidence.peer_closed_at_ns = Some(findings::START_NS + 115_000_000);
     let text = shown(finding.clone());
-    assert!(text.contains("115 ms client closed"), "{text}");
+    assert!(text.contains("115 ms peer closed"), "{text}");
     assert!(text.contains("120 ms cancelled"), "{text}");
     // Nobody told the request, which runs.
     finding.evidence.cancelled_at_ns = None;

@@ -5,8 +5,8 @@ use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Context, Evidence, Process, Request, Route, Site};
-use super::{FindingLine, FindingTotals, StartLine, Totals};
+use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
+use super::{FindingLine, FindingTotals, Health, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -24,6 +24,7 @@ impl From<&finding::ProcessInfo> for Process {
             exe: process.exe.clone(),
             go: process.go.clone(),
             module: known(&process.module),
+            package: known(&process.main_package),
             build_id: known(&process.build_id),
         }
     }
@@ -62,8 +63,15 @@ impl Request {
             route: request.route.clone(),
             proto: request.proto.clone(),
             id: request.id.clone(),
-            id_header: request.id_header.clone(),
+            id_header: request
+                .id_source
+                .as_ref()
+                .and_then(|source| source.header().map(str::to_owned)),
+            id_source: request.id_source.as_ref().map(ToString::to_string),
+            id_truncated: request.id_truncated,
             trace_id: request.trace_id.clone(),
+            parent_id: request.parent_id.clone(),
+            trace_flags: request.trace_flags.map(|flags| format!("{flags:02x}")),
             peer: request.peer.clone(),
             goid: request.goid,
             start: clock.rfc3339(request.start_ns),
@@ -95,6 +103,8 @@ impl Evidence {
             remaining_ns: evidence.remaining_ns,
             deadline_site: evidence.deadline_site.as_ref().map(Site::from),
             timer: evidence.timer,
+            timer_site: evidence.timer_site.as_ref().map(Site::from),
+            server: evidence.server,
             live: evidence.live,
             waiting_on: evidence.waiting_on.clone(),
             peer_closed_at: evidence.peer_closed_at_ns.map(|at| clock.rfc3339(at)),
@@ -102,6 +112,15 @@ impl Evidence {
             delivery_ns: evidence.delivery_ns,
             after_close_ns: evidence.after_close_ns,
             undelivered: evidence.undelivered,
+        }
+    }
+}
+
+impl From<&finding::Cause> for Cause {
+    fn from(cause: &finding::Cause) -> Self {
+        Self {
+            cancelled_by: cause.cancelled_by,
+            cancel_site: cause.cancel_site.as_ref().map(Site::from),
         }
     }
 }
@@ -138,6 +157,11 @@ impl FindingLine {
                 })
                 .collect(),
             routes_other: finding.routes.others,
+            causes: match &finding.causes {
+                causes if causes.several() => causes.named.iter().map(Cause::from).collect(),
+                _ => Vec::new(),
+            },
+            causes_other: finding.causes.others,
         }
     }
 }
@@ -178,12 +202,14 @@ impl Totals {
             },
             requests: stats.requests,
             requests_unknown: stats.requests_unknown,
+            traceparents_broken: stats.traceparents_broken,
             events: stats.events,
             lost: stats.lost.clone(),
             lines_dropped: tally.dropped,
             own_cpu_ns: stats.own_cpu_ns,
             target_cpu_ns: stats.target_cpu_ns,
             delivery: stats.delivery,
+            health: Health::from(&stats.health),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing else in the project serialises output.
 
 mod convert;
+mod health;
 mod parts;
 
 use schemars::JsonSchema;
@@ -11,9 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
+use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
-pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
+pub use health::{Health, Histogram, HistogramStep, WastedRoute};
+pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
@@ -131,6 +134,13 @@ pub struct FindingLine {
     /// Occurrences on further routes. Absent where there is none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub routes_other: u64,
+    /// What its cases died of: at most 8 causes, each once, in the order in which they were seen.
+    /// Absent where there is one at most: then it is that of `evidence`, which is the worst case's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// Reports of cases with further causes. Absent where there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub causes_other: u64,
 }
 
 #[expect(
@@ -176,6 +186,8 @@ pub struct Totals {
     /// Requests about which nothing is claimed because events were lost, or because it stayed open
     /// whose work was seen.
     pub requests_unknown: u64,
+    /// Values of the header `traceparent` that break its rules: none of them is believed.
+    pub traceparents_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Events lost, by cause; empty when none.
@@ -189,6 +201,8 @@ pub struct Totals {
     /// How long clients' closes took to reach their requests. Absent where none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryTimes>,
+    /// How far cancels and deadlines travelled.
+    pub health: Health,
 }
 
 /// See [`Body::Stats`].
@@ -269,14 +283,16 @@ impl Line {
         }
     }
 
-    /// One line of JSON with its newline.
+    /// One line of JSON with its newline; harmless on a terminal.
     ///
     /// # Errors
     /// Where serde_json cannot represent it, which the types rule out.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        let mut text = serde_json::to_string(self)?;
-        text.push('\n');
-        Ok(text)
+        let mut bytes = Vec::with_capacity(1024);
+        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Escaping);
+        self.serialize(&mut serializer)?;
+        bytes.push(b'\n');
+        String::from_utf8(bytes).map_err(serde::ser::Error::custom)
     }
 }
 

@@ -57,6 +57,27 @@ fn every_line_is_valid_and_reads_back() {
 }
 
 #[test]
+fn ids_are_told_whole_and_harmless() {
+    let mut finding = crate::finding::samples::cancel_ignored();
+    let request = finding.request.as_mut().unwrap();
+    let evil = "a\u{9b}2J\u{1b}[2J\u{202e}";
+    request.id = Some(evil.to_owned());
+    request.id_truncated = true;
+    request.trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
+    request.parent_id = Some("00f067aa0ba902b7".into());
+    request.trace_flags = Some(1);
+    let output = crate::sink::Output::Finding(Box::new(finding));
+    let line = Line::of(&output, samples::CLOCK, &TALLY).unwrap();
+    let text = line.to_json().unwrap();
+    assert!(
+        text.contains(r#""id":"a\u009b2J\u001b[2J\u202e","id_header":"X-Request-Id","id_source":"header:X-Request-Id","id_truncated":true,"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","parent_id":"00f067aa0ba902b7","trace_flags":"01""#),
+        "{text}"
+    );
+    let back: Line = serde_json::from_str(&text).unwrap();
+    assert_eq!(back, line);
+}
+
+#[test]
 fn the_schema_refuses_what_is_not_a_line() {
     let schema: serde_json::Value = serde_json::from_str(&schema().unwrap()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
