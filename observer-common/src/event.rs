@@ -7,7 +7,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::{
-    MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_PATH, MAX_PEER, MAX_VALUE,
+    MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_PATH, MAX_PEER, MAX_QUERY,
+    MAX_VALUE,
 };
 
 /// Kinds of records. Numbers are never reused.
@@ -44,6 +45,10 @@ pub enum Kind {
     ConnCancelled = 24,
     /// [`BodyFailed`].
     BodyFailed = 25,
+    /// [`SqlCalled`].
+    SqlCalled = 41,
+    /// [`SqlReturned`].
+    SqlReturned = 46,
     /// [`SocketChanged`].
     SocketChanged = 61,
 }
@@ -369,6 +374,42 @@ pub struct BodyFailed {
     pub pcs: [u64; MAX_FRAMES],
 }
 
+/// `database/sql` does something on a context: asks for a connection, or hands a query to a driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct SqlCalled {
+    /// Common part.
+    pub header: Header,
+    /// Number of the [`HookId`](crate::hook::HookId) that tells what.
+    pub hook: u64,
+    /// The `*driverConn`; 0 where there is none yet, or it is not at hand.
+    pub conn: u64,
+    /// Return addresses in `pcs`.
+    pub frames: u32,
+    /// Links in `chain`; the first is the context itself.
+    pub links: u32,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_FRAMES],
+    /// From the context upwards.
+    pub chain: [Link; MAX_LINKS],
+    /// Bytes in `query`.
+    pub query_len: u64,
+    /// Beginning of the query's text; goes no further than the decoder, which leaves verb and table of it.
+    pub query: [u8; MAX_QUERY],
+}
+
+/// A connection goes back to its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct SqlReturned {
+    /// Common part.
+    pub header: Header,
+    /// The `*driverConn`.
+    pub conn: u64,
+    /// The error of what it was used for last.
+    pub err: Link,
+}
+
 /// A TCP socket with an observed local port changes its state, or an observed process begins to
 /// listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -412,5 +453,7 @@ const _: () = {
     assert!(size_of::<CallCancelled>() == 72);
     assert!(size_of::<ConnCancelled>() == 56);
     assert!(size_of::<BodyFailed>() == 48 + 16 + 128);
+    assert!(size_of::<SqlCalled>() == 48 + 16 + 8 + 128 + 256 + 8 + 192);
+    assert!(size_of::<SqlReturned>() == 48 + 24);
     assert!(size_of::<SocketChanged>() == 48 + 8 + 32 + 16 + 8);
 };

@@ -2,7 +2,7 @@
 //!
 //! A number is never reused: recordings hold them.
 
-/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; sockets from 61.
+/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; `database/sql` from 41, sockets from 61.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HookId {
@@ -34,13 +34,25 @@ pub enum HookId {
     ConnCancel = 24,
     /// Reading a response body failed on such a connection.
     BodyFail = 25,
+    /// `database/sql` asks its pool for a connection.
+    SqlConn = 41,
+    /// A query is handed to a driver.
+    SqlQuery = 42,
+    /// A statement without rows is handed to a driver.
+    SqlExec = 43,
+    /// A prepared query is handed to a driver.
+    SqlStmtQuery = 44,
+    /// A prepared statement without rows is handed to a driver.
+    SqlStmtExec = 45,
+    /// A connection goes back to the pool.
+    SqlReturn = 46,
     /// A TCP socket changes its state: a tracepoint of the kernel, the same for all processes.
     SocketState = 61,
 }
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -54,6 +66,12 @@ impl HookId {
         Self::BodyFail,
         Self::SocketState,
         Self::DeadlineAsk,
+        Self::SqlConn,
+        Self::SqlQuery,
+        Self::SqlExec,
+        Self::SqlStmtQuery,
+        Self::SqlStmtExec,
+        Self::SqlReturn,
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
     ];
@@ -75,6 +93,12 @@ impl HookId {
             Self::BodyFail => "body-fail",
             Self::SocketState => "socket-state",
             Self::DeadlineAsk => "deadline-ask",
+            Self::SqlConn => "sql-conn",
+            Self::SqlQuery => "sql-query",
+            Self::SqlExec => "sql-exec",
+            Self::SqlStmtQuery => "sql-stmt-query",
+            Self::SqlStmtExec => "sql-stmt-exec",
+            Self::SqlReturn => "sql-return",
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
         }
@@ -98,6 +122,12 @@ impl HookId {
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),
             25 => Some(Self::BodyFail),
+            41 => Some(Self::SqlConn),
+            42 => Some(Self::SqlQuery),
+            43 => Some(Self::SqlExec),
+            44 => Some(Self::SqlStmtQuery),
+            45 => Some(Self::SqlStmtExec),
+            46 => Some(Self::SqlReturn),
             61 => Some(Self::SocketState),
             _ => None,
         }

@@ -16,6 +16,8 @@ pub const MAX_VALUE: usize = 64;
 pub const MAX_PEER: usize = 64;
 /// Bytes of a call's host kept.
 pub const MAX_HOST: usize = 64;
+/// Bytes of a query: enough for the verb and, unless very many columns come before it, the table.
+pub const MAX_QUERY: usize = 192;
 /// Header names looked for in one request: request IDs in order, then `Traceparent`.
 pub const MAX_HEADER_NAMES: usize = 4;
 /// Length of the longest header name that can be configured.

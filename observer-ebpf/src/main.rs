@@ -14,6 +14,7 @@ mod memory;
 mod process;
 mod site;
 mod socket;
+mod sql;
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 

@@ -193,4 +193,6 @@ records!(
     IoDeadlineSet,
     RequestStarted,
     SocketChanged,
+    SqlCalled,
+    SqlReturned,
 );

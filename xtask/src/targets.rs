@@ -9,7 +9,7 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "shop/front",
     "shop/store",
     "rules4",
@@ -19,6 +19,7 @@ const PROGRAMS: [&str; 9] = [
     "execs",
     "undelivered",
     "client",
+    "modules/sql",
 ];
 
 /// Build the Go programs that the live tests observe

@@ -19,6 +19,7 @@ pub mod grpc;
 pub mod headers;
 pub mod request;
 pub mod socket;
+pub mod sql;
 pub mod walk;
 
 /// Why a probe sends nothing.

@@ -11,4 +11,5 @@ mod maps;
 mod memory;
 mod requests;
 mod sockets;
+mod sql;
 mod walks;

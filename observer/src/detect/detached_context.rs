@@ -9,6 +9,12 @@
 //! that passes no cancellation on. The finding is made when the context is *used*, never when it
 //! is made: a context that is never waited on harms nobody.
 //!
+//! Calls are round trips of `net/http` and what `database/sql` does: queries, statements and the
+//! beginning of transactions, over any driver. `db.Query`, `db.Exec` and the like without a
+//! context use `context.Background()`. A query is named by its verb and its table, never by its
+//! text. Who waits for a connection of the pool is told as that (`sql_conn`), because nothing is
+//! running in the database then.
+//!
 //! `at` is the line that brought the context in: the one that passes `context.Background()` or
 //! `context.TODO()`, or that calls `context.WithoutCancel`, even where a helper that many share
 //! makes a `WithTimeout` or the call of it; observer reads that off the machine code of the
@@ -131,7 +137,11 @@ impl DetachedContext {
         let Some(call) = cx.model.call(id) else {
             return;
         };
-        if !matches!(call.root, Root::Detached(_)) || !cx.model.is_whole(call.epoch) {
+        // What waited so long for its connection that it was said then is the same call.
+        if !matches!(call.root, Root::Detached(_))
+            || !cx.model.is_whole(call.epoch)
+            || self.said.contains(&id)
+        {
             return;
         }
         let Some(request) = running_owner(call, cx) else {
@@ -188,9 +198,13 @@ impl DetachedContext {
             }
             cx.report(finding);
             self.said.insert(id);
-            if self.said.len() > SAID {
-                self.said.pop_first();
-            }
+            self.bound();
+        }
+    }
+
+    fn bound(&mut self) {
+        if self.said.len() > SAID {
+            self.said.pop_first();
         }
     }
 
@@ -211,7 +225,8 @@ impl DetachedContext {
         let Some((finding, call)) = self.explain(over, cx) else {
             return false;
         };
-        let said = call.is_some_and(|call| self.said.contains(&call));
+        let said = call.is_some_and(|call| !self.said.insert(call));
+        self.bound();
         if !over.ended {
             cx.remember(&mut self.running, over.request, finding.clone());
         }

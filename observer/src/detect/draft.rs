@@ -8,7 +8,7 @@ use crate::finding::{
 };
 use crate::go::{Frame, TypeName};
 use crate::model::{
-    Call, CallEnd, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step, Unit,
+    Call, CallEnd, CallKind, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step, Unit,
 };
 
 pub(super) use crate::finding::span;
@@ -196,7 +196,8 @@ fn node_link(code: &dyn Code, ctx: &Ctx) -> ContextLink {
     let (label, trust) = if ctx.is_root {
         ("request".to_owned(), Trust::Root)
     } else if ctx.internal {
-        ("net/http call".to_owned(), Trust::Known)
+        let owner = frames.first().map_or("net/http", |frame| frame.package());
+        (format!("{owner} call"), Trust::Known)
     } else {
         let made_by = site::made_by(&frames);
         (
@@ -225,10 +226,11 @@ pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -
         Some((_, CallEnd::Unknown)) => (CallOutcome::Unknown, None),
     };
     CallEvidence {
-        kind: "http",
+        kind: call.kind.as_str(),
         target: target(call, thresholds),
         start_ns: call.start_ns,
         duration_ns: ended_ns.map(|ended_ns| ended_ns.saturating_sub(call.start_ns)),
+        waited_ns: call.waited_ns,
         outcome,
         sent: call.sent().and_then(ids::sent_ids),
     }
@@ -236,7 +238,7 @@ pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -
 
 /// What a call is called, without its path where paths are not to be shown.
 pub(super) fn target(call: &Call, thresholds: &Thresholds) -> String {
-    if !thresholds.redact_path {
+    if !thresholds.redact_path || call.kind != CallKind::Http {
         return call.target.to_string();
     }
     match call.target.split_once('/') {

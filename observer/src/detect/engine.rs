@@ -319,6 +319,8 @@ impl Rules {
                 self.not_called.cancel_called(ctx, cx);
                 self.derived.cancel_called(ctx, cx);
             }
+            // What waits for a connection is told of when it has one, unless it cannot get any.
+            Fact::CallStarted(call) if waits(call, cx) => self.premature.call_started(call, cx),
             Fact::CallStarted(call) => {
                 self.detached.call_started(call, cx);
                 self.premature.call_started(call, cx);
@@ -396,4 +398,9 @@ impl Rules {
             self.ignored.overran(&over, cx);
         }
     }
+}
+
+fn waits(call: crate::model::CallId, cx: &Context<'_>) -> bool {
+    let kind = cx.model.call(call).map(|call| call.kind);
+    kind == Some(crate::model::CallKind::SqlConn)
 }

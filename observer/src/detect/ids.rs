@@ -6,7 +6,7 @@ use observer_common::layout::TRACE_HEADER;
 
 use crate::finding::{IdSource, SentIds};
 use crate::inspect::RequestDetails;
-use crate::model::{CallId, Model, ReqId, Request, Sent, Trace};
+use crate::model::{Call, CallId, CallKind, Model, ReqId, Request, Sent, Trace};
 
 use super::ask::{Answer, Question};
 use super::context::{Context, Thresholds};
@@ -101,7 +101,8 @@ pub(super) fn context_answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
 /// Asks what an outgoing call tells its callee, while it is on its way and nobody has asked. The answer comes to the
 /// model, see [`Call::sent`](crate::model::Call::sent).
 pub(super) fn ask_sent(id: CallId, cx: &mut Context<'_>) {
-    let Some(call) = cx.model.call(id).filter(|call| call.is_open()) else {
+    let open = |call: &&Call| call.kind == CallKind::Http && call.is_open();
+    let Some(call) = cx.model.call(id).filter(open) else {
         return;
     };
     if call.sent().is_some() || !cx.model.is_whole(call.epoch) {
@@ -112,7 +113,7 @@ pub(super) fn ask_sent(id: CallId, cx: &mut Context<'_>) {
         .collect();
     headers.push(TRACE_HEADER.to_owned());
     let question = Question::Sent {
-        request: call.request,
+        request: call.handle,
         ctx: call.ctx_data,
         headers,
     };

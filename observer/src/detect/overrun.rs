@@ -292,15 +292,9 @@ pub(super) fn call_in<'a>(
     goid: u64,
     cx: &'a Context<'_>,
 ) -> Option<&'a Call> {
-    let inside = stack.iter().any(|frame| {
-        matches!(
-            &*frame.function,
-            "net/http.(*Transport).roundTrip" | "net/http.(*bodyEOFSignal).Read"
-        )
-    });
-    cx.model
-        .last_call_of(pid, goid)
-        .filter(|call| inside && call.is_open())
+    let call = cx.model.last_call_of(pid, goid)?;
+    let inside = |frame: &Frame| call.kind.inside().contains(&&*frame.function);
+    (call.is_open() && stack.iter().any(inside)).then_some(call)
 }
 
 /// Contexts made for the request that did not die with it.

@@ -70,7 +70,8 @@
 //!
 //! - a cancel function of your own that stops *another* goroutine's call or read: `errgroup`,
 //!   hedged requests, first answer wins;
-//! - bodies over HTTP/2, whose streams end in another way;
+//! - bodies over HTTP/2, whose streams end in another way; rows of `database/sql` that die while
+//!   they are read, and queries inside a transaction, whose end cannot be seen;
 //! - a goroutine that is merely still alive when its context dies;
 //! - requests of which events were lost: they are unknown, and counted as such.
 

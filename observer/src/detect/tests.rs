@@ -15,6 +15,7 @@ mod loss;
 mod premature_cancel;
 mod sessions;
 mod spawned;
+mod sql;
 mod timeout_handler;
 
 use crate::finding::Finding;

@@ -221,14 +221,16 @@ pub struct ServerLimits {
 /// An outgoing call in evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallEvidence {
-    /// `http`.
+    /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections.
     pub kind: &'static str,
-    /// `GET store:8080/item/7`.
+    /// `GET store:8080/item/7`, `SELECT FROM items`.
     pub target: String,
     /// Monotonic start, ns.
     pub start_ns: u64,
     /// Length so far, ns; `None` where the end is unknown.
     pub duration_ns: Option<u64>,
+    /// How long it waited for its connection before, ns; `None` where it did not, or that is not known.
+    pub waited_ns: Option<u64>,
     /// How it ended.
     pub outcome: CallOutcome,
     /// By what its callee knows it, where that was read.

@@ -245,6 +245,7 @@ pub fn premature_cancel() -> Finding {
             )),
             call: Some(CallEvidence {
                 kind: "http",
+                waited_ns: None,
                 target: "GET store:8080/item/7".into(),
                 start_ns: START_NS + 9_000_000,
                 duration_ns: Some(3_000_000),

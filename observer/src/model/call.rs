@@ -17,6 +17,51 @@ pub enum CallEnd {
     Unknown,
 }
 
+/// What a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallKind {
+    /// A round trip of `net/http`'s transport.
+    Http,
+    /// `database/sql` works for its caller: a query, a statement, a transaction's begin.
+    Sql,
+    /// `database/sql` waits for a connection, or makes one.
+    SqlConn,
+}
+
+impl CallKind {
+    /// Name in evidence.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Sql => "sql",
+            Self::SqlConn => "sql_conn",
+        }
+    }
+
+    /// Functions that a goroutine in such a call has on its stack.
+    #[must_use]
+    pub const fn inside(self) -> &'static [&'static str] {
+        match self {
+            Self::Http => &[
+                "net/http.(*Transport).roundTrip",
+                "net/http.(*bodyEOFSignal).Read",
+            ],
+            Self::Sql => &[
+                "database/sql.(*DB).queryDC",
+                "database/sql.(*DB).execDC",
+                "database/sql.(*DB).begin",
+                "database/sql.(*DB).prepare",
+                "database/sql.(*DB).PingContext",
+                "database/sql.rowsiFromStatement",
+                "database/sql.resultFromStatement",
+                "database/sql.(*Rows).Next",
+            ],
+            Self::SqlConn => &["database/sql.(*DB).conn"],
+        }
+    }
+}
+
 /// A read of a body that died with its call's context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedRead {
@@ -26,11 +71,13 @@ pub struct FailedRead {
     pub pcs: Arc<[u64]>,
 }
 
-/// An outgoing HTTP call, from `(*Transport).roundTrip` on.
+/// An outgoing call: of HTTP from `(*Transport).roundTrip` on, of `database/sql` from where a connection is there.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Its number.
     pub id: CallId,
+    /// What it is.
+    pub kind: CallKind,
     /// Whose.
     pub pid: u32,
     /// Calling goroutine.
@@ -39,13 +86,14 @@ pub struct Call {
     pub parent_goid: u64,
     /// Its descriptor: a hint.
     pub g: u64,
-    /// The `*http.Request`.
-    pub request: u64,
+    /// What it goes by in the process: the `*http.Request`; the `*driverConn`, and while it waits for one the
+    /// context; 0 where that is not known.
+    pub handle: u64,
     /// Data word of its context.
     pub ctx_data: u64,
     /// What its memory said of the IDs that it carries, see [`sent`](Self::sent).
     pub(super) sent: Option<Arc<Sent>>,
-    /// `GET store:8080/item/7`.
+    /// `GET store:8080/item/7`, `SELECT FROM items`.
     pub target: Arc<str>,
     /// Nearest known context of its chain.
     pub ctx: Option<CtxId>,
@@ -59,7 +107,9 @@ pub struct Call {
     pub pcs: Arc<[u64]>,
     /// Start, monotonic ns.
     pub start_ns: u64,
-    /// The transport's own context for it (Go ≥ 1.23).
+    /// How long it waited for its connection, ns.
+    pub waited_ns: Option<u64>,
+    /// The context that ends with it: the transport's own (Go ≥ 1.23), that of its rows.
     pub inner: Option<CtxId>,
     /// The read of its body that failed because its context had died.
     pub failed_read: Option<FailedRead>,
@@ -67,6 +117,8 @@ pub struct Call {
     pub ended: Option<(u64, CallEnd)>,
     /// It was seen to fail through a cancel.
     pub failed: bool,
+    /// Its connection stays with its transaction: coming back to the pool is no end of the call.
+    pub keeps_conn: bool,
     /// Loss epoch at the start.
     pub epoch: u64,
 }

@@ -21,6 +21,7 @@ mod on_context;
 mod on_grpc;
 mod on_request;
 mod on_socket;
+mod on_sql;
 mod process;
 mod request;
 mod sent;
@@ -31,7 +32,7 @@ mod tests;
 mod text;
 mod trace;
 
-pub use call::{Call, CallEnd, FailedRead};
+pub use call::{Call, CallEnd, CallKind, FailedRead};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
@@ -177,6 +178,8 @@ impl Model {
             Event::CallCancelled(record) => on.call_cancelled(record),
             Event::ConnCancelled(record) => on.conn_cancelled(record),
             Event::BodyFailed(record) => on.body_failed(record),
+            Event::SqlCalled(record) => on.sql_called(record),
+            Event::SqlReturned(record) => on.sql_returned(record),
             Event::SocketChanged(_) => {}
         }
         self.processes.give_back(header.pid, process);

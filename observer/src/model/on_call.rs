@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use observer_common::event::{
-    BodyFailed, CallCancelled, CallStarted, ConnCancelled, ContextCancelledShort,
+    BodyFailed, CallCancelled, CallStarted, ConnCancelled, ContextCancelledShort, Header, Link,
 };
 
 use crate::finding::CancelledBy;
 
 use super::On;
-use super::call::{Call, CallEnd, FailedRead};
+use super::call::{Call, CallEnd, CallKind, FailedRead};
 use super::chain::links;
 use super::context::Root;
 use super::fact::Fact;
@@ -23,11 +23,42 @@ const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
 /// What every read of a body of HTTP/1 passes.
 const BODY_READ: &str = "net/http.(*bodyEOFSignal).Read";
 
+/// What is known of a call when it begins.
+pub(super) struct Begun<'a> {
+    pub(super) kind: CallKind,
+    pub(super) handle: u64,
+    pub(super) target: Arc<str>,
+    /// From its context upwards.
+    pub(super) links: &'a [Link],
+    pub(super) pcs: Arc<[u64]>,
+    pub(super) keeps_conn: bool,
+}
+
 impl On<'_> {
     pub(super) fn call_started(&mut self, record: &CallStarted) {
-        let header = &record.header;
-        self.leave_last_call(header.goid);
-        let resolved = self.resolve(links(&record.chain, record.links));
+        let begun = Begun {
+            kind: CallKind::Http,
+            handle: record.request,
+            target: target(record),
+            links: links(&record.chain, record.links),
+            pcs: self
+                .model
+                .stacks
+                .keep(&record.pcs, u64::from(record.frames)),
+            keeps_conn: false,
+        };
+        self.leave_last_call(record.header.goid);
+        let id = self.begin_call(&record.header, begun);
+        if let Some(older) = self.process.call_requests.get(&record.request).copied() {
+            self.model.resent(older);
+        }
+        self.process.call_requests.insert(record.request, id);
+        self.facts.push(Fact::CallStarted(id));
+    }
+
+    /// A call that its goroutine is in from now on.
+    pub(super) fn begin_call(&mut self, header: &Header, begun: Begun<'_>) -> CallId {
+        let resolved = self.resolve(begun.links);
         let by_goroutine = self.owner(header);
         let owner = match &resolved.root {
             Root::Request(request) => Some(*request),
@@ -36,27 +67,27 @@ impl On<'_> {
         let (pid, now_ns, epoch) = (self.pid, self.model.now_ns, self.model.epoch);
         let call = Call {
             id: CallId(0),
+            kind: begun.kind,
             pid,
             goid: header.goid,
             parent_goid: header.parent_goid,
             g: header.g,
-            request: record.request,
-            ctx_data: record.chain[0].data,
+            handle: begun.handle,
+            ctx_data: begun.links.first().map_or(0, |link| link.data),
             sent: None,
-            target: target(record),
+            target: begun.target,
             ctx: resolved.ctx,
             steps: resolved.steps,
             root: resolved.root,
             owner,
-            pcs: self
-                .model
-                .stacks
-                .keep(&record.pcs, u64::from(record.frames)),
+            pcs: begun.pcs,
             start_ns: now_ns,
+            waited_ns: None,
             inner: None,
             failed_read: None,
             ended: None,
             failed: false,
+            keeps_conn: begun.keeps_conn,
             epoch,
         };
         let (id, _) = self.model.calls.insert(|id| Call { id, ..call });
@@ -68,15 +99,11 @@ impl On<'_> {
             }
         }
         self.process.calls.insert(header.goid, id);
-        if let Some(older) = self.process.call_requests.get(&record.request).copied() {
-            self.model.resent(older);
-        }
-        self.process.call_requests.insert(record.request, id);
-        self.facts.push(Fact::CallStarted(id));
+        id
     }
 
-    /// A goroutine is in one round trip at a time; its body may still be read later.
-    fn leave_last_call(&mut self, goid: u64) {
+    /// A goroutine is in one call at a time; its body or its rows may still be read later.
+    pub(super) fn leave_last_call(&mut self, goid: u64) {
         let now_ns = self.model.now_ns;
         if let Some(call) = self.process.calls.get(&goid).copied()
             && let Some(call) = self.model.calls.get_mut(call)
@@ -122,7 +149,8 @@ impl On<'_> {
             return;
         };
         let killed = matches!(entry.ended, Some((_, CallEnd::Cancelled)));
-        if entry.inner != Some(id) || !killed {
+        // Rows that are closed after their context died may have been read before, or not be wanted.
+        if entry.inner != Some(id) || !killed || entry.kind != CallKind::Http {
             return;
         }
         if entry.goid == goid {
@@ -139,7 +167,7 @@ impl On<'_> {
         }
     }
 
-    fn fail(&mut self, id: CallId) {
+    pub(super) fn fail(&mut self, id: CallId) {
         if let Some(call) = self.model.calls.get_mut(id)
             && !call.failed
         {
@@ -210,7 +238,7 @@ impl On<'_> {
         }
     }
 
-    fn is_in(&self, pc: u64, function: &str) -> bool {
+    pub(super) fn is_in(&self, pc: u64, function: &str) -> bool {
         self.code
             .frames(self.pid, pc)
             .iter()
@@ -238,7 +266,7 @@ impl On<'_> {
         let Some(call) = self.model.calls.get_mut(id) else {
             return;
         };
-        if call.request != record.request {
+        if call.handle != record.request {
             return;
         }
         if !matches!(call.ended, Some((_, CallEnd::Done | CallEnd::Cancelled))) {

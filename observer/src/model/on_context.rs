@@ -20,6 +20,9 @@ use super::instant::Instant;
 use super::process::Origin;
 use super::request::{Ending, Protocol, surplus};
 
+/// What makes the context of a transaction, which outlives the call that begins it.
+const BEGIN: &str = "database/sql.(*DB).beginDC";
+
 impl On<'_> {
     pub(super) fn context_created(&mut self, record: &ContextCreated) {
         let header = &record.header;
@@ -61,7 +64,7 @@ impl On<'_> {
         self.facts.push(Fact::ContextCreated(id));
     }
 
-    /// The transport's own context of a call, or that of a gRPC server's stream.
+    /// A context that a call of the standard library makes for itself, or that of a gRPC server's stream.
     pub(super) fn context_created_short(&mut self, record: &ContextCreatedShort) {
         let header = &record.header;
         if self.is_of_stream(record.caller) {
@@ -73,7 +76,12 @@ impl On<'_> {
         }
         let parent = self.process.contexts.get(&record.parent.data).copied();
         let parent = parent.filter(|_| self.kind(record.parent).is_node());
-        let call = self.process.calls.get(&header.goid).copied();
+        let call = if self.is_in(record.caller, BEGIN) {
+            self.transaction_begun(header.goid);
+            None
+        } else {
+            self.process.calls.get(&header.goid).copied()
+        };
         let mut ctx = self.blank(header, record.child.data, record.child);
         if let Some(call) = call.and_then(|call| self.model.calls.get(call)) {
             ctx.parent = parent.or(call.ctx);
@@ -288,6 +296,7 @@ impl On<'_> {
     }
 
     fn say_cancelled(&mut self, id: CtxId, request: Option<ReqId>) {
+        self.wait_cancelled(id);
         match request {
             Some(request) => {
                 let ends = self
@@ -434,6 +443,7 @@ impl On<'_> {
                 by_write: false,
             });
         }
+        self.wait_cancelled(id);
         // net/http may have done with it while its gRPC handler works on.
         let over_http = self.model.requests.get(request);
         if over_http.is_none_or(|request| request.protocol != Protocol::GrpcOverHttp) {

@@ -83,6 +83,10 @@ pub(super) struct Process {
     pub(super) calls: Recent<u64, CallId>,
     /// Calls by their `*http.Request`.
     pub(super) call_requests: Recent<u64, CallId>,
+    /// Calls by the `*driverConn` that they have.
+    pub(super) sql_conns: Recent<u64, CallId>,
+    /// The last wait for a connection on a context.
+    pub(super) conn_waits: Recent<CtxId, CallId>,
     /// The transport's connections that were closed for a dead context, by their `*persistConn`.
     pub(super) dead_conns: Recent<u64, DeadConn>,
     /// What goroutines of the transport have let go of last.
@@ -108,6 +112,8 @@ impl Process {
             start_ns: None,
             calls: Recent::new(goroutines),
             call_requests: Recent::new(goroutines),
+            sql_conns: Recent::new(goroutines),
+            conn_waits: Recent::new(goroutines),
             dead_conns: Recent::new(goroutines),
             partings: Recent::new(goroutines),
             ended_settled: VecDeque::new(),
@@ -117,7 +123,7 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 13] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 15] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -128,6 +134,8 @@ impl Process {
             ("asked", self.asked.len()),
             ("calls", self.calls.len()),
             ("call requests", self.call_requests.len()),
+            ("sql conns", self.sql_conns.len()),
+            ("conn waits", self.conn_waits.len()),
             ("dead conns", self.dead_conns.len()),
             ("partings", self.partings.len()),
             ("ended settled", self.ended_settled.len()),

@@ -36,7 +36,7 @@ impl Model {
             return;
         };
         let process = self.processes.get(call.pid);
-        if process.and_then(|process| process.call_requests.get(&call.request)) == Some(&id) {
+        if process.and_then(|process| process.call_requests.get(&call.handle)) == Some(&id) {
             call.sent = Some(Arc::new(sent));
         }
     }

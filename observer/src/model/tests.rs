@@ -9,6 +9,7 @@ mod deadlines;
 mod grpc;
 mod requests;
 mod sockets;
+mod sql;
 
 use crate::testkit::{FakeCode, Record};
 

@@ -18,9 +18,12 @@ const CREATE_DROP: &[&str] = &[
     "net/http.(*conn).readRequest",
     "net/http.(*Transport).getConn",
 ];
-/// Callers whose creations are known by the caller: the transport's context for a call, a gRPC server's for a stream.
+/// Callers whose creations are known by the caller: the transport's context for a call, those of rows and of a
+/// transaction, a gRPC server's for a stream.
 const CREATE_SHORT: &[&str] = &[
     "net/http.(*Transport).roundTrip",
+    "database/sql.(*Rows).initContextClose",
+    "database/sql.(*DB).beginDC",
     "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders",
 ];
 /// Callers whose cancel of a request's context means that its handler returned or panicked.
@@ -119,6 +122,12 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::BodyFail => "body_fail",
         HookId::SocketState => SOCKET_STATE.program,
         HookId::DeadlineAsk => "deadline_ask",
+        HookId::SqlConn => "sql_conn",
+        HookId::SqlQuery => "sql_query",
+        HookId::SqlExec => "sql_exec",
+        HookId::SqlStmtQuery => "sql_stmt_query",
+        HookId::SqlStmtExec => "sql_stmt_exec",
+        HookId::SqlReturn => "sql_return",
         HookId::ReadDeadlineSet => "read_deadline_set",
         HookId::WriteDeadlineSet => "write_deadline_set",
     }

@@ -76,6 +76,15 @@ use RuleName::{
     DeadlineTooShort, DetachedContext, PrematureCancel, TimeoutMismatch,
 };
 
+/// What calls of `database/sql` feed: nothing has a timeout of its own there.
+const SQL: &[RuleName] = &[
+    DetachedContext,
+    PrematureCancel,
+    CancelIgnored,
+    DeadlineDropped,
+    DeadlineInflated,
+];
+
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
 /// so that nothing is seen to begin whose end could be missed.
 pub const CATALOGUE: &[Hook] = &[
@@ -198,6 +207,19 @@ pub const CATALOGUE: &[Hook] = &[
         required: false,
     },
     Hook {
+        id: HookId::SqlReturn,
+        symbols: &[Since {
+            symbol: "database/sql.(*DB).putConn",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: SQL,
+        absent: Some("database/sql not linked"),
+        required: false,
+    },
+    Hook {
         id: HookId::ContextCreate,
         symbols: &[
             Since {
@@ -287,6 +309,71 @@ pub const CATALOGUE: &[Hook] = &[
             TimeoutMismatch,
         ],
         absent: Some("net/http client not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::SqlStmtExec,
+        symbols: &[Since {
+            symbol: "database/sql.resultFromStatement",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: SQL,
+        absent: Some("database/sql not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::SqlStmtQuery,
+        symbols: &[Since {
+            symbol: "database/sql.rowsiFromStatement",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: SQL,
+        absent: Some("database/sql not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::SqlExec,
+        symbols: &[Since {
+            symbol: "database/sql.(*DB).execDC",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: SQL,
+        absent: Some("database/sql not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::SqlQuery,
+        symbols: &[Since {
+            symbol: "database/sql.(*DB).queryDC",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: SQL,
+        absent: Some("database/sql not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::SqlConn,
+        symbols: &[Since {
+            symbol: "database/sql.(*DB).conn",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: SQL,
+        absent: Some("database/sql not linked"),
         required: false,
     },
     Hook {

@@ -4,8 +4,11 @@ use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
     ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
     GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
+    SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+use super::query::query_name;
 
 /// One event, borrowed from the ring or from a recording.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +41,10 @@ pub enum Event<'a> {
     ConnCancelled(&'a ConnCancelled),
     /// A response body died with its context.
     BodyFailed(&'a BodyFailed),
+    /// `database/sql` asks for a connection or hands a query to a driver.
+    SqlCalled(&'a SqlCalled),
+    /// A connection goes back to its pool.
+    SqlReturned(&'a SqlReturned),
     /// A socket changes its state.
     SocketChanged(&'a SocketChanged),
 }
@@ -61,6 +68,8 @@ impl Event<'_> {
             Self::CallCancelled(record) => &record.header,
             Self::ConnCancelled(record) => &record.header,
             Self::BodyFailed(record) => &record.header,
+            Self::SqlCalled(record) => &record.header,
+            Self::SqlReturned(record) => &record.header,
             Self::SocketChanged(record) => &record.header,
         }
     }
@@ -101,20 +110,47 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
         k if k == Kind::ConnCancelled as u8 => Event::ConnCancelled(exact(bytes)?),
         k if k == Kind::BodyFailed as u8 => Event::BodyFailed(exact(bytes)?),
+        k if k == Kind::SqlCalled as u8 => Event::SqlCalled(exact(bytes)?),
+        k if k == Kind::SqlReturned as u8 => Event::SqlReturned(exact(bytes)?),
         k if k == Kind::SocketChanged as u8 => Event::SocketChanged(exact(bytes)?),
         _ => return None,
     })
 }
 
-/// Removes from a record what must not be kept: the query of a request, which may hold secrets,
-/// and the probe's working space, which holds stray memory.
+/// Removes from a record what must not be kept: the query of a request and the values in one of `database/sql`,
+/// which may be secrets, and the probe's working space, which holds stray memory.
 pub fn scrub(bytes: &mut [u8]) {
-    if bytes.first() != Some(&(Kind::RequestStarted as u8)) {
-        return;
+    match bytes.first() {
+        Some(kind) if *kind == Kind::RequestStarted as u8 => {
+            if let Ok((record, _)) = RequestStarted::mut_from_prefix(bytes) {
+                scrub_request(record);
+            }
+        }
+        Some(kind) if *kind == Kind::SqlCalled as u8 => {
+            if let Ok((record, _)) = SqlCalled::mut_from_prefix(bytes) {
+                scrub_query(record);
+            }
+        }
+        _ => {}
     }
-    let Ok((record, _)) = RequestStarted::mut_from_prefix(bytes) else {
-        return;
-    };
+}
+
+/// What a query may be called, in place of its text: read again, it says the same.
+fn scrub_query(record: &mut SqlCalled) {
+    let named = query_name(text_of(&record.query, record.query_len));
+    record.query.fill(0);
+    for (to, from) in record.query.iter_mut().zip(named.bytes()) {
+        *to = from;
+    }
+    record.query_len = named.len().min(record.query.len()) as u64;
+}
+
+fn text_of(bytes: &[u8], len: u64) -> &[u8] {
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.get(..len).unwrap_or_default()
+}
+
+fn scrub_request(record: &mut RequestStarted) {
     let path_at = usize::try_from(record.path_at).unwrap_or(usize::MAX);
     let path_len = usize::try_from(record.path_len).unwrap_or(0);
     let method_len = usize::try_from(record.method_len).unwrap_or(0);
@@ -159,6 +195,7 @@ mod tests {
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
         ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
         GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
+        SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -187,6 +224,24 @@ mod tests {
         assert!(record.scratch.iter().all(|word| *word == 0));
         let bytes = record.as_bytes();
         assert!(!bytes.windows(6).any(|window| window == b"secret"));
+    }
+
+    #[test]
+    fn values_of_a_query_do_not_survive() {
+        let text = b"SELECT name FROM users WHERE mail = 'secret@example.com'";
+        let mut record = SqlCalled::new_zeroed();
+        record.header.kind = Kind::SqlCalled as u8;
+        record.query[..text.len()].copy_from_slice(text);
+        record.query[100..106].copy_from_slice(b"secret");
+        record.query_len = text.len() as u64;
+        scrub(record.as_mut_bytes());
+        let named = b"SELECT FROM users";
+        assert_eq!(record.query_len, named.len() as u64);
+        assert_eq!(&record.query[..named.len()], named);
+        assert!(record.query[named.len()..].iter().all(|byte| *byte == 0));
+        let once = record;
+        scrub(record.as_mut_bytes());
+        assert_eq!(record, once);
     }
 
     #[test]
@@ -219,6 +274,8 @@ mod tests {
             (Kind::CallCancelled, size_of::<CallCancelled>()),
             (Kind::ConnCancelled, size_of::<ConnCancelled>()),
             (Kind::BodyFailed, size_of::<BodyFailed>()),
+            (Kind::SqlCalled, size_of::<SqlCalled>()),
+            (Kind::SqlReturned, size_of::<SqlReturned>()),
             (Kind::SocketChanged, size_of::<SocketChanged>()),
         ];
         for (kind, size) in kinds {

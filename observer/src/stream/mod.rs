@@ -4,6 +4,8 @@
 
 mod decode;
 mod order;
+mod query;
 
 pub use decode::{Event, decode, executed, scrub};
 pub use order::Order;
+pub use query::query_name;

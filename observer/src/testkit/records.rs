@@ -4,8 +4,9 @@ use observer_common::event::{
     BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
     ContextCreatedShort, DeadlineAsked, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted,
-    SocketChanged,
+    SocketChanged, SqlCalled, SqlReturned,
 };
+use observer_common::hook::HookId;
 use zerocopy::FromZeros;
 
 use super::code::{FakeCode, NETNS, PID};
@@ -34,6 +35,8 @@ pub(crate) enum Record {
     ConnCancelled(ConnCancelled),
     BodyFailed(BodyFailed),
     Socket(SocketChanged),
+    Sql(Box<SqlCalled>),
+    SqlReturned(SqlReturned),
 }
 
 impl Record {
@@ -53,6 +56,8 @@ impl Record {
             Self::ConnCancelled(record) => Event::ConnCancelled(record),
             Self::BodyFailed(record) => Event::BodyFailed(record),
             Self::Socket(record) => Event::SocketChanged(record),
+            Self::Sql(record) => Event::SqlCalled(record),
+            Self::SqlReturned(record) => Event::SqlReturned(record),
         }
     }
 }
@@ -204,11 +209,22 @@ pub(crate) fn asked(code: &FakeCode, goid: u64, parent: (&str, u64), deadline: [
 
 /// The transport's own context at `data` for the call that `goid` has begun.
 pub(crate) fn created_short(code: &FakeCode, goid: u64, data: u64, parent: (&str, u64)) -> Record {
+    created_by(code, goid, data, parent, "net/http.(*Transport).roundTrip")
+}
+
+/// A context at `data` that a function of the standard library makes for itself on `goid`.
+pub(crate) fn created_by(
+    code: &FakeCode,
+    goid: u64,
+    data: u64,
+    parent: (&str, u64),
+    caller: &str,
+) -> Record {
     Record::CreatedShort(ContextCreatedShort {
         header: header(Kind::ContextCreatedShort, goid, 0),
         child: links(code, &[("context.cancelCtx", data)])[0],
         parent: links(code, &[parent])[0],
-        caller: code.pc("net/http.(*Transport).roundTrip"),
+        caller: code.pc(caller),
     })
 }
 
@@ -387,5 +403,38 @@ pub(crate) fn call_cancelled(code: &FakeCode, goid: u64, request: u64, error: &s
         header: header(Kind::CallCancelled, goid, 0),
         request,
         err: links(code, &[(error, 0)])[0],
+    })
+}
+
+/// `database/sql` does on `goid` what `hook` says, with the connection at `conn`; its chain begins with its context.
+pub(crate) fn sql(
+    code: &FakeCode,
+    (goid, parent_goid): (u64, u64),
+    (hook, conn): (HookId, u64),
+    chain: &[(&str, u64)],
+    stack: &[&str],
+    query: &str,
+) -> Record {
+    let mut record = SqlCalled::new_zeroed();
+    record.header = header(Kind::SqlCalled, goid, parent_goid);
+    record.hook = hook as u64;
+    record.conn = conn;
+    record.links = fill(&mut record.chain, &links(code, chain));
+    record.frames = fill(&mut record.pcs, &code.pcs(stack));
+    record.query_len = u64::from(fill(&mut record.query, query.as_bytes()));
+    Record::Sql(Box::new(record))
+}
+
+/// The connection at `conn` goes back to its pool on `goid`, after an error of this type; `""` for none.
+pub(crate) fn sql_returned(code: &FakeCode, goid: u64, conn: u64, error: &str) -> Record {
+    let err = if error.is_empty() {
+        Link::default()
+    } else {
+        links(code, &[(error, 1)])[0]
+    };
+    Record::SqlReturned(SqlReturned {
+        header: header(Kind::SqlReturned, goid, 0),
+        conn,
+        err,
     })
 }

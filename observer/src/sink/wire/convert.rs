@@ -107,6 +107,7 @@ impl Evidence {
                 target: call.target.clone(),
                 start: clock.rfc3339(call.start_ns),
                 duration_ns: call.duration_ns,
+                waited_ns: call.waited_ns,
                 outcome: call.outcome,
                 sent: call.sent.as_ref().map(Sent::from),
             }),

@@ -124,14 +124,17 @@ pub struct Context {
 /// An outgoing call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
-    /// `http`.
+    /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections.
     pub kind: String,
-    /// `GET store:8080/item/7`.
+    /// `GET store:8080/item/7`, `SELECT FROM items`: a query by its verb and table.
     pub target: String,
     /// RFC 3339, UTC, nanoseconds.
     pub start: String,
     /// ns; null where the end is unknown.
     pub duration_ns: Option<u64>,
+    /// Of it, the wait for a connection of the pool, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_ns: Option<u64>,
     /// How it ended.
     pub outcome: CallOutcome,
     /// By what its callee knows it. Absent where that was not read, or nothing was sent.
