@@ -163,6 +163,7 @@ impl Model {
             code,
             facts,
         };
+        on.forget_made();
         match event {
             Event::ContextCreated(record) => on.context_created(record),
             Event::ContextCreatedShort(record) => on.context_created_short(record),

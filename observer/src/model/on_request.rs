@@ -243,9 +243,7 @@ impl On<'_> {
         self.model.unlist_peer(id, &peer);
         self.facts.push(Fact::RequestEnded(id));
         let settled = self.is_settled(id);
-        if settled && self.is_plain(id) {
-            self.forget_made(id);
-        }
+        self.process.settled_last = settled.then_some(id);
         let (queue, limit) = if settled {
             (
                 &mut self.process.ended_settled,
@@ -299,7 +297,15 @@ impl On<'_> {
     /// Drops what was made for a request that goes on to be known: now it is at hand, later it would
     /// have to be fetched from memory, thing by thing, only to be freed. What may be asked for later is
     /// the request and its own context.
-    fn forget_made(&mut self, id: ReqId) {
+    ///
+    /// Called before the next event: the rules have seen the end by then.
+    pub(super) fn forget_made(&mut self) {
+        let Some(id) = self.process.settled_last.take() else {
+            return;
+        };
+        if !self.is_plain(id) {
+            return;
+        }
         let Some(request) = self.model.requests.get_mut(id) else {
             return;
         };

@@ -91,6 +91,8 @@ pub(super) struct Process {
     pub(super) dead_conns: Recent<u64, DeadConn>,
     /// What goroutines of the transport have let go of last.
     pub(super) partings: Recent<u64, Parting>,
+    /// The request that the last event ended, if it left nothing to judge.
+    pub(super) settled_last: Option<ReqId>,
     /// Requests that ended lately and left nothing to judge, oldest first.
     pub(super) ended_settled: VecDeque<ReqId>,
     /// Other requests that ended lately, oldest first.
@@ -116,6 +118,7 @@ impl Process {
             conn_waits: Recent::new(goroutines),
             dead_conns: Recent::new(goroutines),
             partings: Recent::new(goroutines),
+            settled_last: None,
             ended_settled: VecDeque::new(),
             ended_open: VecDeque::new(),
         }

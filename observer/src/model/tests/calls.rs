@@ -117,6 +117,9 @@ fn left_after_the_end(mut scene: ModelScene, id: CallId) -> (bool, bool) {
             .is_some_and(|of| of.ended.is_some())
     );
     assert!(scene.model.context(root).is_some());
+    // Whatever is concluded from the end can look at all of it.
+    assert!(scene.model.call(id).is_some() && scene.model.context(ctx).is_some());
+    scene.take(10, &request_end(&scene.code, 0x7777));
     (
         scene.model.call(id).is_some(),
         scene.model.context(ctx).is_some(),
