@@ -14,6 +14,10 @@ const PROGRAM: &str = "modules/grpc/server";
 /// The slowest handler takes 2 s; then what a busy machine adds.
 const SETTLED: Duration = Duration::from_millis(4000);
 
+/// How long after its cancel work is seen. The clients' connections are gone by then, and up to gRPC-go 1.68 a unary handler
+/// then returns without a status: its end is not seen.
+const WORKED_MS: std::ops::Range<u64> = 400..2400;
+
 /// How a client leaves, and after how long.
 #[derive(Clone, Copy)]
 struct Leaves {
@@ -70,6 +74,8 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
     on_each_build(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let address = program.serves_at("listening-grpc ")?;
+        // Builds the client.
+        call(address, "Echo", WAITS).run()?;
         let observer = Observer::of(program.pid())?;
         let began = Instant::now();
         let calls = [
@@ -101,12 +107,13 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
         let run = observer.stop()?;
         let ignored = |case: &str, method: &str, by: &str| {
             let expect = Expect::new("error", PROGRAM, &format!("cancel-ignored {case}"))?;
-            let expect = expect.by(by).after_cancel_ms(1400..2400);
+            let expect = expect.by(by).after_cancel_ms(WORKED_MS);
             anyhow::Ok(about(expect, method).fact("/request/id", &format!("{method}-0")))
         };
         let expected = [
             ignored("sleep", "Sleep", "client")?,
-            ignored("channel", "Channel", "deadline")?,
+            // The client resets its stream in the moment in which the server's own timer fires.
+            ignored("channel", "Channel", "deadline|client")?,
             ignored("poll", "Poll", "client")?,
             about(
                 Expect::new("warning", PROGRAM, "cancel-not-called uncalled")?,
@@ -132,6 +139,8 @@ fn goroutines_that_serve_one_stream_after_the_other_are_not_mistaken() -> Result
     on_each_build(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &["-workers", "2"])?;
         let address = program.serves_at("listening-grpc ")?;
+        // Builds the client.
+        call(address, "Echo", WAITS).run()?;
         let observer = Observer::of(program.pid())?;
         let began = Instant::now();
         call(address, "Echo", WAITS)
@@ -149,7 +158,7 @@ fn goroutines_that_serve_one_stream_after_the_other_are_not_mistaken() -> Result
         let run = observer.stop()?;
         let expected = Expect::new("error", PROGRAM, "cancel-ignored sleep")?
             .by("client")
-            .after_cancel_ms(1400..2400)
+            .after_cancel_ms(WORKED_MS)
             .fact("/request/id", "Sleep-0");
         exactly(&run, program.pid(), &[about(expected, "Sleep")])
     })
