@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
-use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
+use crate::foreign::Escaping;
 
 pub use parts::{Call, Context, Evidence, Process, Request, Route, Sent, Site};
 
