@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::finding::{
-    CallEvidence, CallOutcome, Confidence, ContextLink, Evidence, Finding, Fingerprint,
+    CallEvidence, CallOutcome, Causes, Confidence, ContextLink, Evidence, Finding, Fingerprint,
     RequestInfo, Routes, RuleName, Severity, Trust,
 };
 use crate::go::{Frame, TypeName};
@@ -48,6 +48,7 @@ pub(super) fn blank(
         help: String::new(),
         related: Vec::new(),
         routes: Routes::default(),
+        causes: Causes::default(),
     }
 }
 
@@ -65,14 +66,6 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
     let details = request.details.as_deref();
     let id = ids::of(request, thresholds);
     let trace = request.trace.context();
-    let pattern = details
-        .and_then(|details| details.pattern.as_deref())
-        .filter(|p| !p.is_empty());
-    let route = pattern.map(route_of_pattern).or_else(|| {
-        // Made from the path, it may hold what is to be hidden.
-        let path = request.path.as_deref();
-        path.filter(|_| !thresholds.redact_path).map(route_of_path)
-    });
     RequestInfo {
         number: request.id.0,
         method: request.method.as_deref().map(str::to_owned),
@@ -81,7 +74,7 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .as_deref()
             .filter(|_| !thresholds.redact_path)
             .map(str::to_owned),
-        route,
+        route: route(request, thresholds),
         proto: details
             .and_then(|details| details.proto.as_deref())
             .map(str::to_owned),
@@ -101,6 +94,19 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .filter(|ended_ns| *ended_ns <= now_ns)
             .map(|ended_ns| ended_ns.saturating_sub(request.start_ns)),
     }
+}
+
+/// The route of a request: its pattern, else made from its path.
+pub(super) fn route(request: &Request, thresholds: &Thresholds) -> Option<String> {
+    let details = request.details.as_deref();
+    let pattern = details
+        .and_then(|details| details.pattern.as_deref())
+        .filter(|pattern| !pattern.is_empty());
+    pattern.map(route_of_pattern).or_else(|| {
+        // Made from the path, it may hold what is to be hidden.
+        let path = request.path.as_deref();
+        path.filter(|_| !thresholds.redact_path).map(route_of_path)
+    })
 }
 
 /// The path part of `[METHOD ][HOST]/[PATH]`.

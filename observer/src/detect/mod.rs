@@ -25,7 +25,10 @@ mod deadline;
 mod derived;
 mod draft;
 mod engine;
+mod health;
 mod ids;
+mod io_deadline;
+mod large_headers;
 mod outlived;
 mod overrun;
 mod passer;
@@ -34,6 +37,7 @@ mod relations;
 mod shutdown;
 mod sight;
 mod site;
+mod spawned;
 #[cfg(test)]
 mod tests;
 mod timeout_worker;

@@ -12,6 +12,7 @@ mod context;
 mod deadline;
 mod fact;
 mod goroutine;
+mod health;
 mod ids;
 mod instant;
 mod latency;
@@ -34,9 +35,10 @@ pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
+pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
-pub use request::{Delivery, Ending, Peer, Request};
+pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
 pub use sent::Sent;
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
@@ -166,6 +168,7 @@ impl Model {
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
             Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
+            Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallCancelled(record) => on.call_cancelled(record),

@@ -2,6 +2,7 @@
 
 use super::{Glyphs, Human, Terminal, Verbosity};
 use crate::finding::{UpdateReason, samples as findings};
+use crate::model::Health;
 use crate::sink::output::{Output, Tally};
 use crate::sink::samples;
 use crate::style::Styles;
@@ -211,8 +212,10 @@ fn silence_can_be_trusted() {
         });
         human.render(&end, &tally).stdout
     };
-    insta::assert_snapshot!("nothing_found", last(samples::stats(), Tally::default()));
-    let mut lossy = samples::stats();
+    let mut clean = samples::stats();
+    clean.health = Health::default();
+    insta::assert_snapshot!("nothing_found", last(clean.clone(), Tally::default()));
+    let mut lossy = clean;
     lossy.requests_unknown = 1;
     lossy.lost.insert(crate::sink::LossCause::RingFull, 1200);
     let tally = Tally {
@@ -322,6 +325,29 @@ fn a_site_of_several_routes_lists_them() {
     assert_eq!(
         shows(&finding).unwrap(),
         "  routes   /report/{} 2   /export 1   others 7"
+    );
+}
+
+#[test]
+fn a_line_whose_cases_died_of_different_things_lists_them() {
+    let mut finding = findings::cancel_ignored();
+    let shows = |finding: &crate::finding::Finding| {
+        let mut human = Human::new(terminal(100), Verbosity::Normal);
+        let text = human
+            .render(&Output::Finding(Box::new(finding.clone())), &TALLY)
+            .stdout;
+        let line = text.lines().find(|line| line.starts_with("  causes"));
+        line.map(str::to_owned)
+    };
+    finding.causes.note(&finding.evidence);
+    assert_eq!(shows(&finding), None, "one cause stands in the timeline");
+    let mut other = finding.evidence.clone();
+    other.cancelled_by = Some(crate::finding::CancelledBy::Code);
+    other.cancel_site = Some(findings::frame("main.stop", "/src/stop.go", 9));
+    finding.causes.note(&other);
+    assert_eq!(
+        shows(&finding).unwrap(),
+        "  causes   client closed   cancelled by code stop.go:9"
     );
 }
 

@@ -5,8 +5,8 @@ use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Context, Evidence, Process, Request, Route, Sent, Site};
-use super::{FindingLine, FindingTotals, StartLine, Totals};
+use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};
+use super::{FindingLine, FindingTotals, Health, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -115,6 +115,8 @@ impl Evidence {
             remaining_ns: evidence.remaining_ns,
             deadline_site: evidence.deadline_site.as_ref().map(Site::from),
             timer: evidence.timer,
+            timer_site: evidence.timer_site.as_ref().map(Site::from),
+            server: evidence.server,
             live: evidence.live,
             waiting_on: evidence.waiting_on.clone(),
             peer_closed_at: evidence.peer_closed_at_ns.map(|at| clock.rfc3339(at)),
@@ -122,6 +124,15 @@ impl Evidence {
             delivery_ns: evidence.delivery_ns,
             after_close_ns: evidence.after_close_ns,
             undelivered: evidence.undelivered,
+        }
+    }
+}
+
+impl From<&finding::Cause> for Cause {
+    fn from(cause: &finding::Cause) -> Self {
+        Self {
+            cancelled_by: cause.cancelled_by,
+            cancel_site: cause.cancel_site.as_ref().map(Site::from),
         }
     }
 }
@@ -158,6 +169,11 @@ impl FindingLine {
                 })
                 .collect(),
             routes_other: finding.routes.others,
+            causes: match &finding.causes {
+                causes if causes.several() => causes.named.iter().map(Cause::from).collect(),
+                _ => Vec::new(),
+            },
+            causes_other: finding.causes.others,
         }
     }
 }
@@ -205,6 +221,7 @@ impl Totals {
             own_cpu_ns: stats.own_cpu_ns,
             target_cpu_ns: stats.target_cpu_ns,
             delivery: stats.delivery,
+            health: Health::from(&stats.health),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing else in the project serialises output.
 
 mod convert;
+mod health;
 mod parts;
 
 use schemars::JsonSchema;
@@ -14,7 +15,8 @@ use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 use crate::foreign::Escaping;
 
-pub use parts::{Call, Context, Evidence, Process, Request, Route, Sent, Site};
+pub use health::{Health, Histogram, HistogramStep, WastedRoute};
+pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
@@ -132,6 +134,13 @@ pub struct FindingLine {
     /// Occurrences on further routes. Absent where there is none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub routes_other: u64,
+    /// What its cases died of: at most 8 causes, each once, in the order in which they were seen.
+    /// Absent where there is one at most: then it is that of `evidence`, which is the worst case's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// Reports of cases with further causes. Absent where there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub causes_other: u64,
 }
 
 #[expect(
@@ -192,6 +201,8 @@ pub struct Totals {
     /// How long clients' closes took to reach their requests. Absent where none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryTimes>,
+    /// How far cancels and deadlines travelled.
+    pub health: Health,
 }
 
 /// See [`Body::Stats`].
