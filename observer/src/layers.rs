@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Folders from the ground up, and what each may name.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("style", &[]),
+    ("foreign", &[]),
     ("stream", &[]),
     ("target", &[]),
     ("go", &[]),
@@ -15,9 +16,12 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("probe", &["go", "finding", "inspect"]),
     ("model", &["stream", "go", "finding", "inspect"]),
     ("detect", &["stream", "go", "finding", "inspect", "model"]),
-    ("error", &["style", "finding"]),
+    ("error", &["style", "foreign", "finding"]),
     ("config", &["style", "finding", "error"]),
-    ("sink", &["style", "go", "finding", "model", "error"]),
+    (
+        "sink",
+        &["style", "foreign", "go", "finding", "model", "error"],
+    ),
     (
         "record",
         &["stream", "go", "model", "detect", "error", "sink"],

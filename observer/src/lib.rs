@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod detect;
 pub mod error;
 pub mod finding;
+mod foreign;
 pub mod go;
 pub mod inspect;
 #[cfg(test)]

@@ -102,13 +102,12 @@ fn truncated(mut known: Value) -> Value {
     known
 }
 
+/// What it is called, the lines of a request, and what each observer says of it.
+type Case = (&'static str, Vec<Vec<u8>>, Vec<Value>);
+
 /// Lets a request with each case's lines be found, each by a process of its own, by all observers; what is expected of
 /// each observer stands in its column.
-fn compare(
-    go: &str,
-    observers: &[&[&str]],
-    cases: &[(&str, Vec<Vec<u8>>, Vec<Value>)],
-) -> Result<()> {
+fn compare(go: &str, observers: &[&[&str]], cases: &[Case]) -> Result<()> {
     let programs = cases
         .iter()
         .map(|_| start(PROGRAM, go, Flavor::Plain, &[]))

@@ -9,7 +9,7 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 12] = [
     "shop/front",
     "shop/store",
     "rules4",
@@ -18,6 +18,8 @@ const PROGRAMS: [&str; 10] = [
     "bench",
     "execs",
     "undelivered",
+    "ids",
+    "modules/routers",
     "client",
     "modules/sql",
 ];

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use crate::foreign::harmless;
 use crate::style::Styles;
 
 pub use exit::Exit;
@@ -321,10 +322,12 @@ impl Error {
     /// `error: …`, the causes, a blank line and the hint; ends with a newline.
     #[must_use]
     pub fn render(&self, styles: Styles) -> String {
-        let mut text = format!("{} {self}\n", styles.error("error:"));
+        let said = self.to_string();
+        let mut text = format!("{} {}\n", styles.error("error:"), harmless(&said));
         let mut cause = self.source();
         while let Some(this) = cause {
-            for (index, line) in this.to_string().trim_end().lines().enumerate() {
+            let said = this.to_string();
+            for (index, line) in harmless(said.trim_end()).lines().enumerate() {
                 let lead = if index == 0 {
                     "  caused by: "
                 } else {
@@ -334,7 +337,8 @@ impl Error {
             }
             cause = this.source();
         }
-        let _infallible = writeln!(text, "\n{} {}", styles.help("hint:"), self.hint());
+        let hint = self.hint();
+        let _infallible = writeln!(text, "\n{} {}", styles.help("hint:"), harmless(&hint));
         text
     }
 }

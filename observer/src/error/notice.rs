@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::foreign::harmless;
 use crate::style::Styles;
 
 /// The closed set of warnings. Each is said once.
@@ -108,6 +109,7 @@ impl Notice {
     /// `warning: …` with a newline.
     #[must_use]
     pub fn render(&self, styles: Styles) -> String {
-        format!("{} {self}\n", styles.warning("warning:"))
+        let text = self.to_string();
+        format!("{} {}\n", styles.warning("warning:"), harmless(&text))
     }
 }

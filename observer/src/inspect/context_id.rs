@@ -97,3 +97,81 @@ fn string() -> TypeName {
         pointer: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{ContextId, id_in_contexts};
+    use crate::go::layout::Layout;
+    use crate::go::{GoVersion, TypeName};
+    use crate::inspect::{ContextOffsets, LocalOffsets, MapKind, TypeNames};
+    use crate::target::RecordedMemory;
+
+    const ROOT: u64 = 0x1000;
+    const VALUE: u64 = 0x2000;
+    const OTHER: u64 = 0x3000;
+    const TEXT: u64 = 0x4000;
+
+    /// Types by number, as itab and as descriptor.
+    struct Types;
+
+    const CHI: &str = "github.com/go-chi/chi/v5/middleware";
+
+    impl TypeNames for Types {
+        fn of_itab(&self, itab: u64) -> Option<TypeName> {
+            let (package, name, pointer) = match itab {
+                1 => ("context", "cancelCtx", true),
+                2 => ("context", "valueCtx", true),
+                3 => (CHI, "ctxKeyRequestID", false),
+                4 => ("", "string", false),
+                5 => ("main", "ctxKeyRequestID", false),
+                6 => ("", "int", false),
+                _ => return None,
+            };
+            Some(TypeName {
+                package: Arc::from(package),
+                name: Arc::from(name),
+                pointer,
+            })
+        }
+
+        fn of_type(&self, descriptor: u64) -> Option<TypeName> {
+            self.of_itab(descriptor)
+        }
+    }
+
+    fn words(memory: &mut RecordedMemory, at: u64, words: &[u64]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        memory.insert(at, &bytes);
+    }
+
+    /// `root ← value with this key and kind ← another value`, whose parent is `root`.
+    fn find(key: u64, kind: u64, root: u64) -> Option<ContextId> {
+        let mut memory = RecordedMemory::new();
+        words(&mut memory, root, &[0, 0]);
+        words(&mut memory, OTHER, &[1, root, 5, 0, 4, TEXT]);
+        words(&mut memory, VALUE, &[2, OTHER, key, 0, kind, TEXT]);
+        words(&mut memory, TEXT, &[TEXT + 16, 6]);
+        memory.insert(TEXT + 16, b"kept-7");
+        let layout = Layout::for_version(&GoVersion::parse("go1.27.3").unwrap()).unwrap();
+        let contexts = ContextOffsets::of(&layout, 27, MapKind::Swiss).unwrap();
+        let values = LocalOffsets::of(&layout).unwrap();
+        id_in_contexts(&memory, (&contexts, &values), &Types, ROOT, &[OTHER, VALUE])
+    }
+
+    #[test]
+    fn only_a_string_under_a_known_key_that_descends_from_the_request_counts() {
+        let found = ContextId {
+            package: Arc::from(CHI),
+            value: Arc::from("kept-7"),
+        };
+        assert_eq!(find(3, 4, ROOT), Some(found));
+        // The same name in another package, a type without a name, another kind of value.
+        assert_eq!(find(5, 4, ROOT), None);
+        assert_eq!(find(9, 4, ROOT), None);
+        assert_eq!(find(3, 6, ROOT), None);
+        // Another request's.
+        assert_eq!(find(3, 4, ROOT + 0x800), None);
+    }
+}

@@ -126,3 +126,127 @@ fn read(
     let (values, _) = look_up(memory, offsets.map, header, names)?;
     Ok((memory.read_u64(owner)? == wanted).then_some(values))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::{Answering, MapKind, ResponseOffsets, response_headers};
+    use crate::go::GoVersion;
+    use crate::go::layout::Layout;
+    use crate::target::{Memory, MemoryError, RecordedMemory};
+
+    const REQUEST: u64 = 0x1000;
+    const CTX: u64 = 0x2000;
+    const WRITER: u64 = 0x3000;
+    const STATE: u64 = 0x4000;
+    const MAP: u64 = 0x5000;
+    const GROUP: u64 = 0x6000;
+    const VALUE: u64 = 0x7000;
+
+    /// Memory in which the first read of the map's group sees another value than later ones.
+    struct Changing {
+        memory: RecordedMemory,
+        after: RecordedMemory,
+        reads: Cell<u32>,
+    }
+
+    impl Memory for Changing {
+        fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+            if addr == VALUE {
+                self.reads.set(self.reads.get() + 1);
+            }
+            let memory = if self.reads.get() > 1 {
+                &self.after
+            } else {
+                &self.memory
+            };
+            memory.read(addr, buf)
+        }
+    }
+
+    fn offsets(go: &str, foreign_http2: bool) -> ResponseOffsets {
+        let layout = Layout::for_version(&GoVersion::parse(go).unwrap()).unwrap();
+        ResponseOffsets::of(&layout, MapKind::Swiss, foreign_http2).unwrap()
+    }
+
+    fn words(memory: &mut RecordedMemory, at: u64, words: &[u64]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        memory.insert(at, &bytes);
+    }
+
+    /// A Swiss map with one group and in it `X-Request-Id`.
+    fn header(value: &[u8; 4]) -> RecordedMemory {
+        let mut memory = RecordedMemory::new();
+        words(&mut memory, MAP, &[1, 0, GROUP, 0]);
+        let mut group = vec![0x8080_8080_8080_8000, 0x6800, 12, 0x6900, 1, 1];
+        group.resize(41, 0);
+        words(&mut memory, GROUP, &group);
+        memory.insert(0x6800, b"X-Request-Id");
+        words(&mut memory, 0x6900, &[VALUE, 4]);
+        memory.insert(VALUE, value);
+        memory
+    }
+
+    fn read(memory: &impl Memory, offsets: &ResponseOffsets, http2: bool) -> Option<String> {
+        let of = Answering {
+            request: REQUEST,
+            ctx: CTX,
+            writer: WRITER,
+            http2,
+        };
+        let values = response_headers(memory, offsets, of, &["X-Other", "X-Request-Id"])?;
+        assert_eq!(values[0], None);
+        values[1].as_deref().map(str::to_owned)
+    }
+
+    fn http1(memory: &mut RecordedMemory, request: u64) {
+        memory.insert(WRITER, &[0; 256]);
+        words(memory, WRITER + 8, &[request]);
+        let at = offsets("go1.27.3", false).header;
+        words(memory, WRITER + u64::from(at), &[MAP]);
+    }
+
+    #[test]
+    fn the_header_of_the_answer_is_read_where_it_is_this_requests() {
+        let mut memory = header(b"made");
+        http1(&mut memory, REQUEST);
+        let offsets = offsets("go1.27.3", false);
+        assert_eq!(read(&memory, &offsets, false).as_deref(), Some("made"));
+        http1(&mut memory, REQUEST + 8);
+        assert_eq!(read(&memory, &offsets, false), None);
+        assert_eq!(read(&RecordedMemory::new(), &offsets, false), None);
+    }
+
+    #[test]
+    fn what_changes_while_it_is_read_is_unknown() {
+        let [mut memory, mut after] = [header(b"made"), header(b"torn")];
+        http1(&mut memory, REQUEST);
+        http1(&mut after, REQUEST);
+        let memory = Changing {
+            memory,
+            after,
+            reads: Cell::new(0),
+        };
+        let offsets = offsets("go1.27.3", false);
+        assert_eq!(read(&memory, &offsets, false), None);
+    }
+
+    #[test]
+    fn a_writer_of_http2_names_its_request_by_address_or_by_context() {
+        // Up to Go 1.26 the address of the request, then a request of its own kind that begins with the context.
+        for (go, at, owner) in [("go1.26.8", 8, REQUEST), ("go1.27.3", 16, CTX)] {
+            let own = offsets(go, false);
+            let mut memory = header(b"made");
+            words(&mut memory, WRITER, &[STATE]);
+            memory.insert(STATE, &[0; 512]);
+            words(&mut memory, STATE + at, &[owner]);
+            let map_at = own.http2.unwrap().header;
+            words(&mut memory, STATE + u64::from(map_at), &[MAP]);
+            assert_eq!(read(&memory, &own, true).as_deref(), Some("made"), "{go}");
+            assert_eq!(read(&memory, &offsets(go, true), true), None, "{go}");
+            words(&mut memory, STATE + at, &[owner + 8]);
+            assert_eq!(read(&memory, &own, true), None, "{go}");
+        }
+    }
+}

@@ -3,7 +3,6 @@
 //! The engine emits [`Output`]; sinks only consume it. Owns filtering (what is shown), queues,
 //! rendering and writing. It must not decide anything about a request.
 
-mod foreign;
 mod human;
 mod json;
 mod log;

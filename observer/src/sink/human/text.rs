@@ -1,7 +1,7 @@
 //! Numbers, durations and foreign text, for people.
 
 use crate::finding::span;
-use crate::sink::foreign::steers;
+use crate::foreign::steers;
 
 /// What the terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

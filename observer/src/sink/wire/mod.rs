@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
-use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
+use crate::foreign::Escaping;
 
 pub use health::{Health, Histogram, HistogramStep, WastedRoute};
 pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};

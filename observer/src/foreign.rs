@@ -1,19 +1,37 @@
 //! Text that targets chose: none of it may steer a terminal.
 
+use std::borrow::Cow;
 use std::io;
 
 use serde_json::ser::Formatter;
 
 /// Characters that a terminal obeys instead of showing: controls of both sets, and what turns or hides the text
 /// that follows (bidirectional overrides and such).
-pub(super) fn steers(c: char) -> bool {
+pub(crate) fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
+/// The same text with every such character spelled out (`\u{1b}`); its lines stay lines.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c != '\n' && steers(c);
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut spelled = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            spelled.extend(c.escape_unicode());
+        } else {
+            spelled.push(c);
+        }
+    }
+    Cow::Owned(spelled)
+}
+
 /// JSON as serde_json writes it, but with every such character escaped: JSON demands it only of the first 32.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Escaping;
+pub(crate) struct Escaping;
 
 impl Formatter for Escaping {
     fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
@@ -33,7 +51,7 @@ impl Formatter for Escaping {
 
 #[cfg(test)]
 mod tests {
-    use super::{Escaping, steers};
+    use super::{Escaping, harmless, steers};
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use serde::Serialize as _;
 
@@ -42,6 +60,12 @@ mod tests {
         let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Escaping);
         text.serialize(&mut serializer).unwrap();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn messages_keep_their_lines() {
+        let text = harmless("no `/tmp/\x1b[2Jx`:\ngone");
+        assert_eq!(text, "no `/tmp/\\u{1b}[2Jx`:\ngone");
     }
 
     #[test]
