@@ -90,7 +90,7 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 35] = [
+const ALL: [Planted; 39] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -201,6 +201,20 @@ const ALL: [Planted; 35] = [
     .by("client")
     .wasted_ms(1200),
     planted(
+        "detached-context shared-without",
+        "/detached/shared-without",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
+        "detached-context shared-withouts",
+        "/detached/shared-withouts",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1200),
+    planted(
         "detached-context shared-stored",
         "/detached/shared-stored",
         "error",
@@ -211,6 +225,17 @@ const ALL: [Planted; 35] = [
         .by("client")
         .wasted_ms(1700),
     planted("detached-context spawned", "/detached/spawned", "info").also(CALL),
+    // Of one connection alone, nobody knows that it is not made ready for all.
+    planted(
+        "detached-context spawned-waited",
+        "/detached/spawned-waited",
+        "info",
+    ),
+    planted(
+        "detached-context spawned-orphan",
+        "/detached/spawned-orphan",
+        "info",
+    ),
     planted("cancel-not-called cancel", "/notcalled/cancel", "warning"),
     planted("cancel-not-called timeout", "/notcalled/timeout", "warning"),
     planted("cancel-not-called inlined", "/notcalled/inlined", "warning")
@@ -262,8 +287,16 @@ fn before_ancestry(go: &str) -> bool {
         .any(|old| go.starts_with(old))
 }
 
-/// Where the work is in a goroutine of which nothing else tells whose it is.
-const NEED_ANCESTRY: [&str; 2] = ["cancel-ignored timeout-handler", "detached-context spawned"];
+/// Where the work is in a goroutine of which nothing else tells whose it is, or where the context is of
+/// a type that only Go 1.21 brought.
+const NEED_GO_1_21: [&str; 6] = [
+    "cancel-ignored timeout-handler",
+    "detached-context spawned",
+    "detached-context spawned-waited",
+    "detached-context spawned-orphan",
+    "detached-context shared-without",
+    "detached-context shared-withouts",
+];
 
 #[test]
 fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<()> {
@@ -289,10 +322,68 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
         let run = observer.stop()?;
         let expected = ALL
             .iter()
-            .filter(|planted| !(before_ancestry(go) && NEED_ANCESTRY.contains(&planted.marked)))
+            .filter(|planted| !(before_ancestry(go) && NEED_GO_1_21.contains(&planted.marked)))
             .map(Planted::expected)
             .collect::<Result<Vec<_>>>()?;
         exactly(&run, program.pid(), &expected)
+    })
+}
+
+/// On several connections it is the requests' own work; the one that its request left behind is harm.
+#[test]
+fn detached_goroutines_of_several_connections_are_their_requests() -> Result<()> {
+    on_each_version(|go, flavor| {
+        if before_ancestry(go) {
+            return Ok(());
+        }
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let observer = Observer::of(program.pid())?;
+        let waited = Load::of(&program, "/detached/spawned-waited").times(6, 3);
+        let orphan = Load::of(&program, "/detached/spawned-orphan")
+            .mode("drop")
+            .patience_ms(400)
+            .times(6, 3);
+        let running = [
+            waited.ids("waited-").start()?,
+            orphan.ids("orphan-").start()?,
+        ];
+        let [waited, orphan] = running;
+        waited.all("ok")?;
+        orphan.all("dropped")?;
+        thread::sleep(Duration::from_secs(2));
+        let run = observer.stop()?;
+        let found = |severity, case: &str| -> Result<Expect> {
+            let found = Expect::new(severity, PROGRAM, &format!("detached-context {case}"))?;
+            Ok(found.times(None))
+        };
+        let expected = [
+            found("warning", "spawned-waited")?,
+            found("error", "spawned-orphan")?.by("client"),
+        ];
+        exactly(&run, program.pid(), &expected)
+    })
+}
+
+/// Of so many headers the probe looks through a part; the call dies when the request has ended.
+#[test]
+fn headers_that_the_probe_leaves_are_read_while_the_request_runs() -> Result<()> {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    on_each_version(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let observer = Observer::of(program.pid())?;
+        let mut load = Load::of(&program, "/premature/async").ids("many-");
+        for n in 0..120 {
+            load = load.flag("-header", &format!("X-Filler-{n}: {n}"));
+        }
+        let trace = format!("Traceparent: 00-{TRACE}-00f067aa0ba902b7-01");
+        load.flag("-header", &trace).run()?;
+        thread::sleep(Duration::from_secs(1));
+        let run = observer.stop()?;
+        let killed = Expect::new("error", PROGRAM, "premature-cancel async")?
+            .by("normal_end")
+            .request("/premature/async", "many-0")
+            .fact("/request/trace_id", TRACE);
+        exactly(&run, program.pid(), &[killed])
     })
 }
 

@@ -10,9 +10,11 @@
 //! is made: a context that is never waited on harms nobody.
 //!
 //! `at` is the line that brought the context in: the one that passes `context.Background()` or
-//! `context.TODO()`, even where a helper that many share makes a `WithTimeout` or the call of it;
-//! observer reads that off the machine code of the functions on the stack. Where it is not to be
-//! seen there, because the context came out of a variable, say, it is the line that made the first
+//! `context.TODO()`, or that calls `context.WithoutCancel`, even where a helper that many share
+//! makes a `WithTimeout` or the call of it; observer reads that off the machine code of the
+//! functions on the stack. A function that calls `WithoutCancel` at several lines before is named at
+//! the line that goes on to the helper. Where nothing is to be seen there, because the context came
+//! out of a variable or from a function that has returned, say, it is the line that made the first
 //! context without a parent, and without one the line of the call. `context` shows the chain, and
 //! `✂` the place where cancellation stops.
 //!
@@ -61,7 +63,8 @@
 //! the first other type ends the walk, and descent is then *unknown*, not detached, unless the
 //! request was cancelled and the context was not.
 //!
-//! Warning: `Background` or `TODO` used in the handler. Error: that use went on longer than the
+//! Warning: `Background` or `TODO` used in the handler, or without a deadline in a goroutine that it
+//! waits for. Error: that use went on longer than the
 //! grace time after the request had been cancelled. Info: `WithoutCancel` or a type that cuts on
 //! purpose; a warning when the handler waited on it and the request has a deadline or was
 //! cancelled.
@@ -72,19 +75,23 @@
 //!   (connection pools, transports, exporters): at most info;
 //! - work that starts after the response; `sync.Once`, pools and clients made by the first
 //!   request;
-//! - a goroutine of its own whose detached context has a deadline of its own: info.
+//! - a goroutine of its own whose detached context has a deadline of its own: info;
+//! - a goroutine of its own without one is an info too, unless the handler waits in its own code
+//!   for others while the call begins, and the same code has called so for a request of another
+//!   connection: a poller or a pool that the first request starts looks the same until then.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::Frame;
-use crate::model::{Call, CallId, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit};
+use crate::model::{Call, CallId, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
 use super::draft::{self, span};
 use super::overrun::Over;
 use super::passer;
+use super::spawned::{self, Spawned};
 use super::timers::Topic;
 use super::{deadline, deadline_dropped, ids, site};
 
@@ -98,6 +105,8 @@ pub(super) struct DetachedContext {
     running: BTreeMap<ReqId, Finding>,
     /// Calls reported when they began: what becomes of them is the same occurrence.
     said: BTreeSet<CallId>,
+    /// Calls by goroutines of their own.
+    pub(super) spawned: Spawned,
 }
 
 /// Calls remembered in `said`.
@@ -105,7 +114,8 @@ const SAID: usize = 16_384;
 
 impl DetachedContext {
     /// Forgets what belongs to processes that `whose` names.
-    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
+    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool + Copy) {
+        self.spawned.forget(whose);
         self.running.retain(|_, shown| !whose(shown.process.pid));
     }
 
@@ -116,7 +126,7 @@ impl DetachedContext {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.spawned.len()
     }
 
     /// A call begins: on what?
@@ -130,8 +140,13 @@ impl DetachedContext {
         let Some(request) = running_owner(call, cx) else {
             return;
         };
-        let question = Question::Request(cx.reading(request));
-        cx.ask(call.pid, Topic::Detached(id), question);
+        if spawned::is_unbounded(call, request, cx) {
+            let request = request.id;
+            cx.ask_handler(request, Topic::Detached(id));
+        } else {
+            let question = Question::Request(cx.reading(request));
+            cx.ask(call.pid, Topic::Detached(id), question);
+        }
     }
 
     /// The request is described: say it.
@@ -139,11 +154,12 @@ impl DetachedContext {
         let Some(owner) = cx.model.call(id).and_then(|call| call.owner) else {
             return;
         };
-        if let Answer::Request {
-            request: Some(details),
-            ..
-        } = answer
-        {
+        let (details, work) = match answer {
+            Answer::Request { request, .. } => (request.as_ref(), None),
+            Answer::Work(work) => (work.request.as_ref(), Some(work)),
+            _ => (None, None),
+        };
+        if let Some(details) = details {
             ids::keep(owner, details, cx);
         }
         let Some(call) = cx.model.call(id) else {
@@ -155,9 +171,14 @@ impl DetachedContext {
         let Some(unit) = cx.unit(call.pid) else {
             return;
         };
-        let Some(severity) = severity(call, request, cx) else {
+        let Some(mut severity) = severity(call, request, cx) else {
             return;
         };
+        let spawned =
+            work.is_some_and(|work| self.spawned.is_requests(call, request, work, &unit, cx));
+        if spawned {
+            severity = Severity::Warning;
+        }
         if let Some(mut finding) = use_by_call(call, &unit, severity, cx) {
             finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
             finding.message = format!(
@@ -165,6 +186,9 @@ impl DetachedContext {
                 draft::target(call, cx.thresholds)
             );
             deadline_dropped::absorbed(&mut finding, call, cx);
+            if finding.severity == Severity::Warning && spawned {
+                self.spawned.keep(id, finding.clone(), cx);
+            }
             cx.report(finding);
             self.said.insert(id);
             if self.said.len() > SAID {
@@ -293,7 +317,7 @@ fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity
         return None;
     };
     Some(match cut {
-        // Work that was let go: a poller, a refresh. Only what outlives a cancel does harm.
+        // Work that was let go, as far as this alone tells: a poller, a refresh.
         _ if spawned => Severity::Info,
         Cut::Empty => Severity::Warning,
         Cut::Without(_) | Cut::Opaque(_) => {
@@ -379,8 +403,8 @@ fn use_by_call(call: &Call, unit: &Unit, severity: Severity, cx: &Context<'_>) -
     Some(finding)
 }
 
-/// The frame of this stack that chose a context without parent: the one that passed `Background`
-/// or `TODO` where that is proved, else the direct one.
+/// The frame of this stack that chose a context that cuts: where that is proved the one that passed
+/// `Background` or `TODO`, or called `WithoutCancel`; else the direct one.
 fn origin(
     root: &Root,
     steps: &[Step],
@@ -388,11 +412,19 @@ fn origin(
     unit: &Unit,
     cx: &Context<'_>,
 ) -> Option<Frame> {
-    let passed = steps
-        .last()
-        .filter(|_| *root == Root::Detached(Cut::Empty))
-        .and_then(|end| passer::passer(unit, cx.code, pcs, end.itab));
-    passed.or_else(|| {
+    let is_without =
+        |step: &&Step| ContextKind::of(step.type_name.as_deref()) == ContextKind::Without;
+    let chosen = match root {
+        Root::Detached(Cut::Empty) => steps
+            .last()
+            .and_then(|end| passer::passer(unit, cx.code, pcs, end.itab)),
+        Root::Detached(Cut::Without(_)) => steps
+            .iter()
+            .find(is_without)
+            .and_then(|cut| passer::maker(unit, cx.code, pcs, cut.itab)),
+        _ => None,
+    };
+    chosen.or_else(|| {
         let frames = site::frames(cx.code, unit.process.pid, pcs);
         site::direct(unit, &frames).cloned()
     })

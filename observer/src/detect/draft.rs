@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::finding::{
-    CallEvidence, CallOutcome, Confidence, ContextLink, Evidence, Finding, Fingerprint,
+    CallEvidence, CallOutcome, Causes, Confidence, ContextLink, Evidence, Finding, Fingerprint,
     RequestInfo, Routes, RuleName, Severity, Trust,
 };
 use crate::go::{Frame, TypeName};
@@ -48,6 +48,7 @@ pub(super) fn blank(
         help: String::new(),
         related: Vec::new(),
         routes: Routes::default(),
+        causes: Causes::default(),
     }
 }
 

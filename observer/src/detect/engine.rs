@@ -17,6 +17,7 @@ use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
 use super::health::Counting;
+use super::large_headers::LargeHeaders;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
@@ -46,6 +47,7 @@ pub struct Engine {
 
 #[derive(Debug, Default)]
 struct Rules {
+    headers: LargeHeaders,
     overrun: Overrun,
     workers: TimeoutWorkers,
     ignored: CancelIgnored,
@@ -85,8 +87,11 @@ impl Engine {
     /// Takes an event that happened at `now_ns`, after everything that was due before.
     pub fn event(&mut self, event: Event<'_>, now_ns: u64, code: &dyn Code) {
         self.advance(now_ns, code);
+        self.model.event(event, now_ns, code, &mut self.facts);
+        if self.facts.is_empty() {
+            return;
+        }
         let mut facts = std::mem::take(&mut self.facts);
-        self.model.event(event, now_ns, code, &mut facts);
         for fact in facts.drain(..) {
             self.with(now_ns, code, |rules, cx| rules.fact(fact, cx));
         }
@@ -229,6 +234,9 @@ impl Engine {
     }
 
     fn merge(&mut self) {
+        if self.found.is_empty() {
+            return;
+        }
         for (mut finding, phase) in self.found.drain(..) {
             let (health, thresholds) = (&mut self.rules.health, &self.thresholds);
             health.found(
@@ -269,11 +277,12 @@ impl Rules {
 
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
-            Fact::RequestStarted(_) => {}
+            Fact::RequestStarted(request) => self.headers.request_started(request, cx),
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
                 self.undelivered.request_cancelled(request, cx);
+                self.detached.spawned.request_cancelled(request, cx);
                 self.mismatch.request_cancelled(request, cx);
                 self.health.request_cancelled(request, cx);
             }
@@ -332,7 +341,9 @@ impl Rules {
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
             Topic::Inflated(call) => self.inflated.look(call, cx),
             Topic::Dropped(call) => self.dropped.look(call, cx),
-            Topic::TimeoutWorker(_)
+            Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
+            Topic::LargeHeaders(_)
+            | Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
             | Topic::Premature(_)
@@ -352,12 +363,14 @@ impl Rules {
                 self.workers
                     .late_answer(request, answer, &mut self.overrun, cx);
             }
+            Topic::LargeHeaders(request) => LargeHeaders::answer(request, answer, cx),
             Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
             Topic::Shutdown(ctx) => self.shutdowns.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
+            Topic::LeftBehind(call) => self.detached.spawned.answer(call, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),

@@ -27,6 +27,8 @@ mod draft;
 mod engine;
 mod health;
 mod ids;
+mod io_deadline;
+mod large_headers;
 mod outlived;
 mod overrun;
 mod passer;
@@ -35,6 +37,7 @@ mod relations;
 mod shutdown;
 mod sight;
 mod site;
+mod spawned;
 #[cfg(test)]
 mod tests;
 mod timeout_worker;

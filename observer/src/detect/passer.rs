@@ -1,7 +1,7 @@
-//! Which frame of a stack handed `context.Background()` or `TODO()` on.
+//! Which frame of a stack handed a context on that cuts cancellation off.
 //!
 //! A helper that many handlers share is not to blame for the context that one of them passes. In
-//! machine code, the two contexts are the address of an itab; the function that takes it for a
+//! machine code, the type of a context is the address of an itab; the function that takes it for a
 //! call is the one that wrote the word.
 
 use crate::go::Frame;
@@ -15,18 +15,41 @@ const CARRIERS: &[&str] = &["net/http.NewRequest"];
 /// The innermost user frame of a stack in whose code the context with this itab is handed to a
 /// call. `None` where no frame does, or the first that does is nobody's to change.
 pub(super) fn passer(unit: &Unit, code: &dyn Code, pcs: &[u64], itab: u64) -> Option<Frame> {
+    handing(unit, code, pcs, itab).map(|(passer, _)| passer)
+}
+
+/// The same function, at the line where it makes the context; where it makes several, at the line
+/// of the call.
+pub(super) fn maker(unit: &Unit, code: &dyn Code, pcs: &[u64], itab: u64) -> Option<Frame> {
+    let (passer, mut lines) = handing(unit, code, pcs, itab)?;
+    lines.retain(|line| line.function == passer.function);
+    lines.dedup();
+    match &mut lines[..] {
+        [line] => Some(line.clone()),
+        _ => Some(passer),
+    }
+}
+
+/// The innermost frame that hands the context on, and the lines at which its code takes it.
+fn handing(unit: &Unit, code: &dyn Code, pcs: &[u64], itab: u64) -> Option<(Frame, Vec<Frame>)> {
     let pid = unit.process.pid;
-    pcs.iter()
-        .find_map(|&pc| {
-            let frames = code.frames(pid, pc);
-            code.handed(pid, pc, itab)
-                .iter()
-                .filter(|place| !is_fallback(unit, place, &frames))
-                .filter_map(|place| common(&frames, place))
-                .min()
-                .and_then(|index| frames.get(index).cloned())
-        })
-        .filter(|frame| site::is_user(unit, &frame.function))
+    let (frame, lines) = pcs.iter().find_map(|&pc| {
+        let frames = code.frames(pid, pc);
+        let handed = code.handed(pid, pc, itab);
+        let places: Vec<_> = handed
+            .iter()
+            .filter(|place| !is_fallback(unit, place, &frames))
+            .filter_map(|place| Some((common(&frames, place)?, place)))
+            .collect();
+        let (index, _) = *places.iter().min_by_key(|(index, _)| *index)?;
+        let from_outside = frames.len().checked_sub(index)?;
+        let lines = places
+            .iter()
+            .filter_map(|(_, place)| place.get(place.len().checked_sub(from_outside)?).cloned())
+            .collect();
+        Some((frames.get(index)?.clone(), lines))
+    })?;
+    site::is_user(unit, &frame.function).then_some((frame, lines))
 }
 
 /// A function of a library that was inlined, is over, and used the context for itself, as a

@@ -10,9 +10,11 @@ mod derived;
 mod detached_context;
 mod health;
 mod ids;
+mod large_headers;
 mod loss;
 mod premature_cancel;
 mod sessions;
+mod spawned;
 mod timeout_handler;
 
 use crate::finding::Finding;

@@ -8,6 +8,8 @@ use crate::model::{CallId, ConnId, CtxId, ReqId};
 /// Why to look again, or why something was asked: also names the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Topic {
+    /// The request has more headers than the probe looks through.
+    LargeHeaders(ReqId),
     /// The request works on after its cancel.
     Overrun(ReqId),
     /// A TimeoutHandler's deadline is near: who works inside?
@@ -22,6 +24,8 @@ pub(super) enum Topic {
     Shutdown(CtxId),
     /// A detached call: describe its request.
     Detached(CallId),
+    /// The request was cancelled; does the call of a goroutine that it started go on?
+    LeftBehind(CallId),
     /// A request cancelled too early: describe it.
     Premature(ReqId),
     /// The peer of a connection has closed: is anybody at work for it?

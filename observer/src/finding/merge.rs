@@ -123,6 +123,7 @@ impl Merger {
                 routes.count(route);
             }
             case.routes = routes;
+            case.causes.note(&case.evidence);
             out.push(Emission::Finding(Box::new(case.clone())));
             self.insert(case, phase, out);
             return;
@@ -230,6 +231,8 @@ impl Entry {
         if counts && let Some(route) = case.route() {
             routes.count(route);
         }
+        let mut causes = std::mem::take(&mut self.shown.causes);
+        let new_cause = causes.note(&case.evidence);
         if ends_shown || worse {
             self.running = match phase {
                 Phase::Running(name) | Phase::Grew(name) => Some(name),
@@ -240,6 +243,7 @@ impl Entry {
             }
         }
         self.shown.routes = routes;
+        self.shown.causes = causes;
         self.shown.severity = severity;
         self.shown.count = count;
         self.shown.first_seen_ns = first_seen_ns;
@@ -247,7 +251,7 @@ impl Entry {
         let together = case_ns.saturating_sub(self.emitted_ns) < TOGETHER_NS;
         if worse && together {
             self.pending = Some(UpdateReason::Worse);
-        } else if counts {
+        } else if counts || new_cause {
             self.pending.get_or_insert(UpdateReason::Count);
         }
         if rises {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{COUNT_INTERVAL_NS, CaseId, Emission, Merger, Phase, TOGETHER_NS, UpdateReason};
-use crate::finding::{Finding, Severity, samples};
+use crate::finding::{CancelledBy, Finding, Severity, samples};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -50,6 +50,31 @@ fn the_first_is_shown_and_repeats_are_counted() {
     out.clear();
     merger.tick(SECOND_NS + 9 * COUNT_INTERVAL_NS, &mut out);
     assert_eq!(out, vec![], "nothing new, nothing said");
+}
+
+#[test]
+fn causes_of_one_line_are_kept_whichever_case_is_shown() {
+    let by = |by, harm_ns| {
+        let mut finding = case(1, SECOND_NS, Severity::Error, harm_ns);
+        finding.evidence.cancelled_by = Some(by);
+        finding
+    };
+    let mut merger = Merger::new(8);
+    report(&mut merger, by(CancelledBy::Client, 100), Phase::Whole);
+    // The worst case takes the place of the shown one, and loses nothing that was said before.
+    report(&mut merger, by(CancelledBy::Deadline, 900), Phase::Whole);
+    report(&mut merger, by(CancelledBy::Client, 100), Phase::Whole);
+    let mut out = vec![];
+    merger.flush(2 * SECOND_NS, &mut out);
+    let [Emission::Update(finding, _)] = &out[..] else {
+        panic!("{out:#?}");
+    };
+    let named = finding.causes.named.iter().map(|cause| cause.cancelled_by);
+    assert_eq!(
+        named.collect::<Vec<_>>(),
+        [CancelledBy::Client, CancelledBy::Deadline]
+    );
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Deadline));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Plain data, merge by fingerprint and filtering. No I/O, no clock: times are the events'.
 
+mod causes;
 mod evidence;
 mod filter;
 mod hash;
@@ -13,8 +14,10 @@ pub mod samples;
 mod span;
 mod types;
 
+pub use causes::{CAUSES, Cause, Causes};
 pub use evidence::{
-    CallEvidence, CallOutcome, CancelledBy, Evidence, PeerClose, Timer, Undelivered, WorkState,
+    CallEvidence, CallOutcome, CancelledBy, Evidence, PeerClose, ServerLimits, Timer, Undelivered,
+    WorkState,
 };
 pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
 pub use hash::finding_id;

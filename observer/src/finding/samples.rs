@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    CallEvidence, CallOutcome, CancelledBy, Confidence, ContextLink, Evidence, Finding,
+    CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, ContextLink, Evidence, Finding,
     Fingerprint, HookState, IdSource, ProcessInfo, RequestInfo, Routes, RuleName, Severity, Trust,
     WorkState,
 };
@@ -197,6 +197,7 @@ pub fn cancel_ignored() -> Finding {
             named: vec![("/report/{}".into(), 1)],
             others: 0,
         },
+        causes: Causes::default(),
     }
     .identified()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::go::{Frame, TypeName};
 
-use super::{Evidence, IdSource, Routes};
+use super::{Causes, Evidence, IdSource, Routes};
 
 /// Harm: see the rules' documentation for what makes which.
 #[derive(
@@ -307,6 +307,8 @@ pub struct Finding {
     pub related: Vec<u64>,
     /// Where it was seen, as far as routes are known.
     pub routes: Routes,
+    /// What its cases died of.
+    pub causes: Causes,
 }
 
 impl Finding {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::finding::ServerLimits;
 use crate::target::{Memory, MemoryError};
 
 use super::context::{Link, walk_chain};
@@ -175,6 +176,22 @@ pub struct ServerTimeouts {
     pub write_ns: i64,
     /// `IdleTimeout`.
     pub idle_ns: i64,
+}
+
+impl ServerTimeouts {
+    /// As they take effect: where one is 0, another may count in its place, and what is not above 0
+    /// is none.
+    #[must_use]
+    pub fn limits(&self) -> ServerLimits {
+        let some = |ns: i64| Some(ns).filter(|ns| *ns > 0);
+        let or_read = |ns: i64| some(if ns == 0 { self.read_ns } else { ns });
+        ServerLimits {
+            read_ns: some(self.read_ns),
+            read_header_ns: or_read(self.read_header_ns),
+            write_ns: some(self.write_ns),
+            idle_ns: or_read(self.idle_ns),
+        }
+    }
 }
 
 fn inspect_server(

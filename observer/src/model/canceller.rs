@@ -1,12 +1,15 @@
 //! Who cancelled: from the frames above the root cancel of a cascade.
 
+use rustc_hash::FxHashMap;
+
 use crate::finding::CancelledBy;
+use crate::go::Frame;
 
 use super::code::Code;
 
 /// What the frames say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub(super) enum Who {
     /// Settled.
     By(CancelledBy),
     /// The connection's background read: the error that came just before tells.
@@ -122,19 +125,80 @@ pub(super) fn leaves(code: &dyn Code, pid: u32, pcs: &[u64]) -> bool {
     outside.is_some_and(|frame| LEAVING.contains(&&*frame.function))
 }
 
-/// Looks the frames up, innermost first. A frame outside package `context` that is none of the
-/// table's is user code; no frames at all say nothing.
-#[must_use]
-pub fn who(code: &dyn Code, pid: u32, pcs: &[u64]) -> Who {
-    for pc in pcs.iter().filter(|pc| **pc != 0) {
-        for frame in code.frames(pid, *pc).iter() {
-            if let Some((_, who)) = TABLE.iter().find(|(name, _)| name.fits(&frame.function)) {
-                return *who;
-            }
-            if frame.package() != "context" {
-                return Who::By(CancelledBy::Code);
+/// What addresses of one process say, each looked up once: it takes a comparison with every name of
+/// the table, at every cancel.
+#[derive(Debug, Default)]
+pub(super) struct Cancellers {
+    /// By return address; `None` where all its frames are of package `context`, or none is known.
+    known: FxHashMap<u64, Option<Who>>,
+}
+
+/// Addresses remembered; beyond it all are forgotten and looked up anew.
+const KNOWN: usize = 8_192;
+
+impl Cancellers {
+    /// What the innermost frame says that says something; no frames at all say nothing.
+    pub(super) fn who(&mut self, code: &dyn Code, pid: u32, pcs: &[u64]) -> Who {
+        pcs.iter()
+            .filter(|pc| **pc != 0)
+            .find_map(|pc| self.at(code, pid, *pc))
+            .unwrap_or(Who::By(CancelledBy::Unknown))
+    }
+
+    fn at(&mut self, code: &dyn Code, pid: u32, pc: u64) -> Option<Who> {
+        if let Some(known) = self.known.get(&pc) {
+            return *known;
+        }
+        if self.known.len() >= KNOWN {
+            self.known.clear();
+        }
+        let said = code.frames(pid, pc).iter().find_map(of_frame);
+        self.known.insert(pc, said);
+        said
+    }
+}
+
+/// A frame outside package `context` that is none of the table's is user code.
+fn of_frame(frame: &Frame) -> Option<Who> {
+    let row = TABLE.iter().find(|(name, _)| name.fits(&frame.function));
+    let user = || (frame.package() != "context").then_some(Who::By(CancelledBy::Code));
+    row.map(|(_, who)| *who).or_else(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cancellers, KNOWN, Who};
+    use crate::finding::CancelledBy;
+    use crate::testkit::{FakeCode, PID};
+
+    #[test]
+    fn an_address_says_the_same_again() {
+        let code = FakeCode::default();
+        let mut cancellers = Cancellers::default();
+        let timer = code.pcs(&[
+            "context.(*timerCtx).cancel",
+            "context.WithDeadlineCause.func2",
+        ]);
+        let user = code.pcs(&["context.(*timerCtx).cancel", "example.com/shop/api.Get:42"]);
+        for _ in 0..2 {
+            for (pcs, by) in [
+                (&timer[..], CancelledBy::Deadline),
+                (&user[..], CancelledBy::Code),
+                (&[0][..], CancelledBy::Unknown),
+            ] {
+                assert_eq!(cancellers.who(&code, PID, pcs), Who::By(by));
             }
         }
+        assert_eq!(cancellers.known.len(), 3);
     }
-    Who::By(CancelledBy::Unknown)
+
+    #[test]
+    fn addresses_do_not_pile_up() {
+        let code = FakeCode::default();
+        let mut cancellers = Cancellers::default();
+        for pc in 1..3 * KNOWN as u64 {
+            cancellers.who(&code, PID, &[pc]);
+            assert!(cancellers.known.len() <= KNOWN);
+        }
+    }
 }

@@ -30,7 +30,6 @@ mod text;
 mod trace;
 
 pub use call::{Call, CallEnd, FailedRead};
-pub use canceller::{Who, who};
 pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
@@ -38,7 +37,7 @@ pub use fact::Fact;
 pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
-pub use request::{Delivery, Ending, Peer, Request};
+pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
@@ -51,7 +50,7 @@ use crate::inspect::RequestDetails;
 use crate::stream::Event;
 
 use connection::Connections;
-use process::Process;
+use process::{Process, Processes};
 use stacks::Stacks;
 
 /// Bounds of the model.
@@ -117,7 +116,7 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
-    processes: FxHashMap<u32, Box<Process>>,
+    processes: Processes,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
@@ -152,8 +151,7 @@ impl Model {
             return;
         }
         let header = event.header();
-        let known = self.processes.remove(&header.pid);
-        let mut process = known.unwrap_or_else(|| Box::new(Process::new(self.limits.goroutines)));
+        let mut process = self.processes.lend(header.pid, self.limits.goroutines);
         let mut on = On {
             model: self,
             process: &mut process,
@@ -168,6 +166,7 @@ impl Model {
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
             Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
+            Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallCancelled(record) => on.call_cancelled(record),
@@ -175,7 +174,7 @@ impl Model {
             Event::BodyFailed(record) => on.body_failed(record),
             Event::SocketChanged(_) => {}
         }
-        self.processes.insert(header.pid, process);
+        self.processes.give_back(header.pid, process);
     }
 
     /// The wall clock stands so: it was stepped, or has drifted.
@@ -193,7 +192,7 @@ impl Model {
             .count();
         self.epoch += 1;
         self.connections.clear();
-        for process in self.processes.values_mut() {
+        for process in self.processes.iter_mut() {
             process.asked.clear();
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
@@ -208,7 +207,7 @@ impl Model {
 
     /// Forgets a process that has ended.
     pub fn forget_process(&mut self, pid: u32) {
-        self.processes.remove(&pid);
+        self.processes.forget(pid);
         let gone = |id: &ReqId| self.requests.get(*id).is_none_or(|of| of.pid == pid);
         self.by_peer.retain(|_, all| {
             all.retain(|id| !gone(id));
@@ -259,7 +258,7 @@ impl Model {
     /// The call that a goroutine is in or was in last.
     #[must_use]
     pub fn last_call_of(&self, pid: u32, goid: u64) -> Option<&Call> {
-        let id = self.processes.get(&pid)?.calls.get(&goid)?;
+        let id = self.processes.get(pid)?.calls.get(&goid)?;
         self.calls.get(*id)
     }
 

@@ -16,7 +16,7 @@ use super::fact::Fact;
 use super::ids::{CallId, CtxId};
 use super::process::{DeadConn, Parting};
 use super::request::surplus;
-use super::text::head;
+use super::text::{head, lossy};
 
 /// What reads a connection of the transport.
 const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
@@ -259,9 +259,9 @@ fn target(record: &CallStarted) -> Arc<str> {
     let host = head(&record.host, u64::from(record.host_len));
     let path = head(&record.path, record.path_len);
     let mut target = String::with_capacity(method.len() + 1 + host.len() + path.len());
-    target.push_str(&String::from_utf8_lossy(method));
+    target.push_str(&lossy(method));
     target.push(' ');
-    target.push_str(&String::from_utf8_lossy(host));
-    target.push_str(&String::from_utf8_lossy(path));
+    target.push_str(&lossy(host));
+    target.push_str(&lossy(path));
     target.into()
 }

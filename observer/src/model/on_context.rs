@@ -10,7 +10,7 @@ use observer_common::event::{
 use crate::finding::CancelledBy;
 
 use super::On;
-use super::canceller::{Who, leaves, who};
+use super::canceller::{Who, leaves};
 use super::chain::links;
 use super::code::ContextKind;
 use super::context::{Cancel, Ctx, Root};
@@ -151,10 +151,7 @@ impl On<'_> {
         let process = if ctx.pid == self.pid {
             Some(&mut *self.process)
         } else {
-            self.model
-                .processes
-                .get_mut(&ctx.pid)
-                .map(|process| &mut **process)
+            self.model.processes.get_mut(ctx.pid)
         };
         let Some(process) = process else { return };
         let other = (ctx.data != ctx.ptr).then_some(ctx.data);
@@ -217,8 +214,8 @@ impl On<'_> {
     }
 
     /// What a cancel that is no cascade says.
-    fn root_cancel(&self, header: &Header, pcs: Arc<[u64]>) -> Cancel {
-        let said = who(self.code, self.pid, &pcs);
+    fn root_cancel(&mut self, header: &Header, pcs: Arc<[u64]>) -> Cancel {
+        let said = self.process.cancellers.who(self.code, self.pid, &pcs);
         let by = match said {
             Who::By(by) => by,
             Who::ConnRead => self
@@ -384,7 +381,9 @@ impl On<'_> {
         // Two frames are enough to tell a timer and a dead parent; anything else is the CancelFunc,
         // whose caller lies further up.
         if matches!(
-            who(self.code, self.pid, &record.pcs),
+            self.process
+                .cancellers
+                .who(self.code, self.pid, &record.pcs),
             Who::By(CancelledBy::Deadline | CancelledBy::Parent)
         ) {
             return;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use observer_common::event::{ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted};
+use observer_common::event::{
+    ConnReadError, IoDeadlineSet, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+};
 
 use crate::finding::CancelledBy;
 
@@ -11,8 +13,9 @@ use super::call::CallEnd;
 use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
+use super::instant::Instant;
 use super::process::ConnError;
-use super::request::{Ending, Peer, Request};
+use super::request::{Ending, IoDeadline, Peer, Request};
 use super::text::{head, text};
 use super::trace::Trace;
 
@@ -95,6 +98,7 @@ impl On<'_> {
             id_cut: id_cut(record),
             trace,
             ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
+            headers_left: record.flags & REQUEST_BIG_MAP != 0,
             start_ns: now_ns,
             ended: None,
             contexts: Vec::new(),
@@ -103,6 +107,8 @@ impl On<'_> {
             beats_ns: Vec::new(),
             peer: Peer::Unasked,
             delivery: None,
+            read_deadline: None,
+            write_deadline: None,
             epoch,
         });
         if let Some(oldest) = made_room {
@@ -127,6 +133,29 @@ impl On<'_> {
         self.process
             .conn_errors
             .insert(record.header.goid, ConnError { by });
+    }
+
+    pub(super) fn io_deadline_set(&mut self, record: &IoDeadlineSet) {
+        let Some(id) = self.process.writers.get(&record.response).copied() else {
+            return;
+        };
+        let instant = Instant::new(record.deadline);
+        let pcs = self.model.stacks.keep(&record.pcs, record.frames);
+        let set = if instant.is_zero() {
+            None
+        } else {
+            self.time_left(instant).map(|asked_ns| IoDeadline {
+                asked_ns,
+                at_ns: self.model.now_ns.saturating_add_signed(asked_ns),
+                pcs,
+            })
+        };
+        if let Some(request) = self.model.requests.get_mut(id) {
+            match record.write {
+                0 => request.read_deadline = set,
+                _ => request.write_deadline = set,
+            }
+        }
     }
 
     fn read_error(&self, record: &ConnReadError) -> CancelledBy {
@@ -187,7 +216,11 @@ impl On<'_> {
         }
         self.model.unlist_peer(id, &peer);
         self.facts.push(Fact::RequestEnded(id));
-        let (queue, limit) = if self.is_settled(id) {
+        let settled = self.is_settled(id);
+        if settled && self.is_plain(id) {
+            self.forget_made(id);
+        }
+        let (queue, limit) = if settled {
             (
                 &mut self.process.ended_settled,
                 self.model.limits.ended_settled,
@@ -219,6 +252,42 @@ impl On<'_> {
         request.contexts.iter().all(freed) && request.calls.iter().all(done)
     }
 
+    /// Whether no rule asks about what was made for a settled request: it was never cancelled before
+    /// its handler returned, its client was not missed, and all its calls could hear of its end.
+    fn is_plain(&self, id: ReqId) -> bool {
+        let Some(request) = self.model.requests.get(id) else {
+            return false;
+        };
+        let root = self.model.contexts.get(request.root);
+        let cancel = root.and_then(|root| root.cancelled.as_ref());
+        let attached = |call: &CallId| {
+            let call = self.model.calls.get(*call);
+            call.is_none_or(|call| call.root == Root::Request(id))
+        };
+        cancel.is_some_and(|cancel| cancel.by == CancelledBy::NormalEnd)
+            && request.peer == Peer::Unasked
+            && request.timeout.is_none()
+            && request.calls.iter().all(attached)
+    }
+
+    /// Drops what was made for a request that goes on to be known: now it is at hand, later it would
+    /// have to be fetched from memory, thing by thing, only to be freed. What may be asked for later is
+    /// the request and its own context.
+    fn forget_made(&mut self, id: ReqId) {
+        let Some(request) = self.model.requests.get_mut(id) else {
+            return;
+        };
+        request.beats_ns = Vec::new();
+        let calls = std::mem::take(&mut request.calls);
+        let contexts = std::mem::take(&mut request.contexts);
+        for call in calls {
+            self.model.calls.remove(call);
+        }
+        for ctx in contexts {
+            self.forget_context(ctx);
+        }
+    }
+
     fn forget_request(&mut self, id: ReqId) {
         if let Some(request) = self.model.requests.remove(id) {
             self.drop_request(request);
@@ -231,10 +300,7 @@ impl On<'_> {
         let process = if request.pid == self.pid {
             Some(&mut *self.process)
         } else {
-            self.model
-                .processes
-                .get_mut(&request.pid)
-                .map(|process| &mut **process)
+            self.model.processes.get_mut(request.pid)
         };
         if let Some(process) = process {
             if process.serving.get(&request.goid) == Some(&request.id) {

@@ -147,7 +147,7 @@ impl Model {
     #[must_use]
     pub fn running_unasked(&self, netns: u64, most: usize, code: &dyn Code) -> Vec<ReqId> {
         let here = |pid| code.unit(pid).is_some_and(|unit| unit.netns == netns);
-        let processes = self.processes.iter().filter(|(pid, _)| here(**pid));
+        let processes = self.processes.iter().filter(|(pid, _)| here(*pid));
         let running = processes.flat_map(|(_, process)| process.serving.values());
         let open = running
             .filter_map(|id| self.requests.get(*id))

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 use crate::finding::CancelledBy;
 
 use super::call::FailedRead;
+use super::canceller::Cancellers;
 use super::context::Cancel;
 use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
@@ -72,6 +73,8 @@ pub(super) struct Process {
     pub(super) origins: Recent<u64, Origin>,
     /// Read errors by background reader.
     pub(super) conn_errors: Recent<u64, ConnError>,
+    /// What its code says of cancels.
+    pub(super) cancellers: Cancellers,
     /// Deadlines asked for by goroutine.
     pub(super) asked: Recent<u64, Asked>,
     /// `time.startNano`, once learnt.
@@ -100,6 +103,7 @@ impl Process {
             owners: Recent::new(goroutines),
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
+            cancellers: Cancellers::default(),
             asked: Recent::new(goroutines),
             start_ns: None,
             calls: Recent::new(goroutines),
@@ -129,6 +133,50 @@ impl Process {
             ("ended settled", self.ended_settled.len()),
             ("ended open", self.ended_open.len()),
         ]
+    }
+}
+
+/// All observed processes, by pid.
+#[derive(Debug, Default)]
+pub(super) struct Processes {
+    /// `None` while one is lent.
+    all: FxHashMap<u32, Option<Box<Process>>>,
+}
+
+impl Processes {
+    /// The process of an event, until it is given back; nothing is known of one that was not seen before.
+    pub(super) fn lend(&mut self, pid: u32, goroutines: usize) -> Box<Process> {
+        let place = self.all.entry(pid).or_default();
+        place
+            .take()
+            .unwrap_or_else(|| Box::new(Process::new(goroutines)))
+    }
+
+    /// Takes back what was lent.
+    pub(super) fn give_back(&mut self, pid: u32, process: Box<Process>) {
+        self.all.insert(pid, Some(process));
+    }
+
+    pub(super) fn get(&self, pid: u32) -> Option<&Process> {
+        self.all.get(&pid)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
+        self.all.get_mut(&pid)?.as_deref_mut()
+    }
+
+    pub(super) fn forget(&mut self, pid: u32) {
+        self.all.remove(&pid);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Process)> {
+        self.all
+            .iter()
+            .filter_map(|(pid, process)| Some((*pid, process.as_deref()?)))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.all.values_mut().filter_map(Option::as_deref_mut)
     }
 }
 

@@ -36,10 +36,18 @@ func (s *service) detachedRoutes() []app.Route {
 		{Path: "/detached/shared-request/ok", PatienceMS: leave, Mode: "drop", Handler: s.shares},
 		{Path: "/detached/shared-timeout", PatienceMS: leave, Mode: "drop", Handler: s.sharesTimeout},
 		{Path: "/detached/shared-timeout/ok", PatienceMS: leave, Mode: "drop", Handler: s.sharesTimeoutOK},
+		{Path: "/detached/shared-without", PatienceMS: leave, Mode: "drop", Handler: s.sharesWithout},
+		{Path: "/detached/shared-without/ok", PatienceMS: leave, Mode: "drop", Handler: s.sharesTimeoutOK},
+		{Path: "/detached/shared-withouts", PatienceMS: leave, Mode: "drop", Handler: s.sharesWithouts},
+		{Path: "/detached/shared-withouts/ok", PatienceMS: leave, Mode: "drop", Handler: s.sharesTimeoutOK},
 		{Path: "/detached/shared-stored", PatienceMS: leave, Mode: "drop", Handler: s.sharesStored},
 		{Path: "/detached/shared-stored/ok", PatienceMS: leave, Mode: "drop", Handler: s.shares},
 		{Path: "/detached/wait", PatienceMS: leave, Mode: "drop", Handler: waitsDetached},
 		{Path: "/detached/wait/ok", PatienceMS: leave, Mode: "drop", Handler: waitsAttached},
+		{Path: "/detached/spawned-waited", Handler: s.spawnsAndWaits},
+		{Path: "/detached/spawned-waited/ok", Handler: s.spawnsAttached},
+		{Path: "/detached/spawned-orphan", PatienceMS: leave, Mode: "drop", Handler: s.spawnsAndLeaves},
+		{Path: "/detached/spawned-orphan/ok", PatienceMS: leave, Mode: "drop", Handler: s.spawnsAttached},
 		{Path: "/detached/spawned", Handler: s.spawns},
 		{Path: "/detached/spawned/ok", Handler: s.queues},
 	}
@@ -82,8 +90,7 @@ func (s *service) onBackgroundTimeout(w http.ResponseWriter, r *http.Request) {
 
 func (s *service) onWithoutCancel(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	req := s.slow(compat.WithoutCancel(r.Context()), answerAfter)
-	resp, err := s.http.Do(req) // want: detached-context withoutcancel
+	resp, err := s.http.Do(s.slow(compat.WithoutCancel(r.Context()), answerAfter)) // want: detached-context withoutcancel
 	reply(w, finish(resp, err))
 }
 
@@ -187,6 +194,23 @@ func (s *service) sharesTimeoutOK(w http.ResponseWriter, r *http.Request) {
 	reply(w, s.bounded(r.Context()))
 }
 
+func (s *service) sharesWithout(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	kept := compat.WithoutCancel(r.Context()) // want: detached-context shared-without
+	reply(w, s.bounded(kept))
+}
+
+// One for the record, one for the call: which is which the code does not tell for certain.
+func (s *service) sharesWithouts(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	s.note(compat.WithoutCancel(r.Context()))
+	kept := compat.WithoutCancel(r.Context())
+	reply(w, s.bounded(kept)) // want: detached-context shared-withouts
+}
+
+//go:noinline
+func (s *service) note(ctx context.Context) { _ = ctx.Err() }
+
 // stored keeps its context from the start: nobody passes one, so the call itself is to blame.
 //
 //go:noinline
@@ -238,6 +262,41 @@ func (s *service) spawns(w http.ResponseWriter, r *http.Request) {
 	}()
 	time.Sleep(100 * time.Millisecond) // the call has to begin while the request runs
 	reply(w, nil)
+}
+
+// The handler wants the answer, and its goroutine asks on a context that nothing ends.
+func (s *service) spawnsAndWaits(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	done := make(chan error, 1)
+	go func() {
+		req := s.slow(context.Background(), 400*time.Millisecond)
+		resp, err := s.http.Do(req) // want: detached-context spawned-waited
+		done <- finish(resp, err)
+	}()
+	reply(w, <-done)
+}
+
+// It goes when its client does, and its goroutine stays behind.
+func (s *service) spawnsAndLeaves(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	done := make(chan error, 1)
+	go func() {
+		req := s.slow(context.Background(), answerAfter)
+		resp, err := s.http.Do(req) // want: detached-context spawned-orphan
+		done <- finish(resp, err)
+	}()
+	select {
+	case err := <-done:
+		reply(w, err)
+	case <-r.Context().Done():
+	}
+}
+
+func (s *service) spawnsAttached(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	done := make(chan error, 1)
+	go func() { done <- s.call(r.Context(), 400*time.Millisecond) }()
+	reply(w, <-done)
 }
 
 // The work goes to a goroutine that belongs to no request.

@@ -363,6 +363,45 @@ fn of_inlined_callers_the_one_that_passes_is_named() {
     assert_eq!(site(&logged), ("example.com/shop/store.Fetch", 12));
 }
 
+/// A call in a helper on what its caller made by `WithoutCancel` at these places.
+fn shared_without(makes: &[&str]) -> Finding {
+    const WITHOUT: (&str, u64) = ("context.withoutCancelCtx", 0x7000);
+    let mut scene = serving();
+    let asked = (scene.code.pc(LIST), scene.code.itab(WITHOUT.0));
+    let makes = makes.iter().map(|&place| place.to_owned()).collect();
+    scene.code.handed.insert(asked, makes);
+    let stack = ["net/http.(*Client).Do", FETCH, LIST, SERVE];
+    let chain = [WITHOUT, (CANCEL_CTX, ROOT)];
+    let record = crate::testkit::call(&scene.code, (SERVING, 0), 0x9000, &chain, &stack);
+    scene.take(5, &record);
+    scene.only().1.clone()
+}
+
+#[test]
+fn who_calls_without_cancel_is_named_at_that_line() {
+    let made = "context.WithoutCancel:590|example.com/shop/api.List:17";
+    let list = shared_without(&[made]);
+    assert_eq!(site(&list), ("example.com/shop/api.List", 17));
+    assert!(list.help.ends_with("at code.go:17"), "{}", list.help);
+    // Through a function of the service's that was inlined.
+    let wrapped =
+        "context.WithoutCancel:590|example.com/shop/x.Detach:8|example.com/shop/api.List:16";
+    assert_eq!(
+        site(&shared_without(&[wrapped])),
+        ("example.com/shop/api.List", 16)
+    );
+    // One of two: the line that goes on to the helper is certain.
+    assert_eq!(
+        site(&shared_without(&[made, wrapped])),
+        ("example.com/shop/api.List", 20)
+    );
+    // Nobody on the stack does.
+    assert_eq!(
+        site(&shared_without(&[])),
+        ("example.com/shop/store.Fetch", 12)
+    );
+}
+
 #[test]
 fn a_library_that_passes_background_leaves_the_line_that_calls_it() {
     let get = "net/http.(*Client).Get:480";

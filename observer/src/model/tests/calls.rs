@@ -100,6 +100,57 @@ fn the_transports_cancel_ends_a_call() {
     assert!(scene.model.context(inner).is_none());
 }
 
+/// The call is done, its context's CancelFunc called, and its request returns; gives what is left of the
+/// call and of its context.
+fn left_after_the_end(mut scene: ModelScene, id: CallId) -> (bool, bool) {
+    scene.take(7, &call_done(&scene.code, READ_LOOP, INNER));
+    let freed = cancel(&scene.code, SERVING, CHILD, &[CANCEL_FUNC, USER]);
+    scene.take(8, &freed);
+    let ctx = of(&scene, id).ctx.unwrap();
+    let request = scene.model.running().next().unwrap();
+    let (request, root) = (request.id, request.root);
+    scene.take(9, &request_end(&scene.code, ROOT));
+    assert!(
+        scene
+            .model
+            .request(request)
+            .is_some_and(|of| of.ended.is_some())
+    );
+    assert!(scene.model.context(root).is_some());
+    (
+        scene.model.call(id).is_some(),
+        scene.model.context(ctx).is_some(),
+    )
+}
+
+#[test]
+fn what_was_made_for_a_plain_request_goes_with_its_end() {
+    let (scene, id) = with_inner(SERVING);
+    assert_eq!(left_after_the_end(scene, id), (false, false));
+}
+
+#[test]
+fn what_may_be_asked_about_stays_after_the_end() {
+    let (mut scene, id) = with_inner(SERVING);
+    scene.take(4, &cancel(&scene.code, 99, ROOT, &[CANCEL_FUNC, USER]));
+    assert_eq!(left_after_the_end(scene, id), (true, true), "cancelled");
+
+    let (mut scene, id) = with_inner(SERVING);
+    let detached = call(
+        &scene.code,
+        (WORKER, SERVING),
+        REQUEST,
+        &[("context.withoutCancelCtx", 0x7000), (CANCEL_CTX, CHILD)],
+        &["net/http.(*Transport).RoundTrip", USER],
+    );
+    scene.take(4, &detached);
+    let inner = 0x4100;
+    let made = created_short(&scene.code, WORKER, inner, (CANCEL_CTX, CHILD));
+    scene.take(4, &made);
+    scene.take(5, &call_done(&scene.code, READ_LOOP, inner));
+    assert_eq!(left_after_the_end(scene, id), (true, true), "detached");
+}
+
 #[test]
 fn a_cancel_just_after_the_body_was_read_leaves_the_call_done() {
     let (mut scene, id) = with_inner(SERVING);

@@ -43,6 +43,7 @@ fn a_request_begins_and_ends() {
     let trace = request.trace.context().unwrap();
     assert_eq!(trace.parent_id.to_string(), "00f067aa0ba902b7");
     assert!(!request.ids_open);
+    assert!(!request.headers_left);
     assert_eq!((request.goid, request.start_ns), (SERVING, 5 * MS));
     assert_eq!(
         (request.ctx_data, request.writer, request.request),
@@ -71,8 +72,8 @@ fn a_query_is_not_kept() {
 }
 
 #[test]
-fn ids_that_the_probe_did_not_look_for_are_open() {
-    for flag in [REQUEST_IDS_UNREAD, REQUEST_BIG_MAP] {
+fn headers_that_the_probe_did_not_look_through_are_left() {
+    for (flag, left) in [(REQUEST_IDS_UNREAD, false), (REQUEST_BIG_MAP, true)] {
         let mut scene = ModelScene::new();
         let mut start = get(&scene.code);
         if let Record::Request(record) = &mut start {
@@ -82,7 +83,7 @@ fn ids_that_the_probe_did_not_look_for_are_open() {
         }
         let facts = scene.take(1, &start);
         let request = scene.model.request(id(facts[0])).unwrap();
-        assert!(request.ids_open);
+        assert_eq!(request.headers_left, left);
         assert_eq!((&request.method, &request.path), (&None, &None));
     }
 }

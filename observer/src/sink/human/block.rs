@@ -6,7 +6,7 @@ use crate::style::Styles;
 
 use super::layout::{Row, Terminal};
 use super::place::{full_function, is_std, short_file, short_function};
-use super::timeline::timeline;
+use super::timeline::{cancel, timeline};
 
 /// The finding, whole.
 #[must_use]
@@ -34,6 +34,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     }
     rows.extend(view.seen());
     rows.extend(view.routes());
+    rows.extend(view.causes());
     if !finding.help.is_empty() {
         rows.push(Row::words("help", 0, &terminal.glyphs.clean(&finding.help)));
     }
@@ -62,6 +63,7 @@ pub fn update_block(finding: &Finding, reason: UpdateReason, terminal: &Terminal
         rows.extend(view.seen());
     }
     rows.extend(view.routes());
+    rows.extend(view.causes());
     view.block("update", &rows, &message)
 }
 
@@ -222,6 +224,9 @@ impl View<'_> {
             .asked_ns
             .map_or_else(String::new, |ns| format!(" {}", glyphs.signed_duration(ns)));
         let mut parts = vec![format!("{}{asked}", timer.name())];
+        if let Some(site) = &evidence.timer_site {
+            parts.push(self.clean(&format!("set at {}", self.file(site))));
+        }
         if let Some(ns) = evidence.remaining_ns {
             parts.push(format!("{} left", glyphs.signed_duration(ns)));
         }
@@ -349,6 +354,27 @@ impl View<'_> {
             parts.push(format!("others {}", number(routes.others)));
         }
         Some(Row::facts("routes", 7, parts))
+    }
+
+    /// Worth a line where cases died of different things.
+    fn causes(&self) -> Option<Row> {
+        let causes = &self.finding.causes;
+        if !causes.several() {
+            return None;
+        }
+        let named = causes.named.iter().map(|cause| {
+            let by = cancel(cause.cancelled_by);
+            match &cause.cancel_site {
+                Some(site) => format!("{by} {}", self.file(site)),
+                None => by.to_owned(),
+            }
+        });
+        let mut parts: Vec<String> = named.collect();
+        if causes.others > 0 {
+            let others = self.terminal.glyphs.number(causes.others);
+            parts.push(format!("others {others}"));
+        }
+        Some(Row::facts("causes", 7, parts))
     }
 
     fn stack(&self) -> Vec<Row> {

@@ -329,6 +329,29 @@ fn a_site_of_several_routes_lists_them() {
 }
 
 #[test]
+fn a_line_whose_cases_died_of_different_things_lists_them() {
+    let mut finding = findings::cancel_ignored();
+    let shows = |finding: &crate::finding::Finding| {
+        let mut human = Human::new(terminal(100), Verbosity::Normal);
+        let text = human
+            .render(&Output::Finding(Box::new(finding.clone())), &TALLY)
+            .stdout;
+        let line = text.lines().find(|line| line.starts_with("  causes"));
+        line.map(str::to_owned)
+    };
+    finding.causes.note(&finding.evidence);
+    assert_eq!(shows(&finding), None, "one cause stands in the timeline");
+    let mut other = finding.evidence.clone();
+    other.cancelled_by = Some(crate::finding::CancelledBy::Code);
+    other.cancel_site = Some(findings::frame("main.stop", "/src/stop.go", 9));
+    finding.causes.note(&other);
+    assert_eq!(
+        shows(&finding).unwrap(),
+        "  causes   client closed   cancelled by code stop.go:9"
+    );
+}
+
+#[test]
 fn a_replay_has_no_cost() {
     let mut stats = samples::stats();
     stats.own_cpu_ns = None;

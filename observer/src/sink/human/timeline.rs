@@ -122,7 +122,7 @@ const fn call_end(outcome: CallOutcome) -> &'static str {
     }
 }
 
-const fn cancel(by: CancelledBy) -> &'static str {
+pub(super) const fn cancel(by: CancelledBy) -> &'static str {
     match by {
         CancelledBy::Client => "client closed",
         CancelledBy::ReadDeadline => "read deadline",
@@ -131,7 +131,7 @@ const fn cancel(by: CancelledBy) -> &'static str {
         CancelledBy::Shutdown => "shutdown",
         CancelledBy::Deadline => "deadline",
         CancelledBy::Code => "cancelled by code",
-        CancelledBy::NormalEnd => "handler returned",
+        CancelledBy::NormalEnd => "handler ended",
         CancelledBy::Parent => "parent cancelled",
         CancelledBy::Unknown => "cancelled",
     }

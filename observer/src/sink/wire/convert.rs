@@ -5,7 +5,7 @@ use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Context, Evidence, Process, Request, Route, Site};
+use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
 use super::{FindingLine, FindingTotals, Health, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
@@ -102,6 +102,8 @@ impl Evidence {
             remaining_ns: evidence.remaining_ns,
             deadline_site: evidence.deadline_site.as_ref().map(Site::from),
             timer: evidence.timer,
+            timer_site: evidence.timer_site.as_ref().map(Site::from),
+            server: evidence.server,
             live: evidence.live,
             waiting_on: evidence.waiting_on.clone(),
             peer_closed_at: evidence.peer_closed_at_ns.map(|at| clock.rfc3339(at)),
@@ -109,6 +111,15 @@ impl Evidence {
             delivery_ns: evidence.delivery_ns,
             after_close_ns: evidence.after_close_ns,
             undelivered: evidence.undelivered,
+        }
+    }
+}
+
+impl From<&finding::Cause> for Cause {
+    fn from(cause: &finding::Cause) -> Self {
+        Self {
+            cancelled_by: cause.cancelled_by,
+            cancel_site: cause.cancel_site.as_ref().map(Site::from),
         }
     }
 }
@@ -145,6 +156,11 @@ impl FindingLine {
                 })
                 .collect(),
             routes_other: finding.routes.others,
+            causes: match &finding.causes {
+                causes if causes.several() => causes.named.iter().map(Cause::from).collect(),
+                _ => Vec::new(),
+            },
+            causes_other: finding.causes.others,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
 pub use health::{Health, Histogram, HistogramStep, WastedRoute};
-pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
+pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
@@ -134,6 +134,13 @@ pub struct FindingLine {
     /// Occurrences on further routes. Absent where there is none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub routes_other: u64,
+    /// What its cases died of: at most 8 causes, each once, in the order in which they were seen.
+    /// Absent where there is one at most: then it is that of `evidence`, which is the worst case's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// Reports of cases with further causes. Absent where there is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub causes_other: u64,
 }
 
 #[expect(

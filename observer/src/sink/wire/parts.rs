@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{CallOutcome, CancelledBy, PeerClose, Timer, Trust, Undelivered, WorkState};
+use crate::finding::{
+    CallOutcome, CancelledBy, PeerClose, ServerLimits, Timer, Trust, Undelivered, WorkState,
+};
 
 /// An observed process, or an executable that is only a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +77,16 @@ pub struct Route {
     pub count: u64,
 }
 
+/// What a case of a finding died of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cause {
+    /// As in `evidence`.
+    pub cancelled_by: CancelledBy,
+    /// As in `evidence`. Absent where no line of code cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_site: Option<Site>,
+}
+
 /// A place in code.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Site {
@@ -129,11 +141,12 @@ pub struct Call {
 /// peer_close, delivery_ns. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
 /// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, deadline_site, timer,
 /// waiting_on. `cancel-not-called`: deadline_ns, live. `premature-cancel`: cancelled_by,
-/// cancelled_at, cancel_site, call, deadline_ns. `cancel-undelivered`: peer_closed_at, peer_close,
+/// cancelled_at, cancel_site, call, deadline_ns, and where a read deadline did it timer, asked_ns,
+/// timer_site, server. `cancel-undelivered`: peer_closed_at, peer_close,
 /// undelivered, after_close_ns, state, wait_reason, wait_ns, call, and where Go noticed late
 /// cancelled_by, cancelled_at, delivery_ns. `deadline-dropped`: call, deadline_ns, remaining_ns,
 /// deadline_site, timer. `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same,
-/// cancelled_by and cancelled_at. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
+/// cancelled_by, cancelled_at, timer_site and server. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
 /// deadline_site, timer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -177,6 +190,12 @@ pub struct Evidence {
     /// Which timer fired, or fires first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timer: Option<Timer>,
+    /// The line that set that timer, where a handler did through `http.ResponseController`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer_site: Option<Site>,
+    /// What the server allows, where its timers matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerLimits>,
     /// Contexts of this line alive now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<u64>,

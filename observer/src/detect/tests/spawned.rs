@@ -1,0 +1,140 @@
+//! detached-context: goroutines that a handler starts and waits for, without any deadline.
+
+use super::{
+    BACKGROUND, HANDLER, ROUND_TRIP, SERVE, SERVING, WORKER, client_leaves, end, site, start,
+};
+use crate::finding::{CancelledBy, Emission, Finding, RuleName, Severity};
+use crate::testkit::{Scene, call, request};
+
+/// A handler on another connection, and its goroutine.
+const OTHER: u64 = 20;
+const OTHER_WORKER: u64 = 21;
+const FETCH: &str = "example.com/shop/api.GetReport.func1:35";
+const WAITS: [&str; 3] = ["runtime.chanrecv1", HANDLER, SERVE];
+const SITS: [&str; 3] = ["net/http.(*persistConn).roundTrip", ROUND_TRIP, FETCH];
+
+fn calls(scene: &mut Scene, at_ms: u64, goid: u64, parent: u64) {
+    let stack = [ROUND_TRIP, "net/http.(*Client).Do", FETCH];
+    let record = call(
+        &scene.code,
+        (goid, parent),
+        0x9000 + goid,
+        &[BACKGROUND],
+        &stack,
+    );
+    scene.take(at_ms, &record);
+}
+
+/// The handlers of two connections wait so, and a goroutine of each calls.
+fn both(waits: &[&str]) -> Scene {
+    let mut scene = Scene::new();
+    let other = request(&scene.code, OTHER, 0x5000, "GET /report/7");
+    scene.take(0, &other);
+    start(&mut scene, 1);
+    for goid in [SERVING, OTHER] {
+        scene.waits(goid, waits);
+    }
+    for goid in [WORKER, OTHER_WORKER] {
+        scene.waits(goid, &SITS);
+    }
+    calls(&mut scene, 5, OTHER_WORKER, OTHER);
+    assert_eq!(newest(&scene).severity, Severity::Info);
+    calls(&mut scene, 6, WORKER, SERVING);
+    scene
+}
+
+fn newest(scene: &Scene) -> &Finding {
+    let Some((_, Emission::Finding(finding) | Emission::Update(finding, _))) = scene.shown.last()
+    else {
+        panic!("nothing was shown");
+    };
+    finding
+}
+
+#[test]
+fn work_that_handlers_of_several_connections_wait_for_is_a_warning() {
+    let scene = both(&WAITS);
+    let finding = newest(&scene);
+    assert_eq!(
+        (finding.rule, finding.severity, finding.count),
+        (RuleName::DetachedContext, Severity::Warning, 2)
+    );
+    assert_eq!(site(finding), ("example.com/shop/api.GetReport.func1", 35));
+}
+
+#[test]
+fn where_the_handler_does_something_else_it_may_be_anybodys() {
+    for stack in [
+        ["time.Sleep", HANDLER, SERVE],
+        [
+            "runtime.chanrecv1",
+            "net/http.(*persistConn).roundTrip",
+            HANDLER,
+        ],
+    ] {
+        let scene = both(&stack);
+        assert_eq!(newest(&scene).severity, Severity::Info, "{stack:?}");
+    }
+}
+
+#[test]
+fn of_one_connection_alone_it_may_be_made_ready_for_all() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    scene.waits(SERVING, &WAITS);
+    for (n, goid) in [WORKER, OTHER_WORKER].into_iter().enumerate() {
+        calls(&mut scene, 5 + n as u64, goid, SERVING);
+    }
+    scene.engine.finish(1_000_000_000);
+    scene.until(100);
+    assert_eq!(
+        (newest(&scene).severity, newest(&scene).count),
+        (Severity::Info, 2)
+    );
+}
+
+#[test]
+fn a_call_that_outlives_the_cancel_of_a_handler_that_left_is_an_error() {
+    let mut scene = both(&WAITS);
+    client_leaves(&mut scene, 100);
+    end(&mut scene, 102);
+    scene.until(599);
+    assert_eq!(newest(&scene).severity, Severity::Warning);
+    scene.until(700);
+    let finding = newest(&scene);
+    assert_eq!((finding.severity, finding.count), (Severity::Error, 2));
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Client));
+    assert_eq!(
+        finding.message,
+        "call to GET store:8080/item/7 on a detached context goes on 500 ms after the client left"
+    );
+}
+
+#[test]
+fn a_call_that_is_over_by_then_or_whose_request_ended_normally_stays_a_warning() {
+    let mut scene = both(&WAITS);
+    client_leaves(&mut scene, 100);
+    end(&mut scene, 102);
+    scene.waits(WORKER, &["time.Sleep", FETCH]);
+    scene.until(2_000);
+    assert_eq!(newest(&scene).severity, Severity::Warning);
+    let mut scene = both(&WAITS);
+    end(&mut scene, 102);
+    scene.until(2_000);
+    assert_eq!(newest(&scene).severity, Severity::Warning);
+}
+
+#[test]
+fn a_handler_that_works_on_itself_is_another_rules() {
+    let mut scene = both(&WAITS);
+    client_leaves(&mut scene, 100);
+    scene.until(700);
+    let errors: Vec<_> = scene
+        .shown
+        .iter()
+        .map(|(_, Emission::Finding(finding) | Emission::Update(finding, _))| finding)
+        .filter(|finding| finding.severity == Severity::Error)
+        .map(|finding| finding.rule)
+        .collect();
+    assert_eq!(errors, [RuleName::CancelIgnored]);
+}
