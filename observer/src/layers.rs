@@ -11,7 +11,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("target", &[]),
     ("go", &[]),
     ("finding", &["go"]),
-    ("inspect", &["target", "go"]),
+    ("inspect", &["target", "go", "finding"]),
     ("probe", &["go", "finding", "inspect"]),
     ("model", &["stream", "go", "finding", "inspect"]),
     ("detect", &["stream", "go", "finding", "inspect", "model"]),
