@@ -12,7 +12,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("target", &[]),
     ("go", &[]),
     ("finding", &["go"]),
-    ("inspect", &["target", "go"]),
+    ("inspect", &["target", "go", "finding"]),
     ("probe", &["go", "finding", "inspect"]),
     ("model", &["stream", "go", "finding", "inspect"]),
     ("detect", &["stream", "go", "finding", "inspect", "model"]),

@@ -6,18 +6,26 @@
     reason = "what a JSON value does not have is null"
 )]
 
+#[path = "live_options/shown.rs"]
+mod shown;
+#[path = "live_options/sources.rs"]
+mod sources;
+
 use std::{fs, path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
 use observer_tests::{
     go::CI_VERSIONS,
-    live::{Expect, Guarded, Load, Observer, Program, Run, exactly, findings, start},
+    live::{Expect, Load, Observer, Program, Run, exactly, start},
     target::{Flavor, build_target},
 };
 
 const PROGRAM: &str = "rules4";
+
 /// A mistake that is found a moment after its request.
 const MISTAKE: &str = "/notcalled/cancel";
+
 /// One whose handler works on for almost two seconds after its client has left.
 const LONG: &str = "/ignored/sleep";
 
@@ -50,6 +58,16 @@ fn found() {
 
 fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path in UTF-8")
+}
+
+/// Ends them together, because the kernel takes its time with every one that detaches.
+fn interrupted(observers: impl IntoIterator<Item = Observer>) -> Result<Vec<Run>> {
+    let observers: Vec<Observer> = observers.into_iter().collect();
+    for observer in &observers {
+        observer.signal(Signal::SIGINT)?;
+    }
+    let ends = |observer: Observer| observer.ends(Duration::from_secs(30));
+    observers.into_iter().map(ends).collect()
 }
 
 /// Nothing matches: exit 4, at once, and the selector is named.
@@ -211,298 +229,4 @@ fn request_ids_come_from_the_header_that_was_asked_for_first() -> Result<()> {
         mistake("gone-0")?,
     ];
     exactly(&run, program.pid(), &default)
-}
-
-#[test]
-fn redacted_paths_appear_nowhere() -> Result<()> {
-    // From 1.23 on Go's router names the route, unless the module asks for the older one, as ours does.
-    let executable = build_target(PROGRAM, newest(), Flavor::Plain)?;
-    let program = Program::run_with(PROGRAM, executable, &[], &[("GODEBUG", "httpmuxgo121=0")])?;
-    let pid = program.pid().to_string();
-    let observer = Observer::attach(&["--pid", &pid, "--redact-path"], 1)?;
-    let secret = format!("{MISTAKE}?token=hunter2");
-    Load::of(&program, &secret).ids("a-").start()?.all("ok")?;
-    leave_early(&program, "/detached/background")
-        .ids("b-")
-        .start()?
-        .all("dropped")?;
-    thread::sleep(Duration::from_millis(2500));
-    let run = observer.stop()?;
-    let found = findings(&run, program.pid());
-    ensure!(found.len() >= 2, "{}", run.shown());
-    for finding in &found {
-        let request = &finding.last["request"];
-        ensure!(request["path"].is_null(), "{request}");
-        ensure!(request["id"].is_string(), "{request}");
-        // It is read while the request lives.
-        let route = match finding.text("/rule") {
-            "cancel-not-called" => "",
-            _ => "/detached/background",
-        };
-        ensure!(finding.text("/request/route") == route, "{request}");
-    }
-    // The query, and the path of the outgoing call.
-    for hidden in ["hunter2", "/slow"] {
-        let shown = run
-            .lines
-            .iter()
-            .any(|line| line.to_string().contains(hidden));
-        ensure!(!shown, "{hidden} is shown: {}", run.shown());
-    }
-    Ok(())
-}
-
-/// Counts of errors, warnings and infos, and what was silenced.
-fn totals(run: &Run) -> Result<[u64; 4]> {
-    let findings = &run.end()?["findings"];
-    Ok(["error", "warning", "info", "silenced"].map(|key| findings[key].as_u64().unwrap_or(99)))
-}
-
-#[test]
-fn rules_are_chosen_and_adjusted_and_the_exit_code_follows() -> Result<()> {
-    let program = rules4(&[])?;
-    let pid = program.pid().to_string();
-    // One warning of cancel-not-called, one error of premature-cancel.
-    let cases: [(&[&str], i32, [u64; 4]); 8] = [
-        (&[], 0, [1, 1, 0, 0]),
-        (&["--fail-on", "error"], 1, [1, 1, 0, 0]),
-        (
-            &["--rule", "cancel-not-called", "--fail-on", "error"],
-            0,
-            [0, 1, 0, 0],
-        ),
-        (
-            &["--rule", "cancel-not-called", "--fail-on", "warning"],
-            1,
-            [0, 1, 0, 0],
-        ),
-        (
-            &["--rule", "premature-cancel=off", "--fail-on", "error"],
-            0,
-            [0, 1, 0, 0],
-        ),
-        (
-            &[
-                "--rule",
-                "premature-cancel=info",
-                "--rule",
-                "cancel-not-called=error",
-                "--fail-on",
-                "error",
-            ],
-            1,
-            [1, 0, 1, 0],
-        ),
-        (
-            &["--rule", "premature-cancel=info", "--fail-on", "error"],
-            0,
-            [0, 1, 1, 0],
-        ),
-        (
-            &[
-                "--rule",
-                "premature-cancel=off",
-                "--rule",
-                "cancel-not-called=info",
-                "--fail-on",
-                "info",
-            ],
-            1,
-            [0, 0, 1, 0],
-        ),
-    ];
-    let observers = cases
-        .iter()
-        .map(|(args, ..)| Observer::attach(&[&["--pid", &pid], *args].concat(), 1))
-        .collect::<Result<Vec<_>>>()?;
-    make_mistake(&program, "a-")?;
-    Load::of(&program, "/premature/async")
-        .ids("b-")
-        .start()?
-        .all("ok")?;
-    thread::sleep(Duration::from_millis(2000));
-    // Together: the kernel takes its time with every one that detaches.
-    for observer in &observers {
-        observer.signal(nix::sys::signal::Signal::SIGINT)?;
-    }
-    for (observer, (args, code, expected)) in observers.into_iter().zip(cases) {
-        let run = observer.ends(Duration::from_secs(30))?;
-        ensure!(
-            run.status.code() == Some(code) && totals(&run)? == expected,
-            "{args:?}: {:?}, expected {code} and {expected:?}: {}",
-            totals(&run)?,
-            run.shown()
-        );
-    }
-    Ok(())
-}
-
-#[test]
-fn a_baseline_is_counted_and_not_shown() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("known");
-    let baseline = text(&file)?;
-    {
-        let program = rules4(&[])?;
-        let pid = program.pid().to_string();
-        let observer = Observer::attach(&["--pid", &pid, "--write-baseline", baseline], 1)?;
-        make_mistake(&program, "a-")?;
-        found();
-        exactly(&observer.stop()?, program.pid(), &[mistake("a-0")?])?;
-    }
-    let written = fs::read_to_string(&file)?;
-    ensure!(
-        written.contains(" # cancel-not-called ") && written.lines().count() == 2,
-        "{written}"
-    );
-
-    // Another process of another build of the same sources.
-    let program = start(PROGRAM, newest(), Flavor::Stripped, &[])?;
-    let pid = program.pid().to_string();
-    let renewed = folder.path().join("renewed");
-    let args = ["--pid", &pid, "--baseline", baseline, "--fail-on", "info"];
-    let known = Observer::attach(&args, 1)?;
-    let both = Observer::attach(
-        &[
-            "--pid",
-            &pid,
-            "--baseline",
-            baseline,
-            "--write-baseline",
-            text(&renewed)?,
-        ],
-        1,
-    )?;
-    make_mistake(&program, "b-")?;
-    found();
-    let run = known.stop()?;
-    ensure!(findings(&run, program.pid()).is_empty(), "{}", run.shown());
-    ensure!(totals(&run)? == [0, 0, 0, 1], "{}", run.shown());
-    Load::of(&program, "/notcalled/timeout")
-        .ids("c-")
-        .start()?
-        .all("ok")?;
-    found();
-    let new = Expect::new("warning", PROGRAM, "cancel-not-called timeout")?
-        .request("/notcalled/timeout", "c-0");
-    let run = both.stop()?;
-    exactly(&run, program.pid(), &[new])?;
-    ensure!(totals(&run)? == [0, 1, 0, 1], "{}", run.shown());
-    // What was known stays known.
-    let renewed = fs::read_to_string(renewed)?;
-    let first = written.lines().nth(1).context("one fingerprint")?;
-    ensure!(
-        renewed.contains(first) && renewed.lines().count() == 3,
-        "{renewed}"
-    );
-
-    fs::write(&file, "no fingerprint\n")?;
-    let run = Observer::launch(&args)?.ends(Duration::from_secs(20))?;
-    ensure!(
-        run.status.code() == Some(2) && run.lines.is_empty(),
-        "{}",
-        run.shown()
-    );
-    Ok(())
-}
-
-/// Started with these variables, given as `NAME=VALUE`.
-fn with_environment(variables: &[String], args: &[&str]) -> Result<Observer> {
-    let mut wrapper = vec!["env"];
-    wrapper.extend(variables.iter().map(String::as_str));
-    Observer::launch_through(&wrapper, args)
-}
-
-#[test]
-fn environment_and_file_say_what_flags_say() -> Result<()> {
-    let program = rules4(&[])?;
-    let stranger = Guarded::spawn(std::process::Command::new("/bin/sleep").arg("60"))?;
-    let pid = program.pid();
-    let folder = tempfile::tempdir()?;
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let variables = [
-        format!("OBSERVER_PID={pid}"),
-        "OBSERVER_RULE=cancel-not-called=info,premature-cancel".to_owned(),
-        "OBSERVER_REQUEST_ID_HEADER=X-Order-Key,X-Request-Id".to_owned(),
-        "OBSERVER_REDACT_PATH=true".to_owned(),
-        "OBSERVER_FAIL_ON=error".to_owned(),
-        "OBSERVER_DURATION=1h".to_owned(),
-        format!("OBSERVER_LOG={}", at("environment.jsonl")),
-        format!("OBSERVER_WRITE_BASELINE={}", at("environment.known")),
-    ];
-    let file = at("observer.toml");
-    let list = format!(
-        "pid = [{pid}]\nrule = [\"cancel-not-called=info\", \"premature-cancel\"]\n\
-         request-id-header = [\"X-Order-Key\", \"X-Request-Id\"]\nredact-path = true\n\
-         fail-on = \"error\"\nduration = \"1h\"\nlog = \"{}\"\nwrite-baseline = \"{}\"\n",
-        at("file.jsonl"),
-        at("file.known")
-    );
-    fs::write(&file, list)?;
-    // Flags over environment over file: each source below is wrong about what the one above says. A selector of
-    // any kind above replaces all below, else the sleeper would be refused.
-    let wrong = at("wrong.toml");
-    let list = format!(
-        "pid = [{}]\nrule = [\"cancel-ignored\"]\nfail-on = \"never\"\nduration = \"1ms\"\n\
-         request-id-header = [\"X-Order-Key\", \"X-Request-Id\"]\nredact-path = true\n\
-         log = \"{}\"\nwrite-baseline = \"{}\"\n",
-        stranger.pid(),
-        at("layers.jsonl"),
-        at("layers.known")
-    );
-    fs::write(&wrong, list)?;
-    let layers = [
-        format!("OBSERVER_CONFIG={wrong}"),
-        format!("OBSERVER_PID={}", stranger.pid()),
-        "OBSERVER_RULE=cancel-not-called=info,premature-cancel".to_owned(),
-        "OBSERVER_FAIL_ON=warning".to_owned(),
-        "OBSERVER_DURATION=1h".to_owned(),
-    ];
-    let flags = [
-        "--port",
-        &program.address.port().to_string(),
-        "--fail-on",
-        "error",
-    ];
-    let observers = [
-        with_environment(&variables, &[])?,
-        Observer::launch(&["--config", &file])?,
-        with_environment(&layers, &flags)?,
-    ];
-    for observer in &observers {
-        observer.started(1)?;
-    }
-    make_mistake(&program, "a-")?;
-    Load::of(&program, "/premature/async")
-        .ids("b-")
-        .flag("-header", &"X-Order-Key: c-0")
-        .start()?
-        .all("ok")?;
-    leave_early(&program, LONG).start()?.all("dropped")?;
-    thread::sleep(Duration::from_millis(2500));
-    for (observer, name) in observers.into_iter().zip(["environment", "file", "layers"]) {
-        observer.signal(nix::sys::signal::Signal::SIGINT)?;
-        let run = observer.ends(Duration::from_secs(20))?;
-        let shown = || format!("{name}: {}", run.shown());
-        ensure!(run.status.code() == Some(1), "{}", shown());
-        ensure!(run.end()?["why"] == "signal", "{}", shown());
-        let expected = [
-            Expect::new("info", PROGRAM, "cancel-not-called cancel")?.fact("/request/id", "a-0"),
-            Expect::new("error", PROGRAM, "premature-cancel async")?.fact("/request/id", "c-0"),
-        ];
-        exactly(&run, pid, &expected).with_context(|| name)?;
-        let paths = findings(&run, pid);
-        ensure!(
-            paths
-                .iter()
-                .all(|found| found.text("/request/path").is_empty()),
-            "{}",
-            shown()
-        );
-        let log = fs::read_to_string(at(&format!("{name}.jsonl")))?;
-        ensure!(log.lines().count() == run.lines.len(), "{}", shown());
-        let known = fs::read_to_string(at(&format!("{name}.known")))?;
-        ensure!(known.lines().count() == 3, "{known}\n{}", shown());
-    }
-    Ok(())
 }

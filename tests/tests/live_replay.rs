@@ -1,10 +1,5 @@
 //! What a live run found, a replay of its recording finds again, to the byte.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "what a JSON value does not have is null"
-)]
-
 use std::{
     fs,
     path::Path,
@@ -99,6 +94,10 @@ fn health_is_counted_to_the_request_and_replayed() -> Result<()> {
         "{health}"
     );
     ensure!((15..25).contains(&tenths), "{health}");
+
+    // Totals are said every 10 s, and at the end.
+    let stats = run.of_type("stats").last().context("a stats line")?;
+    ensure!(stats["health"] == health, "{stats}");
 
     let replayed = replay_in(&recording, "json")?;
     let last: Value = serde_json::from_str(replayed.lines().last().context("a last line")?)?;

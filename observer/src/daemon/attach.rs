@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,6 +18,7 @@ use crate::probe::{
 use crate::sink::Start;
 use crate::target::{CodeCheck, FileId, Lease};
 
+use super::claim::Claim;
 use super::clock;
 use super::detach::{Detacher, Parting};
 use super::errors;
@@ -37,7 +36,9 @@ pub(super) struct Observed {
     /// Of the probes that it passes.
     slot: u32,
     /// Says to other observers that this process is watched.
-    _claim: Option<UnixListener>,
+    pub(super) claim: Claim,
+    /// That there is another one was said.
+    pub(super) is_shared: bool,
 }
 
 /// The probes of one executable: of one process, or of all that execute it.
@@ -121,12 +122,12 @@ impl Attacher {
         let begun_ns = clock::now_ns();
         let pid = target.pid();
         let mut notices = Vec::new();
-        let claim = claim(&target);
+        let (claim, is_shared) = Claim::take(&target.unit.process);
         let (slot, is_foreign) = match self.joined(&target)? {
             Some(slot) => (slot, false),
             None => self.attach_sites(kernel, &target)?,
         };
-        if claim.is_none() {
+        if is_shared {
             notices.push(Notice::SecondObserver { pid });
         } else if is_foreign {
             notices.push(Notice::OtherProbes { pid });
@@ -141,7 +142,8 @@ impl Attacher {
         let observed = Observed {
             target: Arc::new(target),
             slot,
-            _claim: claim,
+            claim,
+            is_shared,
         };
         let plan = match started {
             Ok(plan) => plan,
@@ -425,12 +427,4 @@ fn verify(plan: &mut Plan, target: &Target) -> Result<bool, Error> {
         });
     }
     Ok(foreign)
-}
-
-/// Takes a name in the abstract socket namespace for the process: held until we end, however.
-fn claim(target: &Target) -> Option<UnixListener> {
-    let process = &target.unit.process;
-    let name = format!("observer/{}/{}", process.pid, process.start_ticks);
-    let address = SocketAddr::from_abstract_name(name.as_bytes()).ok()?;
-    UnixListener::bind_addr(&address).ok()
 }

@@ -163,11 +163,23 @@ impl Loop {
         if is_due || self.attacher.is_hindering() {
             self.identity_ns = now_ns;
             self.find_the_dead(sinks)?;
+            self.say_who_came(sinks);
             if self.attacher.tick(&mut self.kernel, now_ns)? {
                 self.cache.forget_unused();
             }
         }
         Ok(())
+    }
+
+    /// Another observer has come: each says so once.
+    fn say_who_came(&mut self, sinks: &mut Sinks) {
+        for observed in self.observed.iter_mut().filter(|of| !of.is_shared) {
+            if observed.claim.was_knocked_at() {
+                observed.is_shared = true;
+                let pid = observed.target.pid();
+                sinks.emit(Output::Notice(Notice::SecondObserver { pid }));
+            }
+        }
     }
 
     fn find_the_dead(&mut self, sinks: &mut Sinks) -> Result<(), Error> {

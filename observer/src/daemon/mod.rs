@@ -4,6 +4,7 @@
 
 mod arrivals;
 mod attach;
+mod claim;
 mod clock;
 mod code;
 mod cost;

@@ -466,6 +466,7 @@ impl Loop {
         }
         self.say_loss(sinks)?;
         let stats = self.stats()?;
+        sinks.emit(Output::Stats(stats.clone()));
         sinks.emit(Output::End(End { why, stats }));
         if let Some(recorder) = self.recorder.take() {
             recorder.finish(end_ns)?;

@@ -177,6 +177,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         health: engine.health(),
         ..Stats::default()
     };
+    sinks.emit(Output::Stats(stats.clone()));
     sinks.emit(Output::End(End {
         why: EndReason::RecordingEnded,
         stats,
