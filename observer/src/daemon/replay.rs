@@ -173,6 +173,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         requests_unknown: totals.unknown,
         events: totals.events,
         delivery: DeliveryTimes::of(engine.delivery()),
+        joins: engine.joins(),
         ..Stats::default()
     };
     sinks.emit(Output::End(End {

@@ -79,6 +79,7 @@ impl Loop {
             own_cpu_ns: Some(self.cost.own_cpu_ns()),
             target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
             delivery: DeliveryTimes::of(self.engine.delivery()),
+            joins: self.engine.joins(),
         })
     }
 }

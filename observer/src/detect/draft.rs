@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::correlate::TraceParent;
 use crate::finding::{
     CallEvidence, CallOutcome, Confidence, ContextLink, Evidence, Finding, Fingerprint,
     RequestInfo, Routes, RuleName, Severity, Trust,
@@ -73,10 +74,7 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
         let path = request.path.as_deref();
         path.filter(|_| !thresholds.redact_path).map(route_of_path)
     });
-    let trace = request
-        .traceparent
-        .as_deref()
-        .or_else(|| traced(details, thresholds));
+    let trace = traceparent(request, thresholds);
     RequestInfo {
         number: request.id.0,
         method: request.method.as_deref().map(str::to_owned),
@@ -91,7 +89,7 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .map(str::to_owned),
         id,
         id_header,
-        trace_id: trace.and_then(trace_id),
+        trace_id: trace.map(|trace| trace.trace_id()),
         peer: details
             .and_then(|details| details.peer.as_deref())
             .map(str::to_owned),
@@ -134,33 +132,19 @@ fn request_id(
     found.map_or((None, None), |(value, name)| (Some(value), Some(name)))
 }
 
+/// Where a request stands in its trace, if what it says of that is sound.
+pub(super) fn traceparent(request: &Request, thresholds: &Thresholds) -> Option<TraceParent> {
+    let header = request.traceparent.as_deref();
+    let header = header.or_else(|| traced(request.details.as_deref(), thresholds));
+    header.and_then(TraceParent::parse)
+}
+
 /// The trace header is asked for after all ID headers.
 fn traced<'a>(details: Option<&'a RequestDetails>, thresholds: &Thresholds) -> Option<&'a str> {
     details?
         .headers
         .get(thresholds.id_headers.len())?
         .as_deref()
-}
-
-/// The trace id of a W3C `traceparent`; `None` for one that is broken.
-fn trace_id(header: &str) -> Option<String> {
-    let mut parts = header.split('-');
-    let (version, trace, parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |part: &str, len| {
-        part.len() == len
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let sound = hex(version, 2)
-        && version != "ff"
-        && hex(trace, 32)
-        && hex(parent, 16)
-        && hex(flags, 2)
-        && trace.bytes().any(|b| b != b'0')
-        && parent.bytes().any(|b| b != b'0');
-    sound.then(|| trace.to_owned())
 }
 
 /// The path part of `[METHOD ][HOST]/[PATH]`.
@@ -305,7 +289,7 @@ pub(super) fn is_owner_whole(model: &Model, owner: Option<ReqId>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{route_of_path, trace_id};
+    use super::route_of_path;
 
     #[test]
     fn variable_parts_of_a_path() {
@@ -316,23 +300,5 @@ mod tests {
         );
         assert_eq!(route_of_path("/blob/deadbeef01"), "/blob/{}");
         assert_eq!(route_of_path("/cafe/v2"), "/cafe/v2");
-    }
-
-    #[test]
-    fn broken_traceparents_are_not_trusted() {
-        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(
-            trace_id(good).as_deref(),
-            Some("4bf92f3577b34da6a3ce929d0e0e4736")
-        );
-        for bad in [
-            "",
-            "00-4bf92f35-00f067aa0ba902b7-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-        ] {
-            assert_eq!(trace_id(bad), None, "{bad}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::correlate::JoinTotals;
 use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
 use crate::model::{Code, Fact, Latency, Limits, Model, Totals};
 use crate::stream::Event;
@@ -16,6 +17,8 @@ use super::deadline_inflated::DeadlineInflated;
 use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
+use super::joins::Joins;
+use super::orphaned_downstream::OrphanedDownstream;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
@@ -56,6 +59,8 @@ struct Rules {
     inflated: DeadlineInflated,
     mismatch: TimeoutMismatch,
     short: DeadlineTooShort,
+    joins: Joins,
+    orphaned: OrphanedDownstream,
 }
 
 impl Engine {
@@ -102,6 +107,8 @@ impl Engine {
         self.rules.undelivered.forget(|_| true);
         self.rules.inflated.forget(|_| true);
         self.rules.dropped.forget(|_| true);
+        self.rules.joins.clear();
+        self.rules.orphaned.forget(|_| true);
         self.model.loss()
     }
 
@@ -147,6 +154,8 @@ impl Engine {
         self.rules.dropped.forget(|of| of == pid);
         self.rules.mismatch.forget(|of| of == pid);
         self.rules.short.forget(|of| of == pid);
+        self.rules.joins.forget_gone(&self.model);
+        self.rules.orphaned.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -186,6 +195,12 @@ impl Engine {
         self.model.delivery()
     }
 
+    /// Calls that were joined to the requests that they led to, and what could not be told.
+    #[must_use]
+    pub const fn joins(&self) -> JoinTotals {
+        self.rules.joins.totals()
+    }
+
     /// Findings forgotten because the table was full.
     #[must_use]
     pub const fn findings_evicted(&self) -> u64 {
@@ -209,6 +224,7 @@ impl Engine {
             + self.rules.undelivered.len()
             + self.rules.inflated.len()
             + self.rules.dropped.len()
+            + self.rules.orphaned.len()
     }
 
     fn with(
@@ -249,7 +265,7 @@ impl Engine {
 impl Rules {
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
-            Fact::RequestStarted(_) => {}
+            Fact::RequestStarted(request) => self.joins.request_started(request, cx),
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
@@ -266,6 +282,8 @@ impl Rules {
                 }
                 self.not_called.request_ended(request, cx);
                 self.undelivered.request_ended(request, cx);
+                self.joins.request_ended(request, cx);
+                self.orphaned.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => {
                 self.workers.context_created(ctx, cx);
@@ -288,11 +306,17 @@ impl Rules {
                 self.derived.cancel_called(ctx, cx);
             }
             Fact::CallStarted(call) => {
+                self.joins.call_started(call, cx);
                 self.detached.call_started(call, cx);
                 self.premature.call_started(call, cx);
                 self.inflated.call_started(call, cx);
                 self.dropped.call_started(call, cx);
                 self.mismatch.call_started(call, cx);
+            }
+            Fact::CallEnded(call) => {
+                if let Some(join) = self.joins.call_ended(call) {
+                    self.orphaned.call_ended(call, join, cx);
+                }
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
@@ -310,6 +334,7 @@ impl Rules {
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
             Topic::Inflated(call) => self.inflated.look(call, cx),
             Topic::Dropped(call) => self.dropped.look(call, cx),
+            Topic::Orphaned(request) => self.orphaned.look(request, cx),
             Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
@@ -336,6 +361,7 @@ impl Rules {
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
+            Topic::Orphaned(request) => self.orphaned.answer(request, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),

@@ -15,6 +15,7 @@ pub mod deadline_dropped;
 pub mod deadline_inflated;
 pub mod deadline_too_short;
 pub mod detached_context;
+pub mod orphaned_downstream;
 pub mod premature_cancel;
 pub mod timeout_mismatch;
 
@@ -25,6 +26,7 @@ mod deadline;
 mod derived;
 mod draft;
 mod engine;
+mod joins;
 mod outlived;
 mod overrun;
 mod passer;
@@ -33,6 +35,7 @@ mod relations;
 mod shutdown;
 mod sight;
 mod site;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod timeout_worker;

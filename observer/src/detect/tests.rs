@@ -8,6 +8,7 @@ mod chaos;
 mod deadlines;
 mod detached_context;
 mod loss;
+mod orphaned_downstream;
 mod premature_cancel;
 mod sessions;
 mod timeout_handler;

@@ -34,6 +34,8 @@ pub(super) enum Topic {
     Inflated(CallId),
     /// The deadline has passed that a call does not have.
     Dropped(CallId),
+    /// The request works on for a call that was given up.
+    Orphaned(ReqId),
     /// A write to the client failed: by a deadline?
     WriteFailed(ReqId),
 }

@@ -13,7 +13,8 @@ mod span;
 mod types;
 
 pub use evidence::{
-    CallEvidence, CallOutcome, CancelledBy, Evidence, PeerClose, Timer, Undelivered, WorkState,
+    CallEvidence, CallOutcome, CancelledBy, Downstream, Evidence, JoinedBy, PeerClose, Timer,
+    Undelivered, WorkState,
 };
 pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
 pub use hash::finding_id;

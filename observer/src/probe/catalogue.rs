@@ -68,7 +68,7 @@ const GOID: (&str, &str) = ("runtime.g", "goid");
 
 use RuleName::{
     CancelIgnored, CancelNotCalled, CancelUndelivered, DeadlineDropped, DeadlineInflated,
-    DeadlineTooShort, DetachedContext, PrematureCancel, TimeoutMismatch,
+    DeadlineTooShort, DetachedContext, OrphanedDownstream, PrematureCancel, TimeoutMismatch,
 };
 
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
@@ -122,7 +122,7 @@ pub const CATALOGUE: &[Hook] = &[
         }],
         fields: &[GOID],
         rate: Rate::Rare,
-        rules: &[PrematureCancel],
+        rules: &[PrematureCancel, OrphanedDownstream],
         absent: Some("net/http client not linked"),
         required: false,
     },
@@ -214,6 +214,7 @@ pub const CATALOGUE: &[Hook] = &[
             DeadlineDropped,
             DeadlineInflated,
             TimeoutMismatch,
+            OrphanedDownstream,
         ],
         absent: Some("net/http client not linked"),
         required: false,
@@ -242,6 +243,7 @@ pub const CATALOGUE: &[Hook] = &[
             DeadlineInflated,
             TimeoutMismatch,
             DeadlineTooShort,
+            OrphanedDownstream,
         ],
         absent: Some("net/http server not linked"),
         required: false,

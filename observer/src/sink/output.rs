@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::correlate::JoinTotals;
 use crate::error::Notice;
 use crate::finding::{Emission, Finding, HookState, ProcessInfo, UpdateReason};
 use crate::model::Latency;
@@ -146,6 +147,8 @@ pub struct Stats {
     pub target_cpu_ns: Option<u64>,
     /// How long clients' closes took to reach their requests; `None` where none did.
     pub delivery: Option<DeliveryTimes>,
+    /// Calls and the requests that they led to in other observed processes.
+    pub joins: JoinTotals,
 }
 
 /// From clients' closes, as the kernel saw them, to Go's cancels of their requests, ns. Quantiles are

@@ -3,6 +3,7 @@
 use super::output::{
     Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Stop, StopReason,
 };
+use crate::correlate::JoinTotals;
 use crate::error::Notice;
 use crate::finding::{UpdateReason, samples};
 
@@ -24,6 +25,7 @@ pub fn stats() -> Stats {
         own_cpu_ns: Some(120_000_000),
         target_cpu_ns: Some(63_000_000),
         delivery: None,
+        joins: JoinTotals::default(),
     }
 }
 

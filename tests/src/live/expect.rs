@@ -18,6 +18,8 @@ pub enum Role {
     CancelSite,
     /// As the line that set the deadline.
     DeadlineSite,
+    /// As the line at which the process that was called stood.
+    Below,
 }
 
 /// One finding that has to be there, once.
@@ -189,6 +191,7 @@ impl Expect {
                 Role::Stack => contains(&finding.last["stack"], marker),
                 Role::Context => contains(&finding.last["context"], marker),
                 Role::CancelSite => marker.is(&finding.last["evidence"]["cancel_site"]),
+                Role::Below => marker.is(&finding.last["evidence"]["downstream"]["site"]),
                 Role::DeadlineSite => marker.is(&finding.last["evidence"]["deadline_site"]),
             };
             if !appears {

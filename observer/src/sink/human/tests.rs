@@ -75,6 +75,15 @@ fn very_narrow() {
 }
 
 #[test]
+fn two_processes() {
+    for (width, name) in [(100, "two_processes"), (50, "two_processes_narrow")] {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(findings::orphaned_downstream()));
+        insta::assert_snapshot!(name, human.render(&output, &TALLY).stdout);
+    }
+}
+
+#[test]
 fn a_narrow_terminal_loses_no_id_and_no_time() {
     let mut short = findings::cancel_ignored();
     let mut long = short.clone();

@@ -1,12 +1,13 @@
 //! From what the engine knows to what the wire says: the one place where times become wall-clock
 //! times, ids become hex, and empty becomes null.
 
+use crate::correlate::JoinTotals;
 use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Context, Evidence, Process, Request, Route, Site};
-use super::{FindingLine, FindingTotals, StartLine, Totals};
+use super::parts::{Call, Context, Downstream, Evidence, Process, Request, Route, Site};
+use super::{FindingLine, FindingTotals, Joins, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -72,6 +73,27 @@ impl Request {
     }
 }
 
+impl Downstream {
+    fn of(below: &finding::Downstream, clock: Clock) -> Self {
+        Self {
+            host: below.host.as_deref().map(str::to_owned),
+            process: Process::from(&*below.process),
+            request: Request::of(&below.request, clock),
+            site: below.site.as_ref().map(Site::from),
+            stack: below.stack.iter().map(Site::from).collect(),
+            wait_reason: below.wait_reason.clone(),
+            wait_ns: below.wait_ns,
+            joined_by: below.joined_by,
+            cancelled_by: below.cancelled_by,
+            cancelled_at: below.cancelled_at_ns.map(|at| clock.rfc3339(at)),
+            deadline_ns: below.deadline_ns,
+            remaining_ns: below.remaining_ns,
+            clock_offset_ns: below.clock_ns.map(|(offset_ns, _)| offset_ns),
+            clock_uncertainty_ns: below.clock_ns.map(|(_, error_ns)| error_ns),
+        }
+    }
+}
+
 impl Evidence {
     fn of(evidence: &finding::Evidence, clock: Clock) -> Self {
         Self {
@@ -101,6 +123,10 @@ impl Evidence {
             delivery_ns: evidence.delivery_ns,
             after_close_ns: evidence.after_close_ns,
             undelivered: evidence.undelivered,
+            downstream: evidence
+                .downstream
+                .as_ref()
+                .map(|below| Box::new(Downstream::of(below, clock))),
         }
     }
 }
@@ -163,6 +189,19 @@ impl StartLine {
     }
 }
 
+fn joins(totals: JoinTotals) -> Option<Joins> {
+    let JoinTotals {
+        joined,
+        ambiguous,
+        evicted,
+    } = totals;
+    (joined + ambiguous + evicted > 0).then_some(Joins {
+        joined,
+        ambiguous,
+        evicted,
+    })
+}
+
 impl Totals {
     pub(super) fn of(stats: &Stats, clock: Clock, tally: &Tally) -> Self {
         Self {
@@ -183,6 +222,7 @@ impl Totals {
             own_cpu_ns: stats.own_cpu_ns,
             target_cpu_ns: stats.target_cpu_ns,
             delivery: stats.delivery,
+            joins: joins(stats.joins),
         }
     }
 }

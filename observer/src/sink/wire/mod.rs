@@ -13,7 +13,7 @@ use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
-pub use parts::{Call, Context, Evidence, Process, Request, Route, Site};
+pub use parts::{Call, Context, Downstream, Evidence, Process, Request, Route, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
@@ -189,6 +189,22 @@ pub struct Totals {
     /// How long clients' closes took to reach their requests. Absent where none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryTimes>,
+    /// Calls whose requests in other observed processes are known, or could not be told. Absent where no
+    /// call led to an observed process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
+}
+
+/// Calls and the requests that they led to in observed processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Joins {
+    /// Requests whose call is known.
+    pub joined: u64,
+    /// Requests that several calls could have led to, or that are one of several that a call could
+    /// have: nothing is claimed of them.
+    pub ambiguous: u64,
+    /// Calls forgotten because too many were under way.
+    pub evicted: u64,
 }
 
 /// See [`Body::Stats`].

@@ -1,6 +1,7 @@
 //! The lines against their schema, and against themselves.
 
-use crate::sink::output::{Clock, Tally};
+use crate::finding::samples as findings;
+use crate::sink::output::{Clock, Output, Tally};
 use crate::sink::samples;
 
 use super::{Body, Line, schema};
@@ -19,6 +20,8 @@ fn lines() -> Vec<Line> {
         .filter_map(|output| Line::of(output, samples::CLOCK, &TALLY))
         .collect();
     lines.push(Line::examined(&samples::start()));
+    let across = Output::Finding(Box::new(findings::orphaned_downstream()));
+    lines.extend(Line::of(&across, samples::CLOCK, &TALLY));
     lines
 }
 

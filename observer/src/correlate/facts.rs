@@ -1,0 +1,119 @@
+//! Requests and calls as they are told of across processes: what `--facts` writes, what two files are
+//! joined by, and what a finding about two processes is made of.
+
+use std::sync::Arc;
+
+use crate::finding::{CallEvidence, CancelledBy, ContextLink, ProcessInfo, RequestInfo};
+use crate::go::Frame;
+
+use super::{CallSide, Ids, RequestSide, TraceParent};
+
+/// A deadline that held for a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallDeadline {
+    /// Time that it allowed when it was set, ns.
+    pub set_ns: i64,
+    /// Time left when the call began, ns.
+    pub left_ns: i64,
+    /// The line that set it.
+    pub site: Option<Frame>,
+}
+
+/// An outgoing call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFact {
+    /// Its number, unique with its process.
+    pub number: u64,
+    /// Whose.
+    pub process: Arc<ProcessInfo>,
+    /// The request that it was made for.
+    pub request: Option<RequestInfo>,
+    /// The trace that it belongs to.
+    pub trace: Option<u128>,
+    /// What it sent as its own span.
+    pub span: Option<u64>,
+    /// Kind, target, start, length, outcome.
+    pub call: CallEvidence,
+    /// Who gave it up, where its context died.
+    pub given_up_by: Option<CancelledBy>,
+    /// What bounded it.
+    pub deadline: Option<CallDeadline>,
+    /// The line of the call.
+    pub site: Option<Frame>,
+    /// First line of the main module, where it differs.
+    pub caller: Option<Frame>,
+    /// Whole stack; empty where it comes from a file.
+    pub stack: Vec<Frame>,
+    /// Chain of its context; empty where it comes from a file.
+    pub context: Vec<ContextLink>,
+    /// Nothing was lost of it.
+    pub whole: bool,
+    /// All of this is known up to here, ns.
+    pub until_ns: u64,
+}
+
+/// A request that was served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestFact {
+    /// Whose.
+    pub process: Arc<ProcessInfo>,
+    /// Number, method, path, IDs, start, length.
+    pub request: RequestInfo,
+    /// Its trace and who called.
+    pub came: Option<TraceParent>,
+    /// Who cancelled it while its handler ran, and when, ns.
+    pub cancelled: Option<(CancelledBy, u64)>,
+    /// Time that it was given, ns.
+    pub deadline_ns: Option<i64>,
+    /// Nothing was lost of it.
+    pub whole: bool,
+    /// All of this is known up to here, ns.
+    pub until_ns: u64,
+}
+
+fn request_id(request: &RequestInfo) -> Option<(Arc<str>, Arc<str>)> {
+    Ids::request_id(request.id_header.as_deref()?, request.id.as_deref()?)
+}
+
+impl CallFact {
+    /// What it is joined by.
+    #[must_use]
+    pub fn side(&self) -> CallSide {
+        let ids = Ids {
+            trace: self.trace,
+            span: self.span,
+            request: self.request.as_ref().and_then(request_id),
+        };
+        CallSide::new(ids, &self.call.target)
+    }
+
+    /// When it ended, or when it was last known to run, ns.
+    #[must_use]
+    pub fn over_ns(&self) -> u64 {
+        let length = self.call.duration_ns;
+        length.map_or(self.until_ns, |ns| self.call.start_ns.saturating_add(ns))
+    }
+}
+
+impl RequestFact {
+    /// What it is joined by.
+    #[must_use]
+    pub fn side(&self) -> RequestSide {
+        RequestSide {
+            ids: Ids {
+                trace: self.came.map(|came| came.trace),
+                span: self.came.map(|came| came.parent),
+                request: request_id(&self.request),
+            },
+            method: self.request.method.as_deref().map(Arc::from),
+            path: self.request.path.as_deref().map(Arc::from),
+        }
+    }
+
+    /// When its handler returned, ns.
+    #[must_use]
+    pub fn ended_ns(&self) -> Option<u64> {
+        let length_ns = self.request.duration_ns?;
+        Some(self.request.start_ns.saturating_add(length_ns))
+    }
+}

@@ -1,0 +1,16 @@
+//! Whose call is whose request: facts of several processes, and of several hosts, brought together.
+//!
+//! Pure and bounded like the model: no I/O, no clock. It joins, and judges nothing. Where two answers
+//! are possible it gives none.
+
+mod facts;
+mod ids;
+mod join;
+mod sides;
+#[cfg(test)]
+mod tests;
+
+pub use facts::{CallDeadline, CallFact, RequestFact};
+pub use ids::{Ids, TraceParent};
+pub use join::{Join, JoinTotals, Joiner};
+pub use sides::{CallSide, RequestSide};
