@@ -197,7 +197,7 @@ pub struct RequestStarted {
     pub line: [u8; MAX_LINE],
     /// Row of the header name that gave `id`, from 1; 0: none found.
     pub id_row: u32,
-    /// Bytes in `id`; the value may be longer.
+    /// Length of the value; `id` holds its beginning where it is longer.
     pub id_len: u32,
     /// Request ID.
     pub id: [u8; MAX_VALUE],

@@ -26,6 +26,9 @@ impl Range {
     }
 }
 
+/// Canonical name of the header that carries the W3C trace context.
+pub const TRACE_HEADER: &str = "Traceparent";
+
 /// A header name to look for, in canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -121,7 +124,7 @@ pub struct Layout {
     pub cancel_short: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
-    /// Request ID headers in order of preference; the last row is `Traceparent`.
+    /// Request ID headers in order of preference; the last row is [`TRACE_HEADER`].
     pub headers: [HeaderName; MAX_HEADER_NAMES],
 }
 

@@ -8,7 +8,8 @@ use observer_common::hook::HookId;
 use observer_common::probe::Skip;
 use observer_common::probe::context::{self, Detail};
 
-use crate::site::{Hit, User};
+use crate::memory::USER;
+use crate::site::Hit;
 
 /// `context.(*cancelCtx).propagateCancel`, before Go 1.21 `context.propagateCancel`.
 #[uprobe]
@@ -21,13 +22,13 @@ pub fn context_create(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn create(hit: &Hit) {
-    match context::create_detail(&User, hit.layout, &hit.regs) {
+    match context::create_detail(&USER, hit.layout, &hit.regs) {
         Detail::None => hit.skip(Skip::Quiet),
         Detail::Short(caller) => hit.send(|record: &mut ContextCreatedShort| {
-            context::created_short(&User, hit.layout, &hit.regs, caller, record).map(|()| false)
+            context::created_short(&USER, hit.layout, &hit.regs, caller, record).map(|()| false)
         }),
         Detail::Full => hit.send(|record: &mut ContextCreated| {
-            context::created(&User, hit.layout, &hit.regs, record)
+            context::created(&USER, hit.layout, &hit.regs, record)
         }),
     }
 }
@@ -43,17 +44,17 @@ pub fn context_cancel(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn cancel(hit: &Hit) {
-    let sight = match context::cancel_detail(&User, hit.layout, &hit.regs) {
+    let sight = match context::cancel_detail(&USER, hit.layout, &hit.regs) {
         Ok(sight) => sight,
         Err(skip) => return hit.skip(skip),
     };
     match sight.detail {
         Detail::None => hit.skip(Skip::Quiet),
         Detail::Short(_) => hit.send(|record: &mut ContextCancelledShort| {
-            context::cancelled_short(&User, hit.layout, &hit.regs, sight, record).map(|()| false)
+            context::cancelled_short(&USER, hit.layout, &hit.regs, sight, record).map(|()| false)
         }),
         Detail::Full => hit.send(|record: &mut ContextCancelled| {
-            context::cancelled(&User, hit.layout, &hit.regs, sight, record)
+            context::cancelled(&USER, hit.layout, &hit.regs, sight, record)
         }),
     }
 }
@@ -63,7 +64,7 @@ fn cancel(hit: &Hit) {
 pub fn deadline_ask(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::DeadlineAsk) {
         hit.send(|record: &mut DeadlineAsked| {
-            context::deadline_asked(&User, hit.layout, &hit.regs, record).map(|()| false)
+            context::deadline_asked(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
     0

@@ -5,13 +5,14 @@ use observer_common::event::{BodyFailed, CallCancelled, CallStarted, ConnCancell
 use observer_common::hook::HookId;
 use observer_common::probe::call;
 
-use crate::site::{Hit, User};
+use crate::memory::USER;
+use crate::site::Hit;
 
 /// `net/http.(*Transport).roundTrip`.
 #[uprobe]
 pub fn call_start(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::CallStart) {
-        hit.send(|record: &mut CallStarted| call::started(&User, hit.layout, &hit.regs, record));
+        hit.send(|record: &mut CallStarted| call::started(&USER, hit.layout, &hit.regs, record));
     }
     0
 }
@@ -21,7 +22,7 @@ pub fn call_start(ctx: ProbeContext) -> u32 {
 pub fn call_cancel(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::CallCancel) {
         hit.send(|record: &mut CallCancelled| {
-            call::cancelled(&User, hit.layout, &hit.regs, record).map(|()| false)
+            call::cancelled(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
     0
@@ -32,7 +33,7 @@ pub fn call_cancel(ctx: ProbeContext) -> u32 {
 pub fn conn_cancel(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::ConnCancel) {
         hit.send(|record: &mut ConnCancelled| {
-            call::conn_cancelled(&User, hit.layout, &hit.regs, record).map(|()| false)
+            call::conn_cancelled(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
     0
@@ -42,7 +43,7 @@ pub fn conn_cancel(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn body_fail(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::BodyFail) {
-        hit.send(|record: &mut BodyFailed| call::body_failed(&User, hit.layout, &hit.regs, record));
+        hit.send(|record: &mut BodyFailed| call::body_failed(&USER, hit.layout, &hit.regs, record));
     }
     0
 }

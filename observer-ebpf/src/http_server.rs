@@ -5,7 +5,8 @@ use observer_common::event::{ConnReadError, RequestStarted};
 use observer_common::hook::HookId;
 use observer_common::probe::{conn, request};
 
-use crate::site::{Hit, User};
+use crate::memory::USER;
+use crate::site::Hit;
 
 /// `net/http.serverHandler.ServeHTTP` where maps are Swiss maps (Go ≥ 1.24).
 ///
@@ -27,7 +28,7 @@ pub fn request_start_buckets(ctx: ProbeContext) -> u32 {
 fn start<const SWISS: bool>(ctx: &ProbeContext) {
     if let Some(hit) = Hit::new(ctx, HookId::RequestStart) {
         hit.send(|record: &mut RequestStarted| {
-            request::started::<SWISS, _, _>(&User, hit.layout, &hit.regs, record).map(|()| false)
+            request::started::<SWISS, _, _>(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
 }
@@ -37,7 +38,7 @@ fn start<const SWISS: bool>(ctx: &ProbeContext) {
 pub fn conn_read_error(ctx: ProbeContext) -> u32 {
     if let Some(hit) = Hit::new(&ctx, HookId::ConnReadError) {
         hit.send(|record: &mut ConnReadError| {
-            conn::read_error(&User, hit.layout, &hit.regs, record).map(|()| false)
+            conn::read_error(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
     }
     0

@@ -9,6 +9,7 @@ mod context;
 mod http_client;
 mod http_server;
 mod maps;
+mod memory;
 mod process;
 mod site;
 mod socket;

@@ -1,9 +1,9 @@
-//! A hit of a site: registers, the process's memory, its layout block.
+//! A hit of a site: registers, its layout block.
 
 use aya_ebpf::{
     EbpfContext,
     bindings::pt_regs,
-    helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated},
+    helpers::{bpf_get_attach_cookie, bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     programs::ProbeContext,
 };
 use core::mem::MaybeUninit;
@@ -11,7 +11,6 @@ use core::ptr::addr_of;
 use observer_common::event::Header;
 use observer_common::hook::{Counter, HookId};
 use observer_common::layout::{Cookie, ENABLED, FILTER_PIDS, Layout, SITE_IS_JUMP};
-use observer_common::mem::MemRead;
 use observer_common::probe::Skip;
 use observer_common::regs::{JBE_FLAGS, Registers};
 
@@ -59,30 +58,6 @@ impl Registers for Regs {
     #[inline(always)]
     fn jump_taken(&self) -> bool {
         field!(self, eflags) & JBE_FLAGS != 0
-    }
-}
-
-/// Memory of the current process.
-#[derive(Clone, Copy)]
-pub struct User;
-
-impl User {
-    #[inline(always)]
-    fn copy(self, to: *mut u8, len: u32, from: u64) -> bool {
-        // SAFETY: callers pass a buffer of at least `len` bytes; the verifier checks it again.
-        unsafe { generated::bpf_probe_read_user(to.cast(), len, from as *const _) == 0 }
-    }
-}
-
-impl MemRead for User {
-    #[inline(always)]
-    fn read_prefix<const N: usize>(&self, addr: u64, buf: &mut [u8; N], len: u64) -> bool {
-        let len = if len > N as u64 { N as u64 } else { len };
-        self.copy(buf.as_mut_ptr(), len as u32, addr)
-    }
-    #[inline(always)]
-    fn read_words<const N: usize>(&self, addr: u64, words: &mut [u64; N]) -> bool {
-        self.copy(words.as_mut_ptr().cast(), (N * 8) as u32, addr)
     }
 }
 

@@ -1,39 +1,15 @@
 //! TCP sockets: what the kernel knows of the peers of observed processes.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use observer_common::event::SocketChanged;
 use observer_common::hook::{Counter, HookId};
 use observer_common::layout::ENABLED;
-use observer_common::mem::MemRead;
 use observer_common::probe::Skip;
 use observer_common::probe::socket::{self, Interest};
 
+use crate::memory::KERNEL;
 use crate::{maps, site};
-
-/// Memory of the kernel.
-#[derive(Clone, Copy)]
-struct Kernel;
-
-impl Kernel {
-    #[inline(always)]
-    fn copy(self, to: *mut u8, len: u32, from: u64) -> bool {
-        // SAFETY: callers pass a buffer of at least `len` bytes; the verifier checks it again.
-        unsafe { generated::bpf_probe_read_kernel(to.cast(), len, from as *const _) == 0 }
-    }
-}
-
-impl MemRead for Kernel {
-    #[inline(always)]
-    fn read_prefix<const N: usize>(&self, addr: u64, buf: &mut [u8; N], len: u64) -> bool {
-        let len = if len > N as u64 { N as u64 } else { len };
-        self.copy(buf.as_mut_ptr(), len as u32, addr)
-    }
-    #[inline(always)]
-    fn read_words<const N: usize>(&self, addr: u64, words: &mut [u64; N]) -> bool {
-        self.copy(words.as_mut_ptr().cast(), (N * 8) as u32, addr)
-    }
-}
 
 /// `inet_sock_set_state(sk, from, to)`. What a peer does comes in as a packet, so the process on the
 /// CPU is anybody: sockets are chosen by their local port.
@@ -58,7 +34,7 @@ pub fn socket_state(ctx: RawTracePointContext) -> i32 {
     if pid != 0 && !maps::chosen(pid) {
         return 0;
     }
-    let Some(port) = socket::local_port(&Kernel, layout, sk) else {
+    let Some(port) = socket::local_port(&KERNEL, layout, sk) else {
         site::skip(HookId::SocketState, Skip::Object);
         return 0;
     };
@@ -67,7 +43,7 @@ pub fn socket_state(ctx: RawTracePointContext) -> i32 {
     }
     maps::count(HookId::SocketState, Counter::Hits);
     site::send(HookId::SocketState, pid, |record: &mut SocketChanged| {
-        socket::changed(&Kernel, layout, (sk, port), (from, to), record).map(|()| false)
+        socket::changed(&KERNEL, layout, (sk, port), (from, to), record).map(|()| false)
     });
     0
 }

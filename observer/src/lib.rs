@@ -11,11 +11,14 @@ pub mod error;
 pub mod finding;
 pub mod go;
 pub mod inspect;
+#[cfg(test)]
+mod layers;
 pub mod model;
 pub mod probe;
 pub mod record;
 pub mod sink;
 pub mod stream;
+pub mod style;
 pub mod target;
 #[cfg(test)]
 mod testkit;

@@ -77,6 +77,35 @@ fn the_environment_counts_less_than_flags() {
 }
 
 #[test]
+fn a_misspelt_variable_is_named_wherever_variables_count() {
+    let warnings = |args: &[&str]| {
+        let mut command = observer(args);
+        let output = command.env("OBSERVER_COLOUR", "never").output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        err.matches("warning: `OBSERVER_COLOUR` in the environment means nothing")
+            .count()
+    };
+    for args in [
+        &["run", "--pid", "1", "--duration", "0"][..],
+        &["ps"],
+        &["check", "/nowhere"],
+        &["check"],
+        &["replay", "/nowhere"],
+        &["explain"],
+    ] {
+        assert_eq!(warnings(args), 1, "{args:?}");
+    }
+    for args in [
+        &["replay", "/nowhere", "-q"][..],
+        &["schema"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        assert_eq!(warnings(args), 0, "{args:?}");
+    }
+}
+
+#[test]
 fn a_closed_pipe_is_success() {
     for args in [&["schema"][..], &["explain", "cancel-ignored"]] {
         let mut child = observer(args)

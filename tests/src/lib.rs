@@ -6,6 +6,7 @@
 pub mod go;
 #[cfg(feature = "live")]
 pub mod live;
+mod module;
 #[cfg(feature = "live")]
 pub mod recordings;
 pub mod target;

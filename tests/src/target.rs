@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::go::{Go, workspace_root};
+use crate::module::Module;
 
 /// How a target is built: what observer has to cope with differs a lot between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +62,9 @@ impl Flavor {
 /// Builds `tests/targets/<program>` (such as `shop/front`) with this Go version (such as `1.24.11`) and returns the
 /// executable. It is kept in `target/go-targets/` for as long as the sources stay the same.
 ///
+/// A program that needs other people's code lies in a module of its own below `modules/`, see
+/// `tests/targets/README.md`.
+///
 /// Safe to call from many tests at once: a lock for each executable makes one of them build and the others wait.
 ///
 /// # Errors
@@ -78,9 +82,12 @@ fn build(sources: &Path, program: &str, go_version: &str, flavor: Flavor) -> Res
         package.display()
     );
 
+    let module = Module::of(sources, &package, go_version)?;
     let mut hasher = DefaultHasher::new();
-    hash_folder(&mut hasher, sources)
-        .with_context(|| format!("cannot read {}", sources.display()))?;
+    for folder in module.sources(sources) {
+        hash_folder(&mut hasher, folder)
+            .with_context(|| format!("cannot read {}", folder.display()))?;
+    }
     // Debug information names the folder of the sources.
     hasher.write(sources.as_os_str().as_encoded_bytes());
     for flag in flavor.flags() {
@@ -109,9 +116,10 @@ fn build(sources: &Path, program: &str, go_version: &str, flavor: Flavor) -> Res
     go.args(["build", "-buildvcs=false", "-o"])
         .arg(&unfinished)
         .args(flavor.flags())
-        .arg(format!("./{program}"))
+        .args(module.flag())
+        .arg(module.package(&package)?)
         .env("CGO_ENABLED", flavor.cgo())
-        .current_dir(sources);
+        .current_dir(&module.root);
     let output = go.output().context("cannot run go")?;
     ensure!(
         output.status.success(),
@@ -123,13 +131,18 @@ fn build(sources: &Path, program: &str, go_version: &str, flavor: Flavor) -> Res
     Ok(executable)
 }
 
+/// Everything in a module's folder; other modules below it are no part of it.
 fn hash_folder(hasher: &mut DefaultHasher, folder: &Path) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
+        let is_folder = entry.file_type()?.is_dir();
+        if is_folder && Module::begins_at(&entry.path()) {
+            continue;
+        }
         hasher.write(entry.file_name().as_encoded_bytes());
         hasher.write_u8(0);
-        if entry.file_type()?.is_dir() {
+        if is_folder {
             hash_folder(hasher, &entry.path())?;
         } else {
             let content = fs::read(entry.path())?;
@@ -170,6 +183,30 @@ mod tests {
         let output = Command::new(&built[0]).output().unwrap();
         assert_eq!(String::from_utf8(output.stderr).unwrap(), "go1.21.13");
         fs::remove_dir_all(built[0].parent().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_module_of_its_own_builds_and_is_no_part_of_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        module(folder.path());
+        let own = folder.path().join("modules/two");
+        fs::create_dir_all(own.join("cmd")).unwrap();
+        let mods = "module example.com/say/modules/two\n\ngo 1.18\n";
+        fs::write(own.join("go.mod"), mods).unwrap();
+        let say = |what: &str| format!("package main\n\nfunc main() {{ print(\"{what}\") }}\n");
+        fs::write(own.join("cmd/main.go"), say("two")).unwrap();
+        let build = |program| build(folder.path(), program, "1.21.13", Flavor::Stripped).unwrap();
+        let hello = build("say/hello");
+        let two = build("modules/two/cmd");
+        let output = Command::new(&two).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "two");
+        fs::write(own.join("cmd/main.go"), say("three")).unwrap();
+        assert_eq!(build("say/hello"), hello);
+        let three = build("modules/two/cmd");
+        assert_ne!(three, two);
+        for built in [hello, two, three] {
+            fs::remove_dir_all(built.parent().unwrap()).unwrap();
+        }
     }
 
     #[test]

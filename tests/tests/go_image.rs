@@ -17,10 +17,11 @@ use std::fs::File;
 use std::process::Command;
 use std::time::Instant;
 
-use build::{EXTERNAL_PIE, FLAVOURS, Flavour, ODD, build, versions};
+use build::{EXTERNAL_PIE, FLAVOURS, Flavour, ODD, build, build_without_module, versions};
 use observer::go::image::Image;
 use observer::go::site::{SiteKind, Wanted, find_site};
 use observer::go::{Frame, GoVersion};
+use observer_tests::live::observer_binary;
 
 const SOURCE: &str = include_str!("go_image/self_describing.go.txt");
 
@@ -278,6 +279,27 @@ fn external_linking_moves_everything_and_changes_nothing() {
     }
     for version in versions() {
         check(version, EXTERNAL_PIE);
+    }
+}
+
+#[test]
+fn a_build_without_a_module_names_its_package() {
+    let package = "example.com/old/cmd/server";
+    for version in versions() {
+        let program = build_without_module(SOURCE, package, version);
+        let image = Image::open(&File::open(&program).expect("the program")).expect("an image");
+        assert_eq!((image.module(), image.main_package()), ("", package));
+        // Whose code the packages beside it are, nobody says.
+        assert!(image.own_modules().is_empty(), "{:?}", image.own_modules());
+        let checked = Command::new(observer_binary().expect("observer"))
+            .arg("check")
+            .arg(&program)
+            .output()
+            .expect("observer runs");
+        let text = String::from_utf8_lossy(&checked.stdout);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let said = format!("go{version}, package {package}");
+        assert!(words.join(" ").contains(&said), "{text}");
     }
 }
 

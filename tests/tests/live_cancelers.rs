@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
-    live::{Expect, Load, Observer, Program, Role, exactly, on_each_version, start},
+    live::{Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_version, start},
     target::Flavor,
 };
 
@@ -19,7 +19,10 @@ fn cancelers(go: &str, flavor: Flavor) -> Result<Program> {
 }
 
 fn over_tls(program: &Program, path: &str) -> Result<Load> {
-    Ok(Load::to(&format!("https://{}{path}", program.tls_address()?)).mode("h2"))
+    Ok(Load::to(&format!(
+        "https://{}{path}",
+        program.tls_address()?
+    )))
 }
 
 /// A handler that works on for two seconds after this cancel.
@@ -50,9 +53,13 @@ fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
                 continue;
             }
             let load = match route.mode.as_str() {
-                "h2" => over_tls(&program, path)?
+                "h2" | "h2leave" => over_tls(&program, path)?
+                    .mode(&route.mode)
                     .patience_ms(route.patience_ms)
-                    .ids("stubborn-h2-"),
+                    .ids(&format!(
+                        "{}-",
+                        path.trim_start_matches('/').replace('/', "-")
+                    )),
                 _ => Load::route(&program, route),
             };
             clients.push((load.start()?, route.outcome.clone()));
@@ -65,7 +72,7 @@ fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
                 if mode == "rst" { "dropped" } else { "ok" }.to_owned(),
             ));
         }
-        let load = over_tls(&program, "/client")?.patience_ms(300);
+        let load = over_tls(&program, "/client")?.mode("h2").patience_ms(300);
         clients.push((load.start()?, "dropped".to_owned()));
         let load = Load::of(&program, "/client-write-unread")
             .mode("postunread")
@@ -83,14 +90,23 @@ fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
         let expected = [
             stubborn("fin", "client")?
                 .after_cancel_ms(500..2600)
+                .fact("/evidence/peer_close", "fin")
                 .fact("/request/proto", "HTTP/1.1"),
-            stubborn("rst", "client")?.after_cancel_ms(500..2600),
-            stubborn("halfclose", "client")?.after_cancel_ms(500..2600),
+            stubborn("rst", "client")?
+                .after_cancel_ms(500..2600)
+                .fact("/evidence/peer_close", "reset"),
+            stubborn("halfclose", "client")?
+                .after_cancel_ms(500..2600)
+                .fact("/evidence/peer_close", "fin"),
             stubborn("h2", "client")?
                 .after_cancel_ms(500..2600)
                 .fact("/request/proto", "HTTP/2.0"),
+            stubborn("h2-leave", "client")?
+                .after_cancel_ms(500..2600)
+                .fact("/evidence/peer_close", "fin"),
             stubborn("write", "client")?
                 .post()
+                .fact("/evidence/peer_close", "fin|reset")
                 .after_cancel_ms(500..2900),
             stubborn("write-deadline", "write_deadline")?.after_cancel_ms(500..2900),
             Expect::new("warning", PROGRAM, "cancel-ignored stubborn-code")?
@@ -111,8 +127,47 @@ fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
             .or_no_site()
             .by("read_deadline"),
         ];
-        exactly(&run, program.pid(), &expected)
+        exactly(&run, program.pid(), &expected)?;
+        closes_carry_both_times(&run, program.pid())
     })
+}
+
+/// When the kernel saw the peer close, when Go cancelled, and how long that took; and of others neither.
+fn closes_carry_both_times(run: &Run, pid: u32) -> Result<()> {
+    let closes =
+        ["fin", "rst", "halfclose", "h2-leave", "write"].map(|case| format!("/stubborn/{case}"));
+    for finding in findings(run, pid) {
+        if finding.text("/request/path") == "/stubborn/h2" {
+            // Its client resets the stream and then ends, and the kernel may be the first to tell.
+            continue;
+        }
+        let said = |pointer: &str| finding.number(&format!("/evidence/{pointer}"));
+        let closed = finding.text("/evidence/peer_closed_at").to_owned();
+        let Some(delivery_ns) = said("delivery_ns") else {
+            ensure!(
+                closed.is_empty() && !closes.contains(&finding.text("/request/path").to_owned()),
+                "no delivery: {}",
+                finding.last
+            );
+            continue;
+        };
+        ensure!(
+            closes.contains(&finding.text("/request/path").to_owned()) && !closed.is_empty(),
+            "{}",
+            finding.last
+        );
+        let cancelled = finding.text("/evidence/cancelled_at");
+        ensure!(*closed <= *cancelled, "{}", finding.last);
+        // Go is told at once but by a write, of which there is one every 20 ms.
+        ensure!(delivery_ns < 300_000_000, "{}", finding.last);
+    }
+    let delivery = &run.end()?["delivery"];
+    ensure!(
+        delivery["count"].as_u64().is_some_and(|count| count >= 5),
+        "{}",
+        run.shown()
+    );
+    Ok(())
 }
 
 /// One request to each path; then the signal; the stubborn one alone is named.

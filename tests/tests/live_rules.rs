@@ -22,6 +22,8 @@ struct Planted {
     route: &'static str,
     severity: &'static str,
     cancelled_by: Option<&'static str>,
+    /// How its message ends.
+    says: Option<&'static str>,
     /// From the cancel to the end of the work, ms, on a machine that is not busy.
     wasted_ms: Option<u64>,
     /// Where the marked line `RULE CASE ROLE` appears.
@@ -34,6 +36,7 @@ const fn planted(marked: &'static str, route: &'static str, severity: &'static s
         route,
         severity,
         cancelled_by: None,
+        says: None,
         wasted_ms: None,
         also: &[],
     }
@@ -42,6 +45,11 @@ const fn planted(marked: &'static str, route: &'static str, severity: &'static s
 impl Planted {
     const fn by(mut self, cancelled_by: &'static str) -> Self {
         self.cancelled_by = Some(cancelled_by);
+        self
+    }
+
+    const fn says(mut self, says: &'static str) -> Self {
+        self.says = Some(says);
         self
     }
 
@@ -62,6 +70,9 @@ impl Planted {
         if let Some(cancelled_by) = self.cancelled_by {
             expect = expect.by(cancelled_by);
         }
+        if let Some(says) = self.says {
+            expect = expect.says(says);
+        }
         if let Some(ms) = self.wasted_ms {
             // At least the grace time; the client may be late by any part of the rest.
             expect = expect.after_cancel_ms(500..ms + 900);
@@ -79,7 +90,7 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 34] = [
+const ALL: [Planted; 35] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -205,8 +216,15 @@ const ALL: [Planted; 34] = [
     planted("cancel-not-called inlined", "/notcalled/inlined", "warning")
         .also(&[(Role::Stack, "caller")]),
     planted("cancel-not-called timer", "/notcalled/timer", "warning"),
-    planted("premature-cancel async", "/premature/async", "error").by("normal_end"),
-    planted("premature-cancel late", "/premature/late", "error").by("normal_end"),
+    planted("premature-cancel async", "/premature/async", "error")
+        .by("normal_end")
+        .says("the handler returned"),
+    planted("premature-cancel panic", "/premature/panic", "error")
+        .by("normal_end")
+        .says("the handler panicked"),
+    planted("premature-cancel late", "/premature/late", "error")
+        .by("normal_end")
+        .says("the handler returned"),
     planted("premature-cancel body", "/premature/body", "error")
         .by("code")
         .also(&[(Role::CancelSite, "cancel")]),

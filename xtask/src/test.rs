@@ -40,6 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
         "live tests load eBPF programs\n\nhint: run as root"
     );
     setup::ensure_bpf()?;
+    setup::ensure_servers()?;
     build_ebpf::run(&build_ebpf::Args::default())?;
     targets::run(&targets::Args { full: args.full })?;
 

@@ -37,6 +37,8 @@ const TRACED: usize = 4;
 const ROW: usize = 5;
 /// Bytes of the matched header's value to keep.
 const KEPT: usize = 6;
+/// Length of the matched header's value.
+const LENGTH: usize = 7;
 /// The slot's key, zero padded: four words.
 const KEY: usize = 8;
 
@@ -274,6 +276,7 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
     let Some([text, len]) = mem.pair(values) else {
         return;
     };
+    set(record, LENGTH, len);
     set(
         record,
         KEPT,
@@ -300,7 +303,8 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
     record.id_len = 0;
     record.id_row = 0;
     if mem.read_prefix(text, &mut record.id, kept) {
-        record.id_len = kept as u32;
+        // No header is as long as 4 GiB.
+        record.id_len = get(record, LENGTH) as u32;
         record.id_row = row as u32 + 1;
         set(record, BEST, row);
     }

@@ -43,7 +43,7 @@ fn search<const SWISS: bool>(memory: &Memory, map: u64, names: &[&str]) -> Found
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     Found {
         row: event.id_row,
-        id: text(&event.id[..event.id_len as usize]),
+        id: text(&event.id[..(event.id_len as usize).min(MAX_VALUE)]),
         trace: text(&event.trace[..usize::try_from(event.trace_len).unwrap()]),
         big: event.flags & REQUEST_BIG_MAP != 0,
     }
@@ -221,6 +221,10 @@ fn only_the_first_value_and_its_beginning_are_kept() {
         search::<true>(&memory, map, &NAMES),
         found(1, &"v".repeat(MAX_VALUE), "")
     );
+    // How long it is, is told.
+    let mut event: RequestStarted = record();
+    find::<true, _>(&memory, &wanted(&NAMES), map, &mut event);
+    assert_eq!(event.id_len as usize, MAX_VALUE + 36);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::sink::wire::Line;
 use crate::sink::{Start, Terminal};
 
 use super::look::LookArgs;
+use super::wrap::{beside, wrapped};
 use super::{Engine, print, screen};
 
 const AFTER_HELP: &str = "\
@@ -44,6 +45,7 @@ pub struct CheckArgs {
 
 /// Runs it.
 pub(super) fn run(args: CheckArgs, engine: &impl Engine) -> Result<Exit, Error> {
+    super::warn_of_variables(None, Some(args.look.color));
     let subject = match (args.path, args.pid) {
         (Some(path), _) => Subject::Path(path),
         (None, Some(pid)) => Subject::Pid(pid),
@@ -84,46 +86,55 @@ pub(super) fn report(start: &Start, terminal: &Terminal) -> String {
         0 => clean(&process.exe),
         pid => clean(&format!("{} (pid {pid})", process.name)),
     };
-    let module = match process.module.as_str() {
-        "" => "module unknown",
-        module => module,
+    let rest = clean(&format!(": {}, {}", process.go, process.built_from()));
+    let head = lines_of(&format!("{who}{rest}"), terminal);
+    let mut text = match head.strip_prefix(&who) {
+        Some(rest) => format!("{}{rest}", terminal.styles.strong(&who)),
+        None => head,
     };
-    let mut text = terminal.styles.strong(&who);
-    text.push_str(&clean(&format!(": {}, {module}", process.go)));
-    text.push_str("\n\n");
-    let width = start.hooks.iter().map(|hook| hook.hook.len()).max();
+    text.push('\n');
+    let names = start.hooks.iter().map(|hook| hook.hook.len()).max();
     for hook in &start.hooks {
-        text.push_str(&hook_line(hook, width.unwrap_or(0), terminal));
+        text.push_str(&hook_lines(hook, names.unwrap_or(0), terminal));
     }
     let on = start.hooks.iter().filter(|hook| hook.on).count();
-    text.push_str(&format!("\n{on} of {} hooks", start.hooks.len()));
+    let mut last = format!("{on} of {} hooks", start.hooks.len());
     if !start.not_covered.is_empty() {
-        text.push_str("; not covered: ");
-        text.push_str(&clean(&start.not_covered.join(", ")));
+        last.push_str("; not covered: ");
+        last.push_str(&clean(&start.not_covered.join(", ")));
     }
     text.push('\n');
+    text.push_str(&lines_of(&last, terminal));
     text
 }
 
-fn hook_line(hook: &HookState, width: usize, terminal: &Terminal) -> String {
+/// As many as it takes, the further ones indented.
+fn lines_of(text: &str, terminal: &Terminal) -> String {
+    const INDENT: usize = 2;
+    wrapped(text, INDENT, terminal.width)
+        .trim_start()
+        .to_owned()
+}
+
+fn hook_lines(hook: &HookState, names: usize, terminal: &Terminal) -> String {
+    /// Two spaces, `off`, two spaces.
+    const BEFORE: usize = 7;
     let state = if hook.on {
         terminal.styles.help("on ")
     } else {
         terminal.styles.warning("off")
     };
     let place = match (&hook.symbol, &hook.site) {
-        (Some(symbol), Some(site)) => format!(
-            "  {symbol} at {site} ({}, {})",
+        (Some(symbol), Some(site)) => Some(format!(
+            "{symbol} at {site} ({}, {})",
             hook.kind.as_deref().unwrap_or("?"),
             hook.rate
-        ),
-        (Some(symbol), None) => format!("  {symbol}"),
-        (None, _) => String::new(),
+        )),
+        (symbol, _) => symbol.clone(),
     };
-    let reason = hook
-        .reason
-        .as_ref()
-        .map_or_else(String::new, |reason| format!("  {reason}"));
-    let rest = terminal.glyphs.clean(&format!("{place}{reason}"));
-    format!("  {state}  {:<width$}{rest}\n", hook.hook)
+    let parts: Vec<String> = place.into_iter().chain(hook.reason.clone()).collect();
+    let text = terminal.glyphs.clean(&parts.join("; "));
+    let used = BEFORE + hook.hook.len();
+    let rest = beside(used, BEFORE + names + 2, &text, terminal.width);
+    format!("  {state}  {}{rest}", hook.hook)
 }

@@ -5,8 +5,10 @@ use clap::Args;
 use crate::config::{nearest_rule, parse_rule};
 use crate::error::{Error, Exit};
 use crate::finding::RuleName;
-use crate::sink::{Color, Terminal};
+use crate::sink::Terminal;
+use crate::style::Color;
 
+use super::wrap::wrapped;
 use super::{print, screen};
 
 const AFTER_HELP: &str = "\
@@ -49,6 +51,7 @@ pub struct ExplainArgs {
 
 /// Runs it.
 pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Error> {
+    super::warn_of_variables(None, Some(args.color));
     let terminal = screen::terminal(args.color, false);
     let Some(name) = &args.rule else {
         return print(&list(&terminal));
@@ -178,37 +181,14 @@ fn for_terminal(markdown: &str, terminal: &Terminal) -> String {
     text
 }
 
-/// Lines that begin with so many spaces, none wider than `width` unless one word is.
-fn wrapped(text: &str, indent: usize, width: usize) -> String {
-    let mut lines = String::new();
-    let mut used = width;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if used + 1 + length > width {
-            if !lines.is_empty() {
-                lines.push('\n');
-            }
-            lines.push_str(&" ".repeat(indent));
-            used = indent + length;
-        } else {
-            lines.push(' ');
-            used += 1 + length;
-        }
-        lines.push_str(word);
-    }
-    if !lines.is_empty() {
-        lines.push('\n');
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use super::{DOCS_FOLDER, SECTIONS, docs, for_terminal, list, markdown, summary};
     use crate::finding::RuleName;
-    use crate::sink::{Glyphs, Styles, Terminal};
+    use crate::sink::{Glyphs, Terminal};
+    use crate::style::Styles;
 
     #[test]
     fn every_rule_has_every_section() {
@@ -260,6 +240,16 @@ mod tests {
         insta::assert_snapshot!(text);
         for rule in RuleName::ALL {
             assert!(for_terminal(&markdown(rule), &terminal(false, 100)).is_ascii());
+        }
+    }
+
+    #[test]
+    fn examples_fit_a_usual_terminal() {
+        for rule in RuleName::ALL {
+            let text = for_terminal(&markdown(rule), &terminal(true, 80));
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{rule}: {line}");
+            }
         }
     }
 

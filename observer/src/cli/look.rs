@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::config::OutputForm;
-use crate::sink::Color;
+use crate::style::Color;
 
 /// Form and colour.
 #[derive(Debug, Clone, Copy, Args)]

@@ -26,6 +26,7 @@ pub struct PsArgs {
 
 /// Runs it.
 pub(super) fn run(args: &PsArgs, engine: &impl Engine) -> Result<Exit, Error> {
+    super::warn_of_variables(None, Some(args.look.color));
     let processes = engine.processes()?;
     match args.look.output {
         OutputForm::Human => print(&table(
@@ -45,17 +46,12 @@ pub(super) fn table(processes: &[Start], terminal: &Terminal) -> String {
     let rows = processes.iter().map(|start| {
         let process = &start.process;
         let on = start.hooks.iter().filter(|hook| hook.on).count();
-        let module = if process.module.is_empty() {
-            "?"
-        } else {
-            &process.module
-        };
         [
             process.pid.to_string(),
             process.go.clone(),
             format!("{on}/{}", start.hooks.len()),
             process.name.clone(),
-            module.to_owned(),
+            process.built_from(),
             process.exe.clone(),
         ]
     });

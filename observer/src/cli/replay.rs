@@ -7,7 +7,8 @@ use clap::Args;
 use crate::config::{self, FailOn, OutputForm, RuleSetting, Settings};
 use crate::error::{Error, Exit};
 use crate::finding::RuleChoice;
-use crate::sink::{Color, Delivery, Sinks};
+use crate::sink::{Delivery, Sinks};
+use crate::style::Color;
 
 use super::{Engine, show};
 

@@ -11,7 +11,7 @@ use crate::finding::RuleChoice;
 use crate::sink::{Delivery, Sinks};
 use crate::target::cgroup::{is_hex, unit_name};
 
-use super::{Engine, show};
+use super::{Engine, id_headers, show};
 
 const GRACE: Duration = Duration::from_millis(500);
 const DEADLINES: Deadlines = Deadlines {
@@ -20,7 +20,6 @@ const DEADLINES: Deadlines = Deadlines {
     short: Duration::from_millis(100),
     short_depth: 5,
 };
-const REQUEST_ID_HEADER: &str = "X-Request-Id";
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -31,6 +30,7 @@ Examples:
   sudo observer run --exe shop-api --log /var/log/observer.jsonl --quiet
   sudo observer run --unit shop-api --wait
   sudo observer run --all
+  sudo observer run --all --facts --output json > host-a.jsonl
 
 Selectors are united: a process is observed if any of them fits. Processes that start later are
 observed too. With --pid alone there are none to come: observer ends when its processes have
@@ -141,6 +141,8 @@ pub struct Options {
     pub own_packages: Vec<String>,
     /// Write raw events here.
     pub record: Option<PathBuf>,
+    /// Tell of every request and every call.
+    pub facts: bool,
     /// For benchmarks.
     pub bench: Bench,
 }
@@ -194,12 +196,13 @@ impl Options {
             grace: settings.grace.map_or(GRACE, |span| span.0),
             deadlines: deadlines(settings),
             request_ids: RequestIds {
-                headers: headers(settings)?,
+                headers: id_headers::of(settings)?,
                 reading: settings.request_ids.unwrap_or_default(),
             },
             redact_path: settings.redact_path.unwrap_or(false),
             own_packages: settings.own_packages.clone().unwrap_or_default(),
             record: settings.record.clone(),
+            facts: settings.facts.unwrap_or(false),
             bench: Bench {
                 sites: settings.bench_sites.unwrap_or_default(),
                 programs: settings.bench_programs.unwrap_or_default(),
@@ -242,28 +245,6 @@ fn deadlines(settings: &Settings) -> Deadlines {
             .short_deadline_depth
             .unwrap_or(DEADLINES.short_depth),
     }
-}
-
-fn headers(settings: &Settings) -> Result<Vec<String>, Error> {
-    let names = match &settings.request_id_header {
-        Some(names) if !names.is_empty() => names.clone(),
-        _ => vec![REQUEST_ID_HEADER.to_owned()],
-    };
-    match names.iter().find(|name| !is_token(name)) {
-        Some(name) => Err(Error::Usage {
-            problem: format!("`{name}` cannot be the name of a header"),
-            remedy: "write it like `--request-id-header X-Request-Id`".into(),
-        }),
-        None => Ok(names),
-    }
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// Runs it.

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use crate::sink::{Color, Glyphs, Styles, Terminal, locale_is_utf8};
+use crate::sink::{Glyphs, Terminal};
+use crate::style::{Color, Styles, locale_is_utf8};
 
 /// Columns where stdout is no terminal: wide enough for most lines, narrow enough for a log.
 const DEFAULT_WIDTH: usize = 100;

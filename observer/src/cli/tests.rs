@@ -7,11 +7,12 @@ use clap::Parser as _;
 
 use super::command::{Command, command};
 use super::run::{Options, Selector};
-use super::{Cli, Engine, check, generate, ps, refusal, replay, run, show};
+use super::{Cli, Engine, check, correlate, generate, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
 use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
-use crate::sink::{Delivery, Glyphs, Sinks, Start, Styles, Terminal, samples};
+use crate::sink::{Delivery, Glyphs, Sinks, Start, Terminal, samples};
+use crate::style::Styles;
 
 /// Remembers what it was asked for.
 #[derive(Default)]
@@ -28,6 +29,12 @@ impl Engine for Fake {
     fn replay(&self, options: &replay::Options, _: &mut Sinks) -> Result<(), Error> {
         Err(Error::NotARecording {
             path: options.file.clone(),
+        })
+    }
+
+    fn correlate(&self, options: &correlate::Options, _: &mut Sinks) -> Result<(), Error> {
+        Err(Error::NotARecording {
+            path: options.files.iter().collect(),
         })
     }
 
@@ -83,7 +90,14 @@ fn manual_pages() {
     let pages = generate::pages(command()).unwrap();
     let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
     let expected = [
-        "", "-run", "-ps", "-check", "-replay", "-explain", "-schema",
+        "",
+        "-run",
+        "-ps",
+        "-check",
+        "-replay",
+        "-correlate",
+        "-explain",
+        "-schema",
     ];
     assert_eq!(names, expected.map(|sub| format!("observer{sub}.1")));
     for (name, page) in &pages {
@@ -127,7 +141,7 @@ fn every_flag_has_an_environment_variable() {
             };
             let has_none = matches!(
                 (sub.get_name(), long),
-                ("replay", "verbose" | "quiet") | ("check", "pid")
+                ("replay" | "correlate", "verbose" | "quiet") | ("check", "pid")
             );
             let expected = format!("OBSERVER_{}", long.to_uppercase().replace('-', "_"));
             let env = arg.get_env().map(|env| env.to_string_lossy().into_owned());
@@ -347,14 +361,77 @@ fn an_error_of_the_engine_is_the_programs() {
 }
 
 #[test]
+fn the_coverage_report_keeps_to_the_width() {
+    let mut start = samples::start();
+    for hook in &mut start.hooks {
+        hook.reason = Some("the function was inlined: its callers are probed instead".into());
+    }
+    for width in [50, 80, 200] {
+        let terminal = Terminal { width, ..plain() };
+        let text = check::report(&start, &terminal);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(width), "{width}: {text}");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&text), words(&check::report(&start, &plain())));
+    }
+    let terminal = Terminal {
+        width: 50,
+        ..plain()
+    };
+    insta::assert_snapshot!("check_narrow", check::report(&start, &terminal));
+}
+
+#[test]
 fn tables() {
     let mut other = samples::start();
     let mut process = (*other.process).clone();
     process.pid = 17;
     process.module = String::new();
     process.name = "x\u{1b}[31m".into();
-    other.process = process.into();
-    insta::assert_snapshot!("ps", ps::table(&[samples::start(), other], &plain()));
+    let mut nameless = other.clone();
+    other.process = process.clone().into();
+    process.pid = 18;
+    process.main_package = "command-line-arguments".into();
+    nameless.process = process.into();
+    let all = [samples::start(), other, nameless];
+    insta::assert_snapshot!("ps", ps::table(&all, &plain()));
     insta::assert_snapshot!("ps_none", ps::table(&[], &plain()));
     insta::assert_snapshot!("check", check::report(&samples::start(), &plain()));
+}
+
+#[test]
+fn headers_that_cannot_be_looked_for_are_refused() {
+    let refused = |flags: &str| {
+        let line = format!("observer run --pid 7 {flags}");
+        match Options::new(&settings(&line)).unwrap_err() {
+            Error::Usage { problem, remedy } => (problem, remedy),
+            other => panic!("{other:?}"),
+        }
+    };
+    let four = "--request-id-header A,B,C --request-id-header D";
+    let (problem, remedy) = refused(four);
+    assert!(problem.contains("more headers than the 3"), "{problem}");
+    assert!(remedy.contains("--request-ids lazy"), "{remedy}");
+    let long = format!("--request-id-header X-{}", "n".repeat(31));
+    let (problem, _) = refused(&long);
+    assert!(problem.contains("longer than the 32 bytes"), "{problem}");
+    let (problem, _) = refused("--request-id-header X:Y");
+    assert!(problem.contains("cannot be the name"), "{problem}");
+    let many = format!(
+        "--request-ids lazy --request-id-header {}",
+        vec!["A"; 17].join(",")
+    );
+    let (problem, remedy) = refused(&many);
+    assert!(problem.contains("more headers than the 16"), "{problem}");
+    assert!(!remedy.contains("lazy"), "{remedy}");
+
+    // The trace header has a place of its own.
+    for fits in [
+        "--request-id-header A,traceparent,B,C",
+        &format!("{four} --request-ids lazy"),
+        &format!("{long} --request-ids lazy"),
+    ] {
+        let line = format!("observer run --pid 7 {fits}");
+        Options::new(&settings(&line)).unwrap();
+    }
 }

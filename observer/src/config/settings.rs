@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use serde::Deserialize;
 
-use crate::sink::Color;
+use crate::style::Color;
 
 use super::values::{
     BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, Percent, RuleSetting, Size, Span,
@@ -165,8 +165,8 @@ pub struct Settings {
     )]
     pub write_baseline: Option<PathBuf>,
 
-    /// Header that holds the request's ID; repeatable, the first that is present wins
-    /// [default: X-Request-Id]
+    /// Header that holds the request's ID; repeatable, the first that is present wins; traceparent
+    /// stands for its trace ID [default: X-Request-Id]
     #[arg(
         long,
         env = "OBSERVER_REQUEST_ID_HEADER",
@@ -248,6 +248,12 @@ pub struct Settings {
         help_heading = "Output"
     )]
     pub record: Option<PathBuf>,
+
+    /// Add a JSON line for each request and each call, for `observer correlate`
+    #[arg(long, env = "OBSERVER_FACTS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
+          help_heading = "Output")]
+    pub facts: Option<bool>,
 
     /// When to colour [default: auto]
     #[arg(
@@ -355,6 +361,7 @@ impl Settings {
             log_max_age: self.log_max_age.or(below.log_max_age),
             log_max_total: self.log_max_total.or(below.log_max_total),
             record: self.record.or(below.record),
+            facts: self.facts.or(below.facts),
             color: self.color.or(below.color),
             verbose,
             quiet,

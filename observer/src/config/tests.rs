@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{FailOn, Settings, Size, keys, parse};
-use crate::sink::Styles;
+use crate::style::Styles;
 
 const PATH: &str = "/etc/observer/observer.toml";
 
@@ -40,6 +40,7 @@ log-max-size = "1MiB"
 log-max-age = "1h"
 log-max-total = "8MiB"
 record = "run.rec"
+facts = true
 color = "never"
 verbose = true
 quiet = false

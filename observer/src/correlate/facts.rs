@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::finding::{CallEvidence, CancelledBy, ContextLink, ProcessInfo, RequestInfo};
 use crate::go::Frame;
 
-use super::{CallSide, Ids, RequestSide, TraceParent};
+use super::{CallSide, Ids, RequestSide};
 
 /// A deadline that held for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +28,6 @@ pub struct CallFact {
     pub process: Arc<ProcessInfo>,
     /// The request that it was made for.
     pub request: Option<RequestInfo>,
-    /// The trace that it belongs to.
-    pub trace: Option<u128>,
-    /// What it sent as its own span.
-    pub span: Option<u64>,
     /// Kind, target, start, length, outcome.
     pub call: CallEvidence,
     /// Who gave it up, where its context died.
@@ -59,8 +55,6 @@ pub struct RequestFact {
     pub process: Arc<ProcessInfo>,
     /// Number, method, path, IDs, start, length.
     pub request: RequestInfo,
-    /// Its trace and who called.
-    pub came: Option<TraceParent>,
     /// Who cancelled it while its handler ran, and when, ns.
     pub cancelled: Option<(CancelledBy, u64)>,
     /// Time that it was given, ns.
@@ -71,20 +65,21 @@ pub struct RequestFact {
     pub until_ns: u64,
 }
 
-fn request_id(request: &RequestInfo) -> Option<(Arc<str>, Arc<str>)> {
-    Ids::request_id(request.id_header.as_deref()?, request.id.as_deref()?)
-}
-
 impl CallFact {
     /// What it is joined by.
     #[must_use]
     pub fn side(&self) -> CallSide {
-        let ids = Ids {
-            trace: self.trace,
-            span: self.span,
-            request: self.request.as_ref().and_then(request_id),
-        };
+        let ids = self.request.as_ref().map(Ids::of).unwrap_or_default();
         CallSide::new(ids, &self.call.target)
+    }
+
+    /// Moves all of its times, ns.
+    pub const fn shift(&mut self, by_ns: i64) {
+        self.call.start_ns = self.call.start_ns.saturating_add_signed(by_ns);
+        self.until_ns = self.until_ns.saturating_add_signed(by_ns);
+        if let Some(request) = &mut self.request {
+            request.start_ns = request.start_ns.saturating_add_signed(by_ns);
+        }
     }
 
     /// When it ended, or when it was last known to run, ns.
@@ -100,14 +95,20 @@ impl RequestFact {
     #[must_use]
     pub fn side(&self) -> RequestSide {
         RequestSide {
-            ids: Ids {
-                trace: self.came.map(|came| came.trace),
-                span: self.came.map(|came| came.parent),
-                request: request_id(&self.request),
-            },
+            ids: Ids::of(&self.request),
             method: self.request.method.as_deref().map(Arc::from),
             path: self.request.path.as_deref().map(Arc::from),
         }
+    }
+
+    /// Moves all of its times, ns.
+    pub const fn shift(&mut self, by_ns: i64) {
+        let request = &mut self.request;
+        request.start_ns = request.start_ns.saturating_add_signed(by_ns);
+        if let Some((_, at_ns)) = &mut self.cancelled {
+            *at_ns = at_ns.saturating_add_signed(by_ns);
+        }
+        self.until_ns = self.until_ns.saturating_add_signed(by_ns);
     }
 
     /// When its handler returned, ns.

@@ -2,68 +2,32 @@
 
 use std::sync::Arc;
 
-use observer_common::limits::MAX_VALUE;
-
-/// A W3C `traceparent`, version 00 and later ones that begin like it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TraceParent {
-    /// The trace: never 0.
-    pub trace: u128,
-    /// Who called, within the trace: never 0.
-    pub parent: u64,
-}
-
-impl TraceParent {
-    /// `None` for one that is broken.
-    #[must_use]
-    pub fn parse(header: &str) -> Option<Self> {
-        let mut parts = header.split('-');
-        let (version, trace, parent, flags) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let hex = |part: &str, len| {
-            part.len() == len
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        };
-        let sound = hex(version, 2)
-            && version != "ff"
-            && hex(trace, 32)
-            && hex(parent, 16)
-            && hex(flags, 2);
-        let read = Self {
-            trace: u128::from_str_radix(trace, 16).ok()?,
-            parent: u64::from_str_radix(parent, 16).ok()?,
-        };
-        (sound && read.trace != 0 && read.parent != 0).then_some(read)
-    }
-
-    /// The trace id as the header has it.
-    #[must_use]
-    pub fn trace_id(&self) -> String {
-        format!("{:032x}", self.trace)
-    }
-}
+use crate::finding::{IdSource, RequestInfo};
+use crate::model::TraceId;
 
 /// What one side knows. An ID that is not known says nothing; one that differs says no.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ids {
     /// The trace.
-    pub trace: Option<u128>,
-    /// The span: of a call what it sent as its own, of a request the `parent-id` that came.
-    pub span: Option<u64>,
+    pub trace: Option<TraceId>,
     /// Request ID, and the header that it came in: the same value in another header may mean
     /// something else.
     pub request: Option<(Arc<str>, Arc<str>)>,
 }
 
 impl Ids {
-    /// A request ID as the probe keeps it. One that fills the room it has may be cut, and two that are
-    /// cut are not equal because their beginnings are.
+    /// Those of a request. An ID that was cut is none: two are not equal because their beginnings are.
     #[must_use]
-    pub fn request_id(header: &str, value: &str) -> Option<(Arc<str>, Arc<str>)> {
-        (!value.is_empty() && value.len() < MAX_VALUE)
-            .then(|| (Arc::from(header), Arc::from(value)))
+    pub fn of(request: &RequestInfo) -> Self {
+        let header = request.id_source.as_ref().and_then(IdSource::header);
+        let value = request.id.as_deref().filter(|_| !request.id_truncated);
+        let trace = request.trace_id.as_deref();
+        Self {
+            trace: trace.and_then(|hex| u128::from_str_radix(hex, 16).ok().map(TraceId)),
+            request: header
+                .zip(value)
+                .map(|(header, value)| (Arc::from(header), Arc::from(value))),
+        }
     }
 
     /// Nothing is known.
@@ -86,41 +50,30 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ids, TraceParent};
-
-    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-    #[test]
-    fn broken_traceparents_are_not_trusted() {
-        let good = TraceParent::parse(GOOD).unwrap();
-        assert_eq!(good.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(good.parent, 0x00f0_67aa_0ba9_02b7);
-        for bad in [
-            "",
-            "00-4bf92f35-00f067aa0ba902b7-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        ] {
-            assert_eq!(TraceParent::parse(bad), None, "{bad}");
-        }
-    }
+    use super::{Ids, TraceId};
+    use crate::finding::{IdSource, samples};
 
     #[test]
-    fn an_id_that_may_be_cut_is_none() {
-        assert!(Ids::request_id("X-Request-Id", &"a".repeat(63)).is_some());
-        assert!(Ids::request_id("X-Request-Id", &"a".repeat(64)).is_none());
-        assert!(Ids::request_id("X-Request-Id", "").is_none());
+    fn what_was_cut_or_is_no_headers_is_no_id() {
+        let mut request = samples::cancel_ignored().request.unwrap();
+        request.trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
+        request.id_source = Some(IdSource::Header("X-Request-Id".into()));
+        let ids = Ids::of(&request);
+        assert_eq!(
+            ids.trace,
+            Some(TraceId(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736))
+        );
+        let (header, value) = ids.request.unwrap();
+        assert_eq!((&*header, &*value), ("X-Request-Id", "3f1c9a"));
+        request.id_truncated = true;
+        assert_eq!(Ids::of(&request).request, None);
     }
 
     #[test]
     fn only_ids_of_one_kind_can_differ() {
-        let of = |trace, header: &str, value: &str| Ids {
-            trace,
-            span: None,
-            request: Ids::request_id(header, value),
+        let of = |trace: Option<u128>, header: &str, value: &str| Ids {
+            trace: trace.map(TraceId),
+            request: Some((header.into(), value.into())),
         };
         let one = of(Some(1), "X-Request-Id", "a");
         assert!(!one.differ(&of(Some(1), "X-Request-Id", "a")));

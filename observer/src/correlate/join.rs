@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::finding::JoinedBy;
+use crate::model::TraceId;
 
 use super::{CallSide, RequestSide};
 
@@ -42,8 +43,7 @@ pub struct JoinTotals {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Span(u128, u64),
-    Trace(u128),
+    Trace(TraceId),
     Request(Arc<str>, Arc<str>),
 }
 
@@ -163,7 +163,7 @@ impl Joiner {
                 .calls
                 .iter()
                 .copied()
-                .filter(|call| self.fits(*call, side, by))
+                .filter(|call| self.fits(*call, side))
                 .collect();
             if !fitting.is_empty() {
                 return self.choose(&fitting, request, by);
@@ -208,28 +208,31 @@ impl Joiner {
         }
     }
 
-    fn fits(&self, call: u64, side: &RequestSide, by: JoinedBy) -> bool {
-        self.calls.get(&call).is_some_and(|entry| {
-            // A proxy may have changed the path of what is known by its span.
-            !entry.side.ids.differ(&side.ids) && (by == JoinedBy::Span || entry.side.fits(side))
-        })
+    fn fits(&self, call: u64, side: &RequestSide) -> bool {
+        self.calls
+            .get(&call)
+            .is_some_and(|entry| !entry.side.ids.differ(&side.ids) && entry.side.fits(side))
     }
 
     fn choose(&mut self, fitting: &[u64], request: u64, by: JoinedBy) -> Option<Join> {
-        let free = |call: &&u64| {
-            let entry = self.calls.get(call);
-            entry.is_some_and(|entry| entry.state == State::Free)
-        };
-        let free: Vec<u64> = fitting.iter().filter(free).copied().collect();
+        let state = |call: &u64| self.calls.get(call).map(|entry| entry.state);
+        let waits = |call: &&u64| !matches!(state(call), Some(State::Joined(_)));
         // A gateway's call has its request already when the gateway calls on by the same ID.
-        if let [call] = free[..] {
+        let waiting: Vec<u64> = fitting.iter().filter(waits).copied().collect();
+        if let [call] = waiting[..]
+            && state(&call) == Some(State::Free)
+        {
             let join = Join { call, request, by };
             self.set(call, State::Joined(join));
             self.totals.joined += 1;
             return Some(join);
         }
         self.totals.ambiguous += 1;
-        let doubtful = if free.is_empty() { fitting } else { &free };
+        let doubtful = if waiting.is_empty() {
+            fitting
+        } else {
+            &waiting
+        };
         for call in doubtful {
             self.set(*call, State::Doubtful);
         }
@@ -248,12 +251,10 @@ fn keys(ids: &super::Ids) -> Vec<Key> {
 }
 
 fn keys_with(ids: &super::Ids) -> impl Iterator<Item = (Key, JoinedBy)> {
-    let span = ids.trace.zip(ids.span);
-    let span = span.map(|(trace, span)| (Key::Span(trace, span), JoinedBy::Span));
     let trace = ids.trace.map(|trace| (Key::Trace(trace), JoinedBy::Trace));
     let request = ids.request.as_ref().map(|(header, value)| {
         let key = Key::Request(Arc::clone(header), Arc::clone(value));
         (key, JoinedBy::RequestId)
     });
-    span.into_iter().chain(trace).chain(request)
+    trace.into_iter().chain(request)
 }

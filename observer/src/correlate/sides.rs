@@ -30,18 +30,15 @@ pub struct RequestSide {
 }
 
 impl CallSide {
-    /// Splits `GET store:8080/item/7`.
+    /// Splits `GET store:8080/item/7`. Where paths are hidden it ends with the host.
     #[must_use]
     pub fn new(ids: Ids, target: &str) -> Self {
         let (method, place) = target.split_once(' ').unwrap_or(("GET", target));
-        let path = place
-            .find('/')
-            .and_then(|at| place.get(at..))
-            .unwrap_or("/");
+        let path = place.find('/').and_then(|at| place.get(at..));
         Self {
             ids,
             method: Arc::from(method),
-            path: Some(Arc::from(path)),
+            path: path.map(Arc::from),
         }
     }
 
@@ -114,8 +111,9 @@ mod tests {
         assert!(call.fits(&request("GET", None)));
         assert!(!call.fits(&request("POST", Some("/item/7"))));
         assert!(!call.fits(&request("GET", Some("/item/70"))));
-        let bare = CallSide::new(Ids::default(), "GET store:8080");
-        assert!(bare.fits(&request("GET", Some("/"))));
+        let hidden = CallSide::new(Ids::default(), "GET store:8080");
+        assert!(hidden.fits(&request("GET", Some("/item/7"))));
+        assert!(!hidden.fits(&request("POST", Some("/item/7"))));
     }
 
     #[test]

@@ -1,29 +1,31 @@
 //! Joining: what is joined, what never is, and that doubt is no join.
 
+mod across;
+
 use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 
 use crate::finding::JoinedBy;
+use crate::model::TraceId;
 
 use super::join::DEFAULT_LIMIT;
 use super::{CallSide, Ids, Join, Joiner, RequestSide};
 
-fn ids(trace: Option<u128>, span: Option<u64>, request: Option<&str>) -> Ids {
+fn ids(request: &str) -> Ids {
     Ids {
-        trace,
-        span,
-        request: request.and_then(|value| Ids::request_id("X-Request-Id", value)),
+        trace: None,
+        request: Some(("X-Request-Id".into(), request.into())),
     }
 }
 
 fn call(id: &str, path: &str) -> CallSide {
-    CallSide::new(ids(None, None, Some(id)), &format!("GET store:8080{path}"))
+    CallSide::new(ids(id), &format!("GET store:8080{path}"))
 }
 
 fn came(id: &str, path: &str) -> RequestSide {
-    of(ids(None, None, Some(id)), path)
+    of(ids(id), path)
 }
 
 fn of(ids: Ids, path: &str) -> RequestSide {
@@ -98,22 +100,6 @@ fn a_gateway_hands_on_path_and_id() {
 }
 
 #[test]
-fn a_span_needs_no_path_and_tells_calls_of_one_trace_apart() {
-    let mut joiner = Joiner::default();
-    for (number, span) in [(1, 11), (2, 12)] {
-        let side = CallSide::new(ids(Some(5), Some(span), Some("a")), "GET proxy/item");
-        joiner.call_started(number, side);
-    }
-    let request = of(ids(Some(5), Some(12), Some("a")), "/v2/item");
-    let join = joiner.request_started(7, &request);
-    assert_eq!(by(join), Some((2, 7, JoinedBy::Span)));
-    // An unknown span of the trace: both calls fit, one of them has its request.
-    let request = of(ids(Some(5), Some(99), None), "/item");
-    let join = joiner.request_started(8, &request);
-    assert_eq!(by(join), Some((1, 8, JoinedBy::Trace)));
-}
-
-#[test]
 fn an_id_that_everybody_sends_joins_nobody() {
     let mut joiner = Joiner::default();
     for number in 0..40 {
@@ -154,15 +140,13 @@ enum Happens {
 
 fn some_ids() -> impl Strategy<Value = Ids> {
     let trace = proptest::option::of(1u128..3);
-    let span = proptest::option::of(1u64..4);
     let id = proptest::option::of(0usize..3);
     let header = any::<bool>();
-    (trace, span, id, header).prop_map(|(trace, span, id, header)| Ids {
-        trace,
-        span: span.filter(|_| trace.is_some()),
-        request: id.and_then(|id| {
+    (trace, id, header).prop_map(|(trace, id, header)| Ids {
+        trace: trace.map(TraceId),
+        request: id.map(|id| {
             let header = if header { "X-Request-Id" } else { "X-Trace" };
-            Ids::request_id(header, ["a", "b", "c"][id])
+            (header.into(), ["a", "b", "c"][id].into())
         }),
     })
 }
@@ -210,7 +194,6 @@ proptest! {
                     };
                     prop_assert!(!call.ids.differ(&side.ids));
                     let same = match join.by {
-                        JoinedBy::Span => call.ids.trace == side.ids.trace && call.ids.span == side.ids.span,
                         JoinedBy::Trace => call.ids.trace == side.ids.trace && call.ids.trace.is_some(),
                         JoinedBy::RequestId => call.ids.request == side.ids.request && call.ids.request.is_some(),
                     };

@@ -12,6 +12,7 @@ use observer_common::limits::MAX_SLOTS;
 
 use crate::cli::run::Options;
 use crate::config::{BenchPrograms, BenchSites, IdReading};
+use crate::detect::probed;
 use crate::error::{Error, Notice, Subject};
 use crate::probe::{
     Groups, Kernel, Place, Plan, PlannedSite, Programs, Rate, Scope, SiteChoice, block, plan,
@@ -280,7 +281,7 @@ impl Attacher {
 
     fn block(&self, target: &Target) -> Block {
         let wishes = block::Wishes {
-            id_headers: self.id_headers.clone(),
+            id_headers: probed(&self.id_headers).map(str::to_owned).collect(),
             read_ids: self.options.request_ids.reading == IdReading::Always,
         };
         block::build(&target.image, &target.layout, target.bias(), &wishes)

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use observer_common::layout::TRACE_HEADER;
+
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::inspect::{
     Child, ConnState, Goroutine, Inspection, Inspector, RequestDetails, RequestReading, Runtime,
     TargetTypes, inspect_conn, inspect_request, local_port,
 };
-use crate::probe::block::TRACE_HEADER;
 use crate::target::Memory as _;
 
 use super::subject::Target;

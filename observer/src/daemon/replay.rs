@@ -171,6 +171,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         duration_ns: now_ns.saturating_sub(begun_ns.unwrap_or(now_ns)),
         requests: totals.requests,
         requests_unknown: totals.unknown,
+        traceparents_broken: totals.traces_broken,
         events: totals.events,
         delivery: DeliveryTimes::of(engine.delivery()),
         joins: engine.joins(),

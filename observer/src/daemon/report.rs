@@ -73,6 +73,7 @@ impl Loop {
             duration_ns: now_ns.saturating_sub(self.begun_ns),
             requests: totals.requests,
             requests_unknown: totals.unknown,
+            traceparents_broken: totals.traces_broken,
             events: totals.events,
             lost: self.losses(&counters),
             findings_evicted: self.engine.findings_evicted(),

@@ -151,6 +151,7 @@ fn describe(image: &Image, fallback: &str) -> ProcessInfo {
         build_id: image.build_id().to_owned(),
         go: image.go_version().raw.clone(),
         module: image.module().to_owned(),
+        main_package: image.main_package().to_owned(),
     }
 }
 

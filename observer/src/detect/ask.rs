@@ -43,6 +43,23 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// Asks what a goroutine does: on which of these contexts it waits, and what its request says.
+    pub(super) const fn work(
+        goid: u64,
+        g: u64,
+        contexts: Vec<u64>,
+        request: Option<Reading>,
+    ) -> Self {
+        Self::Work {
+            goid,
+            g,
+            contexts,
+            request,
+        }
+    }
+}
+
 /// A request in memory.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Reading {

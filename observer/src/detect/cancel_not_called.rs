@@ -22,7 +22,8 @@
 //!
 //! ```go
 //! func (c *Client) Item(ctx context.Context, id string) (*Item, error) {
-//! 	ctx, c.cancel = context.WithTimeout(ctx, time.Minute) // overwritten by the next call
+//! 	// Overwritten by the next call.
+//! 	ctx, c.cancel = context.WithTimeout(ctx, time.Minute)
 //! 	return c.get(ctx, "/items/"+id)
 //! }
 //! ```
@@ -282,14 +283,8 @@ impl CancelNotCalled {
             self.conclude(id, cx);
             return;
         }
-        let (pid, goid, g) = (ctx.pid, ctx.goid, ctx.g);
-        let question = Question::Work {
-            goid,
-            g,
-            contexts: Vec::new(),
-            request: None,
-        };
-        cx.ask(pid, Topic::NotCalled(id), question);
+        let question = Question::work(ctx.goid, ctx.g, Vec::new(), None);
+        cx.ask(ctx.pid, Topic::NotCalled(id), question);
     }
 
     fn again(&mut self, id: CtxId, cx: &mut Context<'_>) {
@@ -390,7 +385,7 @@ fn is_early(ctx: &Ctx, cx: &Context<'_>) -> bool {
     let Some(cancel) = ctx.cancelled.as_ref() else {
         return false;
     };
-    if cancel.by != CancelledBy::Deadline {
+    if !ctx.died_of_its_deadline() {
         return false;
     }
     let since_ns = match ctx.owner.and_then(|owner| cx.model.request(owner)) {

@@ -17,9 +17,9 @@
 //! - `pipelined`: a byte of another request came in behind this one. The watching ended with it
 //!   (golang/go #37145);
 //! - `http2_open`: the server has not given up the HTTP/2 connection that the request's stream
-//!   belongs to;
+//!   belongs to. After a peer that broke the protocol it reads no more and waits for a second;
 //! - `not_written`: nobody reads the connection and no write to it has failed: only a write would
-//!   tell;
+//!   tell. The reading ends early where a wrapped `net.Conn` returns from `Read` without an error;
 //! - `unknown`: none of these is provable.
 //!
 //! ## Why it matters
@@ -32,7 +32,8 @@
 //!
 //! ```go
 //! func Import(w http.ResponseWriter, r *http.Request) {
-//! 	// The body is read only once there is room for it. Whoever leaves the queue is not missed.
+//! 	// The body is read only once there is room for it.
+//! 	// Whoever leaves the queue is not missed.
 //! 	select {
 //! 	case <-slots:
 //! 	case <-r.Context().Done():
@@ -40,6 +41,20 @@
 //! 	}
 //! 	load(r.Context(), r.Body)
 //! }
+//! ```
+//!
+//! One of the test programs, as observer shows it:
+//!
+//! ```text
+//! warning[cancel-undelivered]: handler still works 510 ms after its peer
+//!     closed, which Go did not notice: body not read
+//!   request  POST /fin   id import-0 (X-Request-Id)   peer 127.0.0.1:34332
+//!   at       main.fin   main.go:90   chan receive
+//!   via      http.(*conn).serve
+//!   context  request
+//!   time     0 start ────── 300 ms peer closed ──────── 811 ms still running
+//!   help     read the request's body to its end before long work: only then Go
+//!            watches the connection
 //! ```
 //!
 //! ## How to fix
@@ -67,7 +82,8 @@
 //! wait for the answer; few do. A FIN that is followed by a reset, which is how a closed socket
 //! answers a write, makes it an error.
 //!
-//! "The peer" is whoever is at the other end of the connection. It may be a proxy.
+//! "The peer" is whoever is at the other end of the connection. It may be a proxy: nginx closes its
+//! connection when its own client leaves, unless `proxy_ignore_client_abort` is on.
 //!
 //! ## When silent
 //!
@@ -83,18 +99,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::{
-    Confidence, Evidence, Finding, PeerClose, RuleName, Severity, Undelivered, WorkState,
-};
-use crate::inspect::{ConnState, Inspection};
+use crate::finding::{Finding, PeerClose, Undelivered};
+use crate::inspect::Inspection;
 use crate::model::{ConnId, Connection, ReqId, Request};
 
 use super::ask::{Answer, Question, Reading, Work};
 use super::context::Context;
-use super::draft::{self, span};
+use super::draft;
 use super::overrun::{self, LOOKS, RETRY_NS};
-use super::sight::{self, Seen, Sight};
+use super::sight::{self, Sight};
 use super::timers::Topic;
+use super::undelivered::{self, Closed};
 
 /// Requests whose peers are asked for at once.
 const ASKED: usize = 1024;
@@ -125,9 +140,7 @@ struct Asked {
 struct Case {
     pid: u32,
     conn: ConnId,
-    /// When the peer closed; when the request began, if that was later.
-    since_ns: u64,
-    how: PeerClose,
+    closed: Closed,
     looks: u32,
     shown: Option<Finding>,
 }
@@ -158,17 +171,17 @@ impl CancelUndelivered {
     /// What was a FIN has become a reset.
     fn grow(&mut self, id: ConnId, how: PeerClose, cx: &mut Context<'_>) {
         for (request, case) in &mut self.cases {
-            if case.conn != id || case.how == how {
+            if case.conn != id || case.closed.how == how {
                 continue;
             }
-            case.how = how;
+            case.closed.how = how;
             let Some(shown) = &mut case.shown else {
                 continue;
             };
             shown.time_ns = cx.now_ns;
             shown.evidence.peer_close = Some(how);
-            (shown.severity, shown.confidence) = judged(how);
-            measure(shown, case.since_ns, false, cx.now_ns);
+            (shown.severity, shown.confidence) = undelivered::judged(how);
+            undelivered::measure(shown, case.closed.since_ns, false, cx.now_ns);
             cx.report_grown(shown.clone(), *request);
         }
     }
@@ -263,8 +276,10 @@ impl CancelUndelivered {
         let case = Case {
             pid: request.pid,
             conn: conn.id,
-            since_ns,
-            how: conn.how(),
+            closed: Closed {
+                since_ns,
+                how: conn.how(),
+            },
             looks: 0,
             shown: None,
         };
@@ -282,18 +297,11 @@ impl CancelUndelivered {
         let Some(case) = self.cases.get(&id).filter(|case| case.shown.is_none()) else {
             return;
         };
-        let Some(request) = unaware(id, case.conn, cx) else {
+        if unaware(id, case.conn, cx).is_some() {
+            cx.ask_handler(id, Topic::Undelivered(id));
+        } else {
             self.cases.remove(&id);
-            return;
-        };
-        let question = Question::Work {
-            goid: request.goid,
-            g: request.g,
-            contexts: Vec::new(),
-            request: Some(cx.reading(request)),
-        };
-        let pid = request.pid;
-        cx.ask(pid, Topic::Undelivered(id), question);
+        }
     }
 
     /// What the handler does, and what its connection says.
@@ -329,8 +337,9 @@ impl CancelUndelivered {
             }
             Sight::Blurred => None,
         };
-        let why = why(work, request);
-        if let Some(finding) = draw_up(case, request, (seen, why), cx) {
+        let seen = (seen, case.looks > 0);
+        let why = undelivered::why(work, request);
+        if let Some(finding) = undelivered::draw_up(&case.closed, request, seen, why, cx) {
             case.shown = Some(finding.clone());
             cx.report_running(finding, id);
         }
@@ -367,13 +376,14 @@ impl CancelUndelivered {
             return;
         }
         let ended_ns = request.ended_ns().unwrap_or(cx.now_ns);
-        let after_ns = ended_ns.saturating_sub(case.since_ns);
+        let after_ns = ended_ns.saturating_sub(case.closed.since_ns);
         let info = draft::request_info(request, cx.thresholds, cx.now_ns);
         let finding = match case.shown.clone() {
             Some(shown) => shown,
             // It was looked at, so it is not hijacked, but never at rest.
             None if case.looks > 0 && after_ns > cx.thresholds.grace_ns => {
-                match draw_up(&case, request, (None, Undelivered::Unknown), cx) {
+                let why = Undelivered::Unknown;
+                match undelivered::draw_up(&case.closed, request, (None, true), why, cx) {
                     Some(finding) => finding,
                     None => return,
                 }
@@ -383,7 +393,7 @@ impl CancelUndelivered {
         let mut ended = finding;
         ended.time_ns = cx.now_ns;
         ended.request = Some(info);
-        measure(&mut ended, case.since_ns, true, ended_ns);
+        undelivered::measure(&mut ended, case.closed.since_ns, true, ended_ns);
         if case.shown.is_some() {
             cx.report_ended(ended, id);
         } else {
@@ -425,113 +435,5 @@ fn unaware<'a>(id: ReqId, conn: ConnId, cx: &'a Context<'_>) -> Option<&'a Reque
 /// The connection is known to be the server's own still: HTTP/2 has no other.
 fn is_served(work: &Work, request: &Request) -> bool {
     let owned = work.conn.as_ref().is_some_and(|conn| !conn.hijacked);
-    owned || is_http2(request)
-}
-
-fn is_http2(request: &Request) -> bool {
-    let proto = request.details.as_ref().and_then(|of| of.proto.as_deref());
-    proto.is_some_and(|proto| proto.starts_with("HTTP/2"))
-}
-
-/// Why Go has not noticed.
-fn why(work: &Work, request: &Request) -> Undelivered {
-    if is_http2(request) {
-        return Undelivered::Http2Open;
-    }
-    let Some(ConnState {
-        reading: Some(reading),
-        write_error: None,
-        ..
-    }) = &work.conn
-    else {
-        return Undelivered::Unknown;
-    };
-    match (reading.in_read, reading.has_byte, reading.body_ended) {
-        // Somebody reads: then a close is told, if late.
-        (true, ..) => Undelivered::Unknown,
-        (false, true, _) => Undelivered::Pipelined,
-        (false, false, Some(false)) => Undelivered::BodyUnread,
-        (false, false, Some(true)) => Undelivered::NotWritten,
-        (false, false, None) => Undelivered::Unknown,
-    }
-}
-
-const fn judged(how: PeerClose) -> (Severity, Confidence) {
-    match how {
-        PeerClose::Fin => (Severity::Warning, Confidence::Medium),
-        PeerClose::Reset | PeerClose::Lost => (Severity::Error, Confidence::High),
-    }
-}
-
-fn draw_up(
-    case: &Case,
-    request: &Request,
-    (seen, why): (Option<Seen>, Undelivered),
-    cx: &Context<'_>,
-) -> Option<Finding> {
-    let unit = cx.unit(case.pid)?;
-    let (severity, confidence) = judged(case.how);
-    let rule = RuleName::CancelUndelivered;
-    let mut finding = draft::blank(rule, severity, confidence, cx.now_ns, &unit);
-    let blurred = case.looks > 0;
-    sight::place(&mut finding, &unit, (seen.as_ref(), blurred), request, cx);
-    finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
-    finding.context = draft::chain(cx, &[], Some(request.root));
-    let seen = seen.as_ref();
-    let call = seen
-        .and_then(|seen| seen.call)
-        .and_then(|id| cx.model.call(id));
-    finding.evidence = Evidence {
-        peer_closed_at_ns: Some(case.since_ns),
-        peer_close: Some(case.how),
-        undelivered: Some(why),
-        state: Some(seen.map_or(WorkState::Running, |seen| seen.state)),
-        wait_reason: seen.and_then(|seen| seen.wait_reason.clone()),
-        wait_ns: seen.and_then(|seen| seen.wait_ns),
-        call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
-        ..Evidence::default()
-    };
-    finding.help = help(why).to_owned();
-    measure(&mut finding, case.since_ns, false, cx.now_ns);
-    Some(finding)
-}
-
-/// Puts how long it has gone on for into evidence and message.
-fn measure(finding: &mut Finding, since_ns: u64, ended: bool, now_ns: u64) {
-    let after_ns = now_ns.saturating_sub(since_ns);
-    finding.evidence.after_close_ns = Some(after_ns);
-    if ended {
-        finding.evidence.state = Some(WorkState::Ended);
-    }
-    let worked = if ended { "worked" } else { "still works" };
-    let closed = match finding.evidence.peer_close {
-        Some(PeerClose::Reset) => "its peer reset the connection",
-        Some(PeerClose::Lost) => "its peer was lost",
-        Some(PeerClose::Fin) | None => "its peer closed",
-    };
-    let why = match finding.evidence.undelivered {
-        Some(Undelivered::BodyUnread) => ": body not read",
-        Some(Undelivered::Pipelined) => ": a pipelined byte ended the watching",
-        Some(Undelivered::Http2Open) => ": the HTTP/2 connection is still open",
-        Some(Undelivered::NotWritten) => ": nobody reads or writes",
-        Some(Undelivered::Unknown) | None => "",
-    };
-    let after = span(after_ns);
-    finding.message =
-        format!("handler {worked} {after} after {closed}, which Go did not notice{why}");
-}
-
-const fn help(why: Undelivered) -> &'static str {
-    match why {
-        Undelivered::BodyUnread => {
-            "read the request's body to its end before long work: only then Go watches the connection"
-        }
-        Undelivered::Pipelined => {
-            "bound the work with a deadline: behind a pipelined request Go does not watch the connection"
-        }
-        Undelivered::NotWritten => {
-            "bound the work with a deadline, or write and flush while it goes on: a failing write tells"
-        }
-        Undelivered::Http2Open | Undelivered::Unknown => "bound the work with a deadline",
-    }
+    owned || undelivered::is_http2(request)
 }

@@ -119,6 +119,16 @@ impl Context<'_> {
         self.code.unit(pid)
     }
 
+    /// Asks what the handler of a request does.
+    pub(super) fn ask_handler(&mut self, id: ReqId, topic: Topic) {
+        let Some(request) = self.model.request(id) else {
+            return;
+        };
+        let reading = Some(self.reading(request));
+        let question = Question::work(request.goid, request.g, Vec::new(), reading);
+        self.ask(request.pid, topic, question);
+    }
+
     /// What to read of a request's memory.
     pub(super) fn reading(&self, request: &Request) -> Reading {
         Reading {

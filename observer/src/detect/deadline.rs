@@ -1,7 +1,7 @@
 //! What the rules about deadlines share: whose deadline is the request's own, how much longer is
 //! too long, and who set it.
 
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Severity, Timer};
 use crate::go::Frame;
 use crate::model::{Call, Ctx, CtxId, Request, Root, Unit};
 
@@ -192,6 +192,29 @@ pub(super) fn spent(ns: i64) -> String {
         _ => 10_000_000,
     };
     draft::span((ns + unit / 2) / unit * unit)
+}
+
+/// A timer, and the deadline that it disagrees with.
+pub(super) struct Budget<'a> {
+    pub(super) timer: Timer,
+    /// What the timer was given, if known, ns.
+    pub(super) asked_ns: Option<i64>,
+    /// What was left of the deadline, ns.
+    pub(super) left_ns: i64,
+    /// The context that has the deadline.
+    pub(super) over: &'a Ctx,
+}
+
+impl Budget<'_> {
+    /// Puts it into a finding's evidence.
+    pub(super) fn put(&self, finding: &mut Finding, unit: &Unit, cx: &Context<'_>) {
+        let evidence = &mut finding.evidence;
+        evidence.timer = Some(self.timer);
+        evidence.asked_ns = self.asked_ns;
+        evidence.remaining_ns = Some(self.left_ns);
+        evidence.deadline_ns = self.over.deadline_ns;
+        evidence.deadline_site = line(unit, self.over, cx);
+    }
 }
 
 /// `file.go:31`, for a sentence.

@@ -24,17 +24,20 @@
 //! ```go
 //! func Report(w http.ResponseWriter, r *http.Request) {
 //! 	build := func(w http.ResponseWriter, _ *http.Request) {
-//! 		fetch(r.Context()) // the outer request: it knows nothing of the two seconds
+//! 		// The outer request: it knows nothing of the two seconds.
+//! 		fetch(r.Context())
 //! 	}
-//! 	http.TimeoutHandler(http.HandlerFunc(build), 2*time.Second, "").ServeHTTP(w, r)
+//! 	inner := http.HandlerFunc(build)
+//! 	http.TimeoutHandler(inner, 2*time.Second, "").ServeHTTP(w, r)
 //! }
 //! ```
 //!
 //! One of the test programs, as observer shows it:
 //!
 //! ```text
-//! warning[deadline-dropped]: call to GET 127.0.0.1:43803/slow has no deadline, its request has 2 s
-//!   request  GET /dropped/past-handler   id -dropped-past-handler (X-Request-Id)
+//! warning[deadline-dropped]: call to GET 127.0.0.1:43803/slow has no deadline,
+//!     its request has 2 s
+//!   request  GET /dropped/past-handler   id -dropped-past-handler
 //!   at       main.(*service).pastHandler.func1   dropped.go:34
 //!   via      http.(*timeoutHandler).ServeHTTP.func1
 //!   budget   context deadline   2 s left   of 2 s set at dropped.go:38
@@ -203,10 +206,13 @@ fn found(
     finding.context = draft::chain(cx, &call.steps, call.ctx);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.call = Some(draft::call_evidence(call, cx.thresholds, cx.now_ns));
-    finding.evidence.deadline_ns = over.deadline_ns;
-    finding.evidence.remaining_ns = Some(left_ns);
-    finding.evidence.deadline_site = deadline::line(unit, over, cx);
-    finding.evidence.timer = Some(Timer::Context);
+    let budget = deadline::Budget {
+        timer: Timer::Context,
+        asked_ns: None,
+        left_ns,
+        over,
+    };
+    budget.put(&mut finding, unit, cx);
     let target = draft::target(call, cx.thresholds);
     finding.message = if left_ns > 0 {
         format!(

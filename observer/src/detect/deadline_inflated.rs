@@ -22,7 +22,8 @@
 //!
 //! ```go
 //! func (c *Client) Rates(ctx context.Context) (*Rates, error) {
-//! 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // the request has 2 s
+//! 	// The request has 2 s.
+//! 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 //! 	defer cancel()
 //! 	return c.fetch(ctx)
 //! }
@@ -36,8 +37,10 @@
 //!   at       main.(*service).asksForMore   inflated.go:28
 //!   via      http.(*conn).serve > main.limited.ServeHTTP
 //!   budget   context deadline 10 s   1 s left   of 1 s set at main.go:57
-//!   context  request → WithTimeout 1 s (main.go:57) → WithTimeout (inflated.go:28)
-//!   help     ask for less than what the deadline of main.go:57 leaves, or for nothing
+//!   context  request → WithTimeout 1 s (main.go:57)
+//!            → WithTimeout (inflated.go:28)
+//!   help     ask for less than what the deadline of main.go:57 leaves, or for
+//!            nothing
 //! ```
 //!
 //! ## How to fix
@@ -47,7 +50,8 @@
 //!
 //! ```go
 //! if deadline, ok := ctx.Deadline(); ok {
-//! 	ctx, cancel = context.WithDeadline(ctx, deadline.Add(-100*time.Millisecond))
+//! 	sooner := deadline.Add(-100 * time.Millisecond)
+//! 	ctx, cancel = context.WithDeadline(ctx, sooner)
 //! }
 //! ```
 //!
@@ -266,11 +270,13 @@ fn found(
         unit,
     );
     finding.context = draft::chain(cx, &[], Some(ctx.id));
-    finding.evidence.asked_ns = Some(inflated.asked_ns);
-    finding.evidence.remaining_ns = Some(inflated.left_ns);
-    finding.evidence.deadline_ns = inflated.over.deadline_ns;
-    finding.evidence.deadline_site = deadline::line(unit, inflated.over, cx);
-    finding.evidence.timer = Some(Timer::Context);
+    let budget = deadline::Budget {
+        timer: Timer::Context,
+        asked_ns: Some(inflated.asked_ns),
+        left_ns: inflated.left_ns,
+        over: inflated.over,
+    };
+    budget.put(&mut finding, unit, cx);
     finding.help = format!(
         "ask for less than what the deadline of {} leaves, or for nothing",
         deadline::place_name(finding.evidence.deadline_site.as_ref())

@@ -30,13 +30,16 @@
 //! One of the test programs, as observer shows it:
 //!
 //! ```text
-//! info[deadline-too-short]: deadline of 50 ms is set 6 frames below the handler
+//! info[deadline-too-short]: deadline of 50 ms is set 6 frames below the
+//!     handler
 //!   request  GET /short/deep   id -short-deep (X-Request-Id)
 //!   at       main.(*service).asksDeep.func1   short.go:28
-//!   via      http.(*conn).serve > … > main.ranking > main.counter > main.pipeline
+//!   via      http.(*conn).serve > … > main.counter > main.pipeline
 //!   budget   context deadline 50 ms   2 s left   of 2 s set at main.go:57
-//!   context  request → WithTimeout 2 s (main.go:57) → WithTimeout 50 ms (short.go:28)
-//!   help     let the caller say how long it can wait, or take the miss for an answer
+//!   context  request → WithTimeout 2 s (main.go:57)
+//!            → WithTimeout 50 ms (short.go:28)
+//!   help     let the caller say how long it can wait, or take the miss for an
+//!            answer
 //! ```
 //!
 //! ## How to fix
@@ -63,7 +66,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::{CancelledBy, Confidence, Finding, RuleName, Severity, Timer};
+use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
 use crate::go::Frame;
 use crate::model::{Ctx, CtxId, ReqId, Unit};
 
@@ -129,11 +132,7 @@ impl DeadlineTooShort {
 
     /// A context died: did its deadline pass although there was time?
     pub(super) fn context_cancelled(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        let fired = cx
-            .model
-            .context(id)
-            .and_then(|ctx| ctx.cancelled.as_ref())
-            .is_some_and(|cancel| cancel.by == CancelledBy::Deadline);
+        let fired = cx.model.context(id).is_some_and(Ctx::died_of_its_deadline);
         if !fired {
             return;
         }

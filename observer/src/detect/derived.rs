@@ -73,12 +73,8 @@ impl Derived {
         if !whole || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
             return;
         }
-        let question = Question::Work {
-            goid: ctx.goid,
-            g: ctx.g,
-            contexts: alive(request, cx),
-            request: Some(cx.reading(request)),
-        };
+        let reading = Some(cx.reading(request));
+        let question = Question::work(ctx.goid, ctx.g, alive(request, cx), reading);
         cx.ask(ctx.pid, Topic::Derived(id), question);
     }
 

@@ -27,7 +27,8 @@
 //! ```go
 //! func (b *Builder) Build(ctx context.Context, id string) (*Report, error) {
 //! 	ctx = context.Background() // the request's context ends here
-//! 	req, err := http.NewRequestWithContext(ctx, "GET", b.store+"/items/"+id, nil)
+//! 	url := b.store + "/items/" + id
+//! 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 //! 	if err != nil {
 //! 		return nil, err
 //! 	}
@@ -48,7 +49,8 @@
 //! and bound it:
 //!
 //! ```go
-//! ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+//! ctx = context.WithoutCancel(ctx)
+//! ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 //! ```
 //!
 //! A type of your own that embeds a `context.Context` must forward `Done`, `Err` and `Deadline`.
@@ -84,7 +86,7 @@ use super::draft::{self, span};
 use super::overrun::Over;
 use super::passer;
 use super::timers::Topic;
-use super::{deadline, deadline_dropped, site};
+use super::{deadline, deadline_dropped, ids, site};
 
 /// Where a client or a pool is made ready once: its context is the process's.
 const ONCE: &[&str] = &["sync.(*Once).doSlow", "sync.(*Pool).Get", "sync.(*Once).Do"];
@@ -142,7 +144,7 @@ impl DetachedContext {
             ..
         } = answer
         {
-            cx.model.set_details(owner, std::sync::Arc::clone(details));
+            ids::keep(owner, details, cx);
         }
         let Some(call) = cx.model.call(id) else {
             return;

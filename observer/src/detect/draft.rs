@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::correlate::TraceParent;
 use crate::finding::{
     CallEvidence, CallOutcome, Confidence, ContextLink, Evidence, Finding, Fingerprint,
     RequestInfo, Routes, RuleName, Severity, Trust,
 };
 use crate::go::{Frame, TypeName};
-use crate::inspect::RequestDetails;
 use crate::model::{
     Call, CallEnd, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step, Unit,
 };
@@ -16,7 +14,7 @@ use crate::model::{
 pub(super) use crate::finding::span;
 
 use super::context::{Context, Thresholds};
-use super::site;
+use super::{ids, site};
 
 /// Links shown of one chain.
 const MAX_CHAIN: usize = 32;
@@ -65,7 +63,8 @@ pub(super) fn place(finding: &mut Finding, unit: &Unit, site: Option<&Frame>, st
 /// What is known of a request, for the reader.
 pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u64) -> RequestInfo {
     let details = request.details.as_deref();
-    let (id, id_header) = request_id(request, details, thresholds);
+    let id = ids::of(request, thresholds);
+    let trace = request.trace.context();
     let pattern = details
         .and_then(|details| details.pattern.as_deref())
         .filter(|p| !p.is_empty());
@@ -74,7 +73,6 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
         let path = request.path.as_deref();
         path.filter(|_| !thresholds.redact_path).map(route_of_path)
     });
-    let trace = traceparent(request, thresholds);
     RequestInfo {
         number: request.id.0,
         method: request.method.as_deref().map(str::to_owned),
@@ -87,9 +85,12 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
         proto: details
             .and_then(|details| details.proto.as_deref())
             .map(str::to_owned),
-        id,
-        id_header,
-        trace_id: trace.map(|trace| trace.trace_id()),
+        id_truncated: id.as_ref().is_some_and(|id| id.truncated),
+        id_source: id.as_ref().map(|id| id.source.clone()),
+        id: id.map(|id| id.value),
+        trace_id: trace.map(|trace| trace.trace_id.to_string()),
+        parent_id: trace.map(|trace| trace.parent_id.to_string()),
+        trace_flags: trace.map(|trace| trace.flags),
         peer: details
             .and_then(|details| details.peer.as_deref())
             .map(str::to_owned),
@@ -100,51 +101,6 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .filter(|ended_ns| *ended_ns <= now_ns)
             .map(|ended_ns| ended_ns.saturating_sub(request.start_ns)),
     }
-}
-
-fn request_id(
-    request: &Request,
-    details: Option<&RequestDetails>,
-    thresholds: &Thresholds,
-) -> (Option<String>, Option<String>) {
-    let names = &thresholds.id_headers;
-    let row = usize::try_from(request.id_row)
-        .ok()
-        .and_then(|row| row.checked_sub(1));
-    if let (Some(value), Some(row)) = (&request.id_value, row) {
-        // The probe keeps the beginning of a long value; memory may have all of it.
-        let whole = details
-            .and_then(|details| details.headers.get(row))
-            .and_then(Option::as_deref);
-        let value = whole
-            .filter(|whole| whole.starts_with(&**value))
-            .unwrap_or(value);
-        return (Some(value.to_owned()), names.get(row).cloned());
-    }
-    let found = details
-        .into_iter()
-        .flat_map(|details| details.headers.iter().zip(names))
-        .find_map(|(value, name)| {
-            value
-                .as_deref()
-                .map(|value| (value.to_owned(), name.clone()))
-        });
-    found.map_or((None, None), |(value, name)| (Some(value), Some(name)))
-}
-
-/// Where a request stands in its trace, if what it says of that is sound.
-pub(super) fn traceparent(request: &Request, thresholds: &Thresholds) -> Option<TraceParent> {
-    let header = request.traceparent.as_deref();
-    let header = header.or_else(|| traced(request.details.as_deref(), thresholds));
-    header.and_then(TraceParent::parse)
-}
-
-/// The trace header is asked for after all ID headers.
-fn traced<'a>(details: Option<&'a RequestDetails>, thresholds: &Thresholds) -> Option<&'a str> {
-    details?
-        .headers
-        .get(thresholds.id_headers.len())?
-        .as_deref()
 }
 
 /// The path part of `[METHOD ][HOST]/[PATH]`.

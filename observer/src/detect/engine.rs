@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::correlate::JoinTotals;
+use crate::correlate::{JoinTotals, Told};
 use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
 use crate::model::{Code, Fact, Latency, Limits, Model, Totals};
 use crate::stream::Event;
@@ -23,6 +23,7 @@ use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
 use super::shutdown::Shutdowns;
+use super::teller::Teller;
 use super::timeout_mismatch::TimeoutMismatch;
 use super::timeout_worker::TimeoutWorkers;
 use super::timers::{Timers, Topic};
@@ -61,6 +62,7 @@ struct Rules {
     short: DeadlineTooShort,
     joins: Joins,
     orphaned: OrphanedDownstream,
+    teller: Teller,
 }
 
 impl Engine {
@@ -98,17 +100,8 @@ impl Engine {
     pub fn loss(&mut self) -> u64 {
         // Whatever was asked was asked about what is unknown now.
         self.asks.waiting.clear();
-        self.rules.overrun.forget(|_| true);
-        self.rules.workers.forget(|_| true);
-        self.rules.ignored.forget(|_| true);
-        self.rules.derived.forget(|_| true);
-        self.rules.detached.forget(|_| true);
-        self.rules.shutdowns.forget(|_| true);
-        self.rules.undelivered.forget(|_| true);
-        self.rules.inflated.forget(|_| true);
-        self.rules.dropped.forget(|_| true);
+        self.rules.forget_cases(|_| true);
         self.rules.joins.clear();
-        self.rules.orphaned.forget(|_| true);
         self.model.loss()
     }
 
@@ -142,20 +135,11 @@ impl Engine {
     /// A process is no more: nothing about it will be learnt.
     pub fn process_ended(&mut self, pid: u32) {
         self.model.forget_process(pid);
-        self.rules.overrun.forget(|of| of == pid);
-        self.rules.workers.forget(|of| of == pid);
-        self.rules.ignored.forget(|of| of == pid);
-        self.rules.derived.forget(|of| of == pid);
-        self.rules.detached.forget(|of| of == pid);
-        self.rules.shutdowns.forget(|of| of == pid);
+        self.rules.forget_cases(|of| of == pid);
         self.rules.not_called.forget(pid, &self.model);
-        self.rules.undelivered.forget(|of| of == pid);
-        self.rules.inflated.forget(|of| of == pid);
-        self.rules.dropped.forget(|of| of == pid);
         self.rules.mismatch.forget(|of| of == pid);
         self.rules.short.forget(|of| of == pid);
         self.rules.joins.forget_gone(&self.model);
-        self.rules.orphaned.forget(|of| of == pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -166,6 +150,21 @@ impl Engine {
     /// Questions asked since the last time.
     pub fn take_asks(&mut self) -> Vec<Ask> {
         std::mem::take(&mut self.asks.open)
+    }
+
+    /// From now on every request and every call is told of.
+    pub const fn tell_all(&mut self) {
+        self.rules.teller.listen();
+    }
+
+    /// What is told since the last time.
+    pub fn take_told(&mut self) -> Vec<Told> {
+        self.rules.teller.take()
+    }
+
+    /// Tells of what still runs.
+    pub fn tell_rest(&mut self, now_ns: u64, code: &dyn Code) {
+        self.with(now_ns, code, |rules, cx| rules.teller.rest(cx));
     }
 
     /// What is to be shown since the last time.
@@ -263,6 +262,21 @@ impl Engine {
 }
 
 impl Rules {
+    /// Forgets what is under way in the processes that `whose` names; what is remembered of their
+    /// lines stays.
+    fn forget_cases(&mut self, whose: impl Fn(u32) -> bool + Copy) {
+        self.overrun.forget(whose);
+        self.workers.forget(whose);
+        self.ignored.forget(whose);
+        self.derived.forget(whose);
+        self.detached.forget(whose);
+        self.shutdowns.forget(whose);
+        self.undelivered.forget(whose);
+        self.inflated.forget(whose);
+        self.dropped.forget(whose);
+        self.orphaned.forget(whose);
+    }
+
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
             Fact::RequestStarted(request) => self.joins.request_started(request, cx),
@@ -284,6 +298,7 @@ impl Rules {
                 self.undelivered.request_ended(request, cx);
                 self.joins.request_ended(request, cx);
                 self.orphaned.request_ended(request, cx);
+                self.teller.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => {
                 self.workers.context_created(ctx, cx);
@@ -307,6 +322,7 @@ impl Rules {
             }
             Fact::CallStarted(call) => {
                 self.joins.call_started(call, cx);
+                self.teller.call_started(call, cx);
                 self.detached.call_started(call, cx);
                 self.premature.call_started(call, cx);
                 self.inflated.call_started(call, cx);
@@ -314,6 +330,7 @@ impl Rules {
                 self.mismatch.call_started(call, cx);
             }
             Fact::CallEnded(call) => {
+                self.teller.call_ended(call, cx);
                 if let Some(join) = self.joins.call_ended(call) {
                     self.orphaned.call_ended(call, join, cx);
                 }
@@ -335,6 +352,7 @@ impl Rules {
             Topic::Inflated(call) => self.inflated.look(call, cx),
             Topic::Dropped(call) => self.dropped.look(call, cx),
             Topic::Orphaned(request) => self.orphaned.look(request, cx),
+            Topic::Tell(call) => self.teller.call(call, cx),
             Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
@@ -366,7 +384,7 @@ impl Rules {
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
-            Topic::PeerClosed(_) => {}
+            Topic::PeerClosed(_) | Topic::Tell(_) => {}
         }
     }
 

@@ -4,7 +4,6 @@ use crate::correlate::{CallSide, Ids, Join, JoinTotals, Joiner, RequestSide};
 use crate::model::{CallId, Model, ReqId, Request};
 
 use super::context::{Context, Thresholds};
-use super::draft;
 
 /// Calls that run, and the requests that they led to.
 #[derive(Debug, Default)]
@@ -21,9 +20,7 @@ impl Joins {
         let Some(request) = call.owner.and_then(|owner| cx.model.request(owner)) else {
             return;
         };
-        let mut ids = ids(request, cx.thresholds);
-        // What came is its caller's; what it sends is not known.
-        ids.span = None;
+        let ids = ids(request, cx.thresholds);
         if !ids.is_empty() {
             self.joiner
                 .call_started(id.0, CallSide::new(ids, &call.target));
@@ -82,17 +79,9 @@ impl Joins {
 
 /// The IDs that came with a request, as far as they are known at once.
 fn ids(request: &Request, thresholds: &Thresholds) -> Ids {
-    let trace = draft::traceparent(request, thresholds);
-    let row = usize::try_from(request.id_row)
-        .ok()
-        .and_then(|row| row.checked_sub(1));
-    let header = row.and_then(|row| thresholds.id_headers.get(row));
-    let value = request.id_value.as_deref();
+    let id = super::ids::of(request, thresholds).filter(|id| !id.truncated);
     Ids {
-        trace: trace.map(|trace| trace.trace),
-        span: trace.map(|trace| trace.parent),
-        request: header
-            .zip(value)
-            .and_then(|(header, value)| Ids::request_id(header, value)),
+        trace: request.trace.context().map(|trace| trace.trace_id),
+        request: id.and_then(|id| Some((id.source.header()?.into(), id.value.into()))),
     }
 }

@@ -26,6 +26,7 @@ mod deadline;
 mod derived;
 mod draft;
 mod engine;
+mod ids;
 mod joins;
 mod outlived;
 mod overrun;
@@ -36,13 +37,16 @@ mod shutdown;
 mod sight;
 mod site;
 mod tell;
+mod teller;
 #[cfg(test)]
 mod tests;
 mod timeout_worker;
 mod timers;
+mod undelivered;
 
 pub use ask::{Answer, Ask, PeerAddress, Question, Reading, Work};
 pub use context::Thresholds;
 pub use deadline::Deadlines;
 pub use engine::Engine;
+pub use ids::probed;
 pub use plumbing::{PLUMBING, Plumbing};

@@ -9,9 +9,8 @@
 //! at work after the grace time (`--grace`, 500 ms).
 //!
 //! `at` is the line of the call in the caller, `downstream` the request in the process that was
-//! called, with the line at which its handler stood. Call and request are joined by the span that
-//! the call sent (`traceparent`), by the trace, or by the request ID that came in and went on in the
-//! same header.
+//! called, with the line at which its handler stood. Call and request are joined by the trace
+//! (`traceparent`) or by the request ID that came in and went on in the same header.
 //!
 //! The finding appears while the work runs, and once more when it has ended, with the time that
 //! was spent for nobody. Why the process that was called did not stop is told by `cancel-ignored` or
@@ -29,7 +28,7 @@
 //! // front
 //! ctx, cancel := context.WithTimeout(r.Context(), 300*time.Millisecond)
 //! defer cancel()
-//! req, _ := http.NewRequestWithContext(ctx, http.MethodGet, store+"/report", nil)
+//! req, _ := http.NewRequestWithContext(ctx, "GET", store+"/report", nil)
 //! req.Header.Set("X-Request-Id", r.Header.Get("X-Request-Id"))
 //! resp, err := client.Do(req) // gives up after 300 ms
 //!
@@ -47,8 +46,7 @@
 //!
 //! ## How sure
 //!
-//! Error. High where the span joins them, or where the request was cancelled by its client right when
-//! the call was given up. Medium where trace or request ID, method, path and time fit, and fit
+//! Error. High where the request was cancelled by its client right when the call was given up. Medium where trace or request ID, method, path and time fit, and fit
 //! nothing else. With files of several hosts the difference of their clocks is estimated, and
 //! what the estimate may be wrong by is taken from the time that was wasted.
 //!
@@ -63,10 +61,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::correlate::{CallFact, Join, RequestFact};
+use crate::correlate::{CallFact, Join, Pair, RequestFact};
 use crate::finding::{
-    CancelledBy, Confidence, Downstream, Evidence, Finding, Fingerprint, JoinedBy, Routes,
-    RuleName, Severity, Timer, WorkState,
+    CallOutcome, CancelledBy, Confidence, Downstream, Evidence, Finding, Fingerprint, JoinedBy,
+    Routes, RuleName, Severity, Timer, WorkState,
 };
 use crate::go::Frame;
 use crate::inspect::Inspection;
@@ -315,13 +313,41 @@ fn told(id: ReqId, watch: &Watch, below: Below, cx: &Context<'_>) -> Option<Find
     Some(finding(case, cx.thresholds.grace_ns))
 }
 
+/// Judges a call and its request that were told of.
+#[must_use]
+pub fn judge(pair: &Pair, below: Below, grace_ns: u64) -> Option<Finding> {
+    let (call, request) = (&*pair.call, &pair.request);
+    let given_up = call.given_up_by.is_some() && call.call.outcome == CallOutcome::Cancelled;
+    let clock_ns = pair
+        .other_host
+        .as_ref()
+        .map(|(_, ns, error_ns)| (*ns, *error_ns));
+    let now_ns = request.ended_ns().unwrap_or(request.until_ns);
+    let sure_ns = grace_ns.saturating_add(clock_ns.map_or(0, |(_, error_ns)| error_ns));
+    let late = now_ns.saturating_sub(call.over_ns()) > sure_ns;
+    (given_up && late).then(|| {
+        let host = pair.other_host.as_ref().map(|(name, ..)| name.clone());
+        let by = pair.by;
+        let case = Case {
+            call,
+            request,
+            by,
+            host,
+            clock_ns,
+            below,
+        };
+        finding(case, grace_ns)
+    })
+}
+
 /// What is told of a case. The request is known up to its `until_ns`.
 #[must_use]
 pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
     let Case { call, request, .. } = case;
     let given_up_ns = call.over_ns();
     let now_ns = request.ended_ns().unwrap_or(request.until_ns);
-    let after_ns = now_ns.saturating_sub(given_up_ns);
+    let error_ns = case.clock_ns.map_or(0, |(_, error_ns)| error_ns);
+    let after_ns = now_ns.saturating_sub(given_up_ns).saturating_sub(error_ns);
     let by = call.given_up_by.unwrap_or(CancelledBy::Unknown);
     let name = &request.process.name;
     let ended = request.ended_ns().is_some();
@@ -400,7 +426,7 @@ fn left_below(
 fn confidence(case: &Case<'_>, given_up_ns: u64, grace_ns: u64) -> Confidence {
     let left = matches!(case.request.cancelled, Some((CancelledBy::Client, at_ns))
         if at_ns >= given_up_ns && at_ns.saturating_sub(given_up_ns) < grace_ns);
-    if case.by == JoinedBy::Span || (left && case.clock_ns.is_none()) {
+    if left && case.clock_ns.is_none() {
         Confidence::High
     } else {
         Confidence::Medium

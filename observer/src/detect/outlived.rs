@@ -55,12 +55,7 @@ impl Outlived {
             self.calls.remove(&id);
             return;
         };
-        let question = Question::Work {
-            goid: call.goid,
-            g: call.g,
-            contexts: Vec::new(),
-            request: None,
-        };
+        let question = Question::work(call.goid, call.g, Vec::new(), None);
         cx.ask(call.pid, topic, question);
     }
 

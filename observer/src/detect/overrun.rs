@@ -12,6 +12,7 @@ use crate::model::{Call, Cancel, Ctx, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
+use super::ids;
 use super::sight::{Seen, Sight, see};
 use super::timers::Topic;
 
@@ -154,12 +155,9 @@ impl Overrun {
             self.watches.remove(&id);
             return;
         }
-        let question = Question::Work {
-            goid: watch.goid,
-            g: watch.g,
-            contexts: detached(request, cx).map(|ctx| ctx.ptr).collect(),
-            request: request.ended.is_none().then(|| cx.reading(request)),
-        };
+        let contexts = detached(request, cx).map(|ctx| ctx.ptr).collect();
+        let reading = request.ended.is_none().then(|| cx.reading(request));
+        let question = Question::work(watch.goid, watch.g, contexts, reading);
         cx.ask(watch.pid, Topic::Overrun(id), question);
     }
 
@@ -321,14 +319,20 @@ pub(super) fn detached<'a>(
 /// Keeps what memory said of the request.
 pub(super) fn describe(id: ReqId, work: &Work, cx: &mut Context<'_>) {
     if let Some(details) = &work.request {
-        cx.model.set_details(id, Arc::clone(details));
+        ids::keep(id, details, cx);
     }
 }
 
 /// Keeps who is at the other end of the request's connection, and since when it has been closed.
 pub(super) fn peer(id: ReqId, work: &Work, cx: &mut Context<'_>) {
-    if let Some(conn) = &work.conn {
-        cx.model.set_peer(id, conn.peer.as_deref(), None);
+    // The connection of HTTP/2 is not looked for: there the request's word has to do.
+    let peer = match (&work.conn, &work.request) {
+        (Some(conn), _) => Some(&conn.peer),
+        (None, Some(request)) if request.is_http2() => Some(&request.peer),
+        _ => None,
+    };
+    if let Some(peer) = peer {
+        cx.model.set_peer(id, peer.as_deref(), None);
     }
     cx.model.note_delivery(id, cx.code);
 }

@@ -6,12 +6,12 @@
 //!
 //! A call was in flight on a context and failed because that context was cancelled, or a call
 //! was started on a context that was dead already, and the cancel was the handler's own doing:
-//! the handler returned, or a goroutine cancelled before it read the body, whoever had made the
+//! the handler returned or panicked, or a goroutine cancelled before it read the body, whoever had made the
 //! call. It also finds a healthy request that was cancelled by the server's read deadline while
 //! its client was still there.
 //!
 //! `at` is the line of the work that was killed. `cancel` is the line that cancelled, where code
-//! did.
+//! did, or the line that panicked.
 //!
 //! ## Why it matters
 //!
@@ -77,7 +77,7 @@ use std::collections::BTreeSet;
 use crate::finding::{CallOutcome, CancelledBy, Confidence, Evidence, Finding, RuleName, Severity};
 use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
 
-use super::ask::{Answer, Question};
+use super::ask::Answer;
 use super::context::Context;
 use super::draft::{self, span};
 use super::site;
@@ -91,6 +91,14 @@ pub(super) struct PrematureCancel {
     /// Requests said to be killed by a read deadline before a call of theirs was seen to fail.
     announced: BTreeSet<ReqId>,
 }
+
+/// How a handler ended, by the function that cancelled its request's context or unwound to that. A
+/// deferred function alone, as HTTP/2 has it, runs in every case.
+const ENDINGS: &[(&str, &str)] = &[
+    ("runtime.gopanic", "the handler panicked"),
+    ("runtime.Goexit", "the handler left by `runtime.Goexit`"),
+    ("net/http.(*conn).serve", "the handler returned"),
+];
 
 /// Calls remembered in `said`.
 const SAID: usize = 16_384;
@@ -108,13 +116,7 @@ impl PrematureCancel {
         if !by_deadline || !cx.model.is_whole(request.epoch) {
             return;
         }
-        let question = Question::Work {
-            goid: request.goid,
-            g: request.g,
-            contexts: Vec::new(),
-            request: Some(cx.reading(request)),
-        };
-        cx.ask(request.pid, Topic::Premature(id), question);
+        cx.ask_handler(id, Topic::Premature(id));
     }
 
     /// What the killed request was doing.
@@ -257,6 +259,19 @@ fn ended_normally(cancel: &Cancel) -> bool {
     cancel.by == CancelledBy::NormalEnd || cancel.origin == CancelledBy::NormalEnd
 }
 
+/// What killed the context, for a sentence: of a handler that ended, how, where its frames tell.
+fn clause(cancel: &Cancel, pid: u32, cx: &Context<'_>) -> &'static str {
+    if cancel.origin != CancelledBy::NormalEnd {
+        return cancel.origin.clause();
+    }
+    let frames = site::frames(cx.code, pid, &cancel.pcs);
+    let known = frames.iter().find_map(|frame| {
+        let (_, clause) = ENDINGS.iter().find(|(name, _)| *name == &*frame.function)?;
+        Some(*clause)
+    });
+    known.unwrap_or("the handler ended")
+}
+
 fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option<Finding> {
     let read = call.failed_read.as_ref();
     let pcs = read.map_or(&call.pcs, |read| &read.pcs);
@@ -299,13 +314,13 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
             format!(
                 "it began {} after {}",
                 span(call.start_ns.saturating_sub(cancel.at_ns)),
-                cancel.origin.clause()
+                clause(cancel, call.pid, cx)
             ),
             "give asynchronous work a context of its own: `context.WithoutCancel` and a timeout",
         )
     } else {
         (
-            format!("it was running when {}", cancel.origin.clause()),
+            format!("it was running when {}", clause(cancel, call.pid, cx)),
             "give asynchronous work a context of its own: `context.WithoutCancel` and a timeout",
         )
     };

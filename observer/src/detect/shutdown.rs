@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::inspect::Inspection;
-use crate::model::{Ctx, CtxId};
+use crate::model::CtxId;
 
 use super::ask::{Answer, Question};
 use super::context::Context;
@@ -39,7 +39,10 @@ impl Shutdowns {
             .model
             .deadlines_of_nobody(pid)
             .take(CANDIDATES)
-            .map(|ctx| (ctx.id, question(ctx)))
+            .map(|ctx| {
+                let question = Question::work(ctx.goid, ctx.g, vec![ctx.ptr], None);
+                (ctx.id, question)
+            })
             .collect();
         for (id, question) in questions {
             cx.ask(pid, Topic::Shutdown(id), question);
@@ -69,14 +72,5 @@ impl Shutdowns {
     pub(super) fn expired(&mut self, id: CtxId, cx: &Context<'_>) -> Option<u32> {
         let pid = self.known.remove(&id)?;
         cx.model.context(id)?.died_of_its_deadline().then_some(pid)
-    }
-}
-
-fn question(ctx: &Ctx) -> Question {
-    Question::Work {
-        goid: ctx.goid,
-        g: ctx.g,
-        contexts: vec![ctx.ptr],
-        request: None,
     }
 }

@@ -101,6 +101,7 @@ mod tests {
                 build_id: String::new(),
                 go: String::new(),
                 module: "example.com/shop".into(),
+                main_package: "example.com/shop/cmd/shop-api".into(),
             }),
             go_minor: 27,
             own: vec!["example.com/shop".into()],

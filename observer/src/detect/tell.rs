@@ -17,13 +17,10 @@ pub(super) fn call(call: &Call, cx: &Context<'_>) -> Option<CallFact> {
         .cloned();
     let owner = call.owner.and_then(|owner| cx.model.request(owner));
     let bound = cx.model.bound_of(cx.model.context_of_call(call));
-    let came = owner.and_then(|request| draft::traceparent(request, cx.thresholds));
     Some(CallFact {
         number: call.id.0,
         process: unit.process.clone(),
         request: owner.map(|request| draft::request_info(request, cx.thresholds, cx.now_ns)),
-        trace: came.map(|came| came.trace),
-        span: None,
         call: draft::call_evidence(call, cx.thresholds, cx.now_ns),
         given_up_by: given_up_by(call, cx),
         deadline: bound.and_then(|ctx| {
@@ -63,7 +60,6 @@ pub(super) fn request(request: &Request, cx: &Context<'_>) -> Option<RequestFact
     Some(RequestFact {
         process: unit.process.clone(),
         request: draft::request_info(request, cx.thresholds, cx.now_ns),
-        came: draft::traceparent(request, cx.thresholds),
         cancelled: root
             .and_then(|root| root.cancelled.as_ref())
             .filter(|cancel| cancel.by != CancelledBy::NormalEnd)

@@ -35,13 +35,17 @@
 //! One of the test programs, as observer shows it:
 //!
 //! ```text
-//! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the context's 2 s
+//! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the
+//!     context's 2 s
 //!   request  GET /mismatch/client   id -mismatch-client (X-Request-Id)
 //!   at       main.(*service).clientFires   mismatch.go:37
 //!   via      http.(*conn).serve
-//!   budget   http.Client.Timeout 200 ms   1.8 s left   of 2 s set at mismatch.go:34
-//!   context  request → WithTimeout 2 s (mismatch.go:34) → WithDeadline 200 ms (mismatch.go:37)
-//!   help     make Client.Timeout longer than any deadline, and let the context rule
+//!   budget   http.Client.Timeout 200 ms   1.8 s left
+//!            of 2 s set at mismatch.go:34
+//!   context  request → WithTimeout 2 s (mismatch.go:34)
+//!            → WithDeadline 200 ms (mismatch.go:37)
+//!   help     make Client.Timeout longer than any deadline, and let the context
+//!            rule
 //! ```
 //!
 //! ## How to fix
@@ -72,9 +76,9 @@ use crate::model::{CallId, Cancel, Ctx, CtxId, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
-use super::deadline::spent;
+use super::deadline::{Budget, spent};
 use super::timers::Topic;
-use super::{deadline, draft, overrun, site};
+use super::{deadline, draft, ids, overrun, site};
 
 /// Stacks remembered of which the difference was told.
 const SAID: usize = 4096;
@@ -116,10 +120,7 @@ impl TimeoutMismatch {
         if self.said.contains_key(&key) {
             return;
         }
-        let Some(unit) = cx.unit(call.pid) else {
-            return;
-        };
-        let Some(mut finding) = of_client(&mismatch, Severity::Info, &unit, cx) else {
+        let Some(mut finding) = of_client(&mismatch, Severity::Info, cx) else {
             return;
         };
         finding.message = format!(
@@ -141,17 +142,13 @@ impl TimeoutMismatch {
         let Some(ctx) = cx.model.context(id) else {
             return;
         };
-        let fired = |cancel: &Cancel| cancel.by == CancelledBy::Deadline;
-        if !ctx.cancelled.as_ref().is_some_and(fired) {
+        if !ctx.died_of_its_deadline() {
             return;
         }
         let Some(mismatch) = mismatch(ctx, cx.now_ns, cx) else {
             return;
         };
-        let Some(unit) = cx.unit(ctx.pid) else {
-            return;
-        };
-        let Some(mut finding) = of_client(&mismatch, Severity::Warning, &unit, cx) else {
+        let Some(mut finding) = of_client(&mismatch, Severity::Warning, cx) else {
             return;
         };
         finding.message = format!(
@@ -201,7 +198,7 @@ impl TimeoutMismatch {
             return;
         }
         if let Some(details) = details {
-            cx.model.set_details(id, Arc::clone(details));
+            ids::keep(id, details, cx);
         }
         let Some(request) = cx.model.request(id) else {
             return;
@@ -233,30 +230,24 @@ fn mismatch<'a>(timeout: &'a Ctx, at_ns: u64, cx: &'a Context<'_>) -> Option<Mis
     })
 }
 
-fn of_client(
-    mismatch: &Mismatch<'_>,
-    severity: Severity,
-    unit: &Unit,
-    cx: &Context<'_>,
-) -> Option<Finding> {
+fn of_client(mismatch: &Mismatch<'_>, severity: Severity, cx: &Context<'_>) -> Option<Finding> {
     let timeout = mismatch.timeout;
+    let unit = cx.unit(timeout.pid)?;
     let stack = site::frames(cx.code, timeout.pid, &timeout.pcs);
-    let at = site::direct(unit, &stack).cloned();
-    let mut finding = draft::blank(
-        RuleName::TimeoutMismatch,
-        deadline::at_most(unit, &stack, severity)?,
-        Confidence::High,
-        cx.now_ns,
-        unit,
-    );
+    let at = site::direct(&unit, &stack).cloned();
+    let rule = RuleName::TimeoutMismatch;
+    let severity = deadline::at_most(&unit, &stack, severity)?;
+    let mut finding = draft::blank(rule, severity, Confidence::High, cx.now_ns, &unit);
     finding.context = draft::chain(cx, &[], Some(timeout.id));
-    finding.evidence.timer = Some(Timer::ClientTimeout);
-    finding.evidence.asked_ns = timeout.deadline_ns;
-    finding.evidence.remaining_ns = Some(mismatch.spare_ns);
-    finding.evidence.deadline_ns = mismatch.over.deadline_ns;
-    finding.evidence.deadline_site = deadline::line(unit, mismatch.over, cx);
+    let budget = Budget {
+        timer: Timer::ClientTimeout,
+        asked_ns: timeout.deadline_ns,
+        left_ns: mismatch.spare_ns,
+        over: mismatch.over,
+    };
+    budget.put(&mut finding, &unit, cx);
     finding.help = "make Client.Timeout longer than any deadline, and let the context rule".into();
-    draft::place(&mut finding, unit, at.as_ref(), stack);
+    draft::place(&mut finding, &unit, at.as_ref(), stack);
     Some(finding)
 }
 
@@ -326,11 +317,13 @@ fn of_server(
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
     finding.evidence.cancelled_at_ns = Some(cancel.at_ns);
-    finding.evidence.timer = Some(timer);
-    finding.evidence.asked_ns = servers;
-    finding.evidence.remaining_ns = Some(spare_ns);
-    finding.evidence.deadline_ns = over.deadline_ns;
-    finding.evidence.deadline_site = deadline::line(unit, over, cx);
+    let budget = Budget {
+        timer,
+        asked_ns: servers,
+        left_ns: spare_ns,
+        over,
+    };
+    budget.put(&mut finding, unit, cx);
     let of = servers.map_or_else(String::new, |ns| format!(" of {}", spent(ns)));
     finding.message = format!(
         "{}{of} fired with {} of the context's deadline left",

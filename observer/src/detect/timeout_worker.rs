@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::finding::CancelledBy;
 use crate::inspect::Child;
 use crate::model::{Cancel, Ctx, CtxId, ReqId, Request, Root};
 
@@ -101,12 +100,12 @@ impl TimeoutWorkers {
         let Some((ctx, request)) = handled(id, cx) else {
             return;
         };
+        if !ctx.died_of_its_deadline() || !cx.model.is_whole(request.epoch) {
+            return;
+        }
         let Some(cancel) = ctx.cancelled.clone() else {
             return;
         };
-        if cancel.by != CancelledBy::Deadline || !cx.model.is_whole(request.epoch) {
-            return;
-        }
         let (pid, parent_goid, request) = (ctx.pid, ctx.goid, request.id);
         let Some(read) = read.filter(|read| read.at_ns < cancel.at_ns) else {
             // Too late for certainty, but not yet if the connection serves nothing else.

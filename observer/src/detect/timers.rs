@@ -36,6 +36,8 @@ pub(super) enum Topic {
     Dropped(CallId),
     /// The request works on for a call that was given up.
     Orphaned(ReqId),
+    /// A call has ended, and how is settled.
+    Tell(CallId),
     /// A write to the client failed: by a deadline?
     WriteFailed(ReqId),
 }

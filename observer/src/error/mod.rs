@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-use crate::sink::Styles;
+use crate::style::Styles;
 
 pub use exit::Exit;
 pub use notice::Notice;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Error, Exit, Notice, Subject, UnknownKey};
-use crate::sink::Styles;
+use crate::style::Styles;
 
 fn denied() -> io::Error {
     io::Error::from_raw_os_error(13)

@@ -221,8 +221,6 @@ pub struct CallEvidence {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum JoinedBy {
-    /// The request's `parent-id` is what the call sent.
-    Span,
     /// The same trace; method, path and time fit, and only these two.
     Trace,
     /// The same request ID; method, path and time fit, and only these two.
@@ -234,7 +232,6 @@ impl JoinedBy {
     #[must_use]
     pub const fn clause(self) -> &'static str {
         match self {
-            Self::Span => "same span",
             Self::Trace => "same trace",
             Self::RequestId => "same request ID",
         }

@@ -5,6 +5,7 @@
 mod evidence;
 mod filter;
 mod hash;
+mod id;
 mod merge;
 mod routes;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub use evidence::{
 };
 pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
 pub use hash::finding_id;
+pub use id::IdSource;
 pub use merge::{
     COUNT_INTERVAL_NS, CaseId, DEFAULT_LIMIT, Emission, Merger, Phase, TOGETHER_NS, UpdateReason,
     WORSE_PERCENT,

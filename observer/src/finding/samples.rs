@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     CallEvidence, CallOutcome, CancelledBy, Confidence, ContextLink, Downstream, Evidence, Finding,
-    Fingerprint, HookState, JoinedBy, ProcessInfo, RequestInfo, Routes, RuleName, Severity, Timer,
-    Trust, WorkState,
+    Fingerprint, HookState, IdSource, JoinedBy, ProcessInfo, RequestInfo, Routes, RuleName,
+    Severity, Timer, Trust, WorkState,
 };
 use crate::go::{Frame, TypeName};
 
@@ -33,6 +33,7 @@ pub fn process() -> Arc<ProcessInfo> {
         build_id: "k3Jm/aQ".into(),
         go: "go1.27.3".into(),
         module: "example.com/shop".into(),
+        main_package: "example.com/shop/cmd/shop-api".into(),
     })
 }
 
@@ -81,8 +82,11 @@ fn request() -> RequestInfo {
         route: Some("/report/{}".into()),
         proto: Some("HTTP/1.1".into()),
         id: Some("3f1c9a".into()),
-        id_header: Some("X-Request-Id".into()),
+        id_truncated: false,
+        id_source: Some(IdSource::Header("X-Request-Id".into())),
         trace_id: None,
+        parent_id: None,
+        trace_flags: None,
         peer: Some("10.0.3.9:51322".into()),
         goid: 412,
         start_ns: START_NS,
@@ -296,8 +300,11 @@ pub fn premature_cancel() -> Finding {
             route: None,
             proto: None,
             id: None,
-            id_header: None,
+            id_truncated: false,
+            id_source: None,
             trace_id: None,
+            parent_id: None,
+            trace_flags: None,
             peer: None,
             goid: 77,
             start_ns: START_NS,

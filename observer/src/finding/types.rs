@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::go::{Frame, TypeName};
 
-use super::{Evidence, Routes};
+use super::{Evidence, IdSource, Routes};
 
 /// Harm: see the rules' documentation for what makes which.
 #[derive(
@@ -172,8 +172,26 @@ pub struct ProcessInfo {
     pub build_id: String,
     /// Go version (`go1.27.3`).
     pub go: String,
-    /// Main module's path; empty where build info is missing.
+    /// Main module's path; empty where the build had none.
     pub module: String,
+    /// Main package's path; empty where the build info does not say.
+    #[serde(default)]
+    pub main_package: String,
+}
+
+impl ProcessInfo {
+    /// What it was built from, for people: `example.com/shop`, `package example.com/shop/cmd/api`
+    /// of a build that had no module, else `module unknown`.
+    #[must_use]
+    pub fn built_from(&self) -> String {
+        // The go command's word for files that were named one by one.
+        const FILES: &str = "command-line-arguments";
+        match (self.module.as_str(), self.main_package.as_str()) {
+            ("", "" | FILES) => "module unknown".to_owned(),
+            ("", package) => format!("package {package}"),
+            (module, _) => module.to_owned(),
+        }
+    }
 }
 
 /// The request a finding belongs to. `None` fields are unknown, never empty.
@@ -189,12 +207,18 @@ pub struct RequestInfo {
     pub route: Option<String>,
     /// `HTTP/1.1`.
     pub proto: Option<String>,
-    /// Request ID.
+    /// Request ID; cut at 256 bytes.
     pub id: Option<String>,
-    /// Header that the ID came from (`X-Request-Id`).
-    pub id_header: Option<String>,
+    /// `id` is only the beginning of it.
+    pub id_truncated: bool,
+    /// Where the ID came from.
+    pub id_source: Option<IdSource>,
     /// W3C trace id, 32 hex digits.
     pub trace_id: Option<String>,
+    /// W3C parent id: the caller's span, 16 hex digits.
+    pub parent_id: Option<String>,
+    /// W3C trace flags.
+    pub trace_flags: Option<u8>,
     /// `address:port` of the peer as Go sees it.
     pub peer: Option<String>,
     /// Serving goroutine.

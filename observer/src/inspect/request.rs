@@ -15,7 +15,7 @@ const MAX_FIELD: usize = 512;
 const MAX_VALUE: usize = 4096;
 
 /// What a request says of itself. `None`: this Go version has no such field, or it cannot be a string.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RequestDetails {
     /// `RemoteAddr`: the peer of the connection, address and port.
     pub peer: Option<Arc<str>>,
@@ -29,6 +29,15 @@ pub struct RequestDetails {
     pub headers: Vec<Option<Arc<str>>>,
     /// All headers were looked through.
     pub headers_whole: bool,
+}
+
+impl RequestDetails {
+    /// It came over HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        let proto = self.proto.as_deref();
+        proto.is_some_and(|proto| proto.starts_with("HTTP/2"))
+    }
 }
 
 /// What a look at a request found.

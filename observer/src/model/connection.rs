@@ -1,9 +1,11 @@
 //! Connections whose peer has closed, as the kernel saw it.
 //!
 //! A connection is known from the moment when its peer closes until its owner closes too: what
-//! nobody has closed needs no memory. It is named by its network namespace, its peer and its local
+//! nobody has closed needs no memory. Those that both have closed lately are kept apart, because Go may
+//! be asked who its peer was only then. It is named by its network namespace, its peer and its local
 //! port, never by the socket's address, which the kernel uses again.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use observer_common::event::SocketChanged;
@@ -102,13 +104,18 @@ type Ends = (u64, SocketAddr);
 pub(super) struct Connections {
     table: Table<ConnId, Connection>,
     by_ends: FxHashMap<Ends, Vec<ConnId>>,
+    /// Lately closed by both, oldest first, with when the owner did, monotonic ns.
+    over: VecDeque<(Connection, u64)>,
+    keep_over: usize,
 }
 
 impl Connections {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, keep_over: usize) -> Self {
         Self {
             table: Table::new(limit),
             by_ends: FxHashMap::default(),
+            over: VecDeque::new(),
+            keep_over,
         }
     }
 
@@ -173,9 +180,33 @@ impl Connections {
     }
 
     /// The owner closed.
-    pub(super) fn over(&mut self, (netns, peer): Ends, local_port: u16) {
-        if let Some(id) = self.find(netns, peer, Some(local_port)).map(|conn| conn.id) {
-            self.forget(id);
+    pub(super) fn over(&mut self, (netns, peer): Ends, local_port: u16, at_ns: u64) {
+        let Some(conn) = self.find(netns, peer, Some(local_port)).cloned() else {
+            return;
+        };
+        self.forget(conn.id);
+        if self.over.len() >= self.keep_over {
+            self.over.pop_front();
+        }
+        self.over.push_back((conn, at_ns));
+    }
+
+    /// The only one of the lately ended connections with these ends that a request from `since_ns` on
+    /// can have come over.
+    pub(super) fn find_over(
+        &self,
+        (netns, peer): Ends,
+        local_port: Option<u16>,
+        since_ns: u64,
+    ) -> Option<&Connection> {
+        let mut fitting = self.over.iter().filter(|(conn, over_ns)| {
+            (conn.netns, conn.peer) == (netns, peer)
+                && local_port.is_none_or(|port| port == conn.local_port)
+                && since_ns <= *over_ns
+        });
+        match (fitting.next(), fitting.next()) {
+            (Some((found, _)), None) => Some(found),
+            _ => None,
         }
     }
 
@@ -189,6 +220,7 @@ impl Connections {
     pub(super) fn clear(&mut self) {
         self.table.retain(|_| false);
         self.by_ends.clear();
+        self.over.clear();
     }
 
     fn unlist(&mut self, gone: &Connection) {
@@ -238,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_reset_after_a_fin_is_the_same_connection_and_a_second_fin_is_another() {
-        let mut all = Connections::new(8);
+        let mut all = Connections::new(8, 2);
         let ends = (1, parse_peer("192.0.2.7:51322").unwrap());
         let first = all.closed(ends, 80, at(5, PeerClose::Fin));
         assert_eq!(all.closed(ends, 80, at(7, PeerClose::Reset)), first);
@@ -247,13 +279,40 @@ mod tests {
         let second = all.closed(ends, 80, at(9, PeerClose::Fin));
         assert_ne!(second, first);
         assert!(all.get(first).is_none());
-        all.over(ends, 80);
+        all.over(ends, 80, 11);
         assert_eq!((all.len(), all.by_ends.len()), (0, 0));
     }
 
     #[test]
+    fn what_both_have_closed_is_found_by_requests_from_before_and_by_no_others() {
+        let mut all = Connections::new(8, 2);
+        let ends = (1, parse_peer("192.0.2.7:51322").unwrap());
+        all.closed(ends, 80, at(5, PeerClose::Fin));
+        all.over(ends, 80, 11);
+        let closed_ns = |all: &Connections, port, since_ns| {
+            let found = all.find_over(ends, port, since_ns);
+            found.map(|conn| conn.closed.at_ns)
+        };
+        assert_eq!(closed_ns(&all, Some(80), 4), Some(5));
+        assert_eq!(closed_ns(&all, None, 11), Some(5));
+        assert_eq!(closed_ns(&all, Some(81), 4), None);
+        assert_eq!(closed_ns(&all, Some(80), 12), None);
+        all.closed(ends, 80, at(15, PeerClose::Fin));
+        all.over(ends, 80, 17);
+        // Over which of two a request came is not guessed.
+        assert_eq!(closed_ns(&all, Some(80), 4), None);
+        assert_eq!(closed_ns(&all, Some(80), 14), Some(15));
+        let other = (1, parse_peer("192.0.2.8:51322").unwrap());
+        for at_ns in 20..30 {
+            all.closed(other, 80, at(at_ns, PeerClose::Fin));
+            all.over(other, 80, at_ns);
+        }
+        assert_eq!(all.over.len(), 2);
+    }
+
+    #[test]
     fn two_ports_with_one_peer_are_told_apart_or_not_guessed() {
-        let mut all = Connections::new(8);
+        let mut all = Connections::new(8, 2);
         let (netns, peer) = (1, parse_peer("192.0.2.7:51322").unwrap());
         let id = all.closed((netns, peer), 80, at(5, PeerClose::Fin));
         assert_eq!(all.find(netns, peer, None).map(|conn| conn.id), Some(id));
@@ -269,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_leaves_no_names_behind() {
-        let mut all = Connections::new(4);
+        let mut all = Connections::new(4, 2);
         for port in 1..100 {
             let peer = std::net::SocketAddr::from(([192, 0, 2, 7], port));
             all.closed((1, peer), 80, at(5, PeerClose::Fin));

@@ -26,6 +26,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trace;
 
 pub use call::{Call, CallEnd, FailedRead};
 pub use canceller::{Who, who};
@@ -37,6 +38,7 @@ pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
 pub use request::{Delivery, Ending, Peer, Request};
 pub use table::Table;
+pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,6 +71,8 @@ pub struct Limits {
     pub per_request: usize,
     /// Connections that their peers have closed and their owners have not.
     pub connections: usize,
+    /// Connections that both have closed, kept for requests whose peers are learnt afterwards.
+    pub connections_over: usize,
 }
 
 impl Default for Limits {
@@ -82,6 +86,7 @@ impl Default for Limits {
             ended_open: 12_288,
             per_request: 1_024,
             connections: 16_384,
+            connections_over: 1_024,
         }
     }
 }
@@ -93,6 +98,8 @@ pub struct Totals {
     pub requests: u64,
     /// Requests that missed an event, or whose work could not be told from another's.
     pub unknown: u64,
+    /// Values of `Traceparent` that cannot be believed.
+    pub traces_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Entries forgotten because a table was full.
@@ -129,7 +136,7 @@ impl Model {
             requests: Table::new(limits.requests),
             contexts: Table::new(limits.contexts),
             calls: Table::new(limits.calls),
-            connections: Connections::new(limits.connections),
+            connections: Connections::new(limits.connections, limits.connections_over),
             ..Self::default()
         }
     }
@@ -298,10 +305,17 @@ impl Model {
         }
     }
 
-    /// Keeps what a request's memory said.
-    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>) {
-        if let Some(request) = self.requests.get_mut(id) {
-            request.details = Some(details);
+    /// Keeps what a request's memory said; `trace` is the value of its `Traceparent`.
+    pub fn set_details(&mut self, id: ReqId, details: Arc<RequestDetails>, trace: Option<&str>) {
+        let Some(request) = self.requests.get_mut(id) else {
+            return;
+        };
+        request.details = Some(details);
+        if request.trace == Trace::None
+            && let Some(header) = trace
+        {
+            request.trace = Trace::of(header);
+            self.totals.traces_broken += u64::from(request.trace == Trace::Broken);
         }
     }
 

@@ -199,7 +199,7 @@ impl On<'_> {
 
     pub(super) fn context_cancelled_short(&mut self, record: &ContextCancelledShort) {
         if record.flags & CANCEL_END != 0 {
-            self.request_end(record.ctx);
+            self.request_end(record);
         } else if record.flags & CANCEL_CASCADE != 0 {
             self.cascade(record);
         } else if record.flags & CANCEL_AGAIN != 0 {
@@ -401,10 +401,12 @@ impl On<'_> {
         }
     }
 
-    fn request_end(&mut self, ptr: u64) {
-        let Some(id) = self.process.contexts.get(&ptr).copied() else {
+    fn request_end(&mut self, record: &ContextCancelledShort) {
+        let Some(id) = self.process.contexts.get(&record.ctx).copied() else {
             return;
         };
+        let [_, caller] = record.pcs;
+        let pcs = self.model.stacks.keep(&[caller], 1);
         let now_ns = self.model.now_ns;
         let Some(ctx) = self.model.contexts.get_mut(id) else {
             return;
@@ -420,7 +422,7 @@ impl On<'_> {
                 by: CancelledBy::NormalEnd,
                 origin: CancelledBy::NormalEnd,
                 goid: ctx.goid,
-                pcs: Arc::default(),
+                pcs,
                 by_write: false,
             });
         }

@@ -14,6 +14,7 @@ use super::ids::{CallId, CtxId, ReqId};
 use super::process::ConnError;
 use super::request::{Ending, Peer, Request};
 use super::text::{head, text};
+use super::trace::Trace;
 
 /// `ECONNRESET` and `EPIPE` on Linux.
 const PEER_GONE: [u64; 2] = [104, 32];
@@ -23,6 +24,11 @@ const NEVER: u64 = u64::MAX;
 /// A request target up to its query.
 fn shown(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or(target)
+}
+
+/// The value is longer than what the record has room for.
+fn id_cut(record: &RequestStarted) -> bool {
+    usize::try_from(record.id_len).is_ok_and(|len| len > record.id.len())
 }
 
 impl On<'_> {
@@ -65,6 +71,9 @@ impl On<'_> {
             epoch,
         });
         self.made_room(made_room);
+        let trace = text(head(&record.trace, record.trace_len));
+        let trace = trace.map_or(Trace::None, |header| Trace::of(&header));
+        self.model.totals.traces_broken += u64::from(trace == Trace::Broken);
         let line = &record.line;
         let path = usize::try_from(record.path_at)
             .ok()
@@ -83,7 +92,8 @@ impl On<'_> {
             path: path.and_then(|path| text(shown(head(path, u64::from(record.path_len))))),
             id_row: record.id_row,
             id_value: text(head(&record.id, u64::from(record.id_len))),
-            traceparent: text(head(&record.trace, record.trace_len)),
+            id_cut: id_cut(record),
+            trace,
             ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
             start_ns: now_ns,
             ended: None,

@@ -24,7 +24,7 @@ impl Model {
         };
         let ends = (record.netns, peer);
         match change {
-            Change::Over => self.connections.over(ends, port),
+            Change::Over => self.connections.over(ends, port, self.now_ns),
             Change::Closed(how) => {
                 let closed = Closed {
                     at_ns: self.now_ns,
@@ -98,10 +98,9 @@ impl Model {
     /// Compares the moments at which the kernel and Go learnt that a request's client had left. A
     /// cancel that is not the client's says nothing of its close.
     pub fn note_delivery(&mut self, id: ReqId, code: &dyn Code) {
-        let Some(conn) = self.connection_of(id, code) else {
+        let Some(closed) = self.close_of(id, code) else {
             return;
         };
-        let closed = conn.closed;
         let Some(request) = self.requests.get_mut(id) else {
             return;
         };
@@ -119,6 +118,22 @@ impl Model {
             request.delivery = Some(Delivery { closed, latency_ns });
             self.delivery.add(latency_ns);
         }
+    }
+
+    /// When the peer of a request closed, whether or not its owner has closed the connection since.
+    fn close_of(&self, id: ReqId, code: &dyn Code) -> Option<Closed> {
+        if let Some(conn) = self.connection_of(id, code) {
+            return Some(conn.closed);
+        }
+        let request = self.requests.get(id)?;
+        let Peer::At(addr, port) = request.peer else {
+            return None;
+        };
+        let netns = code.unit(request.pid)?.netns;
+        let found = self
+            .connections
+            .find_over((netns, addr), port, request.start_ns);
+        found.filter(|_| netns != 0).map(|conn| conn.closed)
     }
 
     /// Running requests with this peer.

@@ -7,6 +7,7 @@ use crate::inspect::RequestDetails;
 
 use super::connection::Closed;
 use super::ids::{CallId, CtxId, ReqId};
+use super::trace::Trace;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +65,12 @@ pub struct Request {
     pub path: Option<Arc<str>>,
     /// Row of the header that gave `id_value`, from 1.
     pub id_row: u32,
-    /// Request ID.
+    /// Request ID, as much of it as the probe keeps.
     pub id_value: Option<Arc<str>>,
-    /// Value of `Traceparent`.
-    pub traceparent: Option<Arc<str>>,
+    /// The probe has kept less of it than there is.
+    pub id_cut: bool,
+    /// What its `Traceparent` came to.
+    pub trace: Trace,
     /// IDs were not, or not completely, looked for by the probe.
     pub ids_open: bool,
     /// Start, monotonic ns.

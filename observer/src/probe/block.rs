@@ -2,7 +2,7 @@
 
 use observer_common::hook::HookId;
 use observer_common::layout::{
-    self, CREATE_IS_METHOD, ENABLED, HeaderName, READ_IDS, Range, TIMER_BY_POINTER,
+    self, CREATE_IS_METHOD, ENABLED, HeaderName, READ_IDS, Range, TIMER_BY_POINTER, TRACE_HEADER,
 };
 use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 
@@ -29,13 +29,11 @@ const CANCEL_END: &[&str] = &[
 /// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
 const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
-/// Header that carries the W3C trace context.
-pub const TRACE_HEADER: &str = "Traceparent";
 
 /// Choices of the user that the probes must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wishes {
-    /// Canonical names of request ID headers, best first.
+    /// Canonical names of request ID headers, best first; the trace header is read beside them.
     pub id_headers: Vec<String>,
     /// Read IDs at every request's start.
     pub read_ids: bool,

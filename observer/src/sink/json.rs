@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use crate::error::Notice;
+use crate::style::Styles;
 
-use super::Styles;
 use super::log::RotatingLog;
 use super::output::{Output, Tally};
 use super::queue::{Parcel, Sink};

@@ -3,6 +3,7 @@
 //! The engine emits [`Output`]; sinks only consume it. Owns filtering (what is shown), queues,
 //! rendering and writing. It must not decide anything about a request.
 
+mod foreign;
 mod human;
 mod json;
 mod log;
@@ -10,7 +11,6 @@ mod output;
 mod queue;
 #[cfg(test)]
 pub mod samples;
-mod style;
 mod terminal;
 pub mod wire;
 
@@ -22,6 +22,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Exit};
 use crate::finding::{Filter, Finding, Fingerprint, Severity, Silenced, render_baseline};
+use crate::style::Styles;
 
 pub use human::{Glyphs, Human, Rendered, Terminal, Verbosity, short_file, short_function};
 pub use log::{LogOptions, RotatingLog};
@@ -30,7 +31,6 @@ pub use output::{
     StopReason, Tally,
 };
 pub use queue::{Delivery, Fate, PATIENCE, Parcel, QUEUE_LIMIT, Sink, Writer};
-pub use style::{Color, Styles, locale_is_utf8};
 
 /// Findings whose severity is remembered for the totals; later ones are shown, and counted each
 /// time they are new to the merger.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::correlate::JoinTotals;
+use crate::correlate::{Host, JoinTotals, Told};
 use crate::error::Notice;
 use crate::finding::{Emission, Finding, HookState, ProcessInfo, UpdateReason};
 use crate::model::Latency;
@@ -135,6 +135,8 @@ pub struct Stats {
     /// Requests about which nothing is claimed because events were lost, or because it stayed open
     /// whose work was seen.
     pub requests_unknown: u64,
+    /// Values of the header `traceparent` that cannot be believed.
+    pub traceparents_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Events lost.
@@ -196,6 +198,8 @@ pub enum EndReason {
     OutputClosed,
     /// The recording is at its end.
     RecordingEnded,
+    /// All files were joined.
+    FilesEnded,
     /// An error, which follows on stderr.
     Failed,
 }
@@ -220,6 +224,8 @@ pub enum Output {
     Finding(Box<Finding>),
     /// The whole finding again.
     Update(Box<Finding>, UpdateReason),
+    /// A request or a call, for those who join what several processes did, and its host.
+    Told(Told, Arc<Host>),
     /// Events were lost.
     Loss(Loss),
     /// Totals so far (every 10 s).

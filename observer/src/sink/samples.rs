@@ -19,6 +19,7 @@ pub fn stats() -> Stats {
         duration_ns: 30_000_000_000,
         requests: 1904,
         requests_unknown: 0,
+        traceparents_broken: 0,
         events: 48_210,
         lost: Losses::new(),
         findings_evicted: 0,

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use crate::error::Notice;
+use crate::style::Styles;
 
-use super::Styles;
 use super::human::{Human, Verbosity};
 use super::output::Tally;
 use super::queue::{Parcel, Sink};

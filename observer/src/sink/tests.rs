@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::{
     Delivery, End, EndReason, Format, Glyphs, LogOptions, Output, PATIENCE, QUEUE_LIMIT,
-    SinkOptions, Sinks, Styles, Terminal, Verbosity, locale_is_utf8, samples,
+    SinkOptions, Sinks, Terminal, Verbosity, samples,
 };
 use crate::error::{Error, Exit};
 use crate::finding::{
     Filter, Level, RuleName, Severity, UpdateReason, parse_baseline, samples as findings,
 };
+use crate::style::{Styles, locale_is_utf8};
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);

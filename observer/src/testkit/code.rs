@@ -123,6 +123,7 @@ impl Code for FakeCode {
                     build_id: "k3Jm/aQ".into(),
                     go: "go1.27.3".into(),
                     module: "example.com/shop".into(),
+                    main_package: "example.com/shop/cmd/shop-api".into(),
                 }),
                 go_minor: 27,
                 own: vec!["example.com/shop".into()],

@@ -13,7 +13,7 @@ pub(crate) use code::{FakeCode, NETNS, PID, STORE};
 pub(crate) use records::{
     Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, asked, body_failed, call, call_cancelled,
     call_done, cancel, cancelled_again, cascade, conn_cancelled, conn_error, conn_error_of,
-    created_short, deadline, failed_on, request, request_end, socket,
+    created_short, deadline, failed_on, request, request_end, request_end_by, socket,
 };
 pub(crate) use scene::{ModelScene, Scene, Seen};
 

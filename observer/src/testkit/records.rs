@@ -235,8 +235,12 @@ fn cancelled_short(goid: u64, ctx: u64, flags: u64, pcs: [u64; 2]) -> Record {
 
 /// The server cancels a request's context because its handler has returned or panicked.
 pub(crate) fn request_end(code: &FakeCode, ctx: u64) -> Record {
-    let pcs = [0, code.pc("net/http.(*conn).serve")];
-    cancelled_short(0, ctx, CANCEL_END, pcs)
+    request_end_by(code, ctx, "net/http.(*conn).serve")
+}
+
+/// The same, told by another function.
+pub(crate) fn request_end_by(code: &FakeCode, ctx: u64, function: &str) -> Record {
+    cancelled_short(0, ctx, CANCEL_END, [0, code.pc(function)])
 }
 
 /// A context dies with its parent.

@@ -1,6 +1,7 @@
 //! Load from `tests/targets/client`, which behaves as clients do.
 
 use std::{
+    ffi::OsString,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -19,6 +20,7 @@ use crate::{
 /// A client's command line.
 #[derive(Clone, Debug)]
 pub struct Load {
+    wrapper: Vec<String>,
     args: Vec<String>,
     limit: Duration,
 }
@@ -54,6 +56,7 @@ impl Load {
     pub fn to(url: &str) -> Self {
         let args = vec!["-url".to_owned(), url.to_owned()];
         Self {
+            wrapper: Vec::new(),
             args,
             limit: Duration::from_secs(60),
         }
@@ -85,6 +88,13 @@ impl Load {
     #[must_use]
     pub fn flag(mut self, name: &str, value: &impl ToString) -> Self {
         self.args.extend([name.to_owned(), value.to_string()]);
+        self
+    }
+
+    /// Started by another command (such as `ip netns exec NAME`).
+    #[must_use]
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -126,8 +136,12 @@ impl Load {
     /// # Errors
     /// When it cannot be built or started.
     pub fn start(&self) -> Result<Running> {
-        let mut command = Command::new(client()?);
+        let mut words: Vec<OsString> = self.wrapper.iter().map(OsString::from).collect();
+        words.push(client()?.into());
+        let (program, rest) = words.split_first().context("at least the client itself")?;
+        let mut command = Command::new(program);
         command
+            .args(rest)
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -33,6 +33,7 @@ pub struct Expect {
     method: &'static str,
     no_request: bool,
     facts: Vec<(&'static str, String)>,
+    says: &'static str,
     after_cancel_ms: Option<Range<u64>>,
     count: Option<u64>,
     others: Vec<(Role, Marker)>,
@@ -58,6 +59,7 @@ impl Expect {
             method: "GET",
             no_request: false,
             facts: Vec::new(),
+            says: "",
             after_cancel_ms: None,
             count: Some(1),
             others: Vec::new(),
@@ -80,8 +82,14 @@ impl Expect {
 
     /// Its request is a POST, not a GET.
     #[must_use]
-    pub fn post(mut self) -> Self {
-        self.method = "POST";
+    pub fn post(self) -> Self {
+        self.method("POST")
+    }
+
+    /// Its request has this method.
+    #[must_use]
+    pub fn method(mut self, method: &'static str) -> Self {
+        self.method = method;
         self
     }
 
@@ -96,6 +104,13 @@ impl Expect {
     #[must_use]
     pub fn fact(mut self, pointer: &'static str, value: &str) -> Self {
         self.facts.push((pointer, value.to_owned()));
+        self
+    }
+
+    /// How the message of its last state ends.
+    #[must_use]
+    pub const fn says(mut self, end: &'static str) -> Self {
+        self.says = end;
         self
     }
 
@@ -161,6 +176,10 @@ impl Expect {
         }
         for (pointer, wanted) in &self.facts {
             same(pointer, wanted);
+        }
+        let message = finding.text("/message");
+        if !message.ends_with(self.says) {
+            faults.push(format!("it says {message:?}, not {:?}", self.says));
         }
         let function = finding.text("/site/function");
         if !self.site.is_in(function) && !finding.last["site"].is_null() {

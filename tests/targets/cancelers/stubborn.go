@@ -19,6 +19,7 @@ func stubbornRoutes() []app.Route {
 		{Path: "/stubborn/write", PatienceMS: leave, Mode: "postunread", Handler: stubbornWrite},
 		{Path: "/stubborn/write-deadline", PatienceMS: 2500, Mode: "slowread", Handler: stubbornWriteDeadline},
 		{Path: "/stubborn/h2", PatienceMS: leave, Mode: "h2", Handler: stubbornH2},
+		{Path: "/stubborn/h2-leave", PatienceMS: leave, Mode: "h2leave", Handler: stubbornH2Leave},
 		{Path: "/stubborn/server-close", Outcome: "failed", Handler: stubbornServerClose},
 		{Path: "/stubborn/shutdown", Handler: stubbornShutdown},
 		{Path: "/stubborn/code", Handler: stubbornCode},
@@ -72,6 +73,13 @@ func stubbornWriteDeadline(w http.ResponseWriter, r *http.Request) {
 func stubbornH2(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	time.Sleep(work) // want: cancel-ignored stubborn-h2
+	fmt.Fprintln(w, "ok")
+}
+
+// The client closes the connection, not the stream.
+func stubbornH2Leave(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored stubborn-h2-leave
 	fmt.Fprintln(w, "ok")
 }
 

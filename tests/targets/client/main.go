@@ -3,9 +3,10 @@
 //
 //	client -url http://127.0.0.1:8080/report -n 10 -c 2 -mode drop -patience-ms 300 -id-prefix r-
 //
-// Modes: get and h2 use net/http (h2 without checking the certificate), all others write HTTP/1.1 bytes over
-// a connection of their own for each request. What leaving means depends on the mode: get and drop close the
-// socket, rst resets it, halfclose shuts down the sending half and goes on reading, h2 resets the stream.
+// Modes: get and h2 use net/http (h2 without checking the certificate), all others write bytes over a connection of
+// their own for each request: HTTP/2 those whose names begin with h2, HTTP/1.1 the rest. What leaving means depends on the mode: get and drop close the
+// socket, rst resets it, halfclose shuts down the sending half and goes on reading, h2 resets the stream, h2leave closes
+// the connection, h2break breaks the protocol and closes it once the server has said that it has had enough.
 package main
 
 import (
@@ -65,8 +66,8 @@ func parse() *options {
 	patience := flag.Int("patience-ms", 0, "when to leave, in ms; 0 waits for the answer")
 	limit := flag.Int("max-seconds", 60, "when to send no more; what is under way gets one second")
 	gap := flag.Int("pipeline-gap-ms", 50, "pause before the pipelined request, in ms; 0 sends both in one write")
-	flag.StringVar(&o.mode, "mode", "get", "get|drop|rst|halfclose|slowread|pipeline|http10|expect100|h2|postunread")
-	flag.StringVar(&o.close, "close", "fin", "how drop, pipeline, slowread and postunread leave: fin or rst")
+	flag.StringVar(&o.mode, "mode", "get", "get|drop|rst|halfclose|slowread|pipeline|http10|expect100|h2|h2leave|h2break|postunread")
+	flag.StringVar(&o.close, "close", "fin", "how drop, pipeline, slowread, postunread, h2leave and h2break leave: fin or rst")
 	flag.StringVar(&o.method, "method", "", "request method (default GET, POST when the mode has a body)")
 	flag.IntVar(&o.count, "n", 1, "requests; 0 sends until -max-seconds")
 	flag.IntVar(&o.workers, "c", 1, "requests at a time")
@@ -93,6 +94,9 @@ func parse() *options {
 		usage("-c and -max-seconds begin at 1, -n at 0")
 	}
 	o.patience = time.Duration(*patience) * time.Millisecond
+	if o.patience == 0 && (o.mode == "h2leave" || o.mode == "h2break") {
+		usage("-mode %s leaves: it needs -patience-ms", o.mode)
+	}
 	o.gap = time.Duration(*gap) * time.Millisecond
 	o.limit = time.Duration(*limit) * time.Second
 	switch {
@@ -136,6 +140,7 @@ var modes = map[string]sender{
 	"get": viaNetHTTP, "h2": viaNetHTTP,
 	"drop": raw, "rst": raw, "halfclose": raw, "slowread": raw, "pipeline": raw, "http10": raw,
 	"expect100": raw, "postunread": raw,
+	"h2leave": rawHTTP2, "h2break": rawHTTP2,
 }
 
 // lastWord is how long a request may take that is under way when -max-seconds are over.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -35,7 +36,11 @@ func raw(o *options, id string, deadline time.Time) (result, error) {
 		_ = conn.SetReadBuffer(4 << 10)
 	}
 	_ = conn.SetDeadline(leaving)
-	outcome, err := exchange(o, conn, id)
+	var stream net.Conn = conn
+	if o.url.Scheme == "https" {
+		stream = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	}
+	outcome, err := exchange(o, stream, id)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		if o.close == "rst" {
 			_ = conn.SetLinger(0)

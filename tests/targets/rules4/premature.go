@@ -17,6 +17,8 @@ func (s *service) prematureRoutes() []app.Route {
 	return []app.Route{
 		{Path: "/premature/async", Handler: s.async},
 		{Path: "/premature/async/ok", Handler: s.asyncOK},
+		{Path: "/premature/panic", Mode: "drop", Outcome: "failed", Handler: s.panics},
+		{Path: "/premature/panic/ok", Mode: "drop", Outcome: "failed", Handler: s.panicsOK},
 		{Path: "/premature/late", Handler: s.late},
 		{Path: "/premature/late/ok", Handler: s.lateOK},
 		{Path: "/premature/body", Handler: s.body},
@@ -52,6 +54,26 @@ func (s *service) asyncOK(w http.ResponseWriter, r *http.Request) {
 	done := make(chan error, 1)
 	go func() { done <- s.call(r.Context(), inFlight) }()
 	reply(w, <-done)
+}
+
+// The handler panics while somebody still wants the answer.
+func (s *service) panics(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	req := s.slow(r.Context(), inFlight)
+	go func() {
+		resp, err := s.http.Do(req) // want: premature-cancel panic
+		_ = finish(resp, err)
+	}()
+	time.Sleep(100 * time.Millisecond) // the call has to be in flight when the handler panics
+	panic("planted")
+}
+
+func (s *service) panicsOK(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	done := make(chan error, 1)
+	go func() { done <- s.call(r.Context(), quick) }()
+	<-done
+	panic("planted")
 }
 
 // The call starts when the request is long over.

@@ -1,7 +1,8 @@
 // Command undelivered has handlers whose clients' leaving net/http does not notice, and healthy twins of them.
 //
 // Every handler honours its context: whoever works on was not told. One handler for each case, because findings of
-// one line are one. SIGUSR1 opens a second listener (`listening-late ADDR` on stdout), -unix another on a Unix socket.
+// one line are one. Beside the first listener there are one for TLS and one whose connections are wrapped; SIGUSR1
+// opens another (`listening-late ADDR` on stdout), -unix another on a Unix socket.
 package main
 
 import (
@@ -27,7 +28,8 @@ func main() {
 	planted := map[string]http.HandlerFunc{
 		"/fin": fin, "/reset": reset, "/fin-then-reset": finThenReset, "/pipelined": pipelined,
 		"/keep-alive": keepAlive, "/early": early, "/late": late, "/ipv6": ipv6, "/mapped": mapped,
-		"/expect": expects,
+		"/expect": expects, "/pipelined-get": pipelinedGet, "/http2-open": http2Open, "/not-written": notWritten,
+		"/tls": overTLS, "/proxied": proxied,
 	}
 	mux := app.Mux(nil)
 	for path, handler := range planted {
@@ -35,11 +37,16 @@ func main() {
 	}
 	mux.HandleFunc("/read/ok", readFirst)
 	mux.HandleFunc("/get/ok", quick)
+	mux.HandleFunc("/get-left/ok", readFirst)
+	mux.HandleFunc("/kept/ok", kept)
+	mux.HandleFunc("/http2/ok", http2Told)
 	mux.HandleFunc("/in-time/ok", inTime)
 	mux.HandleFunc("/write/ok", writes)
 	mux.HandleFunc("/hijack/ok", hijacks)
 	mux.HandleFunc("/unix/ok", overUnix)
 	srv := &http.Server{Handler: mux}
+	serveTLS(mux)
+	servePolled(srv)
 	if *unix != "" {
 		ln, err := net.Listen("unix", *unix)
 		if err != nil {
@@ -100,6 +107,15 @@ func pipelined(w http.ResponseWriter, r *http.Request) {
 	<-either(r, work) // want: cancel-undelivered pipelined
 }
 
+func pipelinedGet(w http.ResponseWriter, r *http.Request) {
+	<-either(r, work) // want: cancel-undelivered pipelined-get
+}
+
+// The peer is a proxy, which closes when its own client does. It has sent the whole body.
+func proxied(w http.ResponseWriter, r *http.Request) {
+	<-either(r, work) // want: cancel-undelivered proxied
+}
+
 // The second request of its connection.
 func keepAlive(w http.ResponseWriter, r *http.Request) {
 	<-either(r, work) // want: cancel-undelivered keep-alive
@@ -134,6 +150,9 @@ func readFirst(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	<-either(r, work)
 }
+
+// The proxy in front does not tell that its client has left.
+func kept(w http.ResponseWriter, r *http.Request) { <-either(r, work) }
 
 func quick(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)

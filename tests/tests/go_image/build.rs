@@ -71,6 +71,40 @@ pub fn versions() -> &'static [&'static str] {
     }
 }
 
+/// Builds a package below a `GOPATH`, as distributions do: the build info names the package and no module.
+pub fn build_without_module(source: &str, package: &str, version: &str) -> PathBuf {
+    let tree = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("gopath-{version}"));
+    let folder = tree.join("src").join(package);
+    std::fs::create_dir_all(&folder).expect("a folder for the package");
+    std::fs::write(folder.join("main.go"), source).expect("main.go");
+    let program = tree.join("program");
+    // Toolchains lie below the `GOPATH` that the build is about to leave.
+    let root = Command::new("go")
+        .args(["env", "GOROOT"])
+        .env("GOTOOLCHAIN", format!("go{version}"))
+        .output()
+        .expect("a Go command");
+    let root = String::from_utf8(root.stdout).expect("a path");
+    let output = Command::new(PathBuf::from(root.trim()).join("bin/go"))
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg(package)
+        .current_dir(&folder)
+        .env("GOTOOLCHAIN", "local")
+        .env("GO111MODULE", "off")
+        .env("GOFLAGS", "")
+        .env("GOPATH", &tree)
+        .env("CGO_ENABLED", "0")
+        .output()
+        .expect("a Go command");
+    assert!(
+        output.status.success(),
+        "go {version} without a module: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    program
+}
+
 /// Builds `source` and gives the path of the executable.
 pub fn build(source: &str, version: &str, flavour: Flavour) -> PathBuf {
     let mut hasher = DefaultHasher::new();

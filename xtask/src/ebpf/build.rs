@@ -125,6 +125,8 @@ fn compile(root: &Path, toolchain: &Toolchain, build_folder: &Path) -> Result<Pa
         format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
+        // Else LLVM makes a call of every memset, and the linker's memset goes byte by byte.
+        "-Clink-arg=--disable-expand-memcpy-in-order".into(),
     ];
     cargo
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))

@@ -129,12 +129,8 @@ fn a_reset_after_the_fin_makes_it_an_error_once() {
 #[test]
 fn why_is_read_from_the_connection() {
     let http2 = RequestDetails {
-        peer: None,
         proto: Some(Arc::from("HTTP/2.0")),
-        host: None,
-        pattern: None,
-        headers: Vec::new(),
-        headers_whole: true,
+        ..RequestDetails::default()
     };
     let failed_write = ConnState {
         write_error: Some(ErrorKind::BrokenPipe),

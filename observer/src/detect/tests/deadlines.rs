@@ -38,6 +38,20 @@ struct Timeout<'a> {
     clamped: bool,
 }
 
+/// A handler's own, of two seconds.
+impl Default for Timeout<'_> {
+    fn default() -> Self {
+        Self {
+            goid: SERVING,
+            data: CHILD,
+            chain: &[(CANCEL_CTX, ROOT)],
+            asked_ms: 2 * SECOND,
+            stack: &[HANDLER, SERVE],
+            clamped: false,
+        }
+    }
+}
+
 impl Timeout<'_> {
     fn make(&self, scene: &mut Scene, at_ms: u64) {
         let until = deadline(at_ms * MS, i64::try_from(self.asked_ms * MS).unwrap(), true);
@@ -71,12 +85,9 @@ fn under_middleware(ms: u64) -> Scene {
 fn limited(mut scene: Scene, ms: u64) -> Scene {
     start(&mut scene, 0);
     let budget = Timeout {
-        goid: SERVING,
-        data: CHILD,
-        chain: &[(CANCEL_CTX, ROOT)],
         asked_ms: ms,
         stack: &[MIDDLEWARE, SERVE],
-        clamped: false,
+        ..Timeout::default()
     };
     budget.make(&mut scene, 1);
     scene
@@ -119,12 +130,5 @@ const fn about(ns: i64, ms: i64) -> bool {
 }
 
 fn details() -> std::sync::Arc<RequestDetails> {
-    std::sync::Arc::new(RequestDetails {
-        peer: None,
-        proto: None,
-        host: None,
-        pattern: None,
-        headers: Vec::new(),
-        headers_whole: true,
-    })
+    std::sync::Arc::new(RequestDetails::default())
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::finding::{CallOutcome, CancelledBy, Confidence, RuleName, Severity};
 use crate::testkit::{
     MS, ReadError, Record, Scene, body_failed, cancel, cancelled_again, cascade, conn_cancelled,
-    created_short,
+    created_short, request_end_by,
 };
 
 const INNER: u64 = 0x4000;
@@ -65,6 +65,42 @@ fn a_goroutines_call_that_the_handlers_return_killed_is_an_error() {
     let call = finding.evidence.call.as_ref().unwrap();
     assert_eq!(call.outcome, CallOutcome::Cancelled);
     assert_eq!(finding.request.as_ref().unwrap().number, 1);
+}
+
+#[test]
+fn how_the_handler_ended_is_said() {
+    let panics = [CANCEL_FUNC, "runtime.gopanic", HANDLER, SERVE];
+    let exits = [CANCEL_FUNC, "runtime.Goexit", HANDLER, SERVE];
+    for (stack, clause) in [
+        (panics, "the handler panicked"),
+        (exits, "the handler left by `runtime.Goexit`"),
+    ] {
+        let mut scene = in_flight(WORKER);
+        // The connection's own context goes first, and the request's with it.
+        let records = [
+            cancel(&scene.code, SERVING, CONN, &stack),
+            cascade(&scene.code, SERVING, ROOT),
+        ];
+        take_all(&mut scene, 100, &records);
+        fails(&mut scene, WORKER, SERVING, 101);
+        let finding = scene.only().1;
+        assert!(finding.message.ends_with(clause), "{}", finding.message);
+        assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::NormalEnd));
+        // The line that panicked.
+        assert_eq!(finding.evidence.cancel_site.as_ref().unwrap().line, 31);
+    }
+    // What is deferred runs after a return and after a panic.
+    let mut scene = in_flight(WORKER);
+    let deferred = "net/http.(*http2serverConn).runHandler.func1";
+    let ended = request_end_by(&scene.code, ROOT, deferred);
+    scene.take(100, &ended);
+    fails(&mut scene, WORKER, SERVING, 101);
+    let finding = scene.only().1;
+    assert!(
+        finding.message.ends_with("the handler ended"),
+        "{}",
+        finding.message
+    );
 }
 
 #[test]

@@ -13,6 +13,7 @@ const SMALL: Limits = Limits {
     ended_open: 3,
     per_request: 6,
     connections: 4,
+    connections_over: 4,
 };
 
 /// Everything that the model keeps, beyond its tables.

@@ -1,9 +1,14 @@
 //! Requests begin and end.
 
-use super::super::{Ending, Fact, ReqId};
+use std::sync::Arc;
+
+use super::super::{Ending, Fact, ReqId, Trace};
 use super::{CANCEL_CTX, CHILD, ROOT, SERVING, get};
+use crate::inspect::RequestDetails;
 use crate::testkit::{Created, MS, ModelScene, Record, call, request, request_end};
 use observer_common::event::{REQUEST_BIG_MAP, REQUEST_IDS_UNREAD};
+
+const TRACEPARENT: &[u8; 55] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn id(fact: Fact) -> ReqId {
     match fact {
@@ -20,8 +25,8 @@ fn a_request_begins_and_ends() {
         record.id_row = 1;
         record.id_len = 6;
         record.id[..6].copy_from_slice(b"3f1c9a");
-        record.trace_len = 4;
-        record.trace[..4].copy_from_slice(b"00-4");
+        record.trace_len = 55;
+        record.trace[..55].copy_from_slice(TRACEPARENT);
     }
     let facts = scene.take(5, &start);
     let [Fact::RequestStarted(number)] = facts[..] else {
@@ -34,7 +39,9 @@ fn a_request_begins_and_ends() {
         (request.id_row, request.id_value.as_deref()),
         (1, Some("3f1c9a"))
     );
-    assert_eq!(request.traceparent.as_deref(), Some("00-4"));
+    assert!(!request.id_cut);
+    let trace = request.trace.context().unwrap();
+    assert_eq!(trace.parent_id.to_string(), "00f067aa0ba902b7");
     assert!(!request.ids_open);
     assert_eq!((request.goid, request.start_ns), (SERVING, 5 * MS));
     assert_eq!(
@@ -77,6 +84,54 @@ fn ids_that_the_probe_did_not_look_for_are_open() {
         let request = scene.model.request(id(facts[0])).unwrap();
         assert!(request.ids_open);
         assert_eq!((&request.method, &request.path), (&None, &None));
+    }
+}
+
+#[test]
+fn a_broken_traceparent_is_counted_once_and_not_believed() {
+    let mut scene = ModelScene::new();
+    let mut start = get(&scene.code);
+    if let Record::Request(record) = &mut start {
+        record.trace_len = 64;
+        record.trace[..55].copy_from_slice(TRACEPARENT);
+        record.trace[55..].fill(b'0');
+        record.id_row = 1;
+        record.id_len = 65;
+        record.id.fill(b'a');
+    }
+    let facts = scene.take(1, &start);
+    let number = id(facts[0]);
+    let request = scene.model.request(number).unwrap();
+    assert_eq!(request.trace, Trace::Broken);
+    assert!(request.id_cut);
+    assert_eq!(scene.model.totals().traces_broken, 1);
+    // Memory says the same once more.
+    let sound = std::str::from_utf8(TRACEPARENT).unwrap();
+    let details = Arc::new(RequestDetails::default());
+    for trace in [None, Some("00-x"), Some(sound)] {
+        scene.model.set_details(number, Arc::clone(&details), trace);
+    }
+    assert_eq!(scene.model.totals().traces_broken, 1);
+    assert_eq!(scene.model.request(number).unwrap().trace, Trace::Broken);
+}
+
+#[test]
+fn a_traceparent_can_come_from_memory() {
+    let mut scene = ModelScene::new();
+    let start = get(&scene.code);
+    for (trace, broken) in [("00-x", 1), (std::str::from_utf8(TRACEPARENT).unwrap(), 1)] {
+        let facts = scene.take(1, &start);
+        let number = facts.iter().find_map(|fact| match fact {
+            Fact::RequestStarted(number) => Some(*number),
+            _ => None,
+        });
+        let number = number.unwrap();
+        let details = Arc::new(RequestDetails::default());
+        scene.model.set_details(number, Arc::clone(&details), None);
+        assert_eq!(scene.model.request(number).unwrap().trace, Trace::None);
+        scene.model.set_details(number, details, Some(trace));
+        assert_eq!(scene.model.request(number).unwrap().trace, Trace::of(trace));
+        assert_eq!(scene.model.totals().traces_broken, broken);
     }
 }
 

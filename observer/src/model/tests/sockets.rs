@@ -110,6 +110,30 @@ fn after_the_owner_closed_the_ends_are_free_for_another_connection() {
 }
 
 #[test]
+fn a_peer_that_is_learnt_after_both_have_closed_still_tells_the_delivery() {
+    let mut scene = ModelScene::new();
+    let id = started(&mut scene, 10);
+    scene.take(300, &fin(PEER));
+    let stack = [
+        "context.WithCancel.func1",
+        "net/http.(*http2serverConn).closeStream",
+    ];
+    let told = cancel(&scene.code, READER, ROOT, &stack);
+    scene.take(302, &told);
+    scene.take(303, &over(PEER));
+    let (model, code) = (&mut scene.model, &scene.code);
+    model.note_delivery(id, code);
+    assert!(model.request(id).unwrap().delivery.is_none());
+    model.set_peer(id, Some(PEER), None);
+    model.note_delivery(id, code);
+    assert_eq!(
+        model.request(id).unwrap().delivery.unwrap().latency_ns,
+        2 * MS
+    );
+    assert_eq!(model.connection_of(id, code), None);
+}
+
+#[test]
 fn a_request_that_began_after_a_reset_is_another_connections() {
     let mut scene = ModelScene::new();
     let before = started(&mut scene, 10);

@@ -1,7 +1,8 @@
 //! One finding as a block of labelled lines.
 
-use crate::finding::{ContextLink, Finding, RequestInfo, Severity, Trust, UpdateReason};
+use crate::finding::{ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason};
 use crate::go::Frame;
+use crate::style::Styles;
 
 use super::layout::{Row, Terminal};
 use super::place::{full_function, is_std, short_file, short_function};
@@ -74,6 +75,15 @@ const fn word(severity: Severity) -> &'static str {
     }
 }
 
+/// `text` in the colour of a severity.
+pub(super) fn in_color_of(severity: Severity, styles: Styles, text: &str) -> String {
+    match severity {
+        Severity::Error => styles.error(text),
+        Severity::Warning => styles.warning(text),
+        Severity::Info => styles.info(text),
+    }
+}
+
 struct View<'a> {
     finding: &'a Finding,
     terminal: &'a Terminal,
@@ -82,7 +92,7 @@ struct View<'a> {
 impl View<'_> {
     fn block(&self, word: &str, rows: &[Row], message: &str) -> String {
         let tag = format!("{word}[{}]", self.finding.rule);
-        let styled = self.terminal.styles.severity(self.finding.severity, &tag);
+        let styled = in_color_of(self.finding.severity, self.terminal.styles, &tag);
         let message = self.clean(message);
         self.terminal
             .block(&styled, &format!("{tag}: {message}"), rows)
@@ -102,13 +112,15 @@ impl View<'_> {
         let mut parts = vec![self.clean(&line_of(request))];
         let mut short = parts.clone();
         if let Some(id) = &request.id {
-            let header = request
-                .id_header
-                .as_ref()
-                .map_or_else(String::new, |header| format!(" ({header})"));
-            let id = self.clean(&format!("id {id}"));
+            let source = request.id_source.as_ref().map_or_else(String::new, source);
+            let more = if request.id_truncated {
+                self.terminal.glyphs.ellipsis
+            } else {
+                ""
+            };
+            let id = format!("id {}{more}", self.terminal.glyphs.spelled(id));
             short.extend(broken(&id, width));
-            let named = self.clean(&format!("{id}{header}"));
+            let named = format!("{id}{}", self.clean(&source));
             if named.chars().count() <= width {
                 parts.push(named);
             } else {
@@ -416,6 +428,13 @@ fn line_of(request: &RequestInfo) -> String {
         (None, Some(path)) => path.clone(),
         (Some(method), None) => format!("{method} (path unknown)"),
         (None, None) => format!("request {} (method and path unknown)", request.number),
+    }
+}
+
+/// Where an ID came from, behind it.
+fn source(source: &IdSource) -> String {
+    match source {
+        IdSource::Header(name) => format!(" ({name})"),
     }
 }
 

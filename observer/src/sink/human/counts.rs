@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::finding::{Finding, RuleName, Severity};
 use crate::go::Frame;
 
+use super::block::in_color_of;
 use super::layout::{MIN_WIDTH, Terminal};
 use super::place::short_file;
 
@@ -117,6 +118,7 @@ impl Last {
             rest.push_str(GAP);
             rest.push_str(&kept);
         }
-        format!("{}{rest}\n", terminal.styles.severity(self.severity, &tag))
+        let tag = in_color_of(self.severity, terminal.styles, &tag);
+        format!("{tag}{rest}\n")
     }
 }

@@ -5,7 +5,7 @@
 use std::ops::RangeInclusive;
 
 use super::text::Glyphs;
-use crate::sink::Styles;
+use crate::style::Styles;
 
 /// Where text begins: two spaces, a label of at most seven letters, two spaces.
 const COLUMN: usize = 11;
@@ -135,15 +135,17 @@ impl Terminal {
             self.shrink(&mut laid);
         }
         let mut text = String::new();
+        text.push_str(head);
         for (number, line) in laid.head.iter().enumerate() {
-            if number == 0 {
-                text.push_str(head);
-                text.push_str(": ");
-            } else {
-                text.push_str("    ");
+            text.push_str(match (number, line.as_str()) {
+                (0, "") => ":\n",
+                (0, _) => ": ",
+                _ => "    ",
+            });
+            if !line.is_empty() {
+                text.push_str(&self.styles.strong(line));
+                text.push('\n');
             }
-            text.push_str(&self.styles.strong(line));
-            text.push('\n');
         }
         for (row, lines) in laid.rows {
             for (number, line) in lines.iter().enumerate() {
@@ -175,7 +177,15 @@ impl Terminal {
         let width = self.width.max(MIN_WIDTH);
         let first = width.saturating_sub(tag.chars().count() + 2);
         let words: Vec<String> = message.split_whitespace().map(str::to_owned).collect();
-        pack(&words, " ", first, width - HEAD_INDENT)
+        let begins = words.first().map_or(0, |word| word.chars().count());
+        let further = width - HEAD_INDENT;
+        if begins <= first {
+            return pack(&words, " ", first, further);
+        }
+        // No room beside the tag.
+        let mut lines = vec![String::new()];
+        lines.extend(pack(&words, " ", further, further));
+        lines
     }
 
     fn lay(&self, parts: &[String], gap: &str) -> Vec<String> {

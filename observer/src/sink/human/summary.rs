@@ -12,17 +12,13 @@ use super::text::percent;
 pub fn start_line(start: &Start, terminal: &Terminal) -> String {
     let glyphs = &terminal.glyphs;
     let process = &start.process;
-    let module = if process.module.is_empty() {
-        "module unknown"
-    } else {
-        &process.module
-    };
     let hooks = start.hooks.iter().filter(|hook| hook.on).count();
     let mut line = format!(
-        "observing {} (pid {}, {}, {module}): {hooks} hooks, {} probes, {}",
+        "observing {} (pid {}, {}, {}): {hooks} hooks, {} probes, {}",
         process.name,
         process.pid,
         process.go,
+        process.built_from(),
         start.probes,
         glyphs.duration(start.attach_ns),
     );
@@ -78,6 +74,13 @@ pub fn last_line(
         parts.push(format!(
             "{} unknown",
             count(terminal, stats.requests_unknown, "request")
+        ));
+    }
+    if stats.traceparents_broken > 0 {
+        parts.push(count(
+            terminal,
+            stats.traceparents_broken,
+            "broken traceparent",
         ));
     }
     if let Some(delivery) = &stats.delivery {

@@ -3,7 +3,8 @@
 use super::{Glyphs, Human, Terminal, Verbosity};
 use crate::finding::{UpdateReason, samples as findings};
 use crate::sink::output::{Output, Tally};
-use crate::sink::{Styles, samples};
+use crate::sink::samples;
+use crate::style::Styles;
 
 const TALLY: Tally = Tally {
     errors: 1,
@@ -80,6 +81,23 @@ fn two_processes() {
         let mut human = Human::new(terminal(width), Verbosity::Normal);
         let output = Output::Finding(Box::new(findings::orphaned_downstream()));
         insta::assert_snapshot!(name, human.render(&output, &TALLY).stdout);
+    }
+}
+
+#[test]
+fn a_headline_keeps_to_the_width() {
+    let mut finding = findings::cancel_ignored();
+    finding.message = "http.Server.WriteTimeout of the server fired".into();
+    for width in [40, 50, 80] {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(finding.clone()));
+        let text = human.render(&output, &TALLY).stdout;
+        let head: Vec<&str> = text
+            .lines()
+            .take_while(|line| !line.starts_with("  r"))
+            .collect();
+        let fits = |line: &&str| line.chars().count() <= width && line.trim_end() == *line;
+        assert!(head.iter().all(fits), "{width}: {head:?}");
     }
 }
 
@@ -215,6 +233,42 @@ fn silence_can_be_trusted() {
 }
 
 #[test]
+fn an_id_cannot_steer_the_terminal_and_says_where_it_was_cut() {
+    let mut finding = findings::cancel_ignored();
+    let request = finding.request.as_mut().unwrap();
+    request.id = Some(format!("a\u{9b}2J\u{1b}[2J{}", "é".repeat(100)));
+    request.id_truncated = true;
+    let mut human = Human::new(terminal(80), Verbosity::Normal);
+    let text = human
+        .render(&Output::Finding(Box::new(finding)), &TALLY)
+        .stdout;
+    let row = text
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.starts_with("  at "));
+    let row: String = row.map(str::trim_start).collect();
+    let id = format!(r"id a\u{{9b}}2J\u{{1b}}[2J{}…", "é".repeat(100));
+    assert!(row.contains(&id), "{text}");
+    assert!(
+        !text.chars().any(|c| c.is_control() && c != '\n'),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn broken_traceparents_are_told() {
+    let mut stats = samples::stats();
+    stats.traceparents_broken = 2;
+    let end = Output::End(crate::sink::End {
+        why: crate::sink::EndReason::Signal,
+        stats,
+    });
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    let text = human.render(&end, &Tally::default()).stdout;
+    assert!(text.contains(" · 2 broken traceparents · "), "{text}");
+}
+
+#[test]
 fn a_running_case_and_its_end() {
     let mut running = findings::cancel_ignored();
     running.message = "handler works on, 500 ms after the client left".into();
@@ -321,7 +375,7 @@ fn a_close_and_the_cancel_that_it_led_to_are_two_moments() {
     let mut finding = findings::cancel_ignored();
     finding.evidence.peer_closed_at_ns = Some(findings::START_NS + 115_000_000);
     let text = shown(finding.clone());
-    assert!(text.contains("115 ms client closed"), "{text}");
+    assert!(text.contains("115 ms peer closed"), "{text}");
     assert!(text.contains("120 ms cancelled"), "{text}");
     // Nobody told the request, which runs.
     finding.evidence.cancelled_at_ns = None;

@@ -1,6 +1,7 @@
 //! Numbers, durations and foreign text, for people.
 
 use crate::finding::span;
+use crate::sink::foreign::steers;
 
 /// What the terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,13 +68,25 @@ impl Glyphs {
                 '·' => clean.push_str(self.dot),
                 '─' => clean.push(self.dash),
                 'µ' => clean.push(self.micro),
-                _ if c.is_control() || is_format(c) || (!self.utf8 && !c.is_ascii()) => {
-                    clean.push('?');
-                }
+                _ if steers(c) || (!self.utf8 && !c.is_ascii()) => clean.push('?'),
                 _ => clean.push(c),
             }
         }
         clean
+    }
+
+    /// Foreign text that a reader will search for: what is not shown as it is, is spelled out (`\u{1b}`).
+    #[must_use]
+    pub fn spelled(&self, text: &str) -> String {
+        let mut spelled = String::with_capacity(text.len());
+        for c in text.chars() {
+            if steers(c) || (!self.utf8 && !c.is_ascii()) {
+                spelled.extend(c.escape_unicode());
+            } else {
+                spelled.push(c);
+            }
+        }
+        spelled
     }
 
     /// `1 904`.
@@ -116,11 +129,6 @@ impl Glyphs {
     }
 }
 
-/// Characters that show nothing but turn or hide what follows (bidirectional overrides and such).
-const fn is_format(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
 /// `part` of `whole` in percent with one decimal.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {
@@ -156,6 +164,12 @@ mod tests {
         let evil = "/a\x1b[2J\u{202e}\n/b";
         assert_eq!(Glyphs::new(true).clean(evil), "/a?[2J??/b");
         assert_eq!(Glyphs::new(false).clean("/ü → x"), "/? -> x");
+        assert_eq!(
+            Glyphs::new(true).spelled(evil),
+            r"/a\u{1b}[2J\u{202e}\u{a}/b"
+        );
+        assert_eq!(Glyphs::new(true).spelled("é…"), "é…");
+        assert_eq!(Glyphs::new(false).spelled("é"), r"\u{e9}");
     }
 
     #[test]

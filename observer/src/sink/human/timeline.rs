@@ -79,7 +79,7 @@ fn moments(finding: &Finding) -> Vec<(u64, &'static str)> {
         }
     }
     if let Some(at_ns) = evidence.peer_closed_at_ns {
-        moments.push((since(at_ns), "client closed"));
+        moments.push((since(at_ns), "peer closed"));
         if let Some(after_ns) = evidence.after_close_ns
             && evidence.state != Some(WorkState::Ended)
             && request.duration_ns.is_none()

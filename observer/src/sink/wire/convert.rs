@@ -25,6 +25,7 @@ impl From<&finding::ProcessInfo> for Process {
             exe: process.exe.clone(),
             go: process.go.clone(),
             module: known(&process.module),
+            package: known(&process.main_package),
             build_id: known(&process.build_id),
         }
     }
@@ -55,16 +56,35 @@ impl From<&finding::ContextLink> for Context {
     }
 }
 
+impl Call {
+    pub(super) fn of(call: &finding::CallEvidence, clock: Clock) -> Self {
+        Self {
+            kind: call.kind.to_owned(),
+            target: call.target.clone(),
+            start: clock.rfc3339(call.start_ns),
+            duration_ns: call.duration_ns,
+            outcome: call.outcome,
+        }
+    }
+}
+
 impl Request {
-    fn of(request: &finding::RequestInfo, clock: Clock) -> Self {
+    pub(super) fn of(request: &finding::RequestInfo, clock: Clock) -> Self {
         Self {
             method: request.method.clone(),
             path: request.path.clone(),
             route: request.route.clone(),
             proto: request.proto.clone(),
             id: request.id.clone(),
-            id_header: request.id_header.clone(),
+            id_header: request
+                .id_source
+                .as_ref()
+                .and_then(|source| source.header().map(str::to_owned)),
+            id_source: request.id_source.as_ref().map(ToString::to_string),
+            id_truncated: request.id_truncated,
             trace_id: request.trace_id.clone(),
+            parent_id: request.parent_id.clone(),
+            trace_flags: request.trace_flags.map(|flags| format!("{flags:02x}")),
             peer: request.peer.clone(),
             goid: request.goid,
             start: clock.rfc3339(request.start_ns),
@@ -104,13 +124,7 @@ impl Evidence {
             state: evidence.state,
             wait_reason: evidence.wait_reason.clone(),
             wait_ns: evidence.wait_ns,
-            call: evidence.call.as_ref().map(|call| Call {
-                kind: call.kind.to_owned(),
-                target: call.target.clone(),
-                start: clock.rfc3339(call.start_ns),
-                duration_ns: call.duration_ns,
-                outcome: call.outcome,
-            }),
+            call: evidence.call.as_ref().map(|call| Call::of(call, clock)),
             deadline_ns: evidence.deadline_ns,
             asked_ns: evidence.asked_ns,
             remaining_ns: evidence.remaining_ns,
@@ -216,6 +230,7 @@ impl Totals {
             },
             requests: stats.requests,
             requests_unknown: stats.requests_unknown,
+            traceparents_broken: stats.traceparents_broken,
             events: stats.events,
             lost: stats.lost.clone(),
             lines_dropped: tally.dropped,

@@ -4,6 +4,7 @@
 //! Nothing else in the project serialises output.
 
 mod convert;
+mod facts;
 mod parts;
 
 use schemars::JsonSchema;
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 
+use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
+pub use facts::{CallDeadline, CallLine, Origin, RequestLine};
 pub use parts::{Call, Context, Downstream, Evidence, Process, Request, Route, Site};
 
 /// Version of the format.
@@ -42,6 +45,10 @@ pub enum Body {
     Finding(FindingLine),
     /// The whole finding again, with the same `id`.
     Update(UpdateLine),
+    /// A request was served. With `--facts` only.
+    Request(Box<RequestLine>),
+    /// A call was made. With `--facts` only.
+    Call(Box<CallLine>),
     /// Events were lost.
     Loss(LossLine),
     /// Totals so far: every 10 s and at the end.
@@ -176,6 +183,8 @@ pub struct Totals {
     /// Requests about which nothing is claimed because events were lost, or because it stayed open
     /// whose work was seen.
     pub requests_unknown: u64,
+    /// Values of the header `traceparent` that break its rules: none of them is believed.
+    pub traceparents_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Events lost, by cause; empty when none.
@@ -256,6 +265,7 @@ impl Line {
                 reason: *reason,
                 finding: FindingLine::of(finding, clock),
             }),
+            Output::Told(told, host) => facts::of(told, host, clock),
             Output::Loss(loss) => Body::Loss(LossLine {
                 time: clock.rfc3339(loss.time_ns),
                 lost: loss.lost.clone(),
@@ -285,14 +295,16 @@ impl Line {
         }
     }
 
-    /// One line of JSON with its newline.
+    /// One line of JSON with its newline; harmless on a terminal.
     ///
     /// # Errors
     /// Where serde_json cannot represent it, which the types rule out.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        let mut text = serde_json::to_string(self)?;
-        text.push('\n');
-        Ok(text)
+        let mut bytes = Vec::with_capacity(1024);
+        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Escaping);
+        self.serialize(&mut serializer)?;
+        bytes.push(b'\n');
+        String::from_utf8(bytes).map_err(serde::ser::Error::custom)
     }
 }
 

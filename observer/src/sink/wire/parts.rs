@@ -19,8 +19,11 @@ pub struct Process {
     pub exe: String,
     /// Go version (`go1.27.3`).
     pub go: String,
-    /// Path of the main module; null where the binary does not say.
+    /// Path of the main module; null where the build had none.
     pub module: Option<String>,
+    /// Path of the main package. Absent where the binary does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
     /// Go build id; null where the linker wrote none.
     pub build_id: Option<String>,
 }
@@ -40,8 +43,21 @@ pub struct Request {
     pub id: Option<String>,
     /// Header that the ID came from.
     pub id_header: Option<String>,
-    /// W3C trace id.
+    /// Where the ID came from: `header:X-Request-Id` of the request. Absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_source: Option<String>,
+    /// True where `id` holds only the first 256 bytes, or fewer where the request's memory was not read. Absent
+    /// where it is whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub id_truncated: bool,
+    /// W3C trace id, 32 hex digits; null also where the `traceparent` is broken.
     pub trace_id: Option<String>,
+    /// W3C parent id: the span of the caller, 16 hex digits. Absent without a trace id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
+    /// W3C trace flags, two hex digits; `01`: sampled. Absent without a trace id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_flags: Option<String>,
     /// `address:port` as Go sees it.
     pub peer: Option<String>,
     /// Serving goroutine.

@@ -1,4 +1,4 @@
-// Command front is the service of the demo shop that customers talk to. Six of its routes carry a mistake.
+// Command front is the service of the demo shop that customers talk to. Seven of its routes carry a mistake.
 package main
 
 import (

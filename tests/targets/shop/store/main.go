@@ -1,4 +1,4 @@
-// Command store is the second service of the demo shop: it owns the catalogue. Nothing is wrong with it.
+// Command store is the second service of the demo shop: it owns the catalogue. One of its handlers works for nobody.
 package main
 
 import (

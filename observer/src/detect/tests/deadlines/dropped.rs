@@ -17,12 +17,8 @@ fn in_handler() -> Scene {
     let mut scene = Scene::new();
     start(&mut scene, 0);
     let budget = Timeout {
-        goid: SERVING,
-        data: CHILD,
-        chain: &[(CANCEL_CTX, ROOT)],
-        asked_ms: 2 * SECOND,
         stack: &[TIMEOUT_HANDLER, HANDLER, SERVE],
-        clamped: false,
+        ..Timeout::default()
     };
     budget.make(&mut scene, 1);
     scene
@@ -65,10 +61,9 @@ fn a_deadline_of_its_own_or_the_clients_timeout_bounds_the_call() {
         let own = Timeout {
             goid: WORKER,
             data: GRANDCHILD,
-            chain: &[(CANCEL_CTX, ROOT)],
             asked_ms: 500,
             stack: &[maker, BUILD, HANDLER_FUNC, TIMEOUT_WORKER],
-            clamped: false,
+            ..Timeout::default()
         };
         own.make(&mut scene, 4);
         let chain = [(TIMER_CTX, GRANDCHILD), (CANCEL_CTX, ROOT)];
@@ -100,12 +95,8 @@ fn a_call_beside_a_sibling_with_a_timeout_is_free() {
     let mut scene = alone();
     start(&mut scene, 0);
     let sibling = Timeout {
-        goid: SERVING,
-        data: CHILD,
-        chain: &[(CANCEL_CTX, ROOT)],
         asked_ms: 500,
-        stack: &[HANDLER, SERVE],
-        clamped: false,
+        ..Timeout::default()
     };
     sibling.make(&mut scene, 1);
     calls_at(

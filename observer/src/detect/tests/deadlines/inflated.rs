@@ -7,12 +7,12 @@ const RULE: RuleName = RuleName::DeadlineInflated;
 fn more(asked_ms: u64, clamped: bool) -> Scene {
     let mut scene = under_middleware(SECOND);
     let more = Timeout {
-        goid: SERVING,
         data: GRANDCHILD,
         chain: &[(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)],
         asked_ms,
         stack: &UNDER_MIDDLEWARE,
         clamped,
+        ..Timeout::default()
     };
     more.make(&mut scene, 5);
     scene
@@ -90,7 +90,7 @@ fn detached(scene: &mut Scene, goid: u64, stack: &[&str]) {
         chain: &[BACKGROUND],
         asked_ms: 5_000,
         stack,
-        clamped: false,
+        ..Timeout::default()
     };
     made.make(scene, 5);
     assert!(scene.shown.is_empty(), "making it harms nobody");
@@ -155,7 +155,7 @@ fn what_was_let_go_with_a_deadline_of_its_own_is_an_info() {
         chain: &[WITHOUT, (TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)],
         asked_ms: 5_000,
         stack: &[BUILD],
-        clamped: false,
+        ..Timeout::default()
     };
     made.make(&mut scene, 5);
     let chain = [(TIMER_CTX, GRANDCHILD), WITHOUT, (TIMER_CTX, CHILD)];
@@ -189,12 +189,12 @@ fn a_request_without_a_deadline_has_nothing_to_exceed() {
 fn what_the_standard_library_asks_for_is_nobodys_line() {
     let mut scene = under_middleware(SECOND);
     let made = Timeout {
-        goid: SERVING,
         data: GRANDCHILD,
         chain: &[(TIMER_CTX, CHILD)],
         asked_ms: 30_000,
         stack: &["net.(*Dialer).DialContext", BUILD, SERVE],
         clamped: true,
+        ..Timeout::default()
     };
     made.make(&mut scene, 5);
     scene.silent();

@@ -15,14 +15,7 @@ const DO: [&str; 5] = [
 fn client(client_ms: u64) -> Scene {
     let mut scene = Scene::new();
     start(&mut scene, 0);
-    let own = Timeout {
-        goid: SERVING,
-        data: CHILD,
-        chain: &[(CANCEL_CTX, ROOT)],
-        asked_ms: 2 * SECOND,
-        stack: &[HANDLER, SERVE],
-        clamped: false,
-    };
+    let own = Timeout::default();
     own.make(&mut scene, 1);
     again(&mut scene, 2, client_ms);
     scene
@@ -30,12 +23,11 @@ fn client(client_ms: u64) -> Scene {
 
 fn again(scene: &mut Scene, at_ms: u64, client_ms: u64) {
     let timeout = Timeout {
-        goid: SERVING,
         data: GRANDCHILD,
         chain: &[(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)],
         asked_ms: client_ms,
         stack: &DO,
-        clamped: false,
+        ..Timeout::default()
     };
     timeout.make(scene, at_ms);
     let chain = [(TIMER_CTX, GRANDCHILD), (TIMER_CTX, CHILD)];
@@ -89,12 +81,11 @@ fn within_the_tolerance_they_agree() {
 fn a_deadline_that_is_no_clients_timeout_is_a_sub_budget() {
     let mut scene = under_middleware(2 * SECOND);
     let own = Timeout {
-        goid: SERVING,
         data: GRANDCHILD,
         chain: &[(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)],
         asked_ms: 200,
         stack: &UNDER_MIDDLEWARE,
-        clamped: false,
+        ..Timeout::default()
     };
     own.make(&mut scene, 2);
     calls_at(
@@ -114,12 +105,10 @@ fn one_clock_alone_disagrees_with_nobody() {
     let mut scene = Scene::new();
     start(&mut scene, 0);
     let timeout = Timeout {
-        goid: SERVING,
         data: GRANDCHILD,
-        chain: &[(CANCEL_CTX, ROOT)],
         asked_ms: 200,
         stack: &DO,
-        clamped: false,
+        ..Timeout::default()
     };
     timeout.make(&mut scene, 2);
     calls_at(
@@ -149,14 +138,7 @@ fn write_fails(at_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
         ..ConnState::default()
     });
     start(&mut scene, 0);
-    let own = Timeout {
-        goid: SERVING,
-        data: CHILD,
-        chain: &[(CANCEL_CTX, ROOT)],
-        asked_ms: 2 * SECOND,
-        stack: &[HANDLER, SERVE],
-        clamped: false,
-    };
+    let own = Timeout::default();
     own.make(&mut scene, 1);
     let stack = [
         "context.WithCancel.func1",
@@ -221,14 +203,7 @@ fn a_write_that_failed_for_another_reason_or_in_the_end_says_nothing() {
 fn a_read_deadline_is_premature_cancels() {
     let mut scene = Scene::new();
     start(&mut scene, 0);
-    let own = Timeout {
-        goid: SERVING,
-        data: CHILD,
-        chain: &[(CANCEL_CTX, ROOT)],
-        asked_ms: 2 * SECOND,
-        stack: &[HANDLER, SERVE],
-        clamped: false,
-    };
+    let own = Timeout::default();
     own.make(&mut scene, 1);
     let stack = [
         "context.WithCancel.func1",

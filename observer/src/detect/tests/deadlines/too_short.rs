@@ -17,12 +17,11 @@ const DEEP: [&str; 9] = [
 
 fn made(scene: &mut Scene, at_ms: u64, ms: u64, stack: &[&str]) {
     let short = Timeout {
-        goid: SERVING,
         data: GRANDCHILD,
         chain: &[(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)],
         asked_ms: ms,
         stack,
-        clamped: false,
+        ..Timeout::default()
     };
     short.make(scene, at_ms);
 }
@@ -58,12 +57,9 @@ fn uses(made_times: u64, fired: u64, over_ms: u64) -> Scene {
         let at_ms = n * 1_000;
         start(&mut scene, at_ms);
         let budget = Timeout {
-            goid: SERVING,
-            data: CHILD,
-            chain: &[(CANCEL_CTX, ROOT)],
             asked_ms: over_ms,
             stack: &[MIDDLEWARE, SERVE],
-            clamped: false,
+            ..Timeout::default()
         };
         budget.make(&mut scene, at_ms + 1);
         made(&mut scene, at_ms + 2, 50, &DEEP);

@@ -45,6 +45,8 @@ func (s *Shop) Routes() []app.Route {
 		{Path: "/checkout", PatienceMS: 300, Mode: "drop", Handler: s.checkout},
 		{Path: "/cart", Handler: s.cart},
 		{Path: "/order", Handler: s.order},
+		{Path: "/quote", Handler: s.quote},
+		{Path: "/bundle", Status: http.StatusBadGateway, Handler: s.bundle},
 	}
 }
 
@@ -140,6 +142,24 @@ func (s *Shop) confirm(ctx context.Context, customer string) {
 	if err := s.store.Confirm(ctx, customer); err != nil {
 		log.Printf("order of %s not confirmed: %v", customer, err)
 	}
+}
+
+// quote promises an answer within a second. The call that it makes knows nothing of that.
+func (s *Shop) quote(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ask := func(w http.ResponseWriter, _ *http.Request) {
+		days, err := s.store.Delivery(r.Context(), r.URL.Query().Get("id"))
+		reply(w, days, err)
+	}
+	handler := http.TimeoutHandler(http.HandlerFunc(ask), time.Second, "ask again")
+	handler.ServeHTTP(w, r) // want: deadline-dropped shop-quote deadline
+}
+
+// bundle gives the store less time than it takes, and honestly gives up when that is over.
+func (s *Shop) bundle(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 400*time.Millisecond)
+	defer cancel()
+	reply(w, nil, s.store.Bundle(ctx, app.RequestID(r), r.URL.Query().Get("id")))
 }
 
 func reply(w http.ResponseWriter, value interface{}, err error) {

@@ -59,6 +59,35 @@ func (c *Client) Price(id string) (int, error) {
 	return cents, err
 }
 
+// Delivery says in how many days a product can be there.
+func (c *Client) Delivery(ctx context.Context, id string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/delivery?id="+url.QueryEscape(id), nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := c.http.Do(req) // want: deadline-dropped shop-quote
+	if err != nil {
+		return 0, err
+	}
+	var days int
+	err = decode(resp, &days)
+	return days, err
+}
+
+// Bundle has the store pack a gift, under the ID of the request that wants it.
+func (c *Client) Bundle(ctx context.Context, requestID, id string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/bundle?id="+url.QueryEscape(id), nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Request-Id", requestID)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
 // Confirm has the store send the customer a mail.
 func (c *Client) Confirm(ctx context.Context, customer string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/mail?to="+url.QueryEscape(customer), nil)

@@ -1,4 +1,4 @@
-// Package catalog answers for the shop's products. Every handler stops when its caller leaves.
+// Package catalog answers for the shop's products. Every handler but one stops when its caller leaves.
 package catalog
 
 import (
@@ -30,7 +30,9 @@ func Routes() []app.Route {
 		{Path: "/products", Handler: search},
 		{Path: "/price", Handler: price},
 		{Path: "/stock", Handler: stock},
+		{Path: "/delivery", Handler: delivery},
 		{Path: "/mail", Handler: mail},
+		{Path: "/bundle", Handler: bundle},
 	}
 }
 
@@ -57,6 +59,23 @@ func stock(w http.ResponseWriter, r *http.Request) {
 	if lookup(r, 20*time.Millisecond) {
 		answer(w, 3+pick(r).ID)
 	}
+}
+
+func delivery(w http.ResponseWriter, r *http.Request) {
+	if lookup(r, 20*time.Millisecond) {
+		answer(w, 1+pick(r).ID)
+	}
+}
+
+// bundle packs to the end, whoever still waits for it.
+func bundle(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	pack(2500 * time.Millisecond)
+	w.WriteHeader(http.StatusCreated)
+}
+
+func pack(d time.Duration) {
+	time.Sleep(d) // want: cancel-ignored shop-bundle
 }
 
 func mail(w http.ResponseWriter, r *http.Request) {

@@ -1,12 +1,11 @@
-//! The named styles, and what the terminal can show.
+//! The named styles, and whether a stream and its locale can show them.
 //!
-//! Everything must be readable without them: colour only repeats what the words say.
+//! Everything must be readable without them: colour only repeats what the words say. It must not
+//! know what is styled.
 
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
-
-use crate::finding::Severity;
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -91,16 +90,6 @@ impl Styles {
     #[must_use]
     pub fn strong(self, text: &str) -> String {
         self.paint(Style::new().bold(), text)
-    }
-
-    /// A severity in its colour.
-    #[must_use]
-    pub fn severity(self, severity: Severity, text: &str) -> String {
-        match severity {
-            Severity::Error => self.error(text),
-            Severity::Warning => self.warning(text),
-            Severity::Info => self.info(text),
-        }
     }
 }
 

@@ -1,0 +1,137 @@
+//! Which ID a request is known by.
+
+use std::sync::Arc;
+
+use crate::detect::Thresholds;
+use crate::detect::ids::{Id, of, probed};
+use crate::finding::IdSource;
+use crate::inspect::RequestDetails;
+use crate::model::{Request, Trace};
+use crate::testkit::{ModelScene, Record, request};
+
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+/// A request as the model knows it, with what the probe found in this row.
+fn known(row: u32, value: &str) -> Request {
+    let mut scene = ModelScene::new();
+    let mut start = request(&scene.code, 7, 0x1000, "GET /");
+    if let Record::Request(record) = &mut start {
+        record.id_row = row;
+        record.id_len = u32::try_from(value.len()).unwrap();
+        let kept = value.len().min(record.id.len());
+        record.id[..kept].copy_from_slice(&value.as_bytes()[..kept]);
+    }
+    scene.take(1, &start);
+    scene.model.running().next().unwrap().clone()
+}
+
+fn read(mut request: Request, headers: &[Option<&str>]) -> Request {
+    request.details = Some(Arc::new(RequestDetails {
+        headers: headers.iter().map(|value| value.map(Arc::from)).collect(),
+        ..RequestDetails::default()
+    }));
+    request
+}
+
+fn thresholds(names: &[&str]) -> Thresholds {
+    Thresholds {
+        grace_ns: 1,
+        id_headers: names.iter().map(|name| (*name).to_owned()).collect(),
+        redact_path: false,
+        deadlines: crate::detect::Deadlines::default(),
+    }
+}
+
+fn id(value: &str, header: &str) -> Option<Id> {
+    Some(Id {
+        value: value.to_owned(),
+        source: IdSource::Header(header.to_owned()),
+        truncated: false,
+    })
+}
+
+#[test]
+fn the_first_that_is_present_wins() {
+    let thresholds = thresholds(&["X-A", "X-B"]);
+    assert_eq!(of(&known(0, ""), &thresholds), None);
+    assert_eq!(of(&known(1, "a"), &thresholds), id("a", "X-A"));
+    assert_eq!(of(&known(2, "b"), &thresholds), id("b", "X-B"));
+    // What the probe saw, the service may have overwritten since.
+    let changed = read(known(2, "b"), &[Some("made"), Some("other")]);
+    assert_eq!(of(&changed, &thresholds), id("b", "X-B"));
+    // What nobody sent, the service may have added.
+    let added = read(known(0, ""), &[None, Some("made")]);
+    assert_eq!(of(&added, &thresholds), id("made", "X-B"));
+}
+
+#[test]
+fn where_the_probe_did_not_look_to_the_end_memory_decides() {
+    let thresholds = thresholds(&["X-A", "X-B", "X-C"]);
+    let open = |row, value: &str| Request {
+        ids_open: true,
+        ..known(row, value)
+    };
+    let lazy = read(open(0, ""), &[Some(""), Some("b"), Some("c")]);
+    assert_eq!(of(&lazy, &thresholds), id("b", "X-B"));
+    let big = read(open(2, "b"), &[Some("a"), Some("b"), None]);
+    assert_eq!(of(&big, &thresholds), id("a", "X-A"));
+    assert_eq!(of(&open(2, "b"), &thresholds), id("b", "X-B"));
+}
+
+#[test]
+fn a_trace_can_stand_anywhere_among_the_names_and_is_believed_only_when_sound() {
+    let names = ["X-A", "Traceparent", "X-B"];
+    let thresholds = thresholds(&names);
+    let rows: Vec<&str> = probed(&thresholds.id_headers).collect();
+    assert_eq!(rows, ["X-A", "X-B"]);
+    let traced = |request: Request, header: &str| Request {
+        trace: Trace::of(header),
+        ..request
+    };
+    let trace = id(TRACE_ID, "Traceparent");
+    assert_eq!(of(&traced(known(0, ""), TRACEPARENT), &thresholds), trace);
+    assert_eq!(of(&traced(known(2, "b"), TRACEPARENT), &thresholds), trace);
+    let first = of(&traced(known(1, "a"), TRACEPARENT), &thresholds);
+    assert_eq!(first, id("a", "X-A"));
+    let broken = of(&traced(known(2, "b"), "00-1"), &thresholds);
+    assert_eq!(broken, id("b", "X-B"));
+}
+
+#[test]
+fn a_long_id_is_cut_and_says_so() {
+    let thresholds = thresholds(&["X-A"]);
+    let long = "v".repeat(65_536);
+    let probe = of(&known(1, &long), &thresholds).unwrap();
+    assert_eq!((probe.value.as_str(), probe.truncated), (&long[..64], true));
+    let memory = of(&read(known(1, &long), &[Some(&long[..4096])]), &thresholds).unwrap();
+    assert_eq!(
+        (memory.value.as_str(), memory.truncated),
+        (&long[..256], true)
+    );
+    // Of this length nothing is missing.
+    let fits = &long[..256];
+    let memory = of(&read(known(1, fits), &[Some(fits)]), &thresholds).unwrap();
+    assert_eq!((memory.value.as_str(), memory.truncated), (fits, false));
+    assert_eq!(
+        of(&known(1, &long[..64]), &thresholds),
+        id(&long[..64], "X-A")
+    );
+}
+
+#[test]
+fn a_cut_keeps_characters_whole() {
+    let thresholds = thresholds(&["X-A"]);
+    let long = "ä".repeat(200);
+    // The probe's cut goes through a character, which does not make memory's value another one.
+    let long = format!("x{long}");
+    let probe = known(1, &long);
+    let shown = of(&probe, &thresholds).unwrap();
+    assert!(
+        shown.truncated && shown.value.starts_with("xä"),
+        "{shown:?}"
+    );
+    let memory = of(&read(probe, &[Some(&long)]), &thresholds).unwrap();
+    assert_eq!(memory.value, format!("x{}", "ä".repeat(127)));
+    assert!(memory.truncated);
+}
