@@ -156,12 +156,11 @@ fn who_heard_of_it_is_a_relation_of_the_rule_that_says_so() {
     let ignored = ignored.expect("the handler below ignores its cancel");
     assert_eq!(ignored.process.pid, STORE);
     let related = |id: u64| {
-        let states = scene.shown.iter().map(|(_, emission)| match emission {
+        let mut states = scene.shown.iter().rev().map(|(_, emission)| match emission {
             Emission::Finding(finding) | Emission::Update(finding, _) => finding,
         });
         states
-            .filter(|f| f.id == id)
-            .last()
+            .find(|f| f.id == id)
             .unwrap()
             .related
             .clone()
@@ -245,9 +244,9 @@ fn lost_events_and_processes_that_die_accuse_nobody() {
             scene.engine.loss();
         }),
         ("the caller dies", |scene| {
-            scene.engine.process_ended(crate::testkit::PID)
+            scene.engine.process_ended(crate::testkit::PID);
         }),
-        ("the callee dies", |scene| scene.engine.process_ended(STORE)),
+        ("the callee dies", |scene| scene.engine.process_ended(STORE);),
     ];
     for (what, happens) in cases {
         for at_ms in [100, 400] {
