@@ -156,14 +156,14 @@ fn who_heard_of_it_is_a_relation_of_the_rule_that_says_so() {
     let ignored = ignored.expect("the handler below ignores its cancel");
     assert_eq!(ignored.process.pid, STORE);
     let related = |id: u64| {
-        let mut states = scene.shown.iter().rev().map(|(_, emission)| match emission {
-            Emission::Finding(finding) | Emission::Update(finding, _) => finding,
-        });
-        states
-            .find(|f| f.id == id)
-            .unwrap()
-            .related
-            .clone()
+        let mut states = scene
+            .shown
+            .iter()
+            .rev()
+            .map(|(_, emission)| match emission {
+                Emission::Finding(finding) | Emission::Update(finding, _) => finding,
+            });
+        states.find(|f| f.id == id).unwrap().related.clone()
     };
     assert_eq!(related(orphan.id), [ignored.id]);
     assert_eq!(related(ignored.id), [orphan.id]);
@@ -246,7 +246,7 @@ fn lost_events_and_processes_that_die_accuse_nobody() {
         ("the caller dies", |scene| {
             scene.engine.process_ended(crate::testkit::PID);
         }),
-        ("the callee dies", |scene| scene.engine.process_ended(STORE);),
+        ("the callee dies", |scene| scene.engine.process_ended(STORE)),
     ];
     for (what, happens) in cases {
         for at_ms in [100, 400] {
