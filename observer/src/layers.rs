@@ -5,22 +5,34 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Folders from the ground up, and what each may name.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("style", &[]),
     ("foreign", &[]),
     ("stream", &[]),
     ("target", &[]),
     ("go", &[]),
     ("finding", &["go"]),
-    ("inspect", &["target", "go", "finding"]),
+    ("inspect", &["target", "go"]),
     ("probe", &["go", "finding", "inspect"]),
     ("model", &["stream", "go", "finding", "inspect"]),
-    ("detect", &["stream", "go", "finding", "inspect", "model"]),
+    ("correlate", &["go", "finding", "model"]),
+    (
+        "detect",
+        &["stream", "go", "finding", "inspect", "model", "correlate"],
+    ),
     ("error", &["style", "foreign", "finding"]),
     ("config", &["style", "finding", "error"]),
     (
         "sink",
-        &["style", "foreign", "go", "finding", "model", "error"],
+        &[
+            "style",
+            "foreign",
+            "go",
+            "finding",
+            "model",
+            "correlate",
+            "error",
+        ],
     ),
     (
         "record",
@@ -33,8 +45,20 @@ const LAYERS: [(&str, &[&str]); 16] = [
     (
         "daemon",
         &[
-            "stream", "target", "go", "finding", "inspect", "probe", "model", "detect", "error",
-            "config", "sink", "record", "cli",
+            "stream",
+            "target",
+            "go",
+            "finding",
+            "inspect",
+            "probe",
+            "model",
+            "correlate",
+            "detect",
+            "error",
+            "config",
+            "sink",
+            "record",
+            "cli",
         ],
     ),
 ];

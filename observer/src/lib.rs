@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod correlate;
 pub mod daemon;
 pub mod detect;
 pub mod error;

@@ -9,9 +9,11 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 14] = [
     "shop/front",
     "shop/store",
+    "chain/front",
+    "chain/store",
     "rules4",
     "cancelers",
     "healthy",

@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{check, explain, generate, ps, replay, run};
+use super::{check, correlate, explain, generate, ps, replay, run};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -46,6 +46,8 @@ pub enum Command {
     Check(check::CheckArgs),
     /// Replay a recording: the same findings, without the target and without root
     Replay(Box<replay::ReplayArgs>),
+    /// Find what several processes and hosts did to each other, from their JSON lines
+    Correlate(Box<correlate::CorrelateArgs>),
     /// Explain a rule: what it finds, why it matters, how to fix it
     Explain(explain::ExplainArgs),
     /// Print the JSON Schema of the JSON lines

@@ -5,6 +5,7 @@
 
 mod check;
 mod command;
+pub mod correlate;
 pub mod explain;
 mod generate;
 mod id_headers;
@@ -45,6 +46,12 @@ pub trait Engine {
     /// # Errors
     /// A file that is no recording, is too new or damaged.
     fn replay(&self, options: &replay::Options, sinks: &mut Sinks) -> Result<(), Error>;
+
+    /// Joins what several files tell into `sinks`.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    fn correlate(&self, options: &correlate::Options, sinks: &mut Sinks) -> Result<(), Error>;
 
     /// All Go processes that can be seen, by pid.
     ///
@@ -122,6 +129,7 @@ fn dispatch(command: Command, engine: &impl Engine) -> Result<Exit, Error> {
         Command::Ps(args) => ps::run(&args, engine),
         Command::Check(args) => check::run(args, engine),
         Command::Replay(args) => replay::run(*args, engine),
+        Command::Correlate(args) => correlate::run(*args, engine),
         Command::Explain(args) => explain::run(&args),
         Command::Schema => schema::run(),
         Command::Completions(args) => generate::completions(&args, &mut command::command()),

@@ -30,6 +30,7 @@ Examples:
   sudo observer run --exe shop-api --log /var/log/observer.jsonl --quiet
   sudo observer run --unit shop-api --wait
   sudo observer run --all
+  sudo observer run --all --facts --output json > host-a.jsonl
 
 Selectors are united: a process is observed if any of them fits. Processes that start later are
 observed too. With --pid alone there are none to come: observer ends when its processes have
@@ -140,6 +141,8 @@ pub struct Options {
     pub own_packages: Vec<String>,
     /// Write raw events here.
     pub record: Option<PathBuf>,
+    /// Tell of every request and every call.
+    pub facts: bool,
     /// For benchmarks.
     pub bench: Bench,
 }
@@ -199,6 +202,7 @@ impl Options {
             redact_path: settings.redact_path.unwrap_or(false),
             own_packages: settings.own_packages.clone().unwrap_or_default(),
             record: settings.record.clone(),
+            facts: settings.facts.unwrap_or(false),
             bench: Bench {
                 sites: settings.bench_sites.unwrap_or_default(),
                 programs: settings.bench_programs.unwrap_or_default(),

@@ -7,7 +7,7 @@ use clap::Parser as _;
 
 use super::command::{Command, command};
 use super::run::{Options, Selector};
-use super::{Cli, Engine, check, generate, ps, refusal, replay, run, show};
+use super::{Cli, Engine, check, correlate, generate, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
 use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
@@ -29,6 +29,12 @@ impl Engine for Fake {
     fn replay(&self, options: &replay::Options, _: &mut Sinks) -> Result<(), Error> {
         Err(Error::NotARecording {
             path: options.file.clone(),
+        })
+    }
+
+    fn correlate(&self, options: &correlate::Options, _: &mut Sinks) -> Result<(), Error> {
+        Err(Error::NotARecording {
+            path: options.files.iter().collect(),
         })
     }
 
@@ -84,7 +90,14 @@ fn manual_pages() {
     let pages = generate::pages(command()).unwrap();
     let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
     let expected = [
-        "", "-run", "-ps", "-check", "-replay", "-explain", "-schema",
+        "",
+        "-run",
+        "-ps",
+        "-check",
+        "-replay",
+        "-correlate",
+        "-explain",
+        "-schema",
     ];
     assert_eq!(names, expected.map(|sub| format!("observer{sub}.1")));
     for (name, page) in &pages {
@@ -128,7 +141,7 @@ fn every_flag_has_an_environment_variable() {
             };
             let has_none = matches!(
                 (sub.get_name(), long),
-                ("replay", "verbose" | "quiet") | ("check", "pid")
+                ("replay" | "correlate", "verbose" | "quiet") | ("check", "pid")
             );
             let expected = format!("OBSERVER_{}", long.to_uppercase().replace('-', "_"));
             let env = arg.get_env().map(|env| env.to_string_lossy().into_owned());

@@ -249,6 +249,12 @@ pub struct Settings {
     )]
     pub record: Option<PathBuf>,
 
+    /// Add a JSON line for each request and each call, for `observer correlate`
+    #[arg(long, env = "OBSERVER_FACTS", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
+          help_heading = "Output")]
+    pub facts: Option<bool>,
+
     /// When to colour [default: auto]
     #[arg(
         long,
@@ -355,6 +361,7 @@ impl Settings {
             log_max_age: self.log_max_age.or(below.log_max_age),
             log_max_total: self.log_max_total.or(below.log_max_total),
             record: self.record.or(below.record),
+            facts: self.facts.or(below.facts),
             color: self.color.or(below.color),
             verbose,
             quiet,

@@ -40,6 +40,7 @@ log-max-size = "1MiB"
 log-max-age = "1h"
 log-max-total = "8MiB"
 record = "run.rec"
+facts = true
 color = "never"
 verbose = true
 quiet = false

@@ -7,11 +7,13 @@ mod attach;
 mod claim;
 mod clock;
 mod code;
+mod correlate;
 mod cost;
 mod detach;
 mod errors;
 mod families;
 mod fleet;
+mod host;
 mod inspector;
 mod observe;
 mod replay;
@@ -21,7 +23,7 @@ mod sockets;
 mod subject;
 mod thresholds;
 
-use crate::cli::{Engine, replay as replay_cli, run as run_cli};
+use crate::cli::{Engine, correlate as correlate_cli, replay as replay_cli, run as run_cli};
 use crate::error::{Error, Subject};
 use crate::sink::{Sinks, Start};
 
@@ -36,6 +38,10 @@ impl Engine for Daemon {
 
     fn replay(&self, options: &replay_cli::Options, sinks: &mut Sinks) -> Result<(), Error> {
         replay::run(options, sinks)
+    }
+
+    fn correlate(&self, options: &correlate_cli::Options, sinks: &mut Sinks) -> Result<(), Error> {
+        correlate::run(options, sinks)
     }
 
     fn processes(&self) -> Result<Vec<Start>, Error> {

@@ -1,6 +1,7 @@
 //! `run`: the loop that feeds the core and hands out what it finds.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use observer_common::limits::RING_BYTES;
@@ -10,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::run::Options;
 use crate::config::BenchPrograms;
+use crate::correlate;
 use crate::detect::Engine;
 use crate::error::{Error, Notice};
 use crate::go::ImageCache;
@@ -29,7 +31,7 @@ use super::families::Families;
 use super::select::Selection;
 use super::sockets::Sockets;
 use super::subject::Target;
-use super::{errors, inspector, select, subject, thresholds};
+use super::{errors, host, inspector, select, subject, thresholds};
 
 /// How often the ring is read when nothing wakes us.
 const TICK: Duration = Duration::from_millis(20);
@@ -125,7 +127,11 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         unknown: 0,
         ends_with_processes: options.ends_with_processes(),
         duration: options.duration,
+        host: Arc::new(host::this()),
     };
+    if options.facts {
+        loop_.engine.tell_all();
+    }
     for target in targets.named {
         loop_.observe(target, sinks)?;
     }
@@ -241,6 +247,7 @@ pub(super) struct Loop {
     pub(super) unknown: u64,
     ends_with_processes: bool,
     duration: Option<Duration>,
+    host: Arc<correlate::Host>,
 }
 
 impl Loop {
@@ -303,14 +310,22 @@ impl Loop {
                 }
                 self.answer_questions()?;
             }
-            for emission in self.engine.take_emitted() {
-                sinks.emit(emission);
-            }
+            self.hand_out(sinks);
             if empty {
                 break;
             }
         }
         Ok(empty)
+    }
+
+    /// What the core has to say.
+    fn hand_out(&mut self, sinks: &mut Sinks) {
+        for emission in self.engine.take_emitted() {
+            sinks.emit(emission);
+        }
+        for told in self.engine.take_told() {
+            sinks.emit(Output::Told(told, Arc::clone(&self.host)));
+        }
     }
 
     /// The wall clock may have been stepped: deadlines by the wall clock mean the new one.
@@ -460,10 +475,9 @@ impl Loop {
         self.kernel.silence_sockets().map_err(of_probe)?;
         while !self.pump(sinks)? {}
         let end_ns = clock::now_ns();
+        self.engine.tell_rest(end_ns, &self.code);
         self.engine.finish(end_ns);
-        for emission in self.engine.take_emitted() {
-            sinks.emit(emission);
-        }
+        self.hand_out(sinks);
         self.say_loss(sinks)?;
         let stats = self.stats()?;
         sinks.emit(Output::Stats(stats.clone()));

@@ -175,6 +175,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         events: totals.events,
         delivery: DeliveryTimes::of(engine.delivery()),
         health: engine.health(),
+        joins: engine.joins(),
         ..Stats::default()
     };
     sinks.emit(Output::Stats(stats.clone()));

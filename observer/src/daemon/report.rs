@@ -81,6 +81,7 @@ impl Loop {
             target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
             delivery: DeliveryTimes::of(self.engine.delivery()),
             health: self.engine.health(),
+            joins: self.engine.joins(),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::correlate::{JoinTotals, Told};
 use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
 use crate::model::{Code, Fact, Health, Latency, Limits, Model, Totals};
 use crate::stream::Event;
@@ -18,11 +19,14 @@ use super::derived::Derived;
 use super::detached_context::DetachedContext;
 use super::health::Counting;
 use super::ids;
+use super::joins::Joins;
 use super::large_headers::LargeHeaders;
+use super::orphaned_downstream::OrphanedDownstream;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
 use super::relations::Relations;
 use super::shutdown::Shutdowns;
+use super::teller::Teller;
 use super::timeout_mismatch::TimeoutMismatch;
 use super::timeout_worker::TimeoutWorkers;
 use super::timers::{Timers, Topic};
@@ -63,6 +67,9 @@ struct Rules {
     mismatch: TimeoutMismatch,
     short: DeadlineTooShort,
     health: Counting,
+    joins: Joins,
+    orphaned: OrphanedDownstream,
+    teller: Teller,
 }
 
 impl Engine {
@@ -105,6 +112,7 @@ impl Engine {
         // Whatever was asked was asked about what is unknown now.
         self.asks.waiting.clear();
         self.rules.forget_cases(|_| true);
+        self.rules.joins.clear();
         self.model.loss()
     }
 
@@ -143,6 +151,7 @@ impl Engine {
         self.rules.not_called.forget(pid, &self.model);
         self.rules.mismatch.forget(|of| of == pid);
         self.rules.short.forget(|of| of == pid);
+        self.rules.joins.forget_gone(&self.model);
     }
 
     /// The last words: counts that were not shown yet.
@@ -154,6 +163,21 @@ impl Engine {
     /// Questions asked since the last time.
     pub fn take_asks(&mut self) -> Vec<Ask> {
         std::mem::take(&mut self.asks.open)
+    }
+
+    /// From now on every request and every call is told of.
+    pub const fn tell_all(&mut self) {
+        self.rules.teller.listen();
+    }
+
+    /// What is told since the last time.
+    pub fn take_told(&mut self) -> Vec<Told> {
+        self.rules.teller.take()
+    }
+
+    /// Tells of what still runs.
+    pub fn tell_rest(&mut self, now_ns: u64, code: &dyn Code) {
+        self.with(now_ns, code, |rules, cx| rules.teller.rest(cx));
     }
 
     /// What is to be shown since the last time.
@@ -190,6 +214,12 @@ impl Engine {
         counting.figures(self.now_ns, &self.model, &self.thresholds)
     }
 
+    /// Calls that were joined to the requests that they led to, and what could not be told.
+    #[must_use]
+    pub const fn joins(&self) -> JoinTotals {
+        self.rules.joins.totals()
+    }
+
     /// Findings forgotten because the table was full.
     #[must_use]
     pub const fn findings_evicted(&self) -> u64 {
@@ -213,6 +243,7 @@ impl Engine {
             + self.rules.undelivered.len()
             + self.rules.inflated.len()
             + self.rules.dropped.len()
+            + self.rules.orphaned.len()
     }
 
     fn with(
@@ -274,11 +305,15 @@ impl Rules {
         self.inflated.forget(whose);
         self.dropped.forget(whose);
         self.health.forget(whose);
+        self.orphaned.forget(whose);
     }
 
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
-            Fact::RequestStarted(request) => self.headers.request_started(request, cx),
+            Fact::RequestStarted(request) => {
+                self.joins.request_started(request, cx);
+                self.headers.request_started(request, cx);
+            }
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
@@ -298,6 +333,9 @@ impl Rules {
                 self.not_called.request_ended(request, cx);
                 self.undelivered.request_ended(request, cx);
                 self.health.request_ended(request, cx);
+                self.joins.request_ended(request, cx);
+                self.orphaned.request_ended(request, cx);
+                self.teller.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => {
                 self.workers.context_created(ctx, cx);
@@ -322,11 +360,19 @@ impl Rules {
             // What waits for a connection is told of when it has one, unless it cannot get any.
             Fact::CallStarted(call) if waits(call, cx) => self.premature.call_started(call, cx),
             Fact::CallStarted(call) => {
+                self.joins.call_started(call, cx);
+                self.teller.call_started(call, cx);
                 self.detached.call_started(call, cx);
                 self.premature.call_started(call, cx);
                 self.inflated.call_started(call, cx);
                 self.dropped.call_started(call, cx);
                 self.mismatch.call_started(call, cx);
+            }
+            Fact::CallEnded(call) => {
+                self.teller.call_ended(call, cx);
+                if let Some(join) = self.joins.call_ended(call) {
+                    self.orphaned.call_ended(call, join, cx);
+                }
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
@@ -345,6 +391,8 @@ impl Rules {
             Topic::Inflated(call) => self.inflated.look(call, cx),
             Topic::Dropped(call) => self.dropped.look(call, cx),
             Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
+            Topic::Orphaned(request) => self.orphaned.look(request, cx),
+            Topic::Tell(call) => self.teller.call(call, cx),
             Topic::LargeHeaders(_)
             | Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
@@ -376,13 +424,14 @@ impl Rules {
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
             Topic::LeftBehind(call) => self.detached.spawned.answer(call, answer, cx),
+            Topic::Orphaned(request) => self.orphaned.answer(request, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
             Topic::ContextId(request) => ids::context_answer(request, answer, cx),
             Topic::Sent(call) => ids::sent_answer(call, answer, cx),
-            Topic::PeerClosed(_) => {}
+            Topic::PeerClosed(_) | Topic::Tell(_) => {}
         }
     }
 

@@ -116,7 +116,9 @@ impl Counting {
                 RuleName::CancelUndelivered
                 | RuleName::DeadlineDropped
                 | RuleName::DeadlineInflated => true,
-                RuleName::CancelNotCalled
+                // Its caller's cancel is its own: whether it came here, this process's findings tell.
+                RuleName::OrphanedDownstream
+                | RuleName::CancelNotCalled
                 | RuleName::PrematureCancel
                 | RuleName::TimeoutMismatch
                 | RuleName::DeadlineTooShort => false,

@@ -15,6 +15,7 @@ pub mod deadline_dropped;
 pub mod deadline_inflated;
 pub mod deadline_too_short;
 pub mod detached_context;
+pub mod orphaned_downstream;
 pub mod premature_cancel;
 pub mod timeout_mismatch;
 
@@ -28,6 +29,7 @@ mod engine;
 mod health;
 mod ids;
 mod io_deadline;
+mod joins;
 mod large_headers;
 mod outlived;
 mod overrun;
@@ -38,6 +40,8 @@ mod shutdown;
 mod sight;
 mod site;
 mod spawned;
+mod tell;
+mod teller;
 #[cfg(test)]
 mod tests;
 mod timeout_worker;

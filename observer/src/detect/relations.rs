@@ -19,17 +19,27 @@ impl Relations {
     /// Sets `related` to the other findings about the same request so far. True where they do not
     /// know of this one yet.
     pub(super) fn relate(&mut self, finding: &mut Finding) -> bool {
-        let Some(request) = &finding.request else {
-            return false;
-        };
-        let ids = self.by_request.entry(request.number).or_default();
-        finding.related = ids.iter().copied().filter(|id| *id != finding.id).collect();
-        let is_new = !ids.contains(&finding.id) && ids.len() < FINDINGS;
-        if is_new {
-            ids.push(finding.id);
-        }
-        if self.by_request.len() > REQUESTS {
-            self.by_request.pop_first();
+        // One about two processes is about both of their requests.
+        let here = finding.request.as_ref();
+        let below = finding.evidence.downstream.as_ref();
+        let below = below.map(|downstream| &downstream.request);
+        let numbers: Vec<u64> = here.into_iter().chain(below).map(|of| of.number).collect();
+        finding.related.clear();
+        let mut is_new = false;
+        for number in numbers {
+            let ids = self.by_request.entry(number).or_default();
+            for id in ids.iter().filter(|id| **id != finding.id) {
+                if !finding.related.contains(id) {
+                    finding.related.push(*id);
+                }
+            }
+            if !ids.contains(&finding.id) && ids.len() < FINDINGS {
+                ids.push(finding.id);
+                is_new = true;
+            }
+            if self.by_request.len() > REQUESTS {
+                self.by_request.pop_first();
+            }
         }
         is_new
     }

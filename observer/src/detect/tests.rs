@@ -12,6 +12,7 @@ mod health;
 mod ids;
 mod large_headers;
 mod loss;
+mod orphaned_downstream;
 mod premature_cancel;
 mod sessions;
 mod spawned;

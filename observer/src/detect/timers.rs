@@ -42,6 +42,10 @@ pub(super) enum Topic {
     ContextId(ReqId),
     /// What IDs does an outgoing call carry?
     Sent(CallId),
+    /// The request works on for a call that was given up.
+    Orphaned(ReqId),
+    /// A call has ended, and how is settled.
+    Tell(CallId),
     /// A write to the client failed: by a deadline?
     WriteFailed(ReqId),
 }

@@ -43,6 +43,50 @@ pub enum Notice {
         /// As if it had been the only one.
         why: String,
     },
+    /// Lines of a file that are none of observer's.
+    #[error("{broken} lines of `{}` are none of observer's, or cut: they are left out", path.display())]
+    BrokenLines {
+        /// Which file.
+        path: PathBuf,
+        /// How many.
+        broken: u64,
+    },
+    /// A file without requests and calls.
+    #[error("`{}` tells of no request and no call: it is made by `observer run --facts`", path.display())]
+    NoFacts {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// More than can be joined at once.
+    #[error(
+        "{left_out} requests and calls are too many to be joined with the others: they are left out"
+    )]
+    FactsLeftOut {
+        /// How many.
+        left_out: u64,
+    },
+    /// How far two clocks are apart.
+    #[error("the clock of {host} is {} that of {common}, sure to {}, from {pairs} calls: its times are moved", apart(*offset_ns), crate::finding::span(*error_ns))]
+    ClockOffset {
+        /// Whose.
+        host: String,
+        /// Than whose.
+        common: String,
+        /// What is added to its times, ns.
+        offset_ns: i64,
+        /// By how much that may be wrong, ns.
+        error_ns: u64,
+        /// Calls that agree.
+        pairs: usize,
+    },
+    /// Nothing tells how far a clock is from the others.
+    #[error(
+        "no call tells how far the clock of {host} is from the others: nothing across it is claimed"
+    )]
+    ClockUnknown {
+        /// Whose.
+        host: String,
+    },
     /// The kernel does not tell of processes that start.
     #[error("this kernel does not tell of new processes ({why}): they are looked for every second")]
     NoStarts {
@@ -103,6 +147,12 @@ pub enum Notice {
         /// `ring buffer full 12, malformed 1`.
         causes: String,
     },
+}
+
+/// `3 s behind`.
+fn apart(offset_ns: i64) -> String {
+    let way = if offset_ns < 0 { "ahead of" } else { "behind" };
+    format!("{} {way}", crate::finding::span(offset_ns.unsigned_abs()))
 }
 
 impl Notice {

@@ -1,6 +1,10 @@
 //! The measured facts behind a finding. Absent (`None`) means not applicable or unknown.
 
+use std::sync::Arc;
+
 use crate::go::Frame;
+
+use super::{ProcessInfo, RequestInfo};
 
 /// Who cancelled, from the frames and the error of the root of the cascade.
 #[derive(
@@ -248,6 +252,68 @@ pub struct SentIds {
     pub parent_id: Option<String>,
 }
 
+/// How a call and a request in another process are known to belong together.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinedBy {
+    /// The same trace; method, path and time fit, and only these two.
+    Trace,
+    /// The same request ID; method, path and time fit, and only these two.
+    RequestId,
+}
+
+impl JoinedBy {
+    /// For sentences: `same trace`.
+    #[must_use]
+    pub const fn clause(self) -> &'static str {
+        match self {
+            Self::Trace => "same trace",
+            Self::RequestId => "same request ID",
+        }
+    }
+}
+
+/// What a call led to: the request in the process that was called. Its times are the caller's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downstream {
+    /// Which process.
+    pub process: Arc<ProcessInfo>,
+    /// Name of its host, where that is not the caller's.
+    pub host: Option<Arc<str>>,
+    /// Its request.
+    pub request: RequestInfo,
+    /// The line that it was at.
+    pub site: Option<Frame>,
+    /// Its stack, innermost first.
+    pub stack: Vec<Frame>,
+    /// Go's own wait reason.
+    pub wait_reason: Option<String>,
+    /// Length of that wait when inspected, ns.
+    pub wait_ns: Option<u64>,
+    /// How it is known to be the call's.
+    pub joined_by: JoinedBy,
+    /// Who cancelled the request there.
+    pub cancelled_by: Option<CancelledBy>,
+    /// When, ns.
+    pub cancelled_at_ns: Option<u64>,
+    /// Time that the request was given, ns.
+    pub deadline_ns: Option<i64>,
+    /// Time that its caller had left when it began, ns.
+    pub remaining_ns: Option<i64>,
+    /// By how much its host's clock is behind the caller's, and by how much that may be wrong, ns.
+    pub clock_ns: Option<(i64, u64)>,
+}
+
 /// The closed set of evidence keys. Which of them a rule fills stands in the schema.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -295,4 +361,6 @@ pub struct Evidence {
     pub after_close_ns: Option<u64>,
     /// Why Go did not notice.
     pub undelivered: Option<Undelivered>,
+    /// The request that the call led to in another process.
+    pub downstream: Option<Box<Downstream>>,
 }

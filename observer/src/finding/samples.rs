@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, ContextLink, Evidence, Finding,
-    Fingerprint, HookState, IdSource, ProcessInfo, RequestInfo, Routes, RuleName, Severity, Trust,
-    WorkState,
+    CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, ContextLink, Downstream, Evidence,
+    Finding, Fingerprint, HookState, IdSource, JoinedBy, ProcessInfo, RequestInfo, Routes,
+    RuleName, Severity, Timer, Trust, WorkState,
 };
 use crate::go::{Frame, TypeName};
 
@@ -198,6 +198,87 @@ pub fn cancel_ignored() -> Finding {
             others: 0,
         },
         causes: Causes::default(),
+    }
+    .identified()
+}
+
+/// A call that was given up, and the process that it called worked on.
+#[must_use]
+pub fn orphaned_downstream() -> Finding {
+    let place = "example.com/shop/storeclient.(*Client).Report";
+    let site = frame(place, "/home/ci/src/shop/storeclient/client.go", 61);
+    let below = frame(
+        "example.com/store/catalog.report",
+        "/home/ci/src/store/catalog/report.go",
+        40,
+    );
+    let mut caller = request();
+    caller.duration_ns = Some(303_000_000);
+    Finding {
+        rule: RuleName::OrphanedDownstream,
+        message: "store worked 1.7 s after this call to it was given up: the deadline passed"
+            .into(),
+        time_ns: START_NS + 2_004_000_000,
+        request: Some(caller),
+        site: Some(site.clone()),
+        stack: vec![site],
+        context: vec![],
+        evidence: Evidence {
+            cancelled_by: Some(CancelledBy::Deadline),
+            cancelled_at_ns: Some(START_NS + 302_000_000),
+            after_cancel_ns: Some(1_702_000_000),
+            state: Some(WorkState::Ended),
+            call: Some(CallEvidence {
+                kind: "http",
+                target: "GET store:8080/report".into(),
+                start_ns: START_NS + 2_000_000,
+                duration_ns: Some(300_000_000),
+                waited_ns: None,
+                outcome: CallOutcome::Cancelled,
+                sent: None,
+            }),
+            deadline_ns: Some(300_000_000),
+            remaining_ns: Some(299_900_000),
+            deadline_site: Some(frame(
+                "example.com/shop/api.GetReport",
+                "/home/ci/src/shop/api/report.go",
+                71,
+            )),
+            timer: Some(Timer::Context),
+            downstream: Some(Box::new(Downstream {
+                process: Arc::new(ProcessInfo {
+                    pid: 977,
+                    name: "store".into(),
+                    exe: "/srv/shop/store".into(),
+                    module: "example.com/store".into(),
+                    ..(*process()).clone()
+                }),
+                host: Some("store-1".into()),
+                request: RequestInfo {
+                    number: 3,
+                    method: Some("GET".into()),
+                    path: Some("/report".into()),
+                    route: Some("/report".into()),
+                    start_ns: START_NS + 4_000_000,
+                    duration_ns: Some(2_000_000_000),
+                    ..request()
+                },
+                site: Some(below.clone()),
+                stack: vec![below],
+                wait_reason: Some("sleep".into()),
+                wait_ns: Some(801_000_000),
+                joined_by: JoinedBy::RequestId,
+                cancelled_by: Some(CancelledBy::Client),
+                cancelled_at_ns: Some(START_NS + 302_400_000),
+                deadline_ns: None,
+                remaining_ns: Some(297_900_000),
+                clock_ns: Some((-3_000_200_000, 400_000)),
+            })),
+            ..Evidence::default()
+        },
+        help: "let the handler in store stop when its request's context is cancelled".into(),
+        routes: Routes::default(),
+        ..cancel_ignored()
     }
     .identified()
 }

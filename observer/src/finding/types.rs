@@ -88,11 +88,13 @@ pub enum RuleName {
     TimeoutMismatch,
     /// A short deadline was set deep in the code.
     DeadlineTooShort,
+    /// A call was given up, and the process that it called worked on.
+    OrphanedDownstream,
 }
 
 impl RuleName {
     /// Every rule, in catalogue order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CancelIgnored,
         Self::DetachedContext,
         Self::CancelNotCalled,
@@ -102,6 +104,7 @@ impl RuleName {
         Self::DeadlineInflated,
         Self::TimeoutMismatch,
         Self::DeadlineTooShort,
+        Self::OrphanedDownstream,
     ];
 
     /// The name on the command line, in JSON and in the documentation.
@@ -117,6 +120,7 @@ impl RuleName {
             Self::DeadlineInflated => "deadline-inflated",
             Self::TimeoutMismatch => "timeout-mismatch",
             Self::DeadlineTooShort => "deadline-too-short",
+            Self::OrphanedDownstream => "orphaned-downstream",
         }
     }
 }

@@ -29,6 +29,9 @@ pub enum CallKind {
 }
 
 impl CallKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Http, Self::Sql, Self::SqlConn];
+
     /// Name in evidence.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

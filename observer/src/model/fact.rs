@@ -19,6 +19,8 @@ pub enum Fact {
     CancelCalled(CtxId),
     /// A call begins.
     CallStarted(CallId),
+    /// A call is over, or is taken for over.
+    CallEnded(CallId),
     /// A call failed because its context died.
     CallFailed(CallId),
     /// Reading the body of a call failed because its context had died.

@@ -111,6 +111,7 @@ impl On<'_> {
             && call.inner.is_none()
         {
             call.ended = Some((now_ns, CallEnd::Unknown));
+            self.facts.push(Fact::CallEnded(call.id));
         }
     }
 
@@ -132,6 +133,7 @@ impl On<'_> {
             && call.ended.is_none()
         {
             call.ended = Some((at_ns, end));
+            self.facts.push(Fact::CallEnded(call.id));
         }
         if end == CallEnd::Done {
             self.forget_context(id);
@@ -271,6 +273,7 @@ impl On<'_> {
         }
         if !matches!(call.ended, Some((_, CallEnd::Done | CallEnd::Cancelled))) {
             call.ended = Some((now_ns, CallEnd::Cancelled));
+            self.facts.push(Fact::CallEnded(id));
         }
         // On the calling goroutine it is the round trip that fails; on the connection's reader the
         // answer is there, and its body dies.

@@ -73,7 +73,7 @@ const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
 
 use RuleName::{
     CancelIgnored, CancelNotCalled, CancelUndelivered, DeadlineDropped, DeadlineInflated,
-    DeadlineTooShort, DetachedContext, PrematureCancel, TimeoutMismatch,
+    DeadlineTooShort, DetachedContext, OrphanedDownstream, PrematureCancel, TimeoutMismatch,
 };
 
 /// What calls of `database/sql` feed: nothing has a timeout of its own there.
@@ -176,7 +176,7 @@ pub const CATALOGUE: &[Hook] = &[
         }],
         fields: &[GOID],
         rate: Rate::Rare,
-        rules: &[PrematureCancel],
+        rules: &[PrematureCancel, OrphanedDownstream],
         absent: Some("net/http client not linked"),
         required: false,
     },
@@ -307,6 +307,7 @@ pub const CATALOGUE: &[Hook] = &[
             DeadlineDropped,
             DeadlineInflated,
             TimeoutMismatch,
+            OrphanedDownstream,
         ],
         absent: Some("net/http client not linked"),
         required: false,
@@ -400,6 +401,7 @@ pub const CATALOGUE: &[Hook] = &[
             DeadlineInflated,
             TimeoutMismatch,
             DeadlineTooShort,
+            OrphanedDownstream,
         ],
         absent: Some("net/http server not linked"),
         required: false,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::correlate::{Host, JoinTotals, Told};
 use crate::error::Notice;
 use crate::finding::{Emission, Finding, HookState, ProcessInfo, UpdateReason};
 use crate::model::{Health, Latency};
@@ -150,6 +151,8 @@ pub struct Stats {
     pub delivery: Option<DeliveryTimes>,
     /// How far cancels and deadlines travelled.
     pub health: Health,
+    /// Calls and the requests that they led to in other observed processes.
+    pub joins: JoinTotals,
 }
 
 /// From clients' closes, as the kernel saw them, to Go's cancels of their requests, ns. Quantiles are
@@ -197,6 +200,8 @@ pub enum EndReason {
     OutputClosed,
     /// The recording is at its end.
     RecordingEnded,
+    /// All files were joined.
+    FilesEnded,
     /// An error, which follows on stderr.
     Failed,
 }
@@ -221,6 +226,8 @@ pub enum Output {
     Finding(Box<Finding>),
     /// The whole finding again.
     Update(Box<Finding>, UpdateReason),
+    /// A request or a call, for those who join what several processes did, and its host.
+    Told(Told, Arc<Host>),
     /// Events were lost.
     Loss(Loss),
     /// Totals so far (every 10 s).

@@ -3,6 +3,7 @@
 use super::output::{
     Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Stop, StopReason,
 };
+use crate::correlate::JoinTotals;
 use crate::error::Notice;
 use crate::finding::{UpdateReason, samples};
 use crate::model::Health;
@@ -27,6 +28,7 @@ pub fn stats() -> Stats {
         target_cpu_ns: Some(63_000_000),
         delivery: None,
         health: health(),
+        joins: JoinTotals::default(),
     }
 }
 

@@ -10,6 +10,8 @@ use crate::model::{Code, Handed, Unit};
 
 /// The process of all scenes.
 pub(crate) const PID: u32 = 4121;
+/// A process that it calls.
+pub(crate) const STORE: u32 = 4122;
 /// Its network namespace.
 pub(crate) const NETNS: u64 = 4_026_531_840;
 const TEXT: u64 = 0x0040_0000;
@@ -78,7 +80,7 @@ fn frame(place: &str) -> Frame {
 impl Code for FakeCode {
     fn frames(&self, pid: u32, pc: u64) -> Arc<[Frame]> {
         match named(&self.places, TEXT, pc) {
-            Some(places) if pid == PID => places.split('|').map(frame).collect(),
+            Some(places) if [PID, STORE].contains(&pid) => places.split('|').map(frame).collect(),
             _ => Arc::from([]),
         }
     }
@@ -111,7 +113,12 @@ impl Code for FakeCode {
                 process: Arc::new(ProcessInfo {
                     pid,
                     start_ticks: 88_120,
-                    name: "shop-api".into(),
+                    name: if pid == STORE {
+                        "shop-store"
+                    } else {
+                        "shop-api"
+                    }
+                    .into(),
                     exe: "/srv/shop/shop-api".into(),
                     build_id: "k3Jm/aQ".into(),
                     go: "go1.27.3".into(),

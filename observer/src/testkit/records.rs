@@ -62,6 +62,49 @@ impl Record {
     }
 }
 
+impl Record {
+    /// The same in another process.
+    pub(crate) fn of(mut self, pid: u32) -> Self {
+        let header = match &mut self {
+            Self::Created(record) => &mut record.header,
+            Self::CreatedShort(record) => &mut record.header,
+            Self::Asked(record) => &mut record.header,
+            Self::Cancelled(record) => &mut record.header,
+            Self::CancelledShort(record) => &mut record.header,
+            Self::Request(record) => &mut record.header,
+            Self::ConnError(record) => &mut record.header,
+            Self::Call(record) => &mut record.header,
+            Self::CallCancelled(record) => &mut record.header,
+            Self::ConnCancelled(record) => &mut record.header,
+            Self::BodyFailed(record) => &mut record.header,
+            Self::Socket(record) => &mut record.header,
+            Self::Grpc(record) => &mut record.header,
+            Self::GrpcEnd(record) => &mut record.header,
+            Self::Sql(record) => &mut record.header,
+            Self::SqlReturned(record) => &mut record.header,
+        };
+        header.pid = pid;
+        self
+    }
+
+    /// The same request with an ID in the first header asked for.
+    pub(crate) fn with_id(mut self, id: &str) -> Self {
+        if let Self::Request(record) = &mut self {
+            record.id_row = 1;
+            record.id_len = fill(&mut record.id, id.as_bytes());
+        }
+        self
+    }
+
+    /// The same request in a trace.
+    pub(crate) fn traced(mut self, traceparent: &str) -> Self {
+        if let Self::Request(record) = &mut self {
+            record.trace_len = u64::from(fill(&mut record.trace, traceparent.as_bytes()));
+        }
+        self
+    }
+}
+
 fn header(kind: Kind, goid: u64, parent_goid: u64) -> Header {
     Header {
         kind: kind as u8,

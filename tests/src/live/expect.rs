@@ -20,6 +20,8 @@ pub enum Role {
     DeadlineSite,
     /// As the line that set the connection's timer.
     TimerSite,
+    /// As the line at which the process that was called stood.
+    Below,
 }
 
 /// One finding that has to be there, once.
@@ -210,6 +212,7 @@ impl Expect {
                 Role::Stack => contains(&finding.last["stack"], marker),
                 Role::Context => contains(&finding.last["context"], marker),
                 Role::CancelSite => marker.is(&finding.last["evidence"]["cancel_site"]),
+                Role::Below => marker.is(&finding.last["evidence"]["downstream"]["site"]),
                 Role::DeadlineSite => marker.is(&finding.last["evidence"]["deadline_site"]),
                 Role::TimerSite => marker.is(&finding.last["evidence"]["timer_site"]),
             };

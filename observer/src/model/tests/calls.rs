@@ -94,7 +94,11 @@ fn the_transports_cancel_ends_a_call() {
     let facts = scene.take(7, &call_done(&scene.code, READ_LOOP, INNER));
     assert!(matches!(
         facts[..],
-        [Fact::ContextCancelled(_), Fact::CancelCalled(_)]
+        [
+            Fact::CallEnded(_),
+            Fact::ContextCancelled(_),
+            Fact::CancelCalled(_)
+        ]
     ));
     assert_eq!(of(&scene, id).ended, Some((7 * MS, CallEnd::Done)));
     assert!(scene.model.context(inner).is_none());
@@ -314,7 +318,7 @@ fn up_to_1_22_the_call_is_given_up_before_its_connection() {
     let stack = [CANCEL_FUNC, USER];
     scene.take(5, &cancel(&scene.code, SERVING, CHILD, &stack));
     let gives_up = call_cancelled(&scene.code, READ_LOOP, REQUEST, "errors.errorString");
-    assert_eq!(scene.take(6, &gives_up), []);
+    assert_eq!(scene.take(6, &gives_up), [Fact::CallEnded(id)]);
     assert_eq!(scene.take(6, &conn_cancelled(READ_LOOP, CONN)), []);
     let facts = scene.take(6, &reads(&scene, SERVING));
     assert_eq!(facts, [Fact::BodyFailed(id)]);
@@ -332,7 +336,10 @@ fn up_to_1_22_the_transport_says_that_it_gives_up() {
     let other = call_cancelled(&scene.code, SERVING, REQUEST + 8, "errors.errorString");
     assert_eq!(scene.take(5, &other), []);
     let gives_up = call_cancelled(&scene.code, SERVING, REQUEST, "errors.errorString");
-    assert_eq!(scene.take(6, &gives_up), [Fact::CallFailed(id)]);
+    assert_eq!(
+        scene.take(6, &gives_up),
+        [Fact::CallEnded(id), Fact::CallFailed(id)]
+    );
     assert_eq!(of(&scene, id).ended, Some((6 * MS, CallEnd::Cancelled)));
     assert_eq!(scene.take(7, &gives_up), []);
 }
@@ -388,7 +395,7 @@ fn lengths_that_lie_are_cut() {
         record.links = u32::MAX;
     }
     let facts = scene.take(5, &lying);
-    let [Fact::CallStarted(id)] = facts[..] else {
+    let [Fact::CallEnded(_), Fact::CallStarted(id)] = facts[..] else {
         panic!("{facts:?}");
     };
     assert!(of(&scene, id).target.starts_with("GET\0"));

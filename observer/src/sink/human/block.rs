@@ -21,6 +21,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     rows.extend(view.via());
     rows.extend(view.call());
     rows.extend(view.budget());
+    rows.extend(view.below());
     rows.extend(view.cancel());
     rows.extend(view.context());
     let pieces = timeline(finding, terminal);
@@ -237,6 +238,40 @@ impl View<'_> {
             parts.push(self.clean(&format!("of {allowed}set at {}", self.file(site))));
         }
         Some(Row::facts("budget", 3, parts))
+    }
+
+    /// The other process: its request, and where it stood.
+    fn below(&self) -> Option<Row> {
+        let below = self.finding.evidence.downstream.as_ref()?;
+        let glyphs = &self.terminal.glyphs;
+        let mut parts = vec![
+            self.clean(&format!(
+                "{} (pid {})",
+                below.process.name, below.process.pid
+            )),
+            self.clean(&line_of(&below.request)),
+        ];
+        if let Some(host) = &below.host {
+            parts.insert(1, self.clean(&format!("on {host}")));
+        }
+        if let Some(site) = &below.site {
+            parts.push(self.clean(&full_function(&site.function)));
+            parts.push(self.clean(&short_file(site, &below.process.module)));
+        }
+        let short = parts.clone();
+        if let Some(reason) = &below.wait_reason {
+            parts.push(self.clean(reason));
+        }
+        if let Some(ns) = below.remaining_ns {
+            parts.push(format!("{} left", glyphs.signed_duration(ns)));
+        }
+        parts.push(below.joined_by.clause().to_owned());
+        if let Some((offset_ns, error_ns)) = below.clock_ns {
+            let offset = glyphs.signed_duration(offset_ns);
+            let error = glyphs.duration(error_ns);
+            parts.push(format!("its clock {offset} behind, sure to {error}"));
+        }
+        Some(Row::facts("below", 2, parts).or(short))
     }
 
     fn cancel(&self) -> Option<Row> {

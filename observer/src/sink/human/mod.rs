@@ -111,7 +111,8 @@ impl Human {
                 rendered.stderr = notice.render(self.terminal.styles);
             }
             Output::Notice(notice) => rendered.stderr = notice.render(self.terminal.styles),
-            Output::Stats(_) => {}
+            // For machines.
+            Output::Stats(_) | Output::Told(..) => {}
             Output::End(end) => {
                 rendered.stdout = self.counts.lines(&self.terminal);
                 if self.verbosity != Verbosity::Quiet {

@@ -77,6 +77,15 @@ fn very_narrow() {
 }
 
 #[test]
+fn two_processes() {
+    for (width, name) in [(100, "two_processes"), (50, "two_processes_narrow")] {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(findings::orphaned_downstream()));
+        insta::assert_snapshot!(name, human.render(&output, &TALLY).stdout);
+    }
+}
+
+#[test]
 fn a_headline_keeps_to_the_width() {
     let mut finding = findings::cancel_ignored();
     finding.message = "http.Server.WriteTimeout of the server fired".into();

@@ -1,6 +1,8 @@
 //! The request as a line in time: `0 start ── 120 ms client closed ── 4.43 s returned`.
 
-use crate::finding::{CallOutcome, CancelledBy, Finding, WorkState};
+use crate::finding::{
+    CallOutcome, CancelledBy, Downstream, Evidence, Finding, RequestInfo, WorkState,
+};
 
 use super::layout::Terminal;
 
@@ -60,6 +62,9 @@ fn moments(finding: &Finding) -> Vec<(u64, &'static str)> {
         return vec![];
     };
     let evidence = &finding.evidence;
+    if let Some(below) = &evidence.downstream {
+        return across(request, evidence, below);
+    }
     let since = |at_ns: u64| at_ns.saturating_sub(request.start_ns);
     // An http.TimeoutHandler answers in place of the handler that it lets go.
     let mut outlived = false;
@@ -110,6 +115,40 @@ fn moments(finding: &Finding) -> Vec<(u64, &'static str)> {
         && evidence.cancelled_by != Some(CancelledBy::NormalEnd)
     {
         moments.push((length_ns, if outlived { "answered" } else { "returned" }));
+    }
+    moments.sort_by_key(|(at_ns, _)| *at_ns);
+    moments
+}
+
+/// The course of a call through two processes.
+fn across(
+    request: &RequestInfo,
+    evidence: &Evidence,
+    below: &Downstream,
+) -> Vec<(u64, &'static str)> {
+    let since = |at_ns: u64| at_ns.saturating_sub(request.start_ns);
+    let mut moments = vec![(0, "start")];
+    if let Some(call) = &evidence.call {
+        moments.push((since(call.start_ns), "call"));
+    }
+    moments.push((since(below.request.start_ns), "start below"));
+    if let Some(at_ns) = evidence.cancelled_at_ns {
+        let by = evidence.cancelled_by.unwrap_or(CancelledBy::Unknown);
+        moments.push((since(at_ns), cancel(by)));
+        let ended = below.request.duration_ns;
+        if let (Some(after_ns), None) = (evidence.after_cancel_ns, ended) {
+            moments.push((since(at_ns).saturating_add(after_ns), "still running below"));
+        }
+    }
+    if let Some(at_ns) = below.cancelled_at_ns {
+        moments.push((since(at_ns), "cancelled below"));
+    }
+    if let Some(length_ns) = below.request.duration_ns {
+        let end_ns = below.request.start_ns.saturating_add(length_ns);
+        moments.push((since(end_ns), "returned below"));
+    }
+    if let Some(length_ns) = request.duration_ns {
+        moments.push((length_ns, "returned"));
     }
     moments.sort_by_key(|(at_ns, _)| *at_ns);
     moments

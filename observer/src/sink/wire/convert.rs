@@ -1,12 +1,15 @@
 //! From what the engine knows to what the wire says: the one place where times become wall-clock
 //! times, ids become hex, and empty becomes null.
 
+use crate::correlate::JoinTotals;
 use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};
-use super::{FindingLine, FindingTotals, Health, StartLine, Totals};
+use super::parts::{
+    Call, Cause, Context, Downstream, Evidence, Process, Request, Route, Sent, Site,
+};
+use super::{FindingLine, FindingTotals, Health, Joins, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -55,8 +58,22 @@ impl From<&finding::ContextLink> for Context {
     }
 }
 
+impl Call {
+    pub(super) fn of(call: &finding::CallEvidence, clock: Clock) -> Self {
+        Self {
+            kind: call.kind.to_owned(),
+            target: call.target.clone(),
+            start: clock.rfc3339(call.start_ns),
+            duration_ns: call.duration_ns,
+            waited_ns: call.waited_ns,
+            outcome: call.outcome,
+            sent: call.sent.as_ref().map(Sent::from),
+        }
+    }
+}
+
 impl Request {
-    fn of(request: &finding::RequestInfo, clock: Clock) -> Self {
+    pub(super) fn of(request: &finding::RequestInfo, clock: Clock) -> Self {
         Self {
             method: request.method.clone(),
             path: request.path.clone(),
@@ -92,6 +109,27 @@ impl From<&finding::SentIds> for Sent {
     }
 }
 
+impl Downstream {
+    fn of(below: &finding::Downstream, clock: Clock) -> Self {
+        Self {
+            host: below.host.as_deref().map(str::to_owned),
+            process: Process::from(&*below.process),
+            request: Request::of(&below.request, clock),
+            site: below.site.as_ref().map(Site::from),
+            stack: below.stack.iter().map(Site::from).collect(),
+            wait_reason: below.wait_reason.clone(),
+            wait_ns: below.wait_ns,
+            joined_by: below.joined_by,
+            cancelled_by: below.cancelled_by,
+            cancelled_at: below.cancelled_at_ns.map(|at| clock.rfc3339(at)),
+            deadline_ns: below.deadline_ns,
+            remaining_ns: below.remaining_ns,
+            clock_offset_ns: below.clock_ns.map(|(offset_ns, _)| offset_ns),
+            clock_uncertainty_ns: below.clock_ns.map(|(_, error_ns)| error_ns),
+        }
+    }
+}
+
 impl Evidence {
     fn of(evidence: &finding::Evidence, clock: Clock) -> Self {
         Self {
@@ -102,15 +140,7 @@ impl Evidence {
             state: evidence.state,
             wait_reason: evidence.wait_reason.clone(),
             wait_ns: evidence.wait_ns,
-            call: evidence.call.as_ref().map(|call| Call {
-                kind: call.kind.to_owned(),
-                target: call.target.clone(),
-                start: clock.rfc3339(call.start_ns),
-                duration_ns: call.duration_ns,
-                waited_ns: call.waited_ns,
-                outcome: call.outcome,
-                sent: call.sent.as_ref().map(Sent::from),
-            }),
+            call: evidence.call.as_ref().map(|call| Call::of(call, clock)),
             deadline_ns: evidence.deadline_ns,
             asked_ns: evidence.asked_ns,
             remaining_ns: evidence.remaining_ns,
@@ -125,6 +155,10 @@ impl Evidence {
             delivery_ns: evidence.delivery_ns,
             after_close_ns: evidence.after_close_ns,
             undelivered: evidence.undelivered,
+            downstream: evidence
+                .downstream
+                .as_ref()
+                .map(|below| Box::new(Downstream::of(below, clock))),
         }
     }
 }
@@ -201,6 +235,19 @@ impl StartLine {
     }
 }
 
+fn joins(totals: JoinTotals) -> Option<Joins> {
+    let JoinTotals {
+        joined,
+        ambiguous,
+        evicted,
+    } = totals;
+    (joined + ambiguous + evicted > 0).then_some(Joins {
+        joined,
+        ambiguous,
+        evicted,
+    })
+}
+
 impl Totals {
     pub(super) fn of(stats: &Stats, clock: Clock, tally: &Tally) -> Self {
         Self {
@@ -223,6 +270,7 @@ impl Totals {
             target_cpu_ns: stats.target_cpu_ns,
             delivery: stats.delivery,
             health: Health::from(&stats.health),
+            joins: joins(stats.joins),
         }
     }
 }

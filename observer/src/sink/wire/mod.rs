@@ -4,6 +4,7 @@
 //! Nothing else in the project serialises output.
 
 mod convert;
+mod facts;
 mod health;
 mod parts;
 
@@ -15,8 +16,9 @@ use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 use crate::foreign::Escaping;
 
+pub use facts::{CallDeadline, CallLine, Origin, RequestLine};
 pub use health::{Health, Histogram, HistogramStep, WastedRoute};
-pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};
+pub use parts::{Call, Cause, Context, Downstream, Evidence, Process, Request, Route, Sent, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
@@ -45,6 +47,10 @@ pub enum Body {
     Finding(FindingLine),
     /// The whole finding again, with the same `id`.
     Update(UpdateLine),
+    /// A request was served. With `--facts` only.
+    Request(Box<RequestLine>),
+    /// A call was made. With `--facts` only.
+    Call(Box<CallLine>),
     /// Events were lost.
     Loss(LossLine),
     /// Totals so far: every 10 s and at the end.
@@ -203,6 +209,22 @@ pub struct Totals {
     pub delivery: Option<DeliveryTimes>,
     /// How far cancels and deadlines travelled.
     pub health: Health,
+    /// Calls whose requests in other observed processes are known, or could not be told. Absent where no
+    /// call led to an observed process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joins: Option<Joins>,
+}
+
+/// Calls and the requests that they led to in observed processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Joins {
+    /// Requests whose call is known.
+    pub joined: u64,
+    /// Requests that several calls could have led to, or that are one of several that a call could
+    /// have: nothing is claimed of them.
+    pub ambiguous: u64,
+    /// Calls forgotten because too many were under way.
+    pub evicted: u64,
 }
 
 /// See [`Body::Stats`].
@@ -254,6 +276,7 @@ impl Line {
                 reason: *reason,
                 finding: FindingLine::of(finding, clock),
             }),
+            Output::Told(told, host) => facts::of(told, host, clock),
             Output::Loss(loss) => Body::Loss(LossLine {
                 time: clock.rfc3339(loss.time_ns),
                 lost: loss.lost.clone(),

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::finding::{
-    CallOutcome, CancelledBy, PeerClose, ServerLimits, Timer, Trust, Undelivered, WorkState,
+    CallOutcome, CancelledBy, JoinedBy, PeerClose, ServerLimits, Timer, Trust, Undelivered,
+    WorkState,
 };
 
 /// An observed process, or an executable that is only a file.
@@ -160,6 +161,48 @@ pub struct Sent {
     pub parent_id: Option<String>,
 }
 
+/// The request that a call led to, in the process that was called. Its times are by the caller's clock.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Downstream {
+    /// Name of its host. Absent where it is the caller's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Which process.
+    pub process: Process,
+    /// Its request.
+    pub request: Request,
+    /// The line that it was at; null where that was not seen.
+    pub site: Option<Site>,
+    /// Innermost first; empty where it was not seen.
+    pub stack: Vec<Site>,
+    /// Go's own wait reason. Absent where it did not wait, or was not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_reason: Option<String>,
+    /// Length of that wait when inspected, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ns: Option<u64>,
+    /// How it is known to be the call's.
+    pub joined_by: JoinedBy,
+    /// Who cancelled it there. Absent where nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<CancelledBy>,
+    /// When: RFC 3339, UTC, nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_at: Option<String>,
+    /// Time that it was given, ns. Absent where none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ns: Option<i64>,
+    /// Time that its caller had left when it began, ns. Absent where the call had no deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ns: Option<i64>,
+    /// What was added to its host's times, ns. Absent where both have one clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ns: Option<i64>,
+    /// By how much that may be wrong, ns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_uncertainty_ns: Option<u64>,
+}
+
 /// The closed set of evidence. Absent keys do not apply.
 ///
 /// `cancel-ignored`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, wait_reason,
@@ -173,7 +216,8 @@ pub struct Sent {
 /// cancelled_by, cancelled_at, delivery_ns. `deadline-dropped`: call, deadline_ns, remaining_ns,
 /// deadline_site, timer. `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same,
 /// cancelled_by, cancelled_at, timer_site and server. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
-/// deadline_site, timer.
+/// deadline_site, timer. `orphaned-downstream`: cancelled_by, cancelled_at, after_cancel_ns, state, call,
+/// deadline_ns, remaining_ns, deadline_site, timer, downstream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
@@ -243,4 +287,7 @@ pub struct Evidence {
     /// Why Go did not notice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub undelivered: Option<Undelivered>,
+    /// The request that the call led to in another process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub downstream: Option<Box<Downstream>>,
 }

@@ -1,6 +1,10 @@
 //! The lines against their schema, and against themselves.
 
-use crate::sink::output::{Clock, Tally};
+use std::sync::Arc;
+
+use crate::correlate::{CallDeadline, CallFact, Host, RequestFact, Told};
+use crate::finding::samples as findings;
+use crate::sink::output::{Clock, Output, Tally};
 use crate::sink::samples;
 
 use super::{Body, Line, schema};
@@ -13,12 +17,95 @@ const TALLY: Tally = Tally {
     dropped: 0,
 };
 
+fn host() -> Host {
+    Host {
+        name: "edge-1".into(),
+        boot_id: "0f1e2d3c-0000-4000-8000-000000000000".into(),
+    }
+}
+
+/// A call and the request that it led to, as they are told of.
+fn told() -> [Told; 2] {
+    let finding = findings::orphaned_downstream();
+    let below = *finding.evidence.downstream.unwrap();
+    let call = CallFact {
+        number: 12,
+        process: finding.process,
+        request: finding.request,
+        call: finding.evidence.call.unwrap(),
+        given_up_by: finding.evidence.cancelled_by,
+        deadline: Some(CallDeadline {
+            set_ns: 300_000_000,
+            left_ns: 299_900_000,
+            site: finding.evidence.deadline_site,
+        }),
+        site: finding.site,
+        caller: None,
+        stack: Vec::new(),
+        context: Vec::new(),
+        whole: true,
+        until_ns: finding.time_ns,
+    };
+    let request = RequestFact {
+        process: below.process,
+        request: below.request,
+        cancelled: below.cancelled_by.zip(below.cancelled_at_ns),
+        deadline_ns: Some(250_000_000),
+        whole: true,
+        until_ns: finding.time_ns,
+    };
+    [Told::Call(Box::new(call)), Told::Request(Box::new(request))]
+}
+
+#[test]
+fn facts_come_back_as_they_were_told() {
+    for told in told() {
+        let output = Output::Told(told.clone(), Arc::new(host()));
+        let line = Line::of(&output, samples::CLOCK, &TALLY).unwrap();
+        let line: Line = serde_json::from_str(&line.to_json().unwrap()).unwrap();
+        let (mut back, origin) = match line.body {
+            Body::Call(line) => (line.told().unwrap(), line.origin),
+            Body::Request(line) => (line.told().unwrap(), line.origin),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(origin.host(), host());
+        // They come back by the wall clock.
+        let to_monotonic = -samples::CLOCK.realtime_minus_monotonic_ns;
+        match &mut back {
+            Told::Call(fact) => fact.shift(to_monotonic),
+            Told::Request(fact) => fact.shift(to_monotonic),
+        }
+        assert_eq!(back, told);
+    }
+}
+
+#[test]
+fn facts_with_nonsense_for_times_are_none() {
+    let [call, request] = told().map(|told| {
+        let output = Output::Told(told, Arc::new(host()));
+        Line::of(&output, samples::CLOCK, &TALLY).unwrap().body
+    });
+    let (Body::Call(mut call), Body::Request(mut request)) = (call, request) else {
+        panic!("not a call and a request");
+    };
+    call.call.start = "yesterday".into();
+    assert_eq!(call.told(), None);
+    request.time = "1969-12-31T23:59:59Z".into();
+    assert_eq!(request.told(), None);
+}
+
 fn lines() -> Vec<Line> {
     let mut lines: Vec<Line> = samples::all()
         .iter()
         .filter_map(|output| Line::of(output, samples::CLOCK, &TALLY))
         .collect();
     lines.push(Line::examined(&samples::start()));
+    let across = Output::Finding(Box::new(findings::orphaned_downstream()));
+    lines.extend(Line::of(&across, samples::CLOCK, &TALLY));
+    for told in told() {
+        let output = Output::Told(told, Arc::new(host()));
+        lines.extend(Line::of(&output, samples::CLOCK, &TALLY));
+    }
     lines
 }
 
@@ -66,7 +153,7 @@ fn ids_are_told_whole_and_harmless() {
     request.trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736".into());
     request.parent_id = Some("00f067aa0ba902b7".into());
     request.trace_flags = Some(1);
-    let output = crate::sink::Output::Finding(Box::new(finding));
+    let output = Output::Finding(Box::new(finding));
     let line = Line::of(&output, samples::CLOCK, &TALLY).unwrap();
     let text = line.to_json().unwrap();
     assert!(

@@ -1,0 +1,102 @@
+//! `observer correlate`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::{self, FailOn, OutputForm, Settings, Span};
+use crate::error::{Error, Exit};
+use crate::sink::{Delivery, Sinks};
+use crate::style::Color;
+
+use super::{Engine, show};
+
+const GRACE: Duration = Duration::from_millis(500);
+
+const AFTER_HELP: &str = "\
+Examples:
+  sudo observer run --all --facts --output json > edge.jsonl      on each host
+  observer correlate edge.jsonl api.jsonl worker.jsonl
+  observer correlate *.jsonl --output json --fail-on error
+
+Calls and requests are joined by trace ID or request ID, method, path and time. How far the clocks
+of two hosts are apart is estimated from the calls between them, and said; work counts as wasted
+only beyond what that may be wrong by. What could be joined in two ways is not joined. Findings of
+the files themselves are not shown again.";
+
+/// Flags of `correlate`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct CorrelateArgs {
+    /// Made by `observer run --facts --output json` or `--log FILE`
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Read settings from this file instead of /etc/observer/observer.toml
+    #[arg(long, env = "OBSERVER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// How long work may go on after its caller gave up [default: 500ms]
+    #[arg(
+        long,
+        env = "OBSERVER_GRACE",
+        value_name = "TIME",
+        allow_hyphen_values = true
+    )]
+    pub grace: Option<Span>,
+
+    /// Exit with 1 when a finding is at least this severe [default: never]
+    #[arg(long, env = "OBSERVER_FAIL_ON", value_name = "SEVERITY")]
+    pub fail_on: Option<FailOn>,
+
+    /// Form of the output on stdout [default: human]
+    #[arg(long, short, env = "OBSERVER_OUTPUT", value_name = "FORM")]
+    pub output: Option<OutputForm>,
+
+    /// When to colour [default: auto]
+    #[arg(long, env = "OBSERVER_COLOR", value_name = "WHEN")]
+    pub color: Option<Color>,
+
+    /// Show all that is known about each finding
+    #[arg(long, short, conflicts_with = "quiet")]
+    pub verbose: bool,
+
+    /// Show findings and the last line only
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Everything that joining depends on, besides where output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Files of JSON lines.
+    pub files: Vec<PathBuf>,
+    /// How long work may go on after its caller gave up.
+    pub grace: Duration,
+}
+
+/// Runs it.
+pub(super) fn run(args: CorrelateArgs, engine: &impl Engine) -> Result<Exit, Error> {
+    let flags = Settings {
+        grace: args.grace,
+        fail_on: args.fail_on,
+        output: args.output,
+        color: args.color,
+        verbose: args.verbose.then_some(true),
+        quiet: args.quiet.then_some(true),
+        ..Settings::default()
+    };
+    let file = config::from_file(args.config.as_deref())?;
+    // A service's log is not the place for what is said of several.
+    let settings = flags.over(Settings { log: None, ..file });
+    super::warn_of_variables(settings.quiet, settings.color);
+    let options = Options {
+        files: args.files,
+        grace: settings.grace.map_or(GRACE, |span| span.0),
+    };
+    let mut sinks = Sinks::open(show::sink_options(&settings, Delivery::Lossless)?)?;
+    let ran = engine.correlate(&options, &mut sinks);
+    let delivered = sinks.finish();
+    ran.and(delivered)
+}

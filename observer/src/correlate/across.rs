@@ -1,0 +1,330 @@
+//! What several hosts told, put on one clock and joined.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::finding::{CallOutcome, JoinedBy};
+use crate::model::TraceId;
+
+use super::clocks::{Bounds, HostIndex, Offset, offsets};
+use super::{CallFact, CallSide, Ids, JoinTotals, Joiner, RequestFact, RequestSide};
+
+/// Calls and requests kept at once; further ones are counted and left out.
+pub const LIMIT: usize = 1 << 20;
+
+/// A host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Host {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What differs with each boot: who shares it shares a clock.
+    pub boot_id: Arc<str>,
+}
+
+/// A request or a call that is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// A request that was served.
+    Request(Box<RequestFact>),
+    /// An outgoing call.
+    Call(Box<CallFact>),
+}
+
+/// A call and the request that it led to, the request on the call's clock.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// The call.
+    pub call: Arc<CallFact>,
+    /// Where from: the number that was given with it.
+    pub call_source: usize,
+    /// The request.
+    pub request: RequestFact,
+    /// Where from.
+    pub request_source: usize,
+    /// How they are known to belong together.
+    pub by: JoinedBy,
+    /// The request's host, where it is not the call's: what was added to its times, and by how much that
+    /// may be wrong, ns.
+    pub other_host: Option<(Arc<str>, i64, u64)>,
+}
+
+/// A host's clock, as it was estimated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostClock {
+    /// Whose.
+    pub host: Host,
+    /// What is added to its times.
+    pub offset: Offset,
+}
+
+#[derive(Debug)]
+struct Entry<F> {
+    fact: Arc<F>,
+    host: HostIndex,
+    source: usize,
+}
+
+/// Everything that was told, until it is joined.
+#[derive(Debug, Default)]
+pub struct Across {
+    hosts: Vec<Host>,
+    calls: Vec<Entry<CallFact>>,
+    requests: Vec<Entry<RequestFact>>,
+    left_out: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Joined {
+    /// By the time of the call.
+    pub pairs: Vec<Pair>,
+    /// By host, in the order in which they were first told of.
+    pub clocks: Vec<HostClock>,
+    /// Numbers of what was joined and what was not.
+    pub totals: JoinTotals,
+}
+
+/// One thing that happens, on the common clock; at one moment what begins a call comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Happens {
+    Call(usize),
+    Request(usize),
+    End(usize),
+}
+
+impl Across {
+    /// Takes one in. Times are wall-clock ns of its host.
+    pub fn take(&mut self, told: Told, host: &Host, source: usize) {
+        if self.calls.len() + self.requests.len() >= LIMIT {
+            self.left_out += 1;
+            return;
+        }
+        let known = self
+            .hosts
+            .iter()
+            .position(|one| one.boot_id == host.boot_id);
+        let host = known.unwrap_or_else(|| {
+            self.hosts.push(host.clone());
+            self.hosts.len() - 1
+        });
+        match told {
+            Told::Call(fact) if fact.whole => self.calls.push(Entry {
+                fact: Arc::from(fact),
+                host,
+                source,
+            }),
+            Told::Request(fact) if fact.whole => self.requests.push(Entry {
+                fact: Arc::from(fact),
+                host,
+                source,
+            }),
+            // Of what may have missed something nothing follows.
+            Told::Call(_) | Told::Request(_) => {}
+        }
+    }
+
+    /// Those that were too many.
+    #[must_use]
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// Calls and requests.
+    #[must_use]
+    pub const fn len(&self) -> (usize, usize) {
+        (self.calls.len(), self.requests.len())
+    }
+
+    /// Puts all on one clock, and joins.
+    #[must_use]
+    pub fn join(self) -> Joined {
+        let clocks = offsets(self.hosts.len(), &self.bounds());
+        let widest = clocks.iter().map(|clock| clock.error_ns).max().unwrap_or(0);
+        let of = |host: HostIndex| clocks.get(host).copied().unwrap_or_default();
+        let mut all: Vec<(i128, Happens)> = Vec::new();
+        let at = |ns: u64, offset: Offset| i128::from(ns) + i128::from(offset.ns);
+        for (number, call) in self.calls.iter().enumerate() {
+            let offset = of(call.host);
+            // Where clocks are not known well, a call runs for as long as it may have run.
+            let slack = i128::from(offset.error_ns) + i128::from(widest);
+            let (start_ns, over_ns) = (call.fact.call.start_ns, call.fact.over_ns());
+            all.push((at(start_ns, offset) - slack, Happens::Call(number)));
+            all.push((at(over_ns, offset) + slack, Happens::End(number)));
+        }
+        for (number, request) in self.requests.iter().enumerate() {
+            let start_ns = request.fact.request.start_ns;
+            all.push((at(start_ns, of(request.host)), Happens::Request(number)));
+        }
+        all.sort_unstable();
+        let (pairs, totals) = self.sweep(&all, of);
+        let hosts = self.hosts.into_iter().zip(clocks);
+        Joined {
+            pairs,
+            clocks: hosts
+                .map(|(host, offset)| HostClock { host, offset })
+                .collect(),
+            totals,
+        }
+    }
+
+    fn sweep(
+        &self,
+        all: &[(i128, Happens)],
+        of: impl Fn(HostIndex) -> Offset,
+    ) -> (Vec<Pair>, JoinTotals) {
+        let mut joiner = Joiner::new(LIMIT);
+        let mut pairs = Vec::new();
+        for (_, happens) in all {
+            match *happens {
+                Happens::Call(number) => {
+                    if let Some(call) = self.calls.get(number) {
+                        joiner.call_started(number as u64, call.fact.side());
+                    }
+                }
+                Happens::Request(number) => {
+                    if let Some(request) = self.requests.get(number) {
+                        joiner.request_started(number as u64, &request.fact.side());
+                    }
+                }
+                Happens::End(number) => {
+                    let join = joiner.call_ended(number as u64);
+                    let request = join.and_then(|join| usize::try_from(join.request).ok());
+                    let entries = (
+                        self.calls.get(number),
+                        request.and_then(|request| self.requests.get(request)),
+                    );
+                    if let ((Some(call), Some(request)), Some(join)) = (entries, join) {
+                        let clocks = (of(call.host), of(request.host));
+                        pairs.extend(self.pair(call, request, join.by, clocks));
+                    }
+                }
+            }
+        }
+        pairs.sort_by_key(|pair| (pair.call.call.start_ns, pair.call.number));
+        (pairs, joiner.totals())
+    }
+
+    /// `None` where their clocks have nothing in common.
+    fn pair(
+        &self,
+        call: &Entry<CallFact>,
+        request: &Entry<RequestFact>,
+        by: JoinedBy,
+        (here, there): (Offset, Offset),
+    ) -> Option<Pair> {
+        if here.common != there.common {
+            return None;
+        }
+        let other_host = if call.host == request.host {
+            None
+        } else {
+            let name = Arc::clone(&self.hosts.get(request.host)?.name);
+            let error_ns = here.error_ns.saturating_add(there.error_ns);
+            Some((name, there.ns.checked_sub(here.ns)?, error_ns))
+        };
+        let mut fact = (*request.fact).clone();
+        if let Some((_, ns, _)) = &other_host {
+            fact.shift(*ns);
+        }
+        Some(Pair {
+            call: Arc::clone(&call.fact),
+            call_source: call.source,
+            request: fact,
+            request_source: request.source,
+            by,
+            other_host,
+        })
+    }
+
+    /// What calls and requests that can only belong together say of their hosts' clocks.
+    fn bounds(&self) -> BTreeMap<(HostIndex, HostIndex), Vec<Bounds>> {
+        /// The call, the request, and whether there are more of either.
+        type Meeting<'a> = (
+            Vec<(&'a Entry<CallFact>, CallSide)>,
+            Vec<&'a Entry<RequestFact>>,
+        );
+        let mut meetings: HashMap<Key, Meeting<'_>> = HashMap::new();
+        let calls = self.calls.iter().map(|call| (call, call.fact.side()));
+        for (call, side) in calls {
+            for key in keys(&side.ids) {
+                let (calls, _) = meetings.entry(key).or_default();
+                calls.push((call, side.clone()));
+            }
+        }
+        for request in &self.requests {
+            for key in keys(&request.fact.side().ids) {
+                if let Some((_, requests)) = meetings.get_mut(&key) {
+                    requests.push(request);
+                }
+            }
+        }
+        let mut bounds: BTreeMap<(HostIndex, HostIndex), Vec<Bounds>> = BTreeMap::new();
+        for (calls, requests) in meetings.values() {
+            // An ID that everybody sends says nothing.
+            if calls.len() > FEW || requests.len() > FEW {
+                continue;
+            }
+            let fits = |call: &CallSide, request: &RequestSide| {
+                !call.ids.differ(&request.ids) && call.fits(request)
+            };
+            for request in requests {
+                let side = request.fact.side();
+                let mut mine = calls.iter().filter(|(_, call)| fits(call, &side));
+                let (Some((call, of)), None) = (mine.next(), mine.next()) else {
+                    continue;
+                };
+                let alike = requests.iter().filter(|one| fits(of, &one.fact.side()));
+                if alike.count() > 1 || call.host == request.host {
+                    continue;
+                }
+                let said = said(&call.fact, &request.fact);
+                let (key, said) = if call.host < request.host {
+                    ((call.host, request.host), said)
+                } else {
+                    let turned = Bounds {
+                        low_ns: said.high_ns.saturating_neg(),
+                        high_ns: said.low_ns.saturating_neg(),
+                    };
+                    ((request.host, call.host), turned)
+                };
+                bounds.entry(key).or_default().push(said);
+            }
+        }
+        bounds
+    }
+}
+
+/// Calls and requests of one ID that are compared with each other.
+const FEW: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    Trace(TraceId),
+    Request(Arc<str>, Arc<str>),
+}
+
+fn keys(ids: &Ids) -> impl Iterator<Item = Key> {
+    let trace = ids.trace.map(Key::Trace);
+    let request = ids.request.clone();
+    trace
+        .into_iter()
+        .chain(request.map(|(header, value)| Key::Request(header, value)))
+}
+
+/// What must be added to the request's times.
+fn said(call: &CallFact, request: &RequestFact) -> Bounds {
+    let less = |a: u64, b: u64| {
+        let difference = i128::from(a) - i128::from(b);
+        i64::try_from(difference).unwrap_or(if difference < 0 { i64::MIN } else { i64::MAX })
+    };
+    let start_ns = request.request.start_ns;
+    let low_ns = less(call.call.start_ns, start_ns);
+    let done = call.call.outcome == CallOutcome::Done;
+    let high_ns = match request.ended_ns().filter(|_| done) {
+        // It has answered before the call was done.
+        Some(ended_ns) => less(call.over_ns(), ended_ns),
+        // It began before the call was over.
+        None => less(call.over_ns(), start_ns),
+    };
+    Bounds { low_ns, high_ns }
+}

@@ -1,0 +1,291 @@
+//! Several hosts, whose clocks differ.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
+
+use crate::correlate::{Across, CallFact, Host, Joined, RequestFact, Told};
+use crate::finding::{CallEvidence, CallOutcome, CancelledBy, IdSource, RequestInfo, samples};
+
+const MS: u64 = 1_000_000;
+/// When everything begins, ns since 1970.
+const DAY_NS: u64 = 1_790_000_000_000_000_000;
+/// On its way, ns.
+const WAY: u64 = MS / 2;
+
+fn host(name: &str) -> Host {
+    Host {
+        name: name.into(),
+        boot_id: format!("boot of {name}").into(),
+    }
+}
+
+fn request_info(number: u64, id: &str, path: &str, (from, to): (u64, Option<u64>)) -> RequestInfo {
+    RequestInfo {
+        number,
+        path: Some(path.into()),
+        route: None,
+        id: Some(id.into()),
+        id_source: Some(IdSource::Header("X-Request-Id".into())),
+        start_ns: DAY_NS + from,
+        duration_ns: to.map(|to| to - from),
+        ..samples::cancel_ignored().request.unwrap()
+    }
+}
+
+/// A call from and to, ns.
+fn call(number: u64, id: &str, path: &str, (from, to): (u64, u64), given_up: bool) -> CallFact {
+    CallFact {
+        number,
+        process: samples::process(),
+        request: Some(request_info(
+            number,
+            id,
+            "/",
+            (from.saturating_sub(MS), None),
+        )),
+        call: CallEvidence {
+            kind: "http",
+            target: format!("GET store:8080{path}"),
+            start_ns: DAY_NS + from,
+            duration_ns: Some(to - from),
+            waited_ns: None,
+            sent: None,
+            outcome: if given_up {
+                CallOutcome::Cancelled
+            } else {
+                CallOutcome::Done
+            },
+        },
+        given_up_by: given_up.then_some(CancelledBy::Deadline),
+        deadline: None,
+        site: None,
+        caller: None,
+        stack: Vec::new(),
+        context: Vec::new(),
+        whole: true,
+        until_ns: DAY_NS + to,
+    }
+}
+
+fn request(number: u64, id: &str, path: &str, (from, to): (u64, u64)) -> RequestFact {
+    RequestFact {
+        process: samples::process(),
+        request: request_info(number, id, path, (from, Some(to))),
+        cancelled: None,
+        deadline_ns: None,
+        whole: true,
+        until_ns: DAY_NS + to,
+    }
+}
+
+#[derive(Default)]
+struct Files(Across);
+
+impl Files {
+    fn call(&mut self, of: &Host, call: CallFact) {
+        self.0.take(Told::Call(Box::new(call)), of, 0);
+    }
+
+    /// By a clock that shows so much less than it should.
+    fn request(&mut self, of: &Host, mut request: RequestFact, behind_ns: i64) {
+        request.shift(-behind_ns);
+        self.0.take(Told::Request(Box::new(request)), of, 1);
+    }
+}
+
+/// Calls that are answered, which tell the difference of the clocks.
+fn answered(files: &mut Files, edge: &Host, store: &Host, behind_ns: i64) {
+    for number in 0..5 {
+        let from = number * 100 * MS;
+        let id = format!("answered-{number}");
+        files.call(
+            edge,
+            call(number, &id, "/item", (from, from + 10 * MS), false),
+        );
+        let served = (from + WAY, from + 10 * MS - WAY);
+        files.request(store, request(number, &id, "/item", served), behind_ns);
+    }
+}
+
+#[test]
+fn clocks_that_are_seconds_apart_are_put_right_and_said() {
+    let (edge, store) = (host("edge"), host("store"));
+    for behind_ns in [0, 3_000_000_000, -7_200_000_000_000] {
+        let mut files = Files::default();
+        answered(&mut files, &edge, &store, behind_ns);
+        files.call(
+            &edge,
+            call(9, "slow", "/report", (600 * MS, 900 * MS), true),
+        );
+        let served = (601 * MS, 2_600 * MS);
+        files.request(&store, request(9, "slow", "/report", served), behind_ns);
+        let joined = files.0.join();
+        let [.., pair] = &joined.pairs[..] else {
+            panic!("{joined:?}");
+        };
+        assert_eq!(joined.pairs.len(), 6);
+        assert_eq!((pair.call.number, pair.request.request.number), (9, 9));
+        let (name, offset_ns, error_ns) = pair.other_host.clone().unwrap();
+        assert_eq!((&*name, offset_ns), ("store", behind_ns));
+        assert_eq!(error_ns, WAY);
+        assert_eq!(pair.request.request.start_ns, DAY_NS + 601 * MS);
+        assert_eq!(joined.clocks[1].offset.pairs, 6);
+    }
+}
+
+#[test]
+fn one_boot_is_one_clock() {
+    let (edge, mut store) = (host("edge"), host("store"));
+    store.boot_id = Arc::clone(&edge.boot_id);
+    let mut files = Files::default();
+    answered(&mut files, &edge, &store, 0);
+    let joined = files.0.join();
+    assert_eq!((joined.pairs.len(), joined.clocks.len()), (5, 1));
+    assert!(joined.pairs.iter().all(|pair| pair.other_host.is_none()));
+}
+
+#[test]
+fn what_was_lost_in_part_is_not_joined() {
+    let (edge, store) = (host("edge"), host("store"));
+    let mut files = Files::default();
+    let mut torn = call(1, "a", "/item", (0, MS), true);
+    torn.whole = false;
+    files.call(&edge, torn);
+    files.request(&store, request(1, "a", "/item", (1, MS)), 0);
+    assert!(files.0.join().pairs.is_empty());
+}
+
+#[test]
+fn a_caller_that_died_says_nothing_of_its_call() {
+    // Its file ends before the call did: nobody gave anything up.
+    let (edge, store) = (host("edge"), host("store"));
+    let mut files = Files::default();
+    answered(&mut files, &edge, &store, 0);
+    let mut cut = call(9, "cut", "/report", (600 * MS, 700 * MS), false);
+    cut.call.outcome = CallOutcome::Running;
+    files.call(&edge, cut);
+    files.request(
+        &store,
+        request(9, "cut", "/report", (601 * MS, 5_000 * MS)),
+        0,
+    );
+    let joined = files.0.join();
+    let pair = joined.pairs.last().unwrap();
+    assert_eq!(pair.call.number, 9);
+    let below = crate::detect::orphaned_downstream::Below::default();
+    let judged = crate::detect::orphaned_downstream::judge(pair, below, 500 * MS);
+    assert_eq!(judged, None);
+}
+
+#[test]
+fn what_the_clocks_may_be_wrong_by_is_no_waste() {
+    let (edge, store) = (host("edge"), host("store"));
+    // One call of 300 ms alone says little: the clocks may be 150 ms further apart or nearer.
+    for (ends_ms, found) in [(790, false), (1_200, true)] {
+        let mut files = Files::default();
+        files.call(&edge, call(9, "slow", "/report", (0, 300 * MS), true));
+        files.request(&store, request(9, "slow", "/report", (0, ends_ms * MS)), 0);
+        let joined = files.0.join();
+        let [pair] = &joined.pairs[..] else {
+            panic!("{joined:?}");
+        };
+        let (_, offset_ns, error_ns) = pair.other_host.clone().unwrap();
+        assert_eq!((offset_ns, error_ns), (150_000_000, 150 * MS));
+        let below = crate::detect::orphaned_downstream::Below::default();
+        let judged = crate::detect::orphaned_downstream::judge(pair, below, 500 * MS);
+        assert_eq!(judged.is_some(), found, "{ends_ms}");
+        if let Some(finding) = judged {
+            assert_eq!(finding.evidence.after_cancel_ns, Some(900 * MS));
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Exchange {
+    id: usize,
+    other_id: bool,
+    path: usize,
+    from_ms: u64,
+    takes_ms: u64,
+    works_ms: u64,
+}
+
+fn exchanges() -> impl proptest::strategy::Strategy<Value = Vec<Exchange>> {
+    use proptest::prelude::{Strategy, any};
+    let one = (
+        0usize..12,
+        any::<bool>(),
+        0usize..2,
+        0u64..3_000,
+        2u64..500,
+        0u64..3_000,
+    );
+    vec(
+        one.prop_map(
+            |(id, other_id, path, from_ms, takes_ms, works_ms)| Exchange {
+                id,
+                other_id,
+                path,
+                from_ms,
+                takes_ms,
+                works_ms,
+            },
+        ),
+        1..40,
+    )
+}
+
+fn joined(all: &[Exchange], behind_ns: i64) -> Joined {
+    let (edge, store) = (host("edge"), host("store"));
+    let mut files = Files::default();
+    answered(&mut files, &edge, &store, behind_ns);
+    for (number, one) in all.iter().enumerate() {
+        let number = 100 + number as u64;
+        let path = ["/item", "/price"][one.path];
+        let from = (1_000 + one.from_ms) * MS;
+        let id = format!("id-{}", one.id);
+        let takes = (from, from + one.takes_ms * MS);
+        files.call(&edge, call(number, &id, path, takes, true));
+        // Some requests are a stranger's, at the right time and place, with an ID of their own.
+        let id = if one.other_id {
+            format!("stranger-{number}")
+        } else {
+            id
+        };
+        let works = (from + WAY, from + WAY + one.works_ms * MS);
+        files.request(&store, request(number, &id, path, works), behind_ns);
+    }
+    files.0.join()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// However far the clocks are apart: no join across different IDs, each request and each call at most once,
+    /// and the true difference within what the estimate admits.
+    #[test]
+    fn no_join_across_different_ids_whatever_the_clocks(
+        all in exchanges(),
+        behind_ns in -20_000_000_000i64..20_000_000_000,
+    ) {
+        let joined = joined(&all, behind_ns);
+        for pair in &joined.pairs {
+            let id = &pair.call.request.as_ref().unwrap().id;
+            prop_assert_eq!(id, &pair.request.request.id);
+            let (_, offset_ns, error_ns) = pair.other_host.clone().unwrap();
+            prop_assert!(offset_ns.abs_diff(behind_ns) <= error_ns);
+        }
+        let mut calls: Vec<u64> = joined.pairs.iter().map(|pair| pair.call.number).collect();
+        let mut requests: Vec<u64> =
+            joined.pairs.iter().map(|pair| pair.request.request.number).collect();
+        calls.dedup();
+        requests.sort_unstable();
+        requests.dedup();
+        prop_assert_eq!(calls.len(), joined.pairs.len());
+        prop_assert_eq!(requests.len(), joined.pairs.len());
+        // The healthy calls are always known.
+        prop_assert!(joined.pairs.len() >= 5);
+    }
+}

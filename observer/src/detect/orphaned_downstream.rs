@@ -1,0 +1,446 @@
+//! # orphaned-downstream
+//!
+//! A call was given up, and the process that it called worked on.
+//!
+//! ## What it finds
+//!
+//! Two observed processes: in one a call ended because its context died (a deadline passed, its own
+//! client left, code cancelled it), in the other the request that this call had led to was still
+//! at work after the grace time (`--grace`, 500 ms).
+//!
+//! `at` is the line of the call in the caller, `downstream` the request in the process that was
+//! called, with the line at which its handler stood. Call and request are joined by the trace
+//! (`traceparent`) or by the request ID that came in and went on in the same header.
+//!
+//! The finding appears while the work runs, and once more when it has ended, with the time that
+//! was spent for nobody. Why the process that was called did not stop is told by `cancel-ignored` or
+//! `cancel-undelivered` there; `related` names that finding.
+//!
+//! ## Why it matters
+//!
+//! The caller has answered its client, or tries again. What works on below holds a goroutine, a
+//! connection to the database and a place in every queue, for an answer that nobody reads. Under
+//! load each retry adds one more.
+//!
+//! ## Example
+//!
+//! ```go
+//! // front
+//! ctx, cancel := context.WithTimeout(r.Context(), 300*time.Millisecond)
+//! defer cancel()
+//! req, _ := http.NewRequestWithContext(ctx, "GET", store+"/report", nil)
+//! req.Header.Set("X-Request-Id", r.Header.Get("X-Request-Id"))
+//! resp, err := client.Do(req) // gives up after 300 ms
+//!
+//! // store
+//! func report(w http.ResponseWriter, r *http.Request) {
+//! 	build() // takes two seconds, and never looks at r.Context()
+//! }
+//! ```
+//!
+//! ## How to fix
+//!
+//! Make the handler that was called stop when its request's context is cancelled. Where that context
+//! never is (the body is not read, a proxy keeps the connection open), hand the deadline on, so that
+//! the process below knows by itself when to stop.
+//!
+//! ## How sure
+//!
+//! Error. High where the request was cancelled by its client right when the call was given up. Medium where trace or request ID, method, path and time fit, and fit
+//! nothing else. With files of several hosts the difference of their clocks is estimated, and
+//! what the estimate may be wrong by is taken from the time that was wasted.
+//!
+//! ## When silent
+//!
+//! - work that ends within the grace time after the call was given up;
+//! - calls and requests without an ID that both processes know, and those that could be joined in
+//!   more than one way: they are counted as ambiguous (`joins` in `stats`);
+//! - a handler behind `http.TimeoutHandler` that was answered for: `cancel-ignored` tells of it;
+//! - connections that were hijacked;
+//! - where events were lost.
+
+use std::collections::BTreeMap;
+
+use crate::correlate::{CallFact, Join, Pair, RequestFact};
+use crate::finding::{
+    CallOutcome, CancelledBy, Causes, Confidence, Downstream, Evidence, Finding, Fingerprint,
+    JoinedBy, Routes, RuleName, Severity, Timer, WorkState,
+};
+use crate::go::Frame;
+use crate::inspect::Inspection;
+use crate::model::{CallEnd, CallId, ReqId};
+
+use super::ask::{Answer, Question};
+use super::context::Context;
+use super::draft::span;
+use super::overrun::{LOOKS, RETRY_NS};
+use super::sight::{Seen, Sight, see};
+use super::timers::Topic;
+use super::{site, tell};
+
+/// The rule.
+#[derive(Debug, Default)]
+pub(super) struct OrphanedDownstream {
+    /// By the request that works on.
+    watches: BTreeMap<ReqId, Watch>,
+}
+
+#[derive(Debug)]
+struct Watch {
+    pid: u32,
+    call: CallId,
+    by: JoinedBy,
+    given_up_ns: u64,
+    looks: u32,
+    shown: Option<Finding>,
+}
+
+/// What was seen of the work below.
+#[derive(Debug, Clone, Default)]
+pub struct Below {
+    /// The line that it was at.
+    pub site: Option<Frame>,
+    /// Its stack, innermost first.
+    pub stack: Vec<Frame>,
+    /// Go's own wait reason.
+    pub wait_reason: Option<String>,
+    /// Length of that wait, ns.
+    pub wait_ns: Option<u64>,
+    /// Running or waiting; over.
+    pub state: Option<WorkState>,
+}
+
+/// One case: a call that was given up, and the request that it had led to.
+#[derive(Debug, Clone)]
+pub struct Case<'a> {
+    /// The call.
+    pub call: &'a CallFact,
+    /// The request, by the caller's clock.
+    pub request: &'a RequestFact,
+    /// How they are known to belong together.
+    pub by: JoinedBy,
+    /// Name of the request's host, where that is another.
+    pub host: Option<std::sync::Arc<str>>,
+    /// See [`Downstream::clock_ns`].
+    pub clock_ns: Option<(i64, u64)>,
+    /// What was seen of the work.
+    pub below: Below,
+}
+
+impl OrphanedDownstream {
+    /// Forgets what belongs to processes that `whose` names.
+    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
+        self.watches.retain(|_, watch| {
+            let caller = watch.shown.as_ref().map(|shown| shown.process.pid);
+            !whose(watch.pid) && !caller.is_some_and(&whose)
+        });
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// A call that led to a request is over.
+    pub(super) fn call_ended(&mut self, id: CallId, join: Join, cx: &mut Context<'_>) {
+        let Some(call) = cx.model.call(id) else {
+            return;
+        };
+        let Some((given_up_ns, CallEnd::Cancelled)) = call.ended else {
+            return;
+        };
+        let id = ReqId(join.request);
+        let works = cx
+            .model
+            .request(id)
+            .filter(|request| request.ended.is_none());
+        let Some(request) = works else { return };
+        let watch = Watch {
+            pid: request.pid,
+            call: call.id,
+            by: join.by,
+            given_up_ns,
+            looks: 0,
+            shown: None,
+        };
+        cx.remember(&mut self.watches, id, watch);
+        cx.later(cx.thresholds.grace_ns, Topic::Orphaned(id));
+    }
+
+    /// Grace is over, or the last look was not good enough.
+    pub(super) fn look(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(watch) = self.watches.get(&id) else {
+            return;
+        };
+        let Some(request) = sound(id, watch, cx) else {
+            self.watches.remove(&id);
+            return;
+        };
+        let question = Question::Work {
+            goid: request.goid,
+            g: request.g,
+            contexts: Vec::new(),
+            request: Some(cx.reading(request)),
+        };
+        cx.ask(watch.pid, Topic::Orphaned(id), question);
+    }
+
+    /// What the goroutine below does.
+    pub(super) fn answer(&mut self, id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
+        let Some(watch) = self.watches.get_mut(&id) else {
+            return;
+        };
+        let Answer::Work(work) = answer else {
+            self.watches.remove(&id);
+            return;
+        };
+        super::overrun::describe(id, work, cx);
+        let hijacked = work.conn.as_ref().is_some_and(|conn| conn.hijacked);
+        let Some(request) = sound(id, watch, cx).filter(|_| !hijacked) else {
+            self.watches.remove(&id);
+            return;
+        };
+        let sight = match &work.goroutine {
+            Inspection::Alive(goroutine) => see(
+                (watch.pid, request.goid, false),
+                goroutine,
+                &[],
+                request,
+                cx,
+            ),
+            Inspection::Gone => Sight::Left,
+            _ => Sight::Blurred,
+        };
+        let seen = match sight {
+            Sight::Left => {
+                self.watches.remove(&id);
+                return;
+            }
+            Sight::Blurred if watch.looks < LOOKS => {
+                watch.looks += 1;
+                cx.later(RETRY_NS, Topic::Orphaned(id));
+                return;
+            }
+            Sight::Blurred => None,
+            Sight::Clear(seen) => Some(seen),
+        };
+        let Some(finding) = told(id, watch, below(watch.pid, seen, cx), cx) else {
+            self.watches.remove(&id);
+            return;
+        };
+        watch.shown = Some(finding.clone());
+        cx.report_running(finding, id);
+    }
+
+    /// The handler below has returned.
+    pub(super) fn request_ended(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(watch) = self.watches.remove(&id) else {
+            return;
+        };
+        let ended_ns = cx.model.request(id).and_then(|request| request.ended_ns());
+        let Some(ended_ns) = ended_ns else { return };
+        let late = ended_ns.saturating_sub(watch.given_up_ns) > cx.thresholds.grace_ns;
+        if !late || !whole(id, &watch, cx) {
+            return;
+        }
+        let shown = watch.shown.as_ref().and_then(|shown| {
+            let below = shown.evidence.downstream.as_deref()?;
+            Some(Below {
+                site: below.site.clone(),
+                stack: below.stack.clone(),
+                wait_reason: below.wait_reason.clone(),
+                wait_ns: below.wait_ns,
+                state: None,
+            })
+        });
+        let Some(finding) = told(id, &watch, shown.unwrap_or_default(), cx) else {
+            return;
+        };
+        if watch.shown.is_some() {
+            cx.report_ended(finding, id);
+        } else {
+            // It ended after its grace time, before a look was good enough.
+            cx.report(finding);
+        }
+    }
+}
+
+/// The request, if it is at work and nothing was lost of it and of its call.
+fn sound<'a>(id: ReqId, watch: &Watch, cx: &'a Context<'_>) -> Option<&'a crate::model::Request> {
+    cx.model
+        .request(id)
+        .filter(|request| request.ended.is_none() && whole(id, watch, cx))
+}
+
+/// Nothing was lost of either side, and the call did not end well after all.
+fn whole(id: ReqId, watch: &Watch, cx: &Context<'_>) -> bool {
+    let request = cx.model.request(id);
+    let call = cx.model.call(watch.call);
+    request.is_some_and(|request| cx.model.is_whole(request.epoch))
+        && call.is_some_and(|call| {
+            matches!(call.ended, Some((_, CallEnd::Cancelled))) && cx.model.is_whole(call.epoch)
+        })
+}
+
+fn below(pid: u32, seen: Option<Seen>, cx: &Context<'_>) -> Below {
+    let Some(seen) = seen else {
+        return Below::default();
+    };
+    let innermost = || {
+        let unit = cx.unit(pid)?;
+        site::direct(&unit, &seen.stack).cloned()
+    };
+    Below {
+        site: seen.busy_in.clone().or_else(innermost),
+        stack: seen.stack,
+        wait_reason: seen.wait_reason,
+        wait_ns: seen.wait_ns,
+        state: Some(seen.state),
+    }
+}
+
+fn told(id: ReqId, watch: &Watch, below: Below, cx: &Context<'_>) -> Option<Finding> {
+    let call = tell::call(cx.model.call(watch.call)?, cx)?;
+    let request = tell::request(cx.model.request(id)?, cx)?;
+    let case = Case {
+        call: &call,
+        request: &request,
+        by: watch.by,
+        host: None,
+        clock_ns: None,
+        below,
+    };
+    Some(finding(case, cx.thresholds.grace_ns))
+}
+
+/// Judges a call and its request that were told of.
+#[must_use]
+pub fn judge(pair: &Pair, below: Below, grace_ns: u64) -> Option<Finding> {
+    let (call, request) = (&*pair.call, &pair.request);
+    let given_up = call.given_up_by.is_some() && call.call.outcome == CallOutcome::Cancelled;
+    let clock_ns = pair
+        .other_host
+        .as_ref()
+        .map(|(_, ns, error_ns)| (*ns, *error_ns));
+    let now_ns = request.ended_ns().unwrap_or(request.until_ns);
+    let sure_ns = grace_ns.saturating_add(clock_ns.map_or(0, |(_, error_ns)| error_ns));
+    let late = now_ns.saturating_sub(call.over_ns()) > sure_ns;
+    (given_up && late).then(|| {
+        let host = pair.other_host.as_ref().map(|(name, ..)| name.clone());
+        let by = pair.by;
+        let case = Case {
+            call,
+            request,
+            by,
+            host,
+            clock_ns,
+            below,
+        };
+        finding(case, grace_ns)
+    })
+}
+
+/// What is told of a case. The request is known up to its `until_ns`.
+#[must_use]
+pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
+    let Case { call, request, .. } = case;
+    let given_up_ns = call.over_ns();
+    let now_ns = request.ended_ns().unwrap_or(request.until_ns);
+    let error_ns = case.clock_ns.map_or(0, |(_, error_ns)| error_ns);
+    let after_ns = now_ns.saturating_sub(given_up_ns).saturating_sub(error_ns);
+    let by = call.given_up_by.unwrap_or(CancelledBy::Unknown);
+    let name = &request.process.name;
+    let ended = request.ended_ns().is_some();
+    let works = if ended { "worked" } else { "still works" };
+    let deadline = call.deadline.as_ref();
+    Finding {
+        id: 0,
+        fingerprint: Fingerprint(0),
+        rule: RuleName::OrphanedDownstream,
+        severity: Severity::Error,
+        confidence: confidence(&case, given_up_ns, grace_ns),
+        message: format!(
+            "{name} {works} {} after this call to it was given up: {}",
+            span(after_ns),
+            by.clause()
+        ),
+        time_ns: now_ns,
+        process: call.process.clone(),
+        request: call.request.clone(),
+        causes: Causes::default(),
+        site: call.site.clone(),
+        caller: call.caller.clone(),
+        stack: call.stack.clone(),
+        context: call.context.clone(),
+        evidence: Evidence {
+            cancelled_by: Some(by),
+            cancelled_at_ns: Some(given_up_ns),
+            after_cancel_ns: Some(after_ns),
+            state: Some(if ended {
+                WorkState::Ended
+            } else {
+                case.below.state.unwrap_or(WorkState::Running)
+            }),
+            call: Some(call.call.clone()),
+            deadline_ns: deadline.map(|deadline| deadline.set_ns),
+            remaining_ns: deadline.map(|deadline| deadline.left_ns),
+            deadline_site: deadline.and_then(|deadline| deadline.site.clone()),
+            timer: deadline.map(|_| Timer::Context),
+            downstream: Some(Box::new(Downstream {
+                process: request.process.clone(),
+                host: case.host,
+                request: request.request.clone(),
+                site: case.below.site,
+                stack: case.below.stack,
+                wait_reason: case.below.wait_reason,
+                wait_ns: case.below.wait_ns,
+                joined_by: case.by,
+                cancelled_by: request.cancelled.map(|(by, _)| by),
+                cancelled_at_ns: request.cancelled.map(|(_, at_ns)| at_ns),
+                deadline_ns: request.deadline_ns,
+                remaining_ns: deadline.and_then(|deadline| left_below(call, request, deadline)),
+                clock_ns: case.clock_ns,
+            })),
+            ..Evidence::default()
+        },
+        count: 1,
+        first_seen_ns: now_ns,
+        last_seen_ns: now_ns,
+        help: help(request),
+        related: Vec::new(),
+        routes: Routes::default(),
+    }
+}
+
+/// Time that the caller had left when the request began.
+fn left_below(
+    call: &CallFact,
+    request: &RequestFact,
+    deadline: &crate::correlate::CallDeadline,
+) -> Option<i64> {
+    let way_ns = i64::try_from(request.request.start_ns).ok()?;
+    let start_ns = i64::try_from(call.call.start_ns).ok()?;
+    deadline.left_ns.checked_sub(way_ns.checked_sub(start_ns)?)
+}
+
+/// Its client leaving right then is the call being given up.
+fn confidence(case: &Case<'_>, given_up_ns: u64, grace_ns: u64) -> Confidence {
+    let left = matches!(case.request.cancelled, Some((CancelledBy::Client, at_ns))
+        if at_ns >= given_up_ns && at_ns.saturating_sub(given_up_ns) < grace_ns);
+    if left && case.clock_ns.is_none() {
+        Confidence::High
+    } else {
+        Confidence::Medium
+    }
+}
+
+fn help(request: &RequestFact) -> String {
+    let name = &request.process.name;
+    if request.cancelled.is_some() {
+        format!("let the handler in {name} stop when its request's context is cancelled")
+    } else {
+        format!(
+            "{name} was not told that its caller left: read the body there, or hand it the deadline"
+        )
+    }
+}

@@ -1,0 +1,114 @@
+// Command store is what the front of this folder calls. Most of its handlers do not care whether anybody still wants
+// their answer.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"example.com/observer-targets/internal/app"
+	"example.com/observer-targets/internal/downstream"
+)
+
+const work = 2 * time.Second
+
+func main() {
+	flag.Parse()
+	app.Run(&http.Server{Handler: app.Mux([]app.Route{
+		{Path: "/deadline", Handler: deadline},
+		{Path: "/client", Handler: client},
+		{Path: "/code", Handler: code},
+		{Path: "/unread", Handler: unread},
+		{Path: "/traced", Handler: traced},
+		{Path: "/twins", Handler: twins},
+		{Path: "/anonymous", Handler: anonymous},
+		{Path: "/honours", Handler: honours},
+		{Path: "/in-time", Handler: inTime},
+		{Path: "/answered", Handler: answered},
+		{Path: "/retry", Handler: retry},
+	})})
+}
+
+func deadline(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored deadline
+	fmt.Fprintln(w, "ok")
+}
+
+func client(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored client
+	fmt.Fprintln(w, "ok")
+}
+
+func code(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored code
+	fmt.Fprintln(w, "ok")
+}
+
+// It would stop, but its body is unread, and so nobody tells it.
+func unread(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	either(r)
+	fmt.Fprintln(w, "ok")
+}
+
+func either(r *http.Request) {
+	timer := time.NewTimer(work)
+	defer timer.Stop()
+	select { // want: cancel-undelivered unread
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+}
+
+func traced(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored traced
+	fmt.Fprintln(w, "ok")
+}
+
+func twins(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored twins
+	fmt.Fprintln(w, "ok")
+}
+
+func anonymous(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored anonymous
+	fmt.Fprintln(w, "ok")
+}
+
+func honours(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	if downstream.Pause(r.Context(), work) {
+		fmt.Fprintln(w, "ok")
+	}
+}
+
+func inTime(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(400 * time.Millisecond)
+	fmt.Fprintln(w, "ok")
+}
+
+// All of the answer is out before the rest of the work.
+func answered(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	w.Header().Set("Content-Length", "3")
+	_, _ = io.WriteString(w, "ok\n")
+	w.(http.Flusher).Flush()
+	time.Sleep(work)
+}
+
+func retry(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	if downstream.Pause(r.Context(), 200*time.Millisecond) { // longer than the front's first try waits
+		fmt.Fprintln(w, "ok")
+	}
+}

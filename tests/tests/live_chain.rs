@@ -1,0 +1,124 @@
+//! A service gives its calls up, and the one that it calls works on: found in the caller, with the line in both.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "what a JSON value does not have is null"
+)]
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use observer_tests::live::{
+    Expect, Finding, Load, Observer, Role, Run, exactly, findings, on_each_build, start,
+};
+
+/// The store works for two seconds, of which its caller waits 0.3.
+const SETTLED: Duration = Duration::from_secs(3);
+const FRONT: &str = "chain/front";
+const STORE: &str = "chain/store";
+const TRACEPARENT: &str = "Traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// What went on in the store after the front's call of the request `<case>-0`.
+fn orphan(case: &str, by: &str, joined: &str, below: &str) -> Result<Expect> {
+    let expect = Expect::new("error", FRONT, &format!("orphaned-downstream {case}"))?;
+    expect
+        .request(&format!("/{case}"), &format!("{case}-0"))
+        .by(by)
+        .after_cancel_ms(1400..2600)
+        .fact("/evidence/state", "ended")
+        .fact("/evidence/downstream/joined_by", joined)
+        .fact("/evidence/downstream/request/path", &format!("/{case}"))
+        .also(Role::Below, STORE, &format!("{below} {case}"))
+}
+
+fn in_front() -> Result<[Expect; 5]> {
+    let ignored = "cancel-ignored";
+    Ok([
+        orphan("deadline", "deadline", "request_id", ignored)?
+            .fact("/confidence", "high")
+            .also(
+                Role::DeadlineSite,
+                FRONT,
+                "orphaned-downstream deadline deadline",
+            )?,
+        orphan("client", "client", "request_id", ignored)?.fact("/confidence", "high"),
+        orphan("code", "code", "request_id", ignored)?.fact("/confidence", "high"),
+        orphan("unread", "deadline", "request_id", "cancel-undelivered")?
+            .fact("/confidence", "medium"),
+        orphan("traced", "deadline", "trace", ignored)?
+            .fact("/confidence", "high")
+            .fact(
+                "/evidence/downstream/request/trace_id",
+                "4bf92f3577b34da6a3ce929d0e0e4736",
+            ),
+    ])
+}
+
+fn in_store() -> Result<Vec<Expect>> {
+    let ignored = |case: &str| {
+        let expect = Expect::new("error", STORE, &format!("cancel-ignored {case}"))?;
+        Ok(expect
+            .by("client")
+            .times(if case == "twins" { 2 } else { 1 }))
+    };
+    let cases = ["deadline", "client", "code", "traced", "twins", "anonymous"];
+    let mut all = cases
+        .iter()
+        .map(|case| ignored(case))
+        .collect::<Result<Vec<_>>>()?;
+    let unread = Expect::new("error|warning", STORE, "cancel-undelivered unread")?;
+    all.push(unread.request("/unread", "unread-0").post());
+    Ok(all)
+}
+
+/// The two findings about one case name each other.
+fn related(run: &Run, front: &Finding, store: u32) -> Result<()> {
+    let path = front.text("/evidence/downstream/request/path");
+    let there = findings(run, store);
+    let there = there
+        .iter()
+        .find(|finding| finding.text("/request/path") == path)
+        .with_context(|| format!("nothing was found in the store on {path}"))?;
+    for (one, other) in [(front, there), (there, front)] {
+        let names = one.last["related"].as_array();
+        let named = names.is_some_and(|ids| ids.iter().any(|id| *id == other.last["id"]));
+        ensure!(
+            named,
+            "{path}: {} does not name {}",
+            one.last,
+            other.last["id"]
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn work_for_a_caller_that_has_given_up_is_found_in_the_caller() -> Result<()> {
+    on_each_build(|go, flavor| {
+        let store = start(STORE, go, flavor, &[])?;
+        let front = start(FRONT, go, flavor, &["-store", &store.url("")])?;
+        let pids = [front.pid(), store.pid()].map(|pid| pid.to_string());
+        let observer = Observer::attach(&["--pid", &pids[0], "--pid", &pids[1]], 2)?;
+        let mut clients = Vec::new();
+        for route in &front.routes()? {
+            let load = Load::route(&front, route);
+            let load = match route.path.as_str() {
+                "/traced" => load.flag("-header", &TRACEPARENT),
+                path if path.ends_with("/ok") => load.times(5, 5),
+                _ => load,
+            };
+            clients.push((load.start()?, route.outcome.clone()));
+        }
+        for (client, outcome) in clients {
+            client.all(&outcome)?;
+        }
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        exactly(&run, front.pid(), &in_front()?)?;
+        exactly(&run, store.pid(), &in_store()?)?;
+        for finding in findings(&run, front.pid()) {
+            related(&run, &finding, store.pid())?;
+        }
+        Ok(())
+    })
+}
