@@ -1,7 +1,7 @@
 //! Feeds the joiner with the calls and requests of the processes observed here, whose clock is one.
 
 use crate::correlate::{CallSide, Ids, Join, JoinTotals, Joiner, RequestSide};
-use crate::model::{CallId, Model, ReqId, Request};
+use crate::model::{Call, CallId, CallKind, Model, ReqId, Request};
 
 use super::context::{Context, Thresholds};
 
@@ -14,7 +14,8 @@ pub(super) struct Joins {
 impl Joins {
     /// A call begins: it is known by the IDs of the request that it is made for.
     pub(super) fn call_started(&mut self, id: CallId, cx: &Context<'_>) {
-        let Some(call) = cx.model.call(id) else {
+        let over_http = |call: &&Call| call.kind == CallKind::Http;
+        let Some(call) = cx.model.call(id).filter(over_http) else {
             return;
         };
         let Some(request) = call.owner.and_then(|owner| cx.model.request(owner)) else {

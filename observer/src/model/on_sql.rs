@@ -142,13 +142,12 @@ impl On<'_> {
 
     /// `database/sql` has begun a transaction: its own context is there.
     pub(super) fn transaction_begun(&mut self, goid: u64) {
-        let now_ns = self.model.now_ns;
-        if let Some(id) = self.process.calls.get(&goid)
-            && let Some(call) = self.model.calls.get_mut(*id)
+        if let Some(id) = self.process.calls.get(&goid).copied()
+            && let Some(call) = self.model.calls.get(id)
             && call.kind == CallKind::Sql
             && call.is_open()
         {
-            call.ended = Some((now_ns, CallEnd::Done));
+            self.end_call(id, CallEnd::Done);
         }
     }
 
@@ -201,6 +200,7 @@ impl On<'_> {
         let now_ns = self.model.now_ns;
         if let Some(call) = self.model.calls.get_mut(id) {
             call.ended = Some((now_ns, end));
+            self.facts.push(Fact::CallEnded(id));
         }
     }
 }
