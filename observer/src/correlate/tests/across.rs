@@ -136,6 +136,28 @@ fn clocks_that_are_seconds_apart_are_put_right_and_said() {
 }
 
 #[test]
+fn a_service_that_keeps_path_and_id_does_not_call_itself() {
+    let (edge, store) = (host("edge"), host("store"));
+    for behind_ns in [0, 3_000_000_000] {
+        let mut files = Files::default();
+        answered(&mut files, &edge, &store, behind_ns);
+        for number in 1..5 {
+            // What the edge was asked for, before it asked the store for the same.
+            let id = format!("answered-{number}");
+            let served = (
+                (number * 100 * MS).saturating_sub(MS),
+                number * 100 * MS + 11 * MS,
+            );
+            files.request(&edge, request(50 + number, &id, "/item", served), 0);
+        }
+        let joined = files.0.join();
+        assert_eq!((joined.pairs.len(), joined.totals.ambiguous), (5, 0));
+        let below = joined.pairs.iter().map(|pair| pair.request.request.number);
+        assert!(below.eq(0..5), "{joined:?}");
+    }
+}
+
+#[test]
 fn one_boot_is_one_clock() {
     let (edge, mut store) = (host("edge"), host("store"));
     store.boot_id = Arc::clone(&edge.boot_id);

@@ -1,0 +1,182 @@
+//! Two hosts, each with an observer of its own: what one did to the other comes out of their files, also where their
+//! clocks are seconds apart.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use observer_tests::live::{
+    Load, Observer, Program, Run, TwoHosts, findings, line_faults, marker, observer_binary,
+    on_each_version,
+};
+use serde_json::Value;
+
+const FRONT: &str = "chain/front";
+const STORE: &str = "chain/store";
+/// The store works for two seconds, of which its caller waits 0.3.
+const SETTLED: Duration = Duration::from_secs(3);
+/// By how much the store's clock is made to be ahead.
+const AHEAD: Duration = Duration::from_secs(3);
+
+/// What an observer said, as if it had said it on another host.
+fn file(path: &Path, run: &Run, host: &str, ahead: Duration) -> Result<()> {
+    let mut text = String::new();
+    for line in &run.lines {
+        let mut line = line.clone();
+        move_times(&mut line, ahead);
+        if let Some(origin) = line.get_mut("origin") {
+            origin["host"] = host.into();
+            origin["boot_id"] = format!("boot of {host}").into();
+        }
+        text.push_str(&line.to_string());
+        text.push('\n');
+    }
+    fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+/// Every time in a line, wherever it stands.
+fn move_times(value: &mut Value, ahead: Duration) {
+    match value {
+        Value::String(text) => {
+            if let Ok(time) = humantime::parse_rfc3339(text) {
+                *text = humantime::format_rfc3339_nanos(time + ahead).to_string();
+            }
+        }
+        Value::Array(all) => all.iter_mut().for_each(|one| move_times(one, ahead)),
+        Value::Object(all) => all.iter_mut().for_each(|(_, one)| move_times(one, ahead)),
+        _ => {}
+    }
+}
+
+fn correlate(files: &[&Path], args: &[&str]) -> Result<Output> {
+    let output = Command::new(observer_binary()?)
+        .arg("correlate")
+        .args(files)
+        .args(args)
+        .env_remove("OBSERVER_TEST_FULL")
+        .env_remove("OBSERVER_TEST_BINARY")
+        .output()?;
+    Ok(output)
+}
+
+fn lines(output: &Output) -> Result<Vec<Value>> {
+    let text = String::from_utf8(output.stdout.clone())?;
+    text.lines()
+        .map(|line| {
+            let line = serde_json::from_str(line)?;
+            let faults = line_faults(&line)?;
+            ensure!(faults.is_empty(), "{faults:?}: {line}");
+            Ok(line)
+        })
+        .collect()
+}
+
+fn observed(program: &Program) -> Result<Observer> {
+    Observer::attach(&["--pid", &program.pid().to_string(), "--facts"], 1)
+}
+
+#[test]
+fn files_of_two_hosts_tell_what_one_did_to_the_other() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let hosts = TwoHosts::new()?;
+        let store = hosts.start(1, STORE, (go, flavor), &[])?;
+        let front = hosts.start(0, FRONT, (go, flavor), &["-store", &store.url("")])?;
+        let (at_front, at_store) = (observed(&front)?, observed(&store)?);
+        for (path, times) in [
+            ("/answered", 10),
+            ("/deadline", 1),
+            ("/honours/ok", 3),
+            ("/retry/ok", 3),
+        ] {
+            let ids = format!("{}-", path.trim_matches('/').replace('/', "-"));
+            let load = Load::of(&front, path).ids(&ids).times(times, 1);
+            load.through(&hosts.on(0)).run()?;
+        }
+        thread::sleep(SETTLED);
+        let (at_front, at_store) = (at_front.stop()?, at_store.stop()?);
+        ensure!(
+            findings(&at_front, front.pid()).is_empty(),
+            "one side alone knows nothing: {}",
+            at_front.shown()
+        );
+        let ignored = findings(&at_store, store.pid());
+        ensure!(ignored.len() == 1, "{}", at_store.shown());
+
+        let folder = tempfile::tempdir()?;
+        let [edge, below] = ["edge.jsonl", "below.jsonl"].map(|name| folder.path().join(name));
+        file(&edge, &at_front, "edge", Duration::ZERO)?;
+        file(&below, &at_store, "below", AHEAD)?;
+        let output = correlate(
+            &[&edge, &below],
+            &["--output", "json", "--fail-on", "error"],
+        )?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told = lines(&output)?;
+        let shown = format!("{said}\n{}", String::from_utf8_lossy(&output.stdout));
+        ensure!(output.status.code() == Some(1), "{shown}");
+        let [finding, end] = &told[..] else {
+            anyhow::bail!("not one finding: {shown}");
+        };
+        check(finding, ignored[0].text("/id")).with_context(|| shown.clone())?;
+        ensure!(end["type"] == "end" && end["why"] == "files_ended", "{end}");
+        ensure!(
+            said.contains("the clock of below is 3 s ahead of that of edge"),
+            "{said}"
+        );
+
+        // What is cut or none of observer's is counted; the rest counts as before.
+        let mut text = fs::read_to_string(&edge)?;
+        text.push_str("{\"schema\":1,\"type\":\"call\",\"time\":\nhello\n");
+        fs::write(&edge, text)?;
+        let output = correlate(&[&below, &edge], &["--output", "json"])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(0), "{said}");
+        ensure!(
+            said.contains("2 lines of") && said.contains("edge.jsonl"),
+            "{said}"
+        );
+        ensure!(
+            lines(&output)?.len() == 2,
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        // One side alone.
+        let output = correlate(&[&edge], &["--output", "json"])?;
+        ensure!(
+            lines(&output)?.len() == 1,
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        Ok(())
+    })
+}
+
+fn check(finding: &Value, ignored: &str) -> Result<()> {
+    let at = |pointer: &str| finding.pointer(pointer).cloned().unwrap_or_default();
+    ensure!(finding["rule"] == "orphaned-downstream", "{finding}");
+    ensure!(finding["severity"] == "error", "{finding}");
+    ensure!(
+        marker(FRONT, "orphaned-downstream deadline")?.is(&finding["site"]),
+        "site"
+    );
+    let below = marker(STORE, "cancel-ignored deadline")?;
+    ensure!(below.is(&at("/evidence/downstream/site")), "the line below");
+    ensure!(at("/related") == serde_json::json!([ignored]), "related");
+    ensure!(at("/evidence/downstream/host") == "below", "host");
+    ensure!(at("/evidence/downstream/request/id") == "deadline-0", "id");
+    ensure!(at("/evidence/cancelled_by") == "deadline", "by whom");
+    let number = |pointer: &str| at(pointer).as_i64().with_context(|| pointer.to_owned());
+    let offset = number("/evidence/downstream/clock_offset_ns")?;
+    let error = number("/evidence/downstream/clock_uncertainty_ns")?;
+    let ahead = i64::try_from(AHEAD.as_nanos())?;
+    ensure!((offset + ahead).abs() <= error, "{offset} ± {error}");
+    ensure!(error < 100_000_000, "sure to {error} only");
+    let wasted = number("/evidence/after_cancel_ns")? / 1_000_000;
+    ensure!((1_400..2_000).contains(&wasted), "{wasted} ms wasted");
+    Ok(())
+}
