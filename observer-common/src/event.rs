@@ -28,6 +28,8 @@ pub enum Kind {
     RequestStarted = 11,
     /// [`ConnReadError`].
     ConnReadError = 12,
+    /// [`IoDeadlineSet`].
+    IoDeadlineSet = 16,
     /// [`CallStarted`].
     CallStarted = 21,
     /// [`CallCancelled`].
@@ -242,6 +244,24 @@ pub struct ConnReadError {
     pub peer: [u8; MAX_PEER],
 }
 
+/// A handler sets a deadline on its connection (`http.ResponseController`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct IoDeadlineSet {
+    /// Common part.
+    pub header: Header,
+    /// The `*http.response`.
+    pub response: u64,
+    /// 1: of writes; 0: of reads.
+    pub write: u64,
+    /// `wall` and `ext` of the `time.Time`; zeros lift the deadline.
+    pub deadline: [u64; 2],
+    /// Return addresses in `pcs`.
+    pub frames: u64,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_CANCEL_FRAMES],
+}
+
 /// `http.Transport` starts a round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -353,6 +373,7 @@ const _: () = {
     assert!(size_of::<DeadlineAsked>() == 48 + 32);
     assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
     assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16 + 8 + 64);
+    assert!(size_of::<IoDeadlineSet>() == 48 + 40 + 64);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<CallCancelled>() == 72);
     assert!(size_of::<ConnCancelled>() == 56);

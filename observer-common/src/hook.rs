@@ -16,6 +16,10 @@ pub enum HookId {
     RequestStart = 11,
     /// The server's background read ended with an error.
     ConnReadError = 12,
+    /// A handler sets a read deadline on its connection.
+    ReadDeadlineSet = 16,
+    /// A handler sets a write deadline on its connection.
+    WriteDeadlineSet = 17,
     /// `http.Transport` starts a round trip.
     CallStart = 21,
     /// The transport gives a request up because its context died (Go ≤ 1.22).
@@ -30,7 +34,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -41,6 +45,8 @@ impl HookId {
         Self::BodyFail,
         Self::SocketState,
         Self::DeadlineAsk,
+        Self::ReadDeadlineSet,
+        Self::WriteDeadlineSet,
     ];
 
     /// Name on the command line and in documents.
@@ -57,6 +63,8 @@ impl HookId {
             Self::BodyFail => "body-fail",
             Self::SocketState => "socket-state",
             Self::DeadlineAsk => "deadline-ask",
+            Self::ReadDeadlineSet => "read-deadline-set",
+            Self::WriteDeadlineSet => "write-deadline-set",
         }
     }
 
@@ -69,6 +77,8 @@ impl HookId {
             3 => Some(Self::DeadlineAsk),
             11 => Some(Self::RequestStart),
             12 => Some(Self::ConnReadError),
+            16 => Some(Self::ReadDeadlineSet),
+            17 => Some(Self::WriteDeadlineSet),
             21 => Some(Self::CallStart),
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),

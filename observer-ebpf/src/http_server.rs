@@ -1,7 +1,7 @@
-//! The HTTP server: requests begin, connections end.
+//! The HTTP server: requests begin, handlers bound their connections, connections end.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use observer_common::event::{ConnReadError, RequestStarted};
+use observer_common::event::{ConnReadError, IoDeadlineSet, RequestStarted};
 use observer_common::hook::HookId;
 use observer_common::probe::{conn, request};
 
@@ -42,4 +42,27 @@ pub fn conn_read_error(ctx: ProbeContext) -> u32 {
         });
     }
     0
+}
+
+/// `net/http.(*response).SetReadDeadline`.
+#[uprobe]
+pub fn read_deadline_set(ctx: ProbeContext) -> u32 {
+    io_deadline::<false>(&ctx, HookId::ReadDeadlineSet);
+    0
+}
+
+/// `net/http.(*response).SetWriteDeadline`.
+#[uprobe]
+pub fn write_deadline_set(ctx: ProbeContext) -> u32 {
+    io_deadline::<true>(&ctx, HookId::WriteDeadlineSet);
+    0
+}
+
+#[inline(always)]
+fn io_deadline<const WRITE: bool>(ctx: &ProbeContext, hook: HookId) {
+    if let Some(hit) = Hit::new(ctx, hook) {
+        hit.send(|record: &mut IoDeadlineSet| {
+            conn::io_deadline_set(&USER, hit.layout, &hit.regs, WRITE, record)
+        });
+    }
 }

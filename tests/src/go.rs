@@ -30,6 +30,17 @@ pub fn versions() -> &'static [&'static str] {
     }
 }
 
+/// Those of the [`versions`] that are this minor one or newer: what libraries of today can be built with.
+pub fn versions_from(minor: u32) -> impl Iterator<Item = &'static str> {
+    let since = move |version: &&&str| minor_of(version).is_some_and(|of| of >= minor);
+    versions().iter().filter(since).copied()
+}
+
+/// `1.26.8` → 26
+fn minor_of(version: &str) -> Option<u32> {
+    version.split('.').nth(1)?.parse().ok()
+}
+
 /// The workspace's root folder.
 #[must_use]
 pub fn workspace_root() -> PathBuf {

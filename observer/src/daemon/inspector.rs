@@ -7,8 +7,9 @@ use observer_common::layout::TRACE_HEADER;
 
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::inspect::{
-    Child, ConnState, Goroutine, Inspection, Inspector, RequestDetails, RequestReading, Runtime,
-    TargetTypes, inspect_conn, inspect_request, local_port,
+    Answering, Child, ConnState, ContextId, Goroutine, Inspection, Inspector, RequestDetails,
+    RequestReading, Runtime, TargetTypes, id_in_contexts, inspect_conn, inspect_request,
+    local_port, response_headers,
 };
 use crate::target::Memory as _;
 
@@ -55,6 +56,14 @@ pub(super) fn answer(target: &Target, ask: &Ask, families: &mut Families) -> Ans
         Question::Children { parent_goid } => {
             Answer::Children(families.children(target, *parent_goid, clock::now_ns))
         }
+        Question::ContextId { request, values } => {
+            Answer::ContextId(context_id(target, request, values))
+        }
+        Question::Sent {
+            request,
+            ctx,
+            headers,
+        } => Answer::Sent(sent(target, (*request, *ctx), headers)),
         Question::Peers { requests } => {
             Answer::Peers(requests.iter().map(|one| peer(target, one)).collect())
         }
@@ -141,7 +150,7 @@ fn describe(
     let Some(offsets) = &target.offsets.request else {
         return (None, None);
     };
-    let RequestReading::Is(details) =
+    let RequestReading::Is(mut details) =
         inspect_request(memory, offsets, reading.request, reading.ctx, &headers)
     else {
         return (None, None);
@@ -152,7 +161,41 @@ fn describe(
         .as_deref()
         .is_some_and(|proto| proto.starts_with("HTTP/1"));
     let conn = is_http1.then(|| conn(target, reading.writer)).flatten();
+    if let Some(offsets) = &target.offsets.response
+        && !headers.is_empty()
+    {
+        let of = Answering {
+            request: reading.request,
+            ctx: reading.ctx,
+            writer: reading.writer,
+            http2: !is_http1,
+        };
+        details.response = response_headers(memory, offsets, of, &headers).unwrap_or_default();
+    }
     (Some(Arc::from(details)), conn)
+}
+
+fn context_id(target: &Target, reading: &Reading, values: &[u64]) -> Option<ContextId> {
+    let offsets = (
+        target.offsets.context.as_ref()?,
+        target.offsets.local.as_ref()?,
+    );
+    let memory = &target.process.memory;
+    id_in_contexts(memory, offsets, &types(target), reading.ctx, values)
+}
+
+/// The caller's request is one like a server's; its peer and its route are empty.
+fn sent(
+    target: &Target,
+    (request, ctx): (u64, u64),
+    headers: &[String],
+) -> Option<Vec<Option<Arc<str>>>> {
+    let offsets = target.offsets.request.as_ref()?;
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    match inspect_request(&target.process.memory, offsets, request, ctx, &headers) {
+        RequestReading::Is(details) => Some(details.headers),
+        RequestReading::Reused | RequestReading::Unreadable => None,
+    }
 }
 
 fn conn(target: &Target, writer: u64) -> Option<ConnState> {

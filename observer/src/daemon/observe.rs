@@ -459,7 +459,8 @@ impl Loop {
         let of_probe = |error| errors::of_probe("", error);
         self.kernel.silence_sockets().map_err(of_probe)?;
         while !self.pump(sinks)? {}
-        self.engine.finish(clock::now_ns());
+        let end_ns = clock::now_ns();
+        self.engine.finish(end_ns);
         for emission in self.engine.take_emitted() {
             sinks.emit(emission);
         }
@@ -467,7 +468,7 @@ impl Loop {
         let stats = self.stats()?;
         sinks.emit(Output::End(End { why, stats }));
         if let Some(recorder) = self.recorder.take() {
-            recorder.finish(clock::now_ns())?;
+            recorder.finish(end_ns)?;
         }
         self.attacher.detach_all();
         Ok(())

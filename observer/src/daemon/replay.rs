@@ -174,6 +174,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         traceparents_broken: totals.traces_broken,
         events: totals.events,
         delivery: DeliveryTimes::of(engine.delivery()),
+        health: engine.health(),
         ..Stats::default()
     };
     sinks.emit(Output::End(End {

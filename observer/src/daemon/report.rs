@@ -80,6 +80,7 @@ impl Loop {
             own_cpu_ns: Some(self.cost.own_cpu_ns()),
             target_cpu_ns: self.cost.target_cpu_ns(&self.kernel, &counters),
             delivery: DeliveryTimes::of(self.engine.delivery()),
+            health: self.engine.health(),
         })
     }
 }

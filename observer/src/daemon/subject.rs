@@ -8,6 +8,7 @@ use crate::finding::{HookState, ProcessInfo};
 use crate::go::{Image, ImageCache, Layout};
 use crate::inspect::{
     AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, RequestOffsets,
+    ResponseOffsets,
 };
 use crate::model::Unit;
 use crate::probe::{Plan, SiteChoice, plan};
@@ -26,6 +27,7 @@ pub(super) struct Offsets {
     pub(super) conn: Option<ConnOffsets>,
     pub(super) context: Option<ContextOffsets>,
     pub(super) local: Option<LocalOffsets>,
+    pub(super) response: Option<ResponseOffsets>,
     /// `http.response.conn`.
     pub(super) response_conn: Option<u32>,
 }
@@ -40,9 +42,16 @@ impl Offsets {
             conn: ConnOffsets::of(layout),
             context: ContextOffsets::of(layout, minor, map),
             local: LocalOffsets::of(layout),
+            response: ResponseOffsets::of(layout, map, serves_http2_of_its_own(image)),
             response_conn: layout.field("net/http.response", "conn"),
         }
     }
+}
+
+/// Whether `golang.org/x/net/http2` is linked as a server: its writers are laid out by its own version.
+fn serves_http2_of_its_own(image: &Image) -> bool {
+    let ends = "golang.org/x/net/http2.(*responseWriter).handlerDone";
+    !image.functions(ends).is_empty()
 }
 
 /// The hook that is the kernel's own, and what stays unseen where it is off.

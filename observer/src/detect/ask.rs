@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::inspect::{Child, ConnState, Inspection, RequestDetails};
+use crate::inspect::{Child, ConnState, ContextId, Inspection, RequestDetails};
 
 /// A question to the inspector; the number comes back with the answer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -35,6 +35,22 @@ pub enum Question {
     Children {
         /// That goroutine.
         parent_goid: u64,
+    },
+    /// What ID a middleware keeps for a request in a context.
+    ContextId {
+        /// Which.
+        request: Reading,
+        /// Addresses of the values that were seen in chains of its contexts.
+        values: Vec<u64>,
+    },
+    /// What IDs an outgoing call carries.
+    Sent {
+        /// The `*http.Request`.
+        request: u64,
+        /// Data word of its context: it is believed while it has this one.
+        ctx: u64,
+        /// Canonical names of headers to look for.
+        headers: Vec<String>,
     },
     /// Who is at the other end of the connections of requests.
     Peers {
@@ -100,6 +116,10 @@ pub enum Answer {
     },
     /// To [`Question::Children`]; `None` where Go keeps no parents (≤ 1.20) or memory refused.
     Children(Option<Vec<Child>>),
+    /// To [`Question::ContextId`]; `None` where there is none.
+    ContextId(Option<ContextId>),
+    /// To [`Question::Sent`]: the first value of each header; `None` where memory does not tell.
+    Sent(Option<Vec<Option<Arc<str>>>>),
     /// To [`Question::Peers`], in the order asked; `None` where memory does not tell.
     Peers(Vec<Option<PeerAddress>>),
     /// The process is gone, or cannot be read.

@@ -7,6 +7,7 @@ use crate::model::{Code, CtxId, Model, ReqId, Request, Unit};
 
 use super::ask::{Ask, Question, Reading};
 use super::deadline::Deadlines;
+use super::ids;
 use super::timers::{Timers, Topic};
 
 /// Values that the user can set.
@@ -126,7 +127,7 @@ impl Context<'_> {
         };
         let reading = Some(self.reading(request));
         let question = Question::work(request.goid, request.g, Vec::new(), reading);
-        self.ask(request.pid, topic, question);
+        ids::ask(id, topic, question, self);
     }
 
     /// What to read of a request's memory.

@@ -173,7 +173,7 @@ fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, &'a Ctx)> {
         // Only the handler inside has been given that context.
         Root::Request(_) if deadline::in_worker(&stack) => deadline::handlers(request, cx)?,
         Root::Request(_) | Root::Unknown => return None,
-        Root::Detached(_) if detached_context::is_once(&stack) => return None,
+        Root::Detached(_) if detached_context::is_aside(&stack) => return None,
         Root::Detached(_) => deadline::beyond_cut(call.ctx, cx)
             .or_else(|| deadline::own(request, &stack, &unit, cx))?,
     };

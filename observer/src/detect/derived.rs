@@ -15,7 +15,7 @@ use super::context::Context;
 use super::draft::{self, span};
 use super::overrun;
 use super::timers::Topic;
-use super::{sight, site};
+use super::{ids, sight, site};
 
 /// Watches derived contexts.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ impl Derived {
         }
         let reading = Some(cx.reading(request));
         let question = Question::work(ctx.goid, ctx.g, alive(request, cx), reading);
-        cx.ask(ctx.pid, Topic::Derived(id), question);
+        ids::ask(request.id, Topic::Derived(id), question, cx);
     }
 
     /// What the goroutine that made the dead context does.

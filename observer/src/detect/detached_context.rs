@@ -74,7 +74,7 @@
 //! - contexts of the standard library and of libraries, used inside the library that made them
 //!   (connection pools, transports, exporters): at most info;
 //! - work that starts after the response; `sync.Once`, pools and clients made by the first
-//!   request;
+//!   request; spans that OpenTelemetry's simple processor exports as they end;
 //! - a goroutine of its own whose detached context has a deadline of its own: info;
 //! - a goroutine of its own without one is an info too, unless the handler waits in its own code
 //!   for others while the call begins, and the same code has called so for a request of another
@@ -93,10 +93,7 @@ use super::overrun::Over;
 use super::passer;
 use super::spawned::{self, Spawned};
 use super::timers::Topic;
-use super::{deadline, deadline_dropped, ids, site};
-
-/// Where a client or a pool is made ready once: its context is the process's.
-const ONCE: &[&str] = &["sync.(*Once).doSlow", "sync.(*Pool).Get", "sync.(*Once).Do"];
+use super::{deadline, deadline_dropped, ids, plumbing, site};
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -145,7 +142,7 @@ impl DetachedContext {
             cx.ask_handler(request, Topic::Detached(id));
         } else {
             let question = Question::Request(cx.reading(request));
-            cx.ask(call.pid, Topic::Detached(id), question);
+            ids::ask(request.id, Topic::Detached(id), question, cx);
         }
     }
 
@@ -301,17 +298,16 @@ fn is_detached_after_cancel(call: &Call, cx: &Context<'_>) -> bool {
     }
 }
 
-/// Whether something is made ready here for the whole process.
-pub(super) fn is_once(frames: &[Frame]) -> bool {
-    frames.iter().any(|frame| ONCE.contains(&&*frame.function))
+/// Whether something goes on here that is not its caller's: made ready for the whole process, exported.
+pub(super) fn is_aside(frames: &[Frame]) -> bool {
+    frames
+        .iter()
+        .any(|frame| plumbing::is_aside(&frame.function))
 }
 
 /// How bad a detached call is when it begins; `None`: as it should be.
 fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity> {
     let frames = site::frames(cx.code, call.pid, &call.pcs);
-    if is_once(&frames) {
-        return None;
-    }
     let spawned = !deadline::is_handlers(call.goid, &frames, request);
     let Root::Detached(cut) = &call.root else {
         return None;
@@ -381,6 +377,9 @@ fn cut_of(root: &Root) -> Option<&Cut> {
 /// A finding for a call on a detached context: where the context was made, else the call.
 fn use_by_call(call: &Call, unit: &Unit, severity: Severity, cx: &Context<'_>) -> Option<Finding> {
     let stack = site::frames(cx.code, call.pid, &call.pcs);
+    if is_aside(&stack) {
+        return None;
+    }
     let made = top(call.ctx, cx);
     let at = made
         .and_then(|made| origin(&made.root, &made.steps, &made.pcs, unit, cx))

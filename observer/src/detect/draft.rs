@@ -66,14 +66,6 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
     let details = request.details.as_deref();
     let id = ids::of(request, thresholds);
     let trace = request.trace.context();
-    let pattern = details
-        .and_then(|details| details.pattern.as_deref())
-        .filter(|p| !p.is_empty());
-    let route = pattern.map(route_of_pattern).or_else(|| {
-        // Made from the path, it may hold what is to be hidden.
-        let path = request.path.as_deref();
-        path.filter(|_| !thresholds.redact_path).map(route_of_path)
-    });
     RequestInfo {
         number: request.id.0,
         method: request.method.as_deref().map(str::to_owned),
@@ -82,7 +74,7 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .as_deref()
             .filter(|_| !thresholds.redact_path)
             .map(str::to_owned),
-        route,
+        route: route(request, thresholds),
         proto: details
             .and_then(|details| details.proto.as_deref())
             .map(str::to_owned),
@@ -102,6 +94,19 @@ pub(super) fn request_info(request: &Request, thresholds: &Thresholds, now_ns: u
             .filter(|ended_ns| *ended_ns <= now_ns)
             .map(|ended_ns| ended_ns.saturating_sub(request.start_ns)),
     }
+}
+
+/// The route of a request: its pattern, else made from its path.
+pub(super) fn route(request: &Request, thresholds: &Thresholds) -> Option<String> {
+    let details = request.details.as_deref();
+    let pattern = details
+        .and_then(|details| details.pattern.as_deref())
+        .filter(|pattern| !pattern.is_empty());
+    pattern.map(route_of_pattern).or_else(|| {
+        // Made from the path, it may hold what is to be hidden.
+        let path = request.path.as_deref();
+        path.filter(|_| !thresholds.redact_path).map(route_of_path)
+    })
 }
 
 /// The path part of `[METHOD ][HOST]/[PATH]`.
@@ -217,6 +222,7 @@ pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -
         start_ns: call.start_ns,
         duration_ns: ended_ns.map(|ended_ns| ended_ns.saturating_sub(call.start_ns)),
         outcome,
+        sent: call.sent().and_then(ids::sent_ids),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
-use crate::model::{Code, Fact, Latency, Limits, Model, Totals};
+use crate::model::{Code, Fact, Health, Latency, Limits, Model, Totals};
 use crate::stream::Event;
 
 use super::ask::{Answer, Ask};
@@ -16,6 +16,8 @@ use super::deadline_inflated::DeadlineInflated;
 use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
+use super::health::Counting;
+use super::ids;
 use super::large_headers::LargeHeaders;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
@@ -40,6 +42,8 @@ pub struct Engine {
     found: Vec<(Finding, Phase)>,
     emitted: Vec<Emission>,
     forgotten: u64,
+    /// Latest time that was given, ns.
+    now_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,7 @@ struct Rules {
     inflated: DeadlineInflated,
     mismatch: TimeoutMismatch,
     short: DeadlineTooShort,
+    health: Counting,
 }
 
 impl Engine {
@@ -76,6 +81,7 @@ impl Engine {
             found: Vec::new(),
             emitted: Vec::new(),
             forgotten: 0,
+            now_ns: 0,
         }
     }
 
@@ -109,6 +115,7 @@ impl Engine {
     }
 
     fn advance(&mut self, now_ns: u64, code: &dyn Code) {
+        self.now_ns = self.now_ns.max(now_ns);
         while let Some((at_ns, topic)) = self.timers.due(now_ns) {
             self.with(at_ns, code, |rules, cx| rules.timer(topic, cx));
             self.merge();
@@ -140,6 +147,7 @@ impl Engine {
 
     /// The last words: counts that were not shown yet.
     pub fn finish(&mut self, now_ns: u64) {
+        self.now_ns = self.now_ns.max(now_ns);
         self.merger.flush(now_ns, &mut self.emitted);
     }
 
@@ -173,6 +181,13 @@ impl Engine {
     #[must_use]
     pub const fn delivery(&self) -> &Latency {
         self.model.delivery()
+    }
+
+    /// How far cancels and deadlines travelled.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let counting = &self.rules.health;
+        counting.figures(self.now_ns, &self.model, &self.thresholds)
     }
 
     /// Findings forgotten because the table was full.
@@ -224,6 +239,13 @@ impl Engine {
             return;
         }
         for (mut finding, phase) in self.found.drain(..) {
+            let (health, thresholds) = (&mut self.rules.health, &self.thresholds);
+            health.found(
+                &finding,
+                phase,
+                (&self.model, thresholds),
+                &mut self.forgotten,
+            );
             let others = if self.relations.relate(&mut finding) {
                 finding.related.clone()
             } else {
@@ -251,6 +273,7 @@ impl Rules {
         self.undelivered.forget(whose);
         self.inflated.forget(whose);
         self.dropped.forget(whose);
+        self.health.forget(whose);
     }
 
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
@@ -262,6 +285,7 @@ impl Rules {
                 self.undelivered.request_cancelled(request, cx);
                 self.detached.spawned.request_cancelled(request, cx);
                 self.mismatch.request_cancelled(request, cx);
+                self.health.request_cancelled(request, cx);
             }
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
@@ -273,6 +297,7 @@ impl Rules {
                 }
                 self.not_called.request_ended(request, cx);
                 self.undelivered.request_ended(request, cx);
+                self.health.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => {
                 self.workers.context_created(ctx, cx);
@@ -324,6 +349,8 @@ impl Rules {
             | Topic::Detached(_)
             | Topic::Premature(_)
             | Topic::Peers(_)
+            | Topic::ContextId(_)
+            | Topic::Sent(_)
             | Topic::WriteFailed(_) => {}
         }
     }
@@ -351,6 +378,8 @@ impl Rules {
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
+            Topic::ContextId(request) => ids::context_answer(request, answer, cx),
+            Topic::Sent(call) => ids::sent_answer(call, answer, cx),
             Topic::PeerClosed(_) => {}
         }
     }
@@ -359,6 +388,7 @@ impl Rules {
     /// work after a cancel is cancel-ignored's.
     fn show(&mut self, over: Option<Arc<super::overrun::Over>>, cx: &mut Context<'_>) {
         let Some(over) = over else { return };
+        self.health.overran(&over, cx);
         if over.by == CancelledBy::Shutdown && !over.ended {
             self.shutdowns.began(over.pid, cx);
         }

@@ -158,7 +158,7 @@ impl Overrun {
         let contexts = detached(request, cx).map(|ctx| ctx.ptr).collect();
         let reading = request.ended.is_none().then(|| cx.reading(request));
         let question = Question::work(watch.goid, watch.g, contexts, reading);
-        cx.ask(watch.pid, Topic::Overrun(id), question);
+        ids::ask(id, Topic::Overrun(id), question, cx);
     }
 
     /// What the goroutine does.

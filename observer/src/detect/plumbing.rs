@@ -54,6 +54,32 @@ pub const PLUMBING: &[Plumbing] = &[
     entry("github.com/gorilla/mux.", ROUTER),
 ];
 
+/// Functions that do their work on a context of their own, on whoever's goroutine they happen to be
+/// called: what runs below them is not the caller's to change.
+pub const ASIDE: &[Plumbing] = &[
+    entry(
+        "sync.(*Once).do",
+        "makes something ready for the whole process, and the first request happens to",
+    ),
+    entry(
+        "sync.(*Once).Do",
+        "makes something ready for the whole process, and the first request happens to",
+    ),
+    entry(
+        "sync.(*Pool).Get",
+        "makes something that others will use, too",
+    ),
+    entry(
+        "go.opentelemetry.io/otel/sdk/trace.(*simpleSpanProcessor).OnEnd",
+        "a span that has ended is exported whatever became of the request",
+    ),
+];
+
+/// Whether a symbol's work is its own business.
+pub(super) fn is_aside(function: &str) -> bool {
+    ASIDE.iter().any(|entry| function.starts_with(entry.prefix))
+}
+
 /// Whether a symbol is plumbing.
 pub(super) fn is_plumbing(function: &str) -> bool {
     PLUMBING
@@ -70,7 +96,7 @@ pub(super) fn is_router(function: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{PLUMBING, is_plumbing};
+    use super::{ASIDE, PLUMBING, is_aside, is_plumbing};
 
     #[test]
     fn every_entry_fits_a_function_of_its_package_and_no_namesake() {
@@ -92,5 +118,18 @@ mod tests {
             );
             assert!(!entry.reason.is_empty());
         }
+    }
+
+    #[test]
+    fn what_goes_on_aside_is_told_by_its_function() {
+        assert!(is_aside("sync.(*Once).doSlow"));
+        assert!(is_aside(
+            "go.opentelemetry.io/otel/sdk/trace.(*simpleSpanProcessor).OnEnd"
+        ));
+        assert!(!is_aside(
+            "go.opentelemetry.io/otel/sdk/trace.(*recordingSpan).End"
+        ));
+        assert!(!is_aside("main.(*Once).Do"));
+        assert!(ASIDE.iter().all(|entry| !entry.reason.is_empty()));
     }
 }

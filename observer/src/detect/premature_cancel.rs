@@ -11,7 +11,9 @@
 //! its client was still there.
 //!
 //! `at` is the line of the work that was killed. `cancel` is the line that cancelled, where code
-//! did, or the line that panicked.
+//! did, or the line that panicked. Of a read deadline, `timer` says whose it was, `asked_ns` how
+//! long it allowed, `timer_site` which line set it (where a handler did through
+//! `http.ResponseController`, from Go 1.20 on), and `server` what the server's own timeouts are.
 //!
 //! ## Why it matters
 //!
@@ -80,8 +82,8 @@ use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
 use super::ask::Answer;
 use super::context::Context;
 use super::draft::{self, span};
-use super::site;
 use super::timers::Topic;
+use super::{io_deadline, site};
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -157,6 +159,10 @@ impl PrematureCancel {
             cancelled_at_ns: Some(cancel.at_ns),
             ..Evidence::default()
         };
+        if let Some(passed) = io_deadline::of_reads(request, work.conn.as_ref(), cancel.at_ns) {
+            passed.tell(&mut finding.evidence, &unit, cx);
+        }
+        finding.evidence.server = work.conn.as_ref().and_then(io_deadline::limits);
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         finding.context = draft::chain(cx, &[], Some(request.root));
         finding.help =
@@ -296,6 +302,12 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
         call: Some(call_evidence),
         ..Evidence::default()
     };
+    if cancel.origin == CancelledBy::ReadDeadline
+        && let Some(request) = call.owner.and_then(|owner| cx.model.request(owner))
+        && let Some(passed) = io_deadline::of_reads(request, None, cancel.at_ns)
+    {
+        passed.tell(&mut finding.evidence, unit, cx);
+    }
     let (why, help) = if cancel.origin == CancelledBy::Code && begun {
         (
             format!(

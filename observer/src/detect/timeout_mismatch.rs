@@ -10,8 +10,9 @@
 //! not count.
 //!
 //! `at` is the line of the call or of the write. `timer` is the timeout, `asked_ns` its length,
-//! `deadline_ns` the context's deadline when it was made, `deadline_site` its line, and
-//! `remaining_ns` what was left of it.
+//! `timer_site` the line that set it where a handler did, `deadline_ns` the context's deadline when it
+//! was made, `deadline_site` its line, `remaining_ns` what was left of it, and `server` what the
+//! server's own timeouts are.
 //!
 //! ## Why it matters
 //!
@@ -58,8 +59,10 @@
 //!
 //! High for `http.Client.Timeout`: both deadlines were seen. Info, once for each line, when it is
 //! shorter; warning when it fired while the context had time left. A write deadline is known by
-//! the error that the connection keeps, its length by the server's fields. Where it fired after the
-//! server's own had passed, it is taken for that; medium, because the handler may have set another.
+//! the error that the connection keeps. From Go 1.20 on, one that the handler set through
+//! `http.ResponseController` is known with its line and its length, and takes the place of the
+//! server's. Otherwise the server's fields tell: where it fired after the server's own had passed,
+//! it is taken for that; medium, because the handler may have set another on the `net.Conn` itself.
 //!
 //! ## When silent
 //!
@@ -78,7 +81,7 @@ use super::ask::{Answer, Question};
 use super::context::Context;
 use super::deadline::{Budget, spent};
 use super::timers::Topic;
-use super::{deadline, draft, ids, overrun, site};
+use super::{deadline, draft, ids, io_deadline, overrun, site};
 
 /// Stacks remembered of which the difference was told.
 const SAID: usize = 4096;
@@ -182,7 +185,7 @@ impl TimeoutMismatch {
             return;
         }
         let question = Question::Request(cx.reading(request));
-        cx.ask(request.pid, Topic::WriteFailed(id), question);
+        ids::ask(id, Topic::WriteFailed(id), question, cx);
     }
 
     /// Why the write failed.
@@ -285,20 +288,17 @@ fn of_server(
 ) -> Option<Finding> {
     let cancel = root_cancel(request, cx)?;
     let (over, left_ns) = longest(request, cx)?;
-    let after_ns = cancel.at_ns.saturating_sub(request.start_ns);
-    let server = conn.server.as_ref().map(|server| server.write_ns);
-    let servers = server.filter(|ns| *ns > 0 && u64::try_from(*ns).is_ok_and(|ns| ns <= after_ns));
-    let (timer, confidence) = match (servers, server) {
-        (Some(_), _) => (Timer::WriteTimeout, Confidence::Medium),
-        (None, Some(_)) => (Timer::WriteDeadline, Confidence::High),
-        (None, None) => (Timer::WriteDeadline, Confidence::Medium),
-    };
-    let spare_ns = match servers {
-        // It passed before anybody wrote.
-        Some(ns) => left_ns.saturating_add(i64::try_from(after_ns).ok()?.saturating_sub(ns)),
-        None => left_ns,
-    };
-    if spare_ns <= cx.thresholds.deadlines.tolerance_ns(servers.unwrap_or(0)) {
+    let passed = io_deadline::of_writes(request, conn, cancel.at_ns);
+    // It passed before anybody wrote.
+    let since_ns = passed
+        .at_ns
+        .map_or(0, |at_ns| cancel.at_ns.saturating_sub(at_ns));
+    let spare_ns = left_ns.saturating_add_unsigned(since_ns);
+    let tolerance_ns = cx
+        .thresholds
+        .deadlines
+        .tolerance_ns(passed.asked_ns.unwrap_or(0));
+    if spare_ns <= tolerance_ns {
         return None;
     }
     let stack = site::frames(cx.code, request.pid, &cancel.pcs);
@@ -309,7 +309,11 @@ fn of_server(
     let mut finding = draft::blank(
         RuleName::TimeoutMismatch,
         Severity::Warning,
-        confidence,
+        if passed.certain {
+            Confidence::High
+        } else {
+            Confidence::Medium
+        },
         cx.now_ns,
         unit,
     );
@@ -317,17 +321,21 @@ fn of_server(
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
     finding.evidence.cancelled_at_ns = Some(cancel.at_ns);
+    passed.tell(&mut finding.evidence, unit, cx);
+    finding.evidence.server = io_deadline::limits(conn);
     let budget = Budget {
-        timer,
-        asked_ns: servers,
+        timer: passed.timer,
+        asked_ns: passed.asked_ns,
         left_ns: spare_ns,
         over,
     };
     budget.put(&mut finding, unit, cx);
-    let of = servers.map_or_else(String::new, |ns| format!(" of {}", spent(ns)));
+    let of = passed
+        .asked_ns
+        .map_or_else(String::new, |ns| format!(" of {}", spent(ns)));
     finding.message = format!(
         "{}{of} fired with {} of the context's deadline left",
-        timer.name(),
+        passed.timer.name(),
         spent(spare_ns)
     );
     finding.help = "give the route a write deadline that is longer than its context's".into();

@@ -38,6 +38,10 @@ pub(super) enum Topic {
     Inflated(CallId),
     /// The deadline has passed that a call does not have.
     Dropped(CallId),
+    /// By what ID is a suspicious request known?
+    ContextId(ReqId),
+    /// What IDs does an outgoing call carry?
+    Sent(CallId),
     /// A write to the client failed: by a deadline?
     WriteFailed(ReqId),
 }

@@ -97,6 +97,10 @@ pub enum Timer {
     Context,
     /// `http.Client.Timeout`.
     ClientTimeout,
+    /// `http.Server.ReadTimeout`.
+    ReadTimeout,
+    /// A read deadline that code has set on the connection.
+    ReadDeadline,
     /// `http.Server.WriteTimeout`.
     WriteTimeout,
     /// A write deadline that code has set on the connection.
@@ -110,6 +114,8 @@ impl Timer {
         match self {
             Self::Context => "context deadline",
             Self::ClientTimeout => "http.Client.Timeout",
+            Self::ReadTimeout => "http.Server.ReadTimeout",
+            Self::ReadDeadline => "a read deadline set by code",
             Self::WriteTimeout => "http.Server.WriteTimeout",
             Self::WriteDeadline => "a write deadline set by code",
         }
@@ -188,6 +194,30 @@ pub enum Undelivered {
     Unknown,
 }
 
+/// What a `net/http.Server` allows, ns, each as it takes effect; `None`: without an end.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerLimits {
+    /// `ReadTimeout`.
+    pub read_ns: Option<i64>,
+    /// `ReadHeaderTimeout`; where that is 0, `ReadTimeout`.
+    pub read_header_ns: Option<i64>,
+    /// `WriteTimeout`.
+    pub write_ns: Option<i64>,
+    /// `IdleTimeout`; where that is 0, `ReadTimeout`.
+    pub idle_ns: Option<i64>,
+}
+
 /// An outgoing call in evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallEvidence {
@@ -201,6 +231,19 @@ pub struct CallEvidence {
     pub duration_ns: Option<u64>,
     /// How it ended.
     pub outcome: CallOutcome,
+    /// By what its callee knows it, where that was read.
+    pub sent: Option<SentIds>,
+}
+
+/// IDs that an outgoing call carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SentIds {
+    /// Header and value of the request ID.
+    pub id: Option<(String, String)>,
+    /// W3C trace id, 32 hex digits.
+    pub trace_id: Option<String>,
+    /// W3C parent id, 16 hex digits.
+    pub parent_id: Option<String>,
 }
 
 /// The closed set of evidence keys. Which of them a rule fills stands in the schema.
@@ -232,6 +275,10 @@ pub struct Evidence {
     pub deadline_site: Option<Frame>,
     /// Which timer fired, or fires first.
     pub timer: Option<Timer>,
+    /// The line that set that timer, where a handler did.
+    pub timer_site: Option<Frame>,
+    /// What the server allows, where its timers matter.
+    pub server: Option<ServerLimits>,
     /// Contexts of this line alive now.
     pub live: Option<u64>,
     /// What the goroutine waits on (`Done of a detached context`).

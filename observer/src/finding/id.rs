@@ -7,6 +7,10 @@ use std::fmt;
 pub enum IdSource {
     /// In a header of the request, by its canonical name.
     Header(String),
+    /// In a header of its answer, which the service has set.
+    Response(String),
+    /// In a value of a context, under a key of this package.
+    Context(String),
 }
 
 impl IdSource {
@@ -14,7 +18,8 @@ impl IdSource {
     #[must_use]
     pub fn header(&self) -> Option<&str> {
         match self {
-            Self::Header(name) => Some(name),
+            Self::Header(name) | Self::Response(name) => Some(name),
+            Self::Context(_) => None,
         }
     }
 }
@@ -23,6 +28,8 @@ impl fmt::Display for IdSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(name) => write!(f, "header:{name}"),
+            Self::Response(name) => write!(f, "response:{name}"),
+            Self::Context(package) => write!(f, "context:{package}"),
         }
     }
 }

@@ -249,6 +249,7 @@ pub fn premature_cancel() -> Finding {
                 start_ns: START_NS + 9_000_000,
                 duration_ns: Some(3_000_000),
                 outcome: CallOutcome::Cancelled,
+                sent: None,
             }),
             ..Evidence::default()
         },

@@ -8,6 +8,7 @@
 mod allgs;
 mod conn;
 mod context;
+mod context_id;
 mod error_kind;
 mod gomap;
 mod goroutine;
@@ -15,6 +16,7 @@ mod offsets;
 mod outer;
 mod raw_g;
 mod request;
+mod response;
 mod snapshot;
 mod stack;
 mod strings;
@@ -27,6 +29,7 @@ pub use conn::{ConnState, Reading, ServerTimeouts, inspect_conn, local_port};
 pub use context::{
     CancelState, Chain, ChainEnd, Children, Link, ParentAt, children, inspect_cancel, walk_chain,
 };
+pub use context_id::{ContextId, REQUEST_ID_KEYS, RequestIdKey, id_in_contexts};
 pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
 pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
@@ -37,6 +40,7 @@ pub use offsets::{
 pub use outer::CallSite;
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};
+pub use response::{Answering, ResponseOffsets, response_headers};
 pub use snapshot::{Child, Snapshot};
 pub use stack::StackTable;
 pub use tables::TargetTypes;

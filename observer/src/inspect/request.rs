@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::target::{Memory, MemoryError};
 
-use super::RequestOffsets;
 use super::gomap::{MapShape, for_each};
 use super::strings::read_string;
+use super::{MapKind, RequestOffsets};
 use crate::target::fields::{pair_at, u64_at};
 
 /// Longest `Host`, `RemoteAddr`, `Proto` or `Pattern` kept, in bytes.
@@ -29,6 +29,9 @@ pub struct RequestDetails {
     pub headers: Vec<Option<Arc<str>>>,
     /// All headers were looked through.
     pub headers_whole: bool,
+    /// First value of each of the same headers that its answer has so far; empty where that is unknown.
+    #[serde(default)]
+    pub response: Vec<Option<Arc<str>>>,
 }
 
 impl RequestDetails {
@@ -85,7 +88,7 @@ fn read(
         None => Ok(None),
     };
     let map = u64_at(&block, at.header).unwrap_or(0);
-    let (values, headers_whole) = look_up(memory, at, map, headers)?;
+    let (values, headers_whole) = look_up(memory, at.map, map, headers)?;
     let details = RequestDetails {
         peer: text(at.remote_addr)?,
         proto: text(at.proto)?,
@@ -96,6 +99,7 @@ fn read(
         },
         headers: values,
         headers_whole,
+        response: Vec::new(),
     };
     let still = memory.read_u64(request.saturating_add(u64::from(ctx_at)))? == ctx_data;
     Ok(if still {
@@ -108,9 +112,9 @@ fn read(
 /// First values of headers, and whether the whole map was looked through.
 type Values = (Vec<Option<Arc<str>>>, bool);
 
-fn look_up(
+pub(super) fn look_up(
     memory: &impl Memory,
-    at: &RequestOffsets,
+    kind: MapKind,
     map: u64,
     names: &[&str],
 ) -> Result<Values, MemoryError> {
@@ -119,7 +123,7 @@ fn look_up(
         return Ok((values, true));
     }
     let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
-    let seen = for_each(memory, MapShape::header(at.map), map, |key, value| {
+    let seen = for_each(memory, MapShape::header(kind), map, |key, value| {
         let Some((ptr, len)) = pair_at(key, 0) else {
             return Ok(true);
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::context::{Root, Step};
 use super::ids::{CallId, CtxId, ReqId};
+use super::sent::Sent;
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,10 @@ pub struct Call {
     pub g: u64,
     /// The `*http.Request`.
     pub request: u64,
+    /// Data word of its context.
+    pub ctx_data: u64,
+    /// What its memory said of the IDs that it carries, see [`sent`](Self::sent).
+    pub(super) sent: Option<Arc<Sent>>,
     /// `GET store:8080/item/7`.
     pub target: Arc<str>,
     /// Nearest known context of its chain.

@@ -43,6 +43,7 @@ impl On<'_> {
             }
             steps.push(Step {
                 itab: link.itab,
+                data: link.data,
                 type_name,
             });
             match kind {

@@ -34,6 +34,8 @@ pub enum Cut {
 pub struct Step {
     /// What names its type in the process.
     pub itab: u64,
+    /// Data word: where it lies.
+    pub data: u64,
     /// Its type, if it could be read.
     pub type_name: Option<Arc<TypeName>>,
 }

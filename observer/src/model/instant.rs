@@ -26,6 +26,11 @@ impl Instant {
         Self { wall, ext }
     }
 
+    /// The zero time: no time at all.
+    pub(super) const fn is_zero(self) -> bool {
+        self.wall == 0 && self.ext == 0
+    }
+
     const fn has_monotonic(self) -> bool {
         self.wall & HAS_MONOTONIC != 0
     }

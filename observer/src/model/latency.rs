@@ -69,6 +69,14 @@ impl Latency {
         self.max_ns
     }
 
+    /// Ends and counts of the steps that hold any, ns, the shortest first: each length was counted at
+    /// the first end that it does not exceed, and steps are a quarter of a doubling wide.
+    pub fn steps(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counts = self.counts.iter().enumerate();
+        let filled = counts.filter(|(_, count)| **count > 0);
+        filled.map(|(place, count)| (top(place), *count))
+    }
+
     /// What `percent` of all did not exceed, ns, up to a quarter too long; 0 where there is none.
     #[must_use]
     pub fn quantile_ns(&self, percent: u64) -> u64 {
@@ -105,6 +113,10 @@ mod tests {
         near(99, 990);
         assert_eq!(latency.quantile_ns(100), 1_000_000_000);
         assert_eq!((latency.count(), latency.max_ns()), (1000, 1_000_000_000));
+        let steps: Vec<(u64, u64)> = latency.steps().collect();
+        assert!(steps.is_sorted() && steps.len() < 42, "{steps:?}");
+        assert_eq!(steps.iter().map(|(_, count)| count).sum::<u64>(), 1000);
+        assert!(steps.last().is_some_and(|(end, _)| *end >= 1_000_000_000));
     }
 
     proptest! {

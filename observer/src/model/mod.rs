@@ -12,6 +12,7 @@ mod context;
 mod deadline;
 mod fact;
 mod goroutine;
+mod health;
 mod ids;
 mod instant;
 mod latency;
@@ -21,6 +22,7 @@ mod on_request;
 mod on_socket;
 mod process;
 mod request;
+mod sent;
 mod stacks;
 mod table;
 #[cfg(test)]
@@ -33,9 +35,11 @@ pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
+pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
-pub use request::{Delivery, Ending, Peer, Request};
+pub use request::{Delivery, Ending, IoDeadline, Peer, Request};
+pub use sent::Sent;
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
@@ -44,7 +48,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::inspect::RequestDetails;
+use crate::inspect::{ContextId, RequestDetails};
 use crate::stream::Event;
 
 use connection::Connections;
@@ -164,6 +168,7 @@ impl Model {
             Event::ContextCancelledShort(record) => on.context_cancelled_short(record),
             Event::DeadlineAsked(record) => on.deadline_asked(record),
             Event::RequestStarted(record) => on.request_started(record),
+            Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallCancelled(record) => on.call_cancelled(record),
@@ -189,7 +194,7 @@ impl Model {
             .count();
         self.epoch += 1;
         self.connections.clear();
-        for process in self.processes.iter_mut() {
+        for process in self.processes.values_mut() {
             process.asked.clear();
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
@@ -314,6 +319,13 @@ impl Model {
         {
             request.trace = Trace::of(header);
             self.totals.traces_broken += u64::from(request.trace == Trace::Broken);
+        }
+    }
+
+    /// Keeps the ID that a middleware holds for a request in a context.
+    pub fn set_context_id(&mut self, id: ReqId, found: ContextId) {
+        if let Some(request) = self.requests.get_mut(id) {
+            request.context_id = Some(found);
         }
     }
 

@@ -41,6 +41,8 @@ impl On<'_> {
             parent_goid: header.parent_goid,
             g: header.g,
             request: record.request,
+            ctx_data: record.chain[0].data,
+            sent: None,
             target: target(record),
             ctx: resolved.ctx,
             steps: resolved.steps,
@@ -66,6 +68,9 @@ impl On<'_> {
             }
         }
         self.process.calls.insert(header.goid, id);
+        if let Some(older) = self.process.call_requests.get(&record.request).copied() {
+            self.model.resent(older);
+        }
         self.process.call_requests.insert(record.request, id);
         self.facts.push(Fact::CallStarted(id));
     }

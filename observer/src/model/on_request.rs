@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use observer_common::event::{ConnReadError, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted};
+use observer_common::event::{
+    ConnReadError, IoDeadlineSet, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+};
 
 use crate::finding::CancelledBy;
 
@@ -11,8 +13,9 @@ use super::call::CallEnd;
 use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
+use super::instant::Instant;
 use super::process::ConnError;
-use super::request::{Ending, Peer, Request};
+use super::request::{Ending, IoDeadline, Peer, Request};
 use super::text::{head, text};
 use super::trace::Trace;
 
@@ -93,6 +96,7 @@ impl On<'_> {
             id_row: record.id_row,
             id_value: text(head(&record.id, u64::from(record.id_len))),
             id_cut: id_cut(record),
+            context_id: None,
             trace,
             ids_open: record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0,
             headers_left: record.flags & REQUEST_BIG_MAP != 0,
@@ -104,6 +108,8 @@ impl On<'_> {
             beats_ns: Vec::new(),
             peer: Peer::Unasked,
             delivery: None,
+            read_deadline: None,
+            write_deadline: None,
             epoch,
         });
         if let Some(oldest) = made_room {
@@ -128,6 +134,29 @@ impl On<'_> {
         self.process
             .conn_errors
             .insert(record.header.goid, ConnError { by });
+    }
+
+    pub(super) fn io_deadline_set(&mut self, record: &IoDeadlineSet) {
+        let Some(id) = self.process.writers.get(&record.response).copied() else {
+            return;
+        };
+        let instant = Instant::new(record.deadline);
+        let pcs = self.model.stacks.keep(&record.pcs, record.frames);
+        let set = if instant.is_zero() {
+            None
+        } else {
+            self.time_left(instant).map(|asked_ns| IoDeadline {
+                asked_ns,
+                at_ns: self.model.now_ns.saturating_add_signed(asked_ns),
+                pcs,
+            })
+        };
+        if let Some(request) = self.model.requests.get_mut(id) {
+            match record.write {
+                0 => request.read_deadline = set,
+                _ => request.write_deadline = set,
+            }
+        }
     }
 
     fn read_error(&self, record: &ConnReadError) -> CancelledBy {

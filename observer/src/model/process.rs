@@ -139,44 +139,59 @@ impl Process {
 /// All observed processes, by pid.
 #[derive(Debug, Default)]
 pub(super) struct Processes {
-    /// `None` while one is lent.
-    all: FxHashMap<u32, Option<Box<Process>>>,
+    /// The process of the last event, which is mostly that of the next; `None` while it is lent.
+    last: Option<(u32, Box<Process>)>,
+    others: FxHashMap<u32, Box<Process>>,
 }
 
 impl Processes {
     /// The process of an event, until it is given back; nothing is known of one that was not seen before.
     pub(super) fn lend(&mut self, pid: u32, goroutines: usize) -> Box<Process> {
-        let place = self.all.entry(pid).or_default();
-        place
-            .take()
-            .unwrap_or_else(|| Box::new(Process::new(goroutines)))
+        match self.last.take() {
+            Some((last, process)) if last == pid => return process,
+            Some((last, process)) => {
+                self.others.insert(last, process);
+            }
+            None => {}
+        }
+        let known = self.others.remove(&pid);
+        known.unwrap_or_else(|| Box::new(Process::new(goroutines)))
     }
 
     /// Takes back what was lent.
     pub(super) fn give_back(&mut self, pid: u32, process: Box<Process>) {
-        self.all.insert(pid, Some(process));
+        self.last = Some((pid, process));
     }
 
     pub(super) fn get(&self, pid: u32) -> Option<&Process> {
-        self.all.get(&pid)?.as_deref()
+        match &self.last {
+            Some((last, process)) if *last == pid => Some(process),
+            _ => self.others.get(&pid).map(|process| &**process),
+        }
     }
 
     pub(super) fn get_mut(&mut self, pid: u32) -> Option<&mut Process> {
-        self.all.get_mut(&pid)?.as_deref_mut()
+        match &mut self.last {
+            Some((last, process)) if *last == pid => Some(process),
+            _ => self.others.get_mut(&pid).map(|process| &mut **process),
+        }
     }
 
     pub(super) fn forget(&mut self, pid: u32) {
-        self.all.remove(&pid);
+        self.others.remove(&pid);
+        self.last.take_if(|(last, _)| *last == pid);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Process)> {
-        self.all
-            .iter()
-            .filter_map(|(pid, process)| Some((*pid, process.as_deref()?)))
+        let last = self.last.iter().map(|(pid, process)| (*pid, &**process));
+        let others = self.others.iter();
+        last.chain(others.map(|(pid, process)| (*pid, &**process)))
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Process> {
-        self.all.values_mut().filter_map(Option::as_deref_mut)
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Process> {
+        let last = self.last.iter_mut().map(|(_, process)| &mut **process);
+        let others = self.others.values_mut();
+        last.chain(others.map(|process| &mut **process))
     }
 }
 

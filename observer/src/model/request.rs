@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::inspect::RequestDetails;
+use crate::inspect::{ContextId, RequestDetails};
 
 use super::connection::Closed;
 use super::ids::{CallId, CtxId, ReqId};
@@ -38,6 +38,17 @@ pub struct Delivery {
     pub latency_ns: u64,
 }
 
+/// A deadline that a handler has set on its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IoDeadline {
+    /// Time left when it was set, ns.
+    pub asked_ns: i64,
+    /// When it passes, monotonic ns.
+    pub at_ns: u64,
+    /// Return addresses where it was set, innermost first.
+    pub pcs: Arc<[u64]>,
+}
+
 /// A request, from the call of its handler on.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -69,6 +80,8 @@ pub struct Request {
     pub id_value: Option<Arc<str>>,
     /// The probe has kept less of it than there is.
     pub id_cut: bool,
+    /// The ID that a middleware keeps for it in a context.
+    pub context_id: Option<ContextId>,
     /// What its `Traceparent` came to.
     pub trace: Trace,
     /// IDs were not, or not completely, looked for by the probe.
@@ -91,6 +104,10 @@ pub struct Request {
     pub peer: Peer,
     /// How the client's close came to it, where both moments are known.
     pub delivery: Option<Delivery>,
+    /// The read deadline that the handler has set last and not lifted.
+    pub read_deadline: Option<IoDeadline>,
+    /// The write deadline, likewise.
+    pub write_deadline: Option<IoDeadline>,
     /// Loss epoch at the start.
     pub epoch: u64,
 }

@@ -106,6 +106,8 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::BodyFail => "body_fail",
         HookId::SocketState => SOCKET_STATE.program,
         HookId::DeadlineAsk => "deadline_ask",
+        HookId::ReadDeadlineSet => "read_deadline_set",
+        HookId::WriteDeadlineSet => "write_deadline_set",
     }
 }
 

@@ -194,6 +194,32 @@ pub const CATALOGUE: &[Hook] = &[
         required: false,
     },
     Hook {
+        id: HookId::ReadDeadlineSet,
+        symbols: &[Since {
+            symbol: "net/http.(*response).SetReadDeadline",
+            from: 20,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::Rare,
+        rules: &[PrematureCancel],
+        absent: Some("no handler can set one"),
+        required: false,
+    },
+    Hook {
+        id: HookId::WriteDeadlineSet,
+        symbols: &[Since {
+            symbol: "net/http.(*response).SetWriteDeadline",
+            from: 20,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::Rare,
+        rules: &[TimeoutMismatch],
+        absent: Some("no handler can set one"),
+        required: false,
+    },
+    Hook {
         id: HookId::CallStart,
         symbols: &[Since {
             symbol: "net/http.(*Transport).roundTrip",

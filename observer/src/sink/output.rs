@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Notice;
 use crate::finding::{Emission, Finding, HookState, ProcessInfo, UpdateReason};
-use crate::model::Latency;
+use crate::model::{Health, Latency};
 
 /// Turns monotonic event times into wall-clock times. Fixed at start and recorded, so that
 /// replay gives the same lines.
@@ -148,6 +148,8 @@ pub struct Stats {
     pub target_cpu_ns: Option<u64>,
     /// How long clients' closes took to reach their requests; `None` where none did.
     pub delivery: Option<DeliveryTimes>,
+    /// How far cancels and deadlines travelled.
+    pub health: Health,
 }
 
 /// From clients' closes, as the kernel saw them, to Go's cancels of their requests, ns. Quantiles are

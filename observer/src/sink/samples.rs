@@ -5,6 +5,7 @@ use super::output::{
 };
 use crate::error::Notice;
 use crate::finding::{UpdateReason, samples};
+use crate::model::Health;
 
 /// A clock that makes monotonic zero 2026-03-01T12:00:00Z.
 pub const CLOCK: Clock = Clock {
@@ -25,7 +26,23 @@ pub fn stats() -> Stats {
         own_cpu_ns: Some(120_000_000),
         target_cpu_ns: Some(63_000_000),
         delivery: None,
+        health: health(),
     }
+}
+
+fn health() -> Health {
+    let mut health = Health {
+        requests: 16,
+        lost: 1,
+        cancelled: 3,
+        recovered: 3,
+        ..Health::default()
+    };
+    for ns in [140_000, 260_000, 4_310_000_000] {
+        health.latency.add(ns);
+    }
+    health.wasted.add(Some("/report/{}".into()), 4_310_000_000);
+    health
 }
 
 /// The start of the example.

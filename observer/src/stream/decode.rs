@@ -2,8 +2,8 @@
 
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind,
-    ProcessExecuted, RequestStarted, SocketChanged,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header,
+    IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -22,6 +22,8 @@ pub enum Event<'a> {
     DeadlineAsked(&'a DeadlineAsked),
     /// A handler is about to run.
     RequestStarted(&'a RequestStarted),
+    /// A handler sets a deadline on its connection.
+    IoDeadlineSet(&'a IoDeadlineSet),
     /// The connection ended under a request.
     ConnReadError(&'a ConnReadError),
     /// An outgoing call starts.
@@ -47,6 +49,7 @@ impl Event<'_> {
             Self::ContextCancelledShort(record) => &record.header,
             Self::DeadlineAsked(record) => &record.header,
             Self::RequestStarted(record) => &record.header,
+            Self::IoDeadlineSet(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
             Self::CallCancelled(record) => &record.header,
@@ -84,6 +87,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::ContextCancelledShort as u8 => Event::ContextCancelledShort(exact(bytes)?),
         k if k == Kind::DeadlineAsked as u8 => Event::DeadlineAsked(exact(bytes)?),
         k if k == Kind::RequestStarted as u8 => Event::RequestStarted(exact(bytes)?),
+        k if k == Kind::IoDeadlineSet as u8 => Event::IoDeadlineSet(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
@@ -145,8 +149,8 @@ mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind,
-        ProcessExecuted, RequestStarted, SocketChanged,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, Header,
+        IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -200,6 +204,7 @@ mod tests {
             (Kind::DeadlineAsked, size_of::<DeadlineAsked>()),
             (Kind::RequestStarted, size_of::<RequestStarted>()),
             (Kind::ConnReadError, size_of::<ConnReadError>()),
+            (Kind::IoDeadlineSet, size_of::<IoDeadlineSet>()),
             (Kind::CallStarted, size_of::<CallStarted>()),
             (Kind::CallCancelled, size_of::<CallCancelled>()),
             (Kind::ConnCancelled, size_of::<ConnCancelled>()),

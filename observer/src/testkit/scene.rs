@@ -8,7 +8,9 @@ use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
 use crate::detect::{Answer, Ask, Deadlines, Engine, PeerAddress, Question, Thresholds, Work};
 use crate::finding::{Emission, Finding};
-use crate::inspect::{Child, ConnState, Goroutine, Inspection, RequestDetails, StackState, Status};
+use crate::inspect::{
+    Child, ConnState, ContextId, Goroutine, Inspection, RequestDetails, StackState, Status,
+};
 use crate::model::{Fact, Limits, Model};
 
 /// A model that is fed by hand.
@@ -67,6 +69,10 @@ pub(crate) struct Scene {
     pub(crate) children: Option<BTreeMap<u64, Vec<Child>>>,
     pub(crate) details: Option<Arc<RequestDetails>>,
     pub(crate) conn: Option<ConnState>,
+    /// What a middleware keeps in a context.
+    pub(crate) context_id: Option<ContextId>,
+    /// What calls carry, by `*http.Request`.
+    pub(crate) sent: BTreeMap<u64, Vec<Option<&'static str>>>,
     /// Peers and own ports by `*http.Request`.
     pub(crate) peers: BTreeMap<u64, (&'static str, Option<u16>)>,
     /// Questions, in order.
@@ -100,6 +106,8 @@ impl Scene {
             children: Some(BTreeMap::new()),
             details: None,
             conn: None,
+            context_id: None,
+            sent: BTreeMap::new(),
             peers: BTreeMap::new(),
             asked: Vec::new(),
             shown: Vec::new(),
@@ -202,6 +210,11 @@ impl Scene {
                     .as_ref()
                     .map(|all| all.get(parent_goid).cloned().unwrap_or_default()),
             ),
+            Question::ContextId { .. } => Answer::ContextId(self.context_id.clone()),
+            Question::Sent { request, .. } => Answer::Sent(self.sent.get(request).map(|values| {
+                let values = values.iter();
+                values.map(|value| value.map(Arc::from)).collect()
+            })),
             Question::Peers { requests } => {
                 let peers = requests.iter().map(|one| self.peers.get(&one.request));
                 let peer = |&(remote, local_port): &(&str, _)| PeerAddress {

@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Result, bail};
 
 use crate::{
-    go::{FULL_VARIABLE, versions},
+    go::{FULL_VARIABLE, versions, versions_from},
     target::Flavor,
 };
 
@@ -14,7 +14,18 @@ use crate::{
 /// # Errors
 /// Those of the case, each with its version.
 pub fn on_each_version(case: impl Fn(&'static str, Flavor) -> Result<()>) -> Result<()> {
-    on_each(&[Flavor::Plain], case)
+    on_each(versions().iter().copied(), &[Flavor::Plain], case)
+}
+
+/// The same, but for versions before this minor one.
+///
+/// # Errors
+/// Those of the case, each with its version.
+pub fn on_each_version_from(
+    minor: u32,
+    case: impl Fn(&'static str, Flavor) -> Result<()>,
+) -> Result<()> {
+    on_each(versions_from(minor), &[Flavor::Plain], case)
 }
 
 /// Runs a case with every Go version that is tested now, plain and stripped; where all versions are tested, also
@@ -25,17 +36,26 @@ pub fn on_each_version(case: impl Fn(&'static str, Flavor) -> Result<()>) -> Res
 pub fn on_each_build(case: impl Fn(&'static str, Flavor) -> Result<()>) -> Result<()> {
     if env::var_os(FULL_VARIABLE).is_some() {
         on_each(
+            versions().iter().copied(),
             &[Flavor::Plain, Flavor::Stripped, Flavor::PieStripped],
             case,
         )
     } else {
-        on_each(&[Flavor::Plain, Flavor::Stripped], case)
+        on_each(
+            versions().iter().copied(),
+            &[Flavor::Plain, Flavor::Stripped],
+            case,
+        )
     }
 }
 
-fn on_each(flavors: &[Flavor], case: impl Fn(&'static str, Flavor) -> Result<()>) -> Result<()> {
+fn on_each(
+    versions: impl Iterator<Item = &'static str>,
+    flavors: &[Flavor],
+    case: impl Fn(&'static str, Flavor) -> Result<()>,
+) -> Result<()> {
     let mut failures = Vec::new();
-    for go in versions() {
+    for go in versions {
         for &flavor in flavors {
             if let Err(error) = case(go, flavor) {
                 failures.push(format!("==== go{go} {flavor:?}: {error:#}"));

@@ -18,6 +18,8 @@ pub enum Role {
     CancelSite,
     /// As the line that set the deadline.
     DeadlineSite,
+    /// As the line that set the connection's timer.
+    TimerSite,
 }
 
 /// One finding that has to be there, once.
@@ -209,6 +211,7 @@ impl Expect {
                 Role::Context => contains(&finding.last["context"], marker),
                 Role::CancelSite => marker.is(&finding.last["evidence"]["cancel_site"]),
                 Role::DeadlineSite => marker.is(&finding.last["evidence"]["deadline_site"]),
+                Role::TimerSite => marker.is(&finding.last["evidence"]["timer_site"]),
             };
             if !appears {
                 faults.push(format!(

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"time"
@@ -25,6 +26,7 @@ func cancelRoutes() []app.Route {
 		{Path: "/client-write", PatienceMS: leave, Mode: "rst", Handler: writesOn},
 		{Path: "/client-write-unread", PatienceMS: leave, Mode: "postunread", Handler: writesOn},
 		{Path: "/read-deadline", Handler: readDeadline},
+		{Path: "/read-timeout", Mode: "postunread", Handler: readTimeout},
 		{Path: "/write-deadline", PatienceMS: 2500, Mode: "slowread", Handler: writeDeadline},
 		{Path: "/wait", Handler: waits}, // for server_close and shutdown
 		{Path: "/deadline", Handler: deadlineFires},
@@ -87,6 +89,20 @@ func readDeadline(w http.ResponseWriter, r *http.Request) {
 	case <-r.Context().Done():
 	}
 	ended(w, r, start, r.Context().Err())
+}
+
+// The body does not come. Who waits for it is not the handler: with -read-timeout, which is the server's for reading the
+// whole request, that ends the request of a client that is still there.
+func readTimeout(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	go func() { _, _ = io.Copy(io.Discard, r.Body) }()
+	timer := time.NewTimer(work)
+	defer timer.Stop()
+	select { // want: premature-cancel cancelers-read-timeout
+	case <-timer.C:
+	case <-r.Context().Done():
+	}
+	fmt.Fprintln(w, "ok")
 }
 
 // The client reads slower than we write, until the connection's write deadline passes.

@@ -13,6 +13,8 @@ func (s *service) inflatedRoutes() []app.Route {
 	return []app.Route{
 		{Path: "/inflated/clamped", Handler: within(time.Second, s.asksForMore)},
 		{Path: "/inflated/clamped/ok", Handler: within(time.Second, s.asksForLess)},
+		{Path: "/inflated/parsed", Handler: within(time.Second, s.asksForMoreByWall)},
+		{Path: "/inflated/parsed/ok", Handler: within(time.Second, s.asksForLessByWall)},
 		{Path: "/inflated/equal/ok", Handler: within(time.Second, s.asksForTheSame)},
 		{Path: "/inflated/detached", Handler: within(time.Second, s.hasMore)},
 		{Path: "/inflated/detached/ok", Handler: within(time.Second, s.asksForLess)},
@@ -26,6 +28,21 @@ func (s *service) inflatedRoutes() []app.Route {
 func (s *service) asksForMore(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second) // want: deadline-inflated clamped
+	defer cancel()
+	reply(w, s.call(ctx, quick))
+}
+
+// The same, with a deadline that came in a message.
+func (s *service) asksForMoreByWall(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithDeadline(r.Context(), parsed(10*time.Second)) // want: deadline-inflated parsed
+	defer cancel()
+	reply(w, s.call(ctx, quick))
+}
+
+func (s *service) asksForLessByWall(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithDeadline(r.Context(), parsed(500*time.Millisecond))
 	defer cancel()
 	reply(w, s.call(ctx, quick))
 }

@@ -40,6 +40,7 @@ func main() {
 	routes = append(routes, s.inflatedRoutes()...)
 	routes = append(routes, s.mismatchRoutes()...)
 	routes = append(routes, s.shortRoutes()...)
+	routes = append(routes, controllerRoutes()...)
 	app.Run(&http.Server{Handler: app.Mux(routes), ConnContext: app.ConnContext, WriteTimeout: writeTimeout})
 }
 
@@ -57,6 +58,15 @@ func (l limited) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), l.d) // want: deadlines middleware deadline
 	defer cancel()
 	l.next.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// parsed is the time in d as one reads it from a message: by the wall clock alone.
+func parsed(d time.Duration) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, time.Now().Add(d).Format(time.RFC3339Nano))
+	if err != nil {
+		panic(err) // the text is our own
+	}
+	return at
 }
 
 // slow is a request that the downstream answers after d.

@@ -19,6 +19,7 @@ mod large;
 mod latency;
 mod load;
 mod machine;
+mod many;
 mod programs;
 mod session;
 mod sockets;
@@ -70,6 +71,8 @@ enum Part {
     Inflight,
     /// The tracepoint of socket states
     Sockets,
+    /// Many processes at once, and others that come and go
+    Many,
 }
 
 /// What the parts share.
@@ -144,6 +147,7 @@ impl Part {
             Self::Latency => latency::measure(bench),
             Self::Inflight => inflight::measure(bench),
             Self::Sockets => sockets::measure(bench),
+            Self::Many => many::measure(bench),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::Stdio,
+    process::{Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     time::{Duration, Instant, SystemTime},
 };
@@ -56,7 +56,15 @@ pub struct Ended {
 impl Session {
     /// Starts `observer run` on these processes and waits until it observes all of them.
     pub fn start(observer: &Observer, pids: &[u32], args: &[&str]) -> Result<Self> {
-        let mut command = observer.run(pids);
+        Self::begin(observer.run(pids), args, pids.len())
+    }
+
+    /// The same with selectors; waits until so many processes are observed.
+    pub fn select(observer: &Observer, selectors: &[&str], processes: usize) -> Result<Self> {
+        Self::begin(observer.run(&[]), selectors, processes)
+    }
+
+    fn begin(mut command: Command, args: &[&str], processes: usize) -> Result<Self> {
         command
             .args(["--output", "json", "--quiet"])
             .args(args)
@@ -85,9 +93,9 @@ impl Session {
             seen: Vec::new(),
             ready_after: Duration::ZERO,
         };
-        session.wait_until(START, |lines| starts(lines).count() == pids.len())?;
+        session.wait_until(START, |lines| starts(lines).count() >= processes)?;
         ensure!(
-            starts(&session.seen).count() == pids.len(),
+            starts(&session.seen).count() >= processes,
             "observer does not observe after {START:?}"
         );
         session.ready_after = began.elapsed();

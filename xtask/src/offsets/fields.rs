@@ -63,7 +63,7 @@ const WANTED: &[Wanted] = &[
     wanted(&["net/http.connReader"], "conn rwc mu inRead hasByte cond"),
     wanted(
         &["net/http.response"],
-        "conn req reqBody cancelCtx wroteHeader wroteContinue written contentLength status handlerDone",
+        "conn req reqBody cancelCtx wroteHeader wroteContinue handlerHeader written contentLength status handlerDone",
     ),
     wanted(&["net/http.body"], "sawEOF closed"),
     wanted(&["net/http.Transport"], "idleConn"),
@@ -82,7 +82,14 @@ const WANTED: &[Wanted] = &[
             "net/http/internal/http2.responseWriterState",
             "net/http.http2responseWriterState",
         ],
-        "stream req conn status",
+        "stream req conn handlerHeader status",
+    ),
+    wanted(
+        &[
+            "net/http/internal/http2.responseWriter",
+            "net/http.http2responseWriter",
+        ],
+        "rws",
     ),
     wanted(
         &["net/http/internal/http2.ServerRequest"],

@@ -250,8 +250,9 @@ fn work_that_starts_after_the_response_is_silent() {
 }
 
 #[test]
-fn what_the_first_request_makes_ready_is_silent() {
-    for once in ["sync.(*Once).doSlow", "sync.(*Pool).Get"] {
+fn what_is_made_ready_for_all_or_exported_is_silent() {
+    let exports = "go.opentelemetry.io/otel/sdk/trace.(*simpleSpanProcessor).OnEnd";
+    for once in ["sync.(*Once).doSlow", "sync.(*Pool).Get", exports] {
         let mut scene = serving();
         let stack = [ROUND_TRIP, BUILD, once, HANDLER, SERVE];
         let call = crate::testkit::call(&scene.code, (SERVING, 0), 1, &[BACKGROUND], &stack);

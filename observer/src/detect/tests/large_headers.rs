@@ -23,6 +23,7 @@ fn begun(flags: u32) -> Scene {
             Some(format!("00-{TRACE}-00f067aa0ba902b7-01").into()),
         ],
         headers_whole: true,
+        response: Vec::new(),
     }));
     let mut start = request(&scene.code, SERVING, ROOT, "GET /report/7");
     if let Record::Request(record) = &mut start {

@@ -224,6 +224,9 @@ impl View<'_> {
             .asked_ns
             .map_or_else(String::new, |ns| format!(" {}", glyphs.signed_duration(ns)));
         let mut parts = vec![format!("{}{asked}", timer.name())];
+        if let Some(site) = &evidence.timer_site {
+            parts.push(self.clean(&format!("set at {}", self.file(site))));
+        }
         if let Some(ns) = evidence.remaining_ns {
             parts.push(format!("{} left", glyphs.signed_duration(ns)));
         }
@@ -423,6 +426,8 @@ fn line_of(request: &RequestInfo) -> String {
 fn source(source: &IdSource) -> String {
     match source {
         IdSource::Header(name) => format!(" ({name})"),
+        IdSource::Response(name) => format!(" ({name} of the answer)"),
+        IdSource::Context(package) => format!(" (context, {package})"),
     }
 }
 

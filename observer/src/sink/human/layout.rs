@@ -148,18 +148,32 @@ impl Terminal {
             }
         }
         for (row, lines) in laid.rows {
-            for (number, line) in lines.iter().enumerate() {
-                let label = if number == 0 { row.label } else { "" };
-                let label = self.styles.label(&format!("{label:<7}"));
-                let strong = row.strong && number == 0;
-                text.push_str("  ");
-                text.push_str(if number == 0 { &label } else { "       " });
-                text.push_str("  ");
-                text.push_str(&self.emphasised(line, row, strong));
-                text.push('\n');
-            }
+            self.beside_label(row, &lines, &mut text);
         }
         text
+    }
+
+    /// Rows without a headline, as long as they are.
+    #[must_use]
+    pub fn rows(&self, rows: &[Row]) -> String {
+        let mut text = String::new();
+        for row in rows {
+            self.beside_label(row, &self.lay(&row.parts, row.gap), &mut text);
+        }
+        text
+    }
+
+    fn beside_label(&self, row: &Row, lines: &[String], text: &mut String) {
+        for (number, line) in lines.iter().enumerate() {
+            let label = if number == 0 { row.label } else { "" };
+            let label = self.styles.label(&format!("{label:<7}"));
+            let strong = row.strong && number == 0;
+            text.push_str("  ");
+            text.push_str(if number == 0 { &label } else { "       " });
+            text.push_str("  ");
+            text.push_str(&self.emphasised(line, row, strong));
+            text.push('\n');
+        }
     }
 
     fn emphasised(&self, line: &str, row: &Row, strong: bool) -> String {

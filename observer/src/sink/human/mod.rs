@@ -4,6 +4,7 @@
 
 mod block;
 mod counts;
+mod health;
 mod layout;
 mod place;
 mod summary;
@@ -113,6 +114,10 @@ impl Human {
             Output::Stats(_) => {}
             Output::End(end) => {
                 rendered.stdout = self.counts.lines(&self.terminal);
+                if self.verbosity != Verbosity::Quiet {
+                    let health = health::lines(&end.stats.health, &self.terminal);
+                    rendered.stdout.push_str(&health);
+                }
                 let last = summary::last_line(&end.stats, tally, &self.not_covered, &self.terminal);
                 rendered.stdout.push_str(&last);
             }

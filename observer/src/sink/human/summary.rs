@@ -145,7 +145,7 @@ fn findings(tally: &Tally, terminal: &Terminal) -> String {
     )
 }
 
-fn count(terminal: &Terminal, number: u64, noun: &str) -> String {
+pub(super) fn count(terminal: &Terminal, number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", terminal.glyphs.number(number))
 }

@@ -2,6 +2,7 @@
 
 use super::{Glyphs, Human, Terminal, Verbosity};
 use crate::finding::{UpdateReason, samples as findings};
+use crate::model::Health;
 use crate::sink::output::{Output, Tally};
 use crate::sink::samples;
 use crate::style::Styles;
@@ -211,8 +212,10 @@ fn silence_can_be_trusted() {
         });
         human.render(&end, &tally).stdout
     };
-    insta::assert_snapshot!("nothing_found", last(samples::stats(), Tally::default()));
-    let mut lossy = samples::stats();
+    let mut clean = samples::stats();
+    clean.health = Health::default();
+    insta::assert_snapshot!("nothing_found", last(clean.clone(), Tally::default()));
+    let mut lossy = clean;
     lossy.requests_unknown = 1;
     lossy.lost.insert(crate::sink::LossCause::RingFull, 1200);
     let tally = Tally {

@@ -5,8 +5,8 @@ use crate::finding;
 use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
-use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
-use super::{FindingLine, FindingTotals, StartLine, Totals};
+use super::parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};
+use super::{FindingLine, FindingTotals, Health, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -80,6 +80,18 @@ impl Request {
     }
 }
 
+impl From<&finding::SentIds> for Sent {
+    fn from(sent: &finding::SentIds) -> Self {
+        let (id_header, id) = sent.id.clone().unzip();
+        Self {
+            id,
+            id_header,
+            trace_id: sent.trace_id.clone(),
+            parent_id: sent.parent_id.clone(),
+        }
+    }
+}
+
 impl Evidence {
     fn of(evidence: &finding::Evidence, clock: Clock) -> Self {
         Self {
@@ -96,12 +108,15 @@ impl Evidence {
                 start: clock.rfc3339(call.start_ns),
                 duration_ns: call.duration_ns,
                 outcome: call.outcome,
+                sent: call.sent.as_ref().map(Sent::from),
             }),
             deadline_ns: evidence.deadline_ns,
             asked_ns: evidence.asked_ns,
             remaining_ns: evidence.remaining_ns,
             deadline_site: evidence.deadline_site.as_ref().map(Site::from),
             timer: evidence.timer,
+            timer_site: evidence.timer_site.as_ref().map(Site::from),
+            server: evidence.server,
             live: evidence.live,
             waiting_on: evidence.waiting_on.clone(),
             peer_closed_at: evidence.peer_closed_at_ns.map(|at| clock.rfc3339(at)),
@@ -206,6 +221,7 @@ impl Totals {
             own_cpu_ns: stats.own_cpu_ns,
             target_cpu_ns: stats.target_cpu_ns,
             delivery: stats.delivery,
+            health: Health::from(&stats.health),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing else in the project serialises output.
 
 mod convert;
+mod health;
 mod parts;
 
 use schemars::JsonSchema;
@@ -14,7 +15,8 @@ use crate::finding::{Confidence, HookState, RuleName, Severity, UpdateReason};
 use super::foreign::Escaping;
 use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, StopReason, Tally};
 
-pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Site};
+pub use health::{Health, Histogram, HistogramStep, WastedRoute};
+pub use parts::{Call, Cause, Context, Evidence, Process, Request, Route, Sent, Site};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
@@ -199,6 +201,8 @@ pub struct Totals {
     /// How long clients' closes took to reach their requests. Absent where none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryTimes>,
+    /// How far cancels and deadlines travelled.
+    pub health: Health,
 }
 
 /// See [`Body::Stats`].

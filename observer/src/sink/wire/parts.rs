@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::finding::{CallOutcome, CancelledBy, PeerClose, Timer, Trust, Undelivered, WorkState};
+use crate::finding::{
+    CallOutcome, CancelledBy, PeerClose, ServerLimits, Timer, Trust, Undelivered, WorkState,
+};
 
 /// An observed process, or an executable that is only a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,9 +41,11 @@ pub struct Request {
     pub proto: Option<String>,
     /// Request ID.
     pub id: Option<String>,
-    /// Header that the ID came from.
+    /// Header that the ID came from, of the request or of its answer; null where it came from none.
     pub id_header: Option<String>,
-    /// Where the ID came from: `header:X-Request-Id` of the request. Absent where there is none.
+    /// Where the ID came from: `header:X-Request-Id` of the request; or made by the service and found in
+    /// `response:X-Request-Id`, the header of its answer, or in `context:github.com/go-chi/chi/v5/middleware`, a
+    /// context's value under a key of that package. Absent without an ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_source: Option<String>,
     /// True where `id` holds only the first 256 bytes, or fewer where the request's memory was not read. Absent
@@ -130,6 +134,27 @@ pub struct Call {
     pub duration_ns: Option<u64>,
     /// How it ended.
     pub outcome: CallOutcome,
+    /// By what its callee knows it. Absent where that was not read, or nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Sent>,
+}
+
+/// IDs that an outgoing call carries. Absent keys were not sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sent {
+    /// Request ID; at most 256 bytes of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Header that has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_header: Option<String>,
+    /// W3C trace id, 32 hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// W3C parent id, 16 hex digits: the callee's `parent_id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
 }
 
 /// The closed set of evidence. Absent keys do not apply.
@@ -139,11 +164,12 @@ pub struct Call {
 /// peer_close, delivery_ns. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
 /// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, deadline_site, timer,
 /// waiting_on. `cancel-not-called`: deadline_ns, live. `premature-cancel`: cancelled_by,
-/// cancelled_at, cancel_site, call, deadline_ns. `cancel-undelivered`: peer_closed_at, peer_close,
+/// cancelled_at, cancel_site, call, deadline_ns, and where a read deadline did it timer, asked_ns,
+/// timer_site, server. `cancel-undelivered`: peer_closed_at, peer_close,
 /// undelivered, after_close_ns, state, wait_reason, wait_ns, call, and where Go noticed late
 /// cancelled_by, cancelled_at, delivery_ns. `deadline-dropped`: call, deadline_ns, remaining_ns,
 /// deadline_site, timer. `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same,
-/// cancelled_by and cancelled_at. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
+/// cancelled_by, cancelled_at, timer_site and server. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
 /// deadline_site, timer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -187,6 +213,12 @@ pub struct Evidence {
     /// Which timer fired, or fires first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timer: Option<Timer>,
+    /// The line that set that timer, where a handler did through `http.ResponseController`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer_site: Option<Site>,
+    /// What the server allows, where its timers matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerLimits>,
     /// Contexts of this line alive now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<u64>,

@@ -1,0 +1,58 @@
+//! Programs that use well-known libraries as these say are not accused, under load.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use observer_tests::live::{Load, Observer, Redis, exactly, on_each_version_from, start};
+
+const PROGRAM: &str = "modules/libraries/healthy";
+const LOAD: Duration = Duration::from_secs(10);
+/// The longest flight that goes on behind a client that has left, and grace.
+const SETTLED: Duration = Duration::from_secs(2);
+/// The oldest Go that can build the libraries.
+const SINCE: u32 = 21;
+
+#[test]
+fn libraries_are_not_accused_for_what_they_do_inside() -> Result<()> {
+    on_each_version_from(SINCE, |go, flavor| {
+        let redis = Redis::start()?;
+        let socket = redis.socket.to_str().context("a path in UTF-8")?;
+        let mut program = start(PROGRAM, go, flavor, &["-redis", socket])?;
+        let routes = program.routes()?;
+        let observer = Observer::of(program.pid())?;
+        let mut clients = Vec::new();
+        for route in &routes {
+            let load = Load::route(&program, route)
+                .during(LOAD, 4)
+                .flag("-rate", &5);
+            clients.push((route, load.start()?));
+        }
+        let mut sent = 0;
+        for (route, client) in clients {
+            let report = client.finish()?;
+            // Whoever joins a flight that is nearly over has its answer in time.
+            let left = route.patience_ms == 0 || report.dropped > report.sent / 2;
+            ensure!(
+                report.sent > 10 && report.failed + report.bad == 0 && left,
+                "{}: {report:?}: {:?}",
+                route.path,
+                program.said()
+            );
+            sent += report.sent;
+        }
+        thread::sleep(SETTLED);
+        program.signal(Signal::SIGTERM)?;
+        let ended = program.process().wait(Duration::from_secs(5))?;
+        ensure!(
+            ended.is_some_and(|status| status.success()),
+            "{ended:?} after SIGTERM: {:?}",
+            program.said()
+        );
+        let run = observer.ends(Duration::from_secs(10))?;
+        run.require_clean().with_context(|| run.shown())?;
+        exactly(&run, program.pid(), &[])?;
+        ensure!(run.requests()? >= sent, "{sent} sent\n{}", run.shown());
+        Ok(())
+    })
+}
