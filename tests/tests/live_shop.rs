@@ -3,13 +3,13 @@
 use std::{thread, time::Duration};
 
 use anyhow::Result;
-use observer_tests::live::{Expect, Load, Observer, exactly, on_each_build, start};
+use observer_tests::live::{Expect, Load, Observer, Role, exactly, on_each_build, start};
 
 /// The slowest mistake takes two and a half seconds, of which its client waits 0.3.
 const SETTLED: Duration = Duration::from_secs(4);
 
-/// What front does wrong.
-fn in_front() -> Result<[Expect; 7]> {
+/// What front does wrong, and what store does for front's call when that has been given up.
+fn in_front() -> Result<[Expect; 8]> {
     let planted = |severity, rule: &str, case: &str, by: Option<&str>| {
         let expect = Expect::new(severity, "shop/front", &format!("{rule} shop-{case}"))?;
         let expect = expect.request(&format!("/{case}"), &format!("{case}-0"));
@@ -27,6 +27,9 @@ fn in_front() -> Result<[Expect; 7]> {
         planted("warning", "cancel-not-called", "cart", None)?,
         planted("error", "premature-cancel", "order", Some("normal_end"))?,
         planted("warning", "deadline-dropped", "quote", None)?,
+        planted("error", "orphaned-downstream", "bundle", Some("deadline"))?
+            .after_cancel_ms(500..3200)
+            .also(Role::Below, "shop/store", "cancel-ignored shop-bundle")?,
     ])
 }
 

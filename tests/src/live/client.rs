@@ -1,7 +1,8 @@
-//! Load from `tests/targets/client`, which behaves as clients do.
+//! Load from `tests/targets/client`, which behaves as clients do, and from its twin that speaks gRPC.
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -17,9 +18,15 @@ use crate::{
     target::{Flavor, build_target},
 };
 
+/// The client that speaks HTTP.
+const HTTP: &str = "client";
+/// The one that speaks gRPC.
+const GRPC: &str = "modules/grpc/client";
+
 /// A client's command line.
 #[derive(Clone, Debug)]
 pub struct Load {
+    client: &'static str,
     wrapper: Vec<String>,
     args: Vec<String>,
     limit: Duration,
@@ -56,9 +63,20 @@ impl Load {
     pub fn to(url: &str) -> Self {
         let args = vec!["-url".to_owned(), url.to_owned()];
         Self {
+            client: HTTP,
             wrapper: Vec::new(),
             args,
             limit: Duration::from_secs(60),
+        }
+    }
+
+    /// One call of a gRPC method (`shop.Depot/Echo`) of the service at an address.
+    #[must_use]
+    pub fn grpc(address: SocketAddr, method: &str) -> Self {
+        let load = Self::to(&format!("{address}/{method}"));
+        Self {
+            client: GRPC,
+            ..load
         }
     }
 
@@ -137,7 +155,7 @@ impl Load {
     /// When it cannot be built or started.
     pub fn start(&self) -> Result<Running> {
         let mut words: Vec<OsString> = self.wrapper.iter().map(OsString::from).collect();
-        words.push(client()?.into());
+        words.push(client(self.client)?.into());
         let (program, rest) = words.split_first().context("at least the client itself")?;
         let mut command = Command::new(program);
         command
@@ -234,7 +252,7 @@ fn id_prefix(path: &str) -> String {
     format!("{}-", path.trim_start_matches('/').replace('/', "-"))
 }
 
-fn client() -> Result<PathBuf> {
+fn client(program: &str) -> Result<PathBuf> {
     let [.., newest] = CI_VERSIONS;
-    build_target("client", newest, Flavor::Plain)
+    build_target(program, newest, Flavor::Plain)
 }

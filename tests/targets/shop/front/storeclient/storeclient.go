@@ -81,7 +81,7 @@ func (c *Client) Bundle(ctx context.Context, requestID, id string) error {
 		return err
 	}
 	req.Header.Set("X-Request-Id", requestID)
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) // want: orphaned-downstream shop-bundle
 	if err != nil {
 		return err
 	}
