@@ -52,9 +52,10 @@
 //! }()
 //! ```
 //!
-//! Read a body to its end before `defer cancel()` runs, that is, in the same function. A
-//! `ReadTimeout` shorter than the handler's work cancels it: set `ReadHeaderTimeout`, or give
-//! the route its own with `http.ResponseController.SetReadDeadline`.
+//! Read a body to its end before `defer cancel()` runs, that is, in the same function. A read
+//! deadline that a handler sets with `http.ResponseController` goes on counting when the body has
+//! been read: lift it with `SetReadDeadline(time.Time{})` before long work. (`net/http` lifts the
+//! one of `Server.ReadTimeout` itself.)
 //!
 //! ## How sure
 //!
