@@ -135,6 +135,9 @@ pub fn created<M: MemRead, R: Registers>(
     Ok(partial)
 }
 
+/// Bytes of the smallest page that memory is mapped by.
+const PAGE: u64 = 4096;
+
 /// What can be told of a cancel before a record is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CancelSight {
@@ -168,8 +171,15 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     let inner = mem.word(regs.sp()).unwrap_or(0);
     let pcs = [inner, outer];
     let cascade = layout.cancel_self.holds_return(inner) | layout.cancel_self.holds_return(outer);
-    let err = regs.arg::<0>().wrapping_add(u64::from(layout.ctx_err));
-    let again = mem.word(err).ok_or(Skip::Object)? != 0;
+    let ctx = regs.arg::<0>();
+    let err = ctx.wrapping_add(u64::from(layout.ctx_err));
+    let again = match mem.word(err) {
+        Some(itab) => itab != 0,
+        // Up to Go 1.21 a context may begin at the end of one page and go on where the heap has never
+        // been written: nobody has cancelled it.
+        None if ctx / PAGE != err / PAGE => false,
+        None => return Err(Skip::Object),
+    };
     let flags = if cascade { CANCEL_CASCADE } else { 0 } | if again { CANCEL_AGAIN } else { 0 };
     let known = layout.cancel_short.holds_return(outer);
     let detail = match (cascade, again) {

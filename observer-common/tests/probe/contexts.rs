@@ -253,6 +253,16 @@ fn the_end_of_a_call_is_told_short() {
 }
 
 #[test]
+fn a_context_that_goes_on_where_nothing_was_ever_written_is_not_done() {
+    let (mut memory, mut regs) = cancel(&[inside(7), inside(USER)], 0);
+    let at_the_end = HEAP + 0x10_0000 - 16;
+    memory.words(at_the_end, &[PARENT_ITAB, PARENT]);
+    regs.args[0] = at_the_end;
+    let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
+    assert_eq!((sight.flags, sight.detail), (0, Detail::Full));
+}
+
+#[test]
 fn a_context_that_cannot_be_read_is_a_loss() {
     let (mut memory, regs) = cancel(&[inside(7), inside(USER)], 0);
     memory.cut(CHILD);
