@@ -88,7 +88,7 @@ fn files_of_two_hosts_tell_what_one_did_to_the_other() -> Result<()> {
         let front = hosts.start(0, FRONT, (go, flavor), &["-store", &store.url("")])?;
         let (at_front, at_store) = (observed(&front)?, observed(&store)?);
         for (path, times) in [
-            ("/answered", 10),
+            ("/quick", 10),
             ("/deadline", 1),
             ("/honours/ok", 3),
             ("/retry/ok", 3),

@@ -49,6 +49,7 @@ func main() {
 		{Path: "/honours/ok", Handler: f.honours},
 		{Path: "/in-time/ok", Handler: f.inTime},
 		{Path: "/answered", Handler: f.answered},
+		{Path: "/quick", Handler: f.quick},
 		{Path: "/retry/ok", Handler: f.retry},
 	})})
 }
@@ -170,6 +171,12 @@ func (f *front) answered(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	resp, err := f.alone.Do(f.to(ctx, r, "/answered"))
+	finish(w, resp, err)
+}
+
+// The store answers at once.
+func (f *front) quick(w http.ResponseWriter, r *http.Request) {
+	resp, err := f.http.Do(f.to(r.Context(), r, "/quick"))
 	finish(w, resp, err)
 }
 

@@ -28,6 +28,7 @@ func main() {
 		{Path: "/honours", Handler: honours},
 		{Path: "/in-time", Handler: inTime},
 		{Path: "/answered", Handler: answered},
+		{Path: "/quick", Handler: quick},
 		{Path: "/retry", Handler: retry},
 	})})
 }
@@ -104,6 +105,11 @@ func answered(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok\n")
 	w.(http.Flusher).Flush()
 	time.Sleep(work)
+}
+
+func quick(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	fmt.Fprintln(w, "ok")
 }
 
 func retry(w http.ResponseWriter, r *http.Request) {
