@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::correlate::Told;
 use crate::finding::CallOutcome;
-use crate::model::{CallId, ReqId};
+use crate::model::{CallEnd, CallId, ReqId};
 
 use super::context::Context;
 use super::tell;
@@ -54,7 +54,8 @@ impl Teller {
             .extend(call.map(|call| Told::Call(Box::new(call))));
     }
 
-    /// A handler has returned, and with it calls whose end Go does not tell (up to 1.22).
+    /// A handler has returned, and with it calls whose end Go does not tell (up to 1.22). Those that
+    /// are done may be forgotten with it.
     pub(super) fn request_ended(&mut self, id: ReqId, cx: &Context<'_>) {
         if !self.listens {
             return;
@@ -63,17 +64,22 @@ impl Teller {
             return;
         };
         for id in &request.calls {
-            let call = cx.model.call(*id);
-            let endless = call.filter(|call| call.is_open() && call.inner.is_none());
-            let Some(fact) = endless.and_then(|call| tell::call(call, cx)) else {
+            let Some(call) = cx.model.call(*id) else {
                 continue;
             };
-            if self.open.remove(id).is_some() {
-                let mut fact = fact;
+            let done = matches!(call.ended, Some((_, CallEnd::Done)));
+            let endless = call.is_open() && call.inner.is_none();
+            if !(done || endless) || self.open.remove(id).is_none() {
+                continue;
+            }
+            let Some(mut fact) = tell::call(call, cx) else {
+                continue;
+            };
+            if endless {
                 fact.call.outcome = CallOutcome::Unknown;
                 fact.call.duration_ns = None;
-                self.told.push(Told::Call(Box::new(fact)));
             }
+            self.told.push(Told::Call(Box::new(fact)));
         }
         let request = tell::request(request, cx);
         self.told
