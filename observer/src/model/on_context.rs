@@ -20,6 +20,9 @@ use super::instant::Instant;
 use super::process::Origin;
 use super::request::{Ending, Protocol, surplus};
 
+/// Between two cancels that race for a context, ns: a goroutine may be off its processor for that long between
+/// the site and the lock behind it. Much less than what it takes to free a context and use its memory again.
+const AT_ONCE_NS: u64 = 50_000_000;
 /// What makes the context of a transaction, which outlives the call that begins it.
 const BEGIN: &str = "database/sql.(*DB).beginDC";
 
@@ -280,8 +283,14 @@ impl On<'_> {
         };
         let by_code = cancel.by == CancelledBy::Code;
         let at_ns = cancel.at_ns;
-        if ctx.cancelled.is_some() {
-            // Its first cancel in memory, not in the model: the address has another life.
+        if let Some(first) = &ctx.cancelled {
+            // Its first cancel in memory, not in the model: two at once, of which each came before the other
+            // had written, or the address has another life.
+            let at_once = at_ns.saturating_sub(first.at_ns) <= AT_ONCE_NS;
+            if by_code && at_once && ctx.cancel_called_ns.is_none() {
+                ctx.cancel_called_ns = Some(at_ns);
+                self.facts.push(Fact::CancelCalled(id));
+            }
             return;
         }
         ctx.cancelled = Some(cancel);

@@ -193,6 +193,24 @@ fn a_cancel_from_below_is_never_a_shutdown() {
 }
 
 #[test]
+fn a_cancel_func_that_races_with_the_timer_was_called() {
+    for (called_ms, counts) in [(300, true), (340, true), (400, false)] {
+        let (mut scene, child) = running();
+        scene.take(300, &cancel(&scene.code, 61, CHILD, &TIMER_FIRED));
+        let stack = [
+            "context.(*timerCtx).cancel",
+            "context.WithDeadlineCause.func3",
+            USER,
+        ];
+        // It had seen no error yet either.
+        let facts = scene.take(called_ms, &cancel(&scene.code, SERVING, CHILD, &stack));
+        let expected = counts.then_some(Fact::CancelCalled(child));
+        assert_eq!(facts, Vec::from_iter(expected), "{called_ms}");
+        assert_eq!(cancel_of(&scene, child).by, CancelledBy::Deadline);
+    }
+}
+
+#[test]
 fn a_timer_is_the_deadline_and_not_the_cancel_func() {
     for fired in [
         "context.WithDeadlineCause.func2",
