@@ -38,6 +38,23 @@
 //! }
 //! ```
 //!
+//! The same in a demo shop, as observer shows it:
+//!
+//! ```text
+//! error[orphaned-downstream]: store still works 514 ms after this call to it was
+//!     given up: the deadline passed
+//!   request  GET /bundle   id bundle-2 (X-Request-Id)
+//!   at       front/storeclient.(*Client).Bundle
+//!            shop/front/storeclient/storeclient.go:84
+//!   below    store (pid 303)   POST /bundle   store/catalog.pack
+//!            shop/store/catalog/catalog.go:78
+//!   time     0 ── 21.5 µs call ── 314 µs start below ── 401 ms deadline
+//!            ── 401 ms cancelled below ── 401 ms returned
+//!            ── 915 ms still running below
+//!   help     let the handler in store stop when its request's context is
+//!            cancelled
+//! ```
+//!
 //! ## How to fix
 //!
 //! Make the handler that was called stop when its request's context is cancelled. Where that context
@@ -46,8 +63,8 @@
 //!
 //! ## How sure
 //!
-//! Error. High where the request was cancelled by its client right when the call was given up. Medium where trace or request ID, method, path and time fit, and fit
-//! nothing else. With files of several hosts the difference of their clocks is estimated, and
+//! Error. High where the request was cancelled by its client right when the call was given up.
+//! Medium where trace or request ID, method, path and time fit, and fit nothing else. With files of several hosts the difference of their clocks is estimated, and
 //! what the estimate may be wrong by is taken from the time that was wasted.
 //!
 //! ## When silent
