@@ -41,8 +41,8 @@
 //! The same in a demo shop, as observer shows it:
 //!
 //! ```text
-//! error[orphaned-downstream]: store still works 514 ms after this call to it was
-//!     given up: the deadline passed
+//! error[orphaned-downstream]: store still works 514 ms after this call to it
+//!     was given up: the deadline passed
 //!   request  GET /bundle   id bundle-2 (X-Request-Id)
 //!   at       front/storeclient.(*Client).Bundle
 //!            shop/front/storeclient/storeclient.go:84
