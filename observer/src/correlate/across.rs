@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::finding::{CallOutcome, JoinedBy};
-use crate::model::TraceId;
 
 use super::clocks::{Bounds, HostIndex, Offset, offsets};
-use super::{CallFact, CallSide, Ids, JoinTotals, Joiner, RequestFact};
+use super::ids::Key;
+use super::{CallFact, CallSide, JoinTotals, Joiner, RequestFact};
 
 /// Calls and requests kept at once; further ones are counted and left out.
 pub const LIMIT: usize = 1 << 20;
@@ -142,18 +142,17 @@ impl Across {
         let widest = clocks.iter().map(|clock| clock.error_ns).max().unwrap_or(0);
         let of = |host: HostIndex| clocks.get(host).copied().unwrap_or_default();
         let mut all: Vec<(i128, Happens)> = Vec::new();
-        let at = |ns: u64, offset: Offset| i128::from(ns) + i128::from(offset.ns);
         for (number, call) in self.calls.iter().enumerate() {
             let offset = of(call.host);
             // Where clocks are not known well, a call runs for as long as it may have run.
             let slack = i128::from(offset.error_ns) + i128::from(widest);
             let (start_ns, over_ns) = (call.fact.call.start_ns, call.fact.over_ns());
-            all.push((at(start_ns, offset) - slack, Happens::Call(number)));
-            all.push((at(over_ns, offset) + slack, Happens::End(number)));
+            all.push((offset.at(start_ns) - slack, Happens::Call(number)));
+            all.push((offset.at(over_ns) + slack, Happens::End(number)));
         }
         for (number, request) in self.requests.iter().enumerate() {
             let start_ns = request.fact.request.start_ns;
-            all.push((at(start_ns, of(request.host)), Happens::Request(number)));
+            all.push((of(request.host).at(start_ns), Happens::Request(number)));
         }
         all.sort_unstable();
         let (pairs, totals) = self.sweep(&all, &of);
@@ -251,13 +250,13 @@ impl Across {
         let mut meetings: HashMap<Key, Meeting<'_>> = HashMap::new();
         let calls = self.calls.iter().map(|call| (call, call.fact.side()));
         for (call, side) in calls {
-            for key in keys(&side.ids) {
+            for (key, _) in side.ids.keys() {
                 let (calls, _) = meetings.entry(key).or_default();
                 calls.push((call, side.clone()));
             }
         }
         for request in &self.requests {
-            for key in keys(&request.fact.side().ids) {
+            for (key, _) in request.fact.side().ids.keys() {
                 if let Some((_, requests)) = meetings.get_mut(&key) {
                     requests.push(request);
                 }
@@ -271,8 +270,7 @@ impl Across {
             }
             let fits = |(call, of): &&(&Entry<CallFact>, CallSide),
                         request: &Entry<RequestFact>| {
-                let side = request.fact.side();
-                !of.ids.differ(&side.ids) && of.fits(&side) && !is_ruled_out(call, request)
+                of.fits(&request.fact.side()) && !is_ruled_out(call, request)
             };
             for request in requests {
                 let mut mine = calls.iter().filter(|call| fits(call, request));
@@ -303,20 +301,6 @@ impl Across {
 
 /// Calls and requests of one ID that are compared with each other.
 const FEW: usize = 32;
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
-    Trace(TraceId),
-    Request(Arc<str>, Arc<str>),
-}
-
-fn keys(ids: &Ids) -> impl Iterator<Item = Key> {
-    let trace = ids.trace.map(Key::Trace);
-    let request = ids.request.clone();
-    trace
-        .into_iter()
-        .chain(request.map(|(header, value)| Key::Request(header, value)))
-}
 
 /// What must be added to the request's times.
 fn said(call: &CallFact, request: &RequestFact) -> Bounds {
@@ -354,8 +338,7 @@ fn overlaps(
     }
     let (here, there) = (of(call.host), of(request.host));
     let slack = i128::from(here.error_ns) + i128::from(there.error_ns);
-    let at = |ns: u64, offset: Offset| i128::from(ns) + i128::from(offset.ns);
-    let begins = at(request.fact.request.start_ns, there);
+    let begins = there.at(request.fact.request.start_ns);
     let (start, over) = (call.fact.call.start_ns, call.fact.over_ns());
-    (at(start, here) - slack..=at(over, here) + slack).contains(&begins)
+    (here.at(start) - slack..=here.at(over) + slack).contains(&begins)
 }

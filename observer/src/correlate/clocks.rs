@@ -31,6 +31,13 @@ pub struct Offset {
     pub common: HostIndex,
 }
 
+impl Offset {
+    /// A time of the host by the common clock, ns.
+    pub(super) fn at(self, ns: u64) -> i128 {
+        i128::from(ns) + i128::from(self.ns)
+    }
+}
+
 /// The part that most of the bounds share, with how many do; `None` where no more than half do.
 #[must_use]
 pub fn agree(all: &[Bounds]) -> Option<(Bounds, usize)> {

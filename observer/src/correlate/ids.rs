@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::finding::{IdSource, RequestInfo};
+use crate::finding::{IdSource, JoinedBy, RequestInfo};
 use crate::model::TraceId;
 
 /// What one side knows. An ID that is not known says nothing; one that differs says no.
@@ -15,7 +15,24 @@ pub struct Ids {
     pub request: Option<(Arc<str>, Arc<str>)>,
 }
 
+/// One ID, by which calls and requests that have it are found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Trace(TraceId),
+    Request(Arc<str>, Arc<str>),
+}
+
 impl Ids {
+    /// Each ID as a key, the strongest first.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (Key, JoinedBy)> {
+        let trace = self.trace.map(|trace| (Key::Trace(trace), JoinedBy::Trace));
+        let request = self.request.as_ref().map(|(header, value)| {
+            let key = Key::Request(Arc::clone(header), Arc::clone(value));
+            (key, JoinedBy::RequestId)
+        });
+        trace.into_iter().chain(request)
+    }
+
     /// Those of a request. An ID that was cut is none: two are not equal because their beginnings are.
     #[must_use]
     pub fn of(request: &RequestInfo) -> Self {

@@ -5,14 +5,12 @@
 //! is: a call that may have another's request has none.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::finding::JoinedBy;
-use crate::model::TraceId;
-
+use super::ids::Key;
 use super::{CallSide, RequestSide};
+use crate::finding::JoinedBy;
 
 /// Running calls of one ID that are told apart; with more, none of them is joined.
 const PER_ID: usize = 32;
@@ -39,12 +37,6 @@ pub struct JoinTotals {
     pub ambiguous: u64,
     /// Calls forgotten because there were too many.
     pub evicted: u64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Key {
-    Trace(TraceId),
-    Request(Arc<str>, Arc<str>),
 }
 
 #[derive(Debug)]
@@ -99,8 +91,7 @@ impl Joiner {
 
     /// A call begins. Numbers rise.
     pub fn call_started(&mut self, call: u64, side: CallSide) {
-        let keys = keys(&side.ids);
-        if keys.is_empty() {
+        if side.ids.is_empty() {
             return;
         }
         if self.calls.len() >= self.limit
@@ -110,7 +101,7 @@ impl Joiner {
             self.totals.evicted += 1;
             self.call_ended(oldest);
         }
-        for key in keys {
+        for (key, _) in side.ids.keys() {
             let row = self.by_key.entry(key).or_default();
             if row.calls.len() < PER_ID {
                 row.calls.push(call);
@@ -125,7 +116,7 @@ impl Joiner {
     /// A call is over: no request that begins from now on is its own. Gives the one that is.
     pub fn call_ended(&mut self, call: u64) -> Option<Join> {
         let entry = self.calls.remove(&call)?;
-        for key in keys(&entry.side.ids) {
+        for (key, _) in entry.side.ids.keys() {
             let Some(row) = self.by_key.get_mut(&key) else {
                 continue;
             };
@@ -161,7 +152,7 @@ impl Joiner {
             return None;
         }
         // The strongest ID that any call has decides: a trace tells more than what clients make up.
-        for (key, by) in keys_with(&side.ids) {
+        for (key, by) in side.ids.keys() {
             let Some(row) = self.by_key.get(&key) else {
                 continue;
             };
@@ -221,7 +212,7 @@ impl Joiner {
     fn fits(&self, call: u64, side: &RequestSide) -> bool {
         self.calls
             .get(&call)
-            .is_some_and(|entry| !entry.side.ids.differ(&side.ids) && entry.side.fits(side))
+            .is_some_and(|entry| entry.side.fits(side))
     }
 
     fn choose(&mut self, fitting: &[u64], request: u64, by: JoinedBy) -> Option<Join> {
@@ -254,17 +245,4 @@ impl Joiner {
             entry.state = state;
         }
     }
-}
-
-fn keys(ids: &super::Ids) -> Vec<Key> {
-    keys_with(ids).map(|(key, _)| key).collect()
-}
-
-fn keys_with(ids: &super::Ids) -> impl Iterator<Item = (Key, JoinedBy)> {
-    let trace = ids.trace.map(|trace| (Key::Trace(trace), JoinedBy::Trace));
-    let request = ids.request.as_ref().map(|(header, value)| {
-        let key = Key::Request(Arc::clone(header), Arc::clone(value));
-        (key, JoinedBy::RequestId)
-    });
-    trace.into_iter().chain(request)
 }

@@ -42,7 +42,7 @@ impl CallSide {
         }
     }
 
-    /// Whether what is known of method and path allows that the request is this call's.
+    /// Whether what is known of IDs, method and path allows that the request is this call's.
     #[must_use]
     pub fn fits(&self, request: &RequestSide) -> bool {
         let method = request
@@ -53,7 +53,7 @@ impl CallSide {
             (Some(called), Some(came)) => same_path(called, came),
             _ => true,
         };
-        method && path
+        !self.ids.differ(&request.ids) && method && path
     }
 }
 
