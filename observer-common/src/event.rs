@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::{
     MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_PATH, MAX_PEER, MAX_QUERY,
-    MAX_VALUE,
+    MAX_SPAWN_FRAMES, MAX_VALUE,
 };
 
 /// Kinds of records. Numbers are never reused.
@@ -51,6 +51,10 @@ pub enum Kind {
     SqlReturned = 46,
     /// [`SocketChanged`].
     SocketChanged = 61,
+    /// [`GoroutineCreated`].
+    GoroutineCreated = 71,
+    /// [`GoroutineEnded`].
+    GoroutineEnded = 72,
 }
 
 /// What every record begins with.
@@ -436,6 +440,30 @@ pub struct SocketChanged {
     pub error: u64,
 }
 
+/// A goroutine that works for a request has started another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct GoroutineCreated {
+    /// Common part: the new goroutine, and who started it, in every version of Go.
+    pub header: Header,
+    /// Return address of the `go` statement.
+    pub gopc: u64,
+    /// First instruction of its function.
+    pub startpc: u64,
+    /// Return addresses in `pcs`.
+    pub frames: u64,
+    /// Return addresses of the `go` statement's stack, innermost first, beginning inside the runtime.
+    pub pcs: [u64; MAX_SPAWN_FRAMES],
+}
+
+/// Such a goroutine has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct GoroutineEnded {
+    /// Common part: that goroutine; its creator is not told again.
+    pub header: Header,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 48);
     assert!(size_of::<ProcessExecuted>() == 48);
@@ -456,4 +484,6 @@ const _: () = {
     assert!(size_of::<SqlCalled>() == 48 + 16 + 8 + 128 + 256 + 8 + 192);
     assert!(size_of::<SqlReturned>() == 48 + 24);
     assert!(size_of::<SocketChanged>() == 48 + 8 + 32 + 16 + 8);
+    assert!(size_of::<GoroutineCreated>() == 48 + 24 + 80);
+    assert!(size_of::<GoroutineEnded>() == 48);
 };

@@ -2,7 +2,7 @@
 //!
 //! A number is never reused: recordings hold them.
 
-/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; `database/sql` from 41, sockets from 61.
+/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; `database/sql` from 41, sockets from 61, goroutines from 71.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HookId {
@@ -48,11 +48,15 @@ pub enum HookId {
     SqlReturn = 46,
     /// A TCP socket changes its state: a tracepoint of the kernel, the same for all processes.
     SocketState = 61,
+    /// A goroutine was made and is about to be queued.
+    GoroutineCreate = 71,
+    /// A goroutine has returned from its function, or left by `runtime.Goexit`.
+    GoroutineEnd = 72,
 }
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -74,6 +78,8 @@ impl HookId {
         Self::SqlReturn,
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
+        Self::GoroutineCreate,
+        Self::GoroutineEnd,
     ];
 
     /// Name on the command line and in documents.
@@ -101,6 +107,8 @@ impl HookId {
             Self::SqlReturn => "sql-return",
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
+            Self::GoroutineCreate => "goroutine-create",
+            Self::GoroutineEnd => "goroutine-end",
         }
     }
 
@@ -129,6 +137,8 @@ impl HookId {
             45 => Some(Self::SqlStmtExec),
             46 => Some(Self::SqlReturn),
             61 => Some(Self::SocketState),
+            71 => Some(Self::GoroutineCreate),
+            72 => Some(Self::GoroutineEnd),
             _ => None,
         }
     }
@@ -193,4 +203,4 @@ impl Counter {
 /// Rows of the counter map per hook number.
 pub const COUNTERS: u32 = 8;
 /// Rows of the counter map.
-pub const COUNTER_ROWS: u32 = 64 * COUNTERS;
+pub const COUNTER_ROWS: u32 = 80 * COUNTERS;

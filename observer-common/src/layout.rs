@@ -24,6 +24,20 @@ impl Range {
     pub const fn holds_return(&self, pc: u64) -> bool {
         pc.wrapping_sub(1).wrapping_sub(self.start) < self.end.wrapping_sub(self.start)
     }
+
+    /// Whether it lies inside any of them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn any_holds_return(ranges: &[Self; MAX_RANGES], pc: u64) -> bool {
+        let [a, b, c, d, e, f] = ranges;
+        // Unrolled by hand: a loop over map memory costs the verifier more than six comparisons.
+        a.holds_return(pc)
+            | b.holds_return(pc)
+            | c.holds_return(pc)
+            | d.holds_return(pc)
+            | e.holds_return(pc)
+            | f.holds_return(pc)
+    }
 }
 
 /// Canonical name of the header that carries the W3C trace context.
@@ -77,6 +91,8 @@ pub const CREATE_IS_METHOD: u32 = 1 << 3;
 pub const TIMER_BY_POINTER: u32 = 1 << 4;
 /// A gRPC server's stream begins with a pointer to the stream that both ends have, not with the stream itself.
 pub const GRPC_BY_POINTER: u32 = 1 << 6;
+/// Goroutines that requests start are followed.
+pub const FOLLOW_GOROUTINES: u32 = 1 << 7;
 /// What a probe must know of an executable. All offsets in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -116,8 +132,18 @@ pub struct Layout {
     pub grpc_ctx: u32,
     /// `method` of gRPC's stream.
     pub grpc_method: u32,
+    /// `g.gopc`.
+    pub g_gopc: u32,
+    /// `g.startpc`.
+    pub g_startpc: u32,
+    /// `g.m`.
+    pub g_m: u32,
+    /// `m.curg`.
+    pub m_curg: u32,
     /// Keeps the rows below aligned.
     pub reserved: u32,
+    /// Functions whose `go` statements start what serves everybody: not followed.
+    pub spawn_drop: [Range; MAX_RANGES],
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -154,7 +180,12 @@ impl Layout {
         conn_remote: 0,
         grpc_ctx: 0,
         grpc_method: 0,
+        g_gopc: 0,
+        g_startpc: 0,
+        g_m: 0,
+        m_curg: 0,
         reserved: 0,
+        spawn_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],

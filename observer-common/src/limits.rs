@@ -4,6 +4,8 @@
 pub const MAX_FRAMES: usize = 16;
 /// Return addresses kept with a cancel: the code to name is never further up.
 pub const MAX_CANCEL_FRAMES: usize = 8;
+/// Return addresses kept with a started goroutine: the runtime's own, then those of the `go` statement's callers.
+pub const MAX_SPAWN_FRAMES: usize = 10;
 /// Links of a context chain kept at most.
 pub const MAX_LINKS: usize = 16;
 /// Bytes of a request line kept: method, a space, and 96 bytes of path.
@@ -26,6 +28,8 @@ pub const MAX_HEADER_NAME: usize = 32;
 pub const MAX_GROUPS: usize = 8;
 /// Code ranges that a layout block can hold per purpose.
 pub const MAX_RANGES: usize = 6;
+/// Goroutines of requests that the kernel side follows at once; of more, those go that were not heard of for longest.
+pub const MAX_FOLLOWED: u32 = 1 << 16;
 /// Executables observed at once: slots of the layout map.
 pub const MAX_SLOTS: u32 = 256;
 /// Rows of the map of loss marks: one changes when an event is lost, one when the start of a process is.

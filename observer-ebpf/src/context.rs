@@ -2,12 +2,14 @@
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use observer_common::event::{
-    ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked,
+    CANCEL_END, ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort,
+    DeadlineAsked,
 };
 use observer_common::hook::HookId;
 use observer_common::probe::Skip;
 use observer_common::probe::context::{self, Detail};
 
+use crate::goroutine;
 use crate::memory::USER;
 use crate::site::Hit;
 
@@ -48,6 +50,9 @@ fn cancel(hit: &Hit) {
         Ok(sight) => sight,
         Err(skip) => return hit.skip(skip),
     };
+    if sight.flags & CANCEL_END != 0 {
+        goroutine::serves_no_more(hit);
+    }
     match sight.detail {
         Detail::None => hit.skip(Skip::Quiet),
         Detail::Short(_) => hit.send(|record: &mut ContextCancelledShort| {

@@ -5,6 +5,7 @@ use observer_common::event::{GrpcEnded, GrpcStarted};
 use observer_common::hook::HookId;
 use observer_common::probe::grpc;
 
+use crate::goroutine;
 use crate::memory::USER;
 use crate::site::Hit;
 
@@ -15,6 +16,7 @@ pub fn grpc_start(ctx: ProbeContext) -> u32 {
         hit.send(|record: &mut GrpcStarted| {
             grpc::started(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
+        goroutine::serves(&hit);
     }
     0
 }

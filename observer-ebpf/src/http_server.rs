@@ -5,6 +5,7 @@ use observer_common::event::{ConnReadError, IoDeadlineSet, RequestStarted};
 use observer_common::hook::HookId;
 use observer_common::probe::{conn, request};
 
+use crate::goroutine;
 use crate::memory::USER;
 use crate::site::Hit;
 
@@ -30,6 +31,7 @@ fn start<const SWISS: bool>(ctx: &ProbeContext) {
         hit.send(|record: &mut RequestStarted| {
             request::started::<SWISS, _, _>(&USER, hit.layout, &hit.regs, record).map(|()| false)
         });
+        goroutine::serves(&hit);
     }
 }
 

@@ -3,13 +3,15 @@
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
-    maps::{Array, PerCpuArray, RingBuf},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
 };
 use observer_common::hook::{COUNTER_ROWS, COUNTERS, Counter, HookId};
 use observer_common::layout::{Layout, SocketLayout};
 use observer_common::limits::{
-    LOST_EVENTS, LOST_ROWS, LOST_STARTS, MAX_PID, MAX_SLOTS, PORTS, RING_BYTES, WAKE_BYTES,
+    LOST_EVENTS, LOST_ROWS, LOST_STARTS, MAX_FOLLOWED, MAX_PID, MAX_SLOTS, PORTS, RING_BYTES,
+    WAKE_BYTES,
 };
+use observer_common::probe::goroutine::Followed;
 
 /// Records on their way to user space.
 #[map]
@@ -39,6 +41,44 @@ static SOCKETS: Array<SocketLayout> = Array::with_max_entries(1, 0);
 /// One bit per local port that an observed process listens on.
 #[map]
 static PORT_BITS: Array<u64> = Array::with_max_entries(PORTS / 64, 0);
+
+/// Goroutines that serve requests, and those that they have started, with the one that serves. Of too many, those go
+/// that were not heard of for longest: user space misses their ends, and counts that when it looks for them.
+#[map]
+static FOLLOWED: LruHashMap<Followed, u64> = LruHashMap::with_max_entries(MAX_FOLLOWED, 0);
+
+/// Whose request a goroutine works for, by its serving goroutine.
+#[inline(always)]
+pub fn followed(pid: u32, goid: u64) -> Option<u64> {
+    let key = Followed {
+        pid: u64::from(pid),
+        goid,
+    };
+    let found = FOLLOWED.get_ptr(&key)?;
+    // SAFETY: the entry may be reused for another key meanwhile, whose value is as good a word.
+    Some(unsafe { found.read_volatile() })
+}
+
+/// From now on it works for the request that `serving` serves.
+#[inline(always)]
+pub fn follow(pid: u32, goid: u64, serving: u64) {
+    let key = Followed {
+        pid: u64::from(pid),
+        goid,
+    };
+    // Refused only while this CPU is inside the map: then user space does not hear of the goroutine.
+    let _ = FOLLOWED.insert(&key, &serving, 0);
+}
+
+/// It does so no more. Says whether it did.
+#[inline(always)]
+pub fn unfollow(pid: u32, goid: u64) -> bool {
+    let key = Followed {
+        pid: u64::from(pid),
+        goid,
+    };
+    FOLLOWED.remove(&key).is_ok()
+}
 
 /// Where the kernel keeps what is told of a socket.
 #[inline(always)]

@@ -69,7 +69,8 @@ pub struct Hit {
     pub regs: Regs,
     /// The executable's block.
     pub layout: &'static Layout,
-    pid: u32,
+    /// Process, in the initial namespace.
+    pub pid: u32,
 }
 
 impl Hit {
@@ -188,6 +189,8 @@ records!(
     ContextCreated,
     ContextCreatedShort,
     DeadlineAsked,
+    GoroutineCreated,
+    GoroutineEnded,
     GrpcEnded,
     GrpcStarted,
     IoDeadlineSet,

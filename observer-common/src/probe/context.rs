@@ -6,7 +6,6 @@ use crate::event::{
     ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind, Link,
 };
 use crate::layout::{CREATE_IS_METHOD, Layout, Range, TIMER_BY_POINTER};
-use crate::limits::MAX_RANGES;
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
@@ -21,17 +20,6 @@ pub enum Detail {
     Short(u64),
     /// The full record.
     Full,
-}
-
-#[inline(always)]
-fn any_holds(ranges: &[Range; MAX_RANGES], pc: u64) -> bool {
-    // Unrolled by hand: a loop over map memory costs the verifier more than six comparisons.
-    ranges[0].holds_return(pc)
-        | ranges[1].holds_return(pc)
-        | ranges[2].holds_return(pc)
-        | ranges[3].holds_return(pc)
-        | ranges[4].holds_return(pc)
-        | ranges[5].holds_return(pc)
 }
 
 /// Parent and child of a creation, in the registers' order of the Go version.
@@ -77,9 +65,9 @@ pub fn create_detail<M: MemRead, R: Registers>(mem: &M, layout: &Layout, regs: &
     let Some([_, caller]) = mem.pair(regs.bp()) else {
         return Detail::Full;
     };
-    if any_holds(&layout.create_drop, caller) {
+    if Range::any_holds_return(&layout.create_drop, caller) {
         Detail::None
-    } else if any_holds(&layout.create_short, caller) {
+    } else if Range::any_holds_return(&layout.create_short, caller) {
         Detail::Short(caller)
     } else {
         Detail::Full
@@ -160,7 +148,7 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     regs: &R,
 ) -> Result<CancelSight, Skip> {
     let outer = mem.pair(regs.bp()).map_or(0, |[_, pc]| pc);
-    if any_holds(&layout.cancel_end, outer) {
+    if Range::any_holds_return(&layout.cancel_end, outer) {
         let pcs = [0, outer];
         return Ok(CancelSight {
             pcs,

@@ -8,6 +8,8 @@ use crate::regs::Registers;
 
 use super::Skip;
 
+/// Frames of the runtime within which a stack may go on somewhere else.
+const RUNTIME_FRAMES: u32 = 3;
 /// Words from `g.goid` on that may be read: `g.parentGoid` is at most 16 words further (Go 1.26).
 const GOROUTINE_WORDS: usize = 2 * MAX_LINKS;
 
@@ -81,6 +83,33 @@ pub fn stack<const N: usize, M: MemRead, R: Registers>(
         *slot = pc;
         count += 1;
         if next <= frame {
+            return (count, false);
+        }
+        frame = next;
+    }
+    (count, false)
+}
+
+/// Return addresses of the frame at `frame` and of those above it, where the instruction pointer is in the middle of
+/// a function whose own frame is set up; gives their number and whether a read failed.
+#[inline(always)]
+pub fn frames<const N: usize, M: MemRead>(mem: &M, frame: u64, pcs: &mut [u64; N]) -> (u32, bool) {
+    let mut frame = frame;
+    let mut count = 0u32;
+    for slot in pcs.iter_mut() {
+        if frame == 0 {
+            return (count, false);
+        }
+        let Some([next, pc]) = mem.pair(frame) else {
+            return (count, true);
+        };
+        if pc == 0 {
+            return (count, false);
+        }
+        *slot = pc;
+        count += 1;
+        // From the thread's own stack to the goroutine's is the one step that may go anywhere.
+        if next <= frame && count > RUNTIME_FRAMES {
             return (count, false);
         }
         frame = next;

@@ -4,6 +4,7 @@
 mod calls;
 mod conns;
 mod contexts;
+mod goroutines;
 mod grpc;
 mod headers;
 mod images;

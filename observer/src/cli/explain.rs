@@ -76,6 +76,7 @@ const fn source(rule: RuleName) -> &'static str {
         RuleName::TimeoutMismatch => include_str!("../detect/timeout_mismatch.rs"),
         RuleName::DeadlineTooShort => include_str!("../detect/deadline_too_short.rs"),
         RuleName::OrphanedDownstream => include_str!("../detect/orphaned_downstream.rs"),
+        RuleName::GoroutineLeak => include_str!("../detect/goroutine_leak.rs"),
     }
 }
 

@@ -14,6 +14,10 @@ use crate::target::cgroup::{is_hex, unit_name};
 use super::{Engine, id_headers, show};
 
 const GRACE: Duration = Duration::from_millis(500);
+const LEAKS: Leaks = Leaks {
+    after: Duration::from_secs(30),
+    proved_after: Duration::from_secs(5),
+};
 const DEADLINES: Deadlines = Deadlines {
     tolerance_percent: 10,
     tolerance: Duration::from_millis(20),
@@ -118,6 +122,15 @@ pub struct Deadlines {
     pub short_depth: u32,
 }
 
+/// When a goroutine that has outlived its request is a leak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaks {
+    /// By its age alone.
+    pub after: Duration,
+    /// Where memory proves that nothing can wake it.
+    pub proved_after: Duration,
+}
+
 /// Everything that observing depends on, besides where output goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -131,8 +144,12 @@ pub struct Options {
     pub rules: RuleChoice,
     /// How long work may go on after a cancel, a close or a request's end.
     pub grace: Duration,
+    /// How long a goroutine may outlive its request in one wait.
+    pub leaks: Leaks,
     /// What deadlines are measured by.
     pub deadlines: Deadlines,
+    /// Follow the goroutines that requests start.
+    pub goroutines: bool,
     /// How request IDs are found.
     pub request_ids: RequestIds,
     /// Never let a request's path out of the model; routes only.
@@ -194,7 +211,12 @@ impl Options {
             duration: settings.duration.map(|span| span.0),
             rules: show::rules(settings),
             grace: settings.grace.map_or(GRACE, |span| span.0),
+            leaks: settings.leak_after.map_or(LEAKS, |span| Leaks {
+                after: span.0,
+                proved_after: span.0,
+            }),
             deadlines: deadlines(settings),
+            goroutines: settings.goroutines.unwrap_or(false),
             request_ids: RequestIds {
                 headers: id_headers::of(settings)?,
                 reading: settings.request_ids.unwrap_or_default(),

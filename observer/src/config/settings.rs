@@ -111,6 +111,17 @@ pub struct Settings {
     )]
     pub grace: Option<Span>,
 
+    /// How long a goroutine may outlive its request in one wait [default: 30s, and 5s where nothing can
+    /// wake it]
+    #[arg(
+        long,
+        env = "OBSERVER_LEAK_AFTER",
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        help_heading = "Rules"
+    )]
+    pub leak_after: Option<Span>,
+
     /// Deadlines that differ by no more than this part of the shorter count as equal [default: 10%]
     #[arg(
         long,
@@ -164,6 +175,13 @@ pub struct Settings {
         help_heading = "Rules"
     )]
     pub write_baseline: Option<PathBuf>,
+
+    /// Follow the goroutines that requests start, which goroutine-leak needs; costs a trap for the start and the
+    /// end of every goroutine [default: false]
+    #[arg(long, env = "OBSERVER_GOROUTINES", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
+          help_heading = "Requests")]
+    pub goroutines: Option<bool>,
 
     /// Header that holds the request's ID; repeatable, the first that is present wins; traceparent
     /// stands for its trace ID [default: X-Request-Id]
@@ -346,6 +364,8 @@ impl Settings {
             fail_on: self.fail_on.or(below.fail_on),
             rule: self.rule.or(below.rule),
             grace: self.grace.or(below.grace),
+            leak_after: self.leak_after.or(below.leak_after),
+            goroutines: self.goroutines.or(below.goroutines),
             deadline_tolerance: self.deadline_tolerance.or(below.deadline_tolerance),
             deadline_tolerance_min: self.deadline_tolerance_min.or(below.deadline_tolerance_min),
             short_deadline: self.short_deadline.or(below.short_deadline),

@@ -25,6 +25,8 @@ duration = "30s"
 fail-on = "warning"
 rule = ["cancel-ignored", "detached-context=info"]
 grace = "1s"
+leak-after = "10s"
+goroutines = true
 deadline-tolerance = "5%"
 deadline-tolerance-min = "10ms"
 short-deadline = "50ms"

@@ -22,7 +22,7 @@ use super::claim::Claim;
 use super::clock;
 use super::detach::{Detacher, Parting};
 use super::errors;
-use super::subject::{Target, not_covered};
+use super::subject::{GOROUTINES_ONLY_WITH, Target, not_covered};
 
 /// How long shared probes wait for the next process of their executable, ns.
 const IDLE_NS: u64 = 10_000_000_000;
@@ -212,6 +212,9 @@ impl Attacher {
             BenchSites::Entry => SiteChoice::Entry,
         };
         let mut plan = plan(&target.image, &target.layout, choice);
+        if !self.options.goroutines {
+            plan.leave_out(Rate::Hot, GOROUTINES_ONLY_WITH);
+        }
         let is_foreign = verify(&mut plan, target)?;
         let pid = target.pid();
         if let Some((hook, off)) = plan.blocked() {
@@ -285,6 +288,7 @@ impl Attacher {
         let wishes = block::Wishes {
             id_headers: probed(&self.id_headers).map(str::to_owned).collect(),
             read_ids: self.options.request_ids.reading == IdReading::Always,
+            follow_goroutines: self.options.goroutines,
         };
         block::build(&target.image, &target.layout, target.bias(), &wishes)
     }
@@ -426,5 +430,6 @@ fn verify(plan: &mut Plan, target: &Target) -> Result<bool, Error> {
             harmless: false,
         });
     }
+    plan.keep_together();
     Ok(foreign)
 }

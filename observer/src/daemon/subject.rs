@@ -12,7 +12,7 @@ use crate::inspect::{
     ResponseOffsets,
 };
 use crate::model::Unit;
-use crate::probe::{Plan, SiteChoice, plan};
+use crate::probe::{Plan, Rate, SiteChoice, plan};
 use crate::sink::{Start, StopReason};
 use crate::target::{Process, Still, list_go, netns};
 
@@ -169,6 +169,10 @@ fn describe(image: &Image, fallback: &str) -> ProcessInfo {
 /// What stays unseen where a goroutine does not say who started it (Go ≤ 1.20).
 const NO_PARENTS: &str = "work of goroutines that a handler starts, http.TimeoutHandler's included (before Go 1.21 nothing says whose they are)";
 
+/// Of the hooks that are left out unless asked for.
+pub(super) const GOROUTINES_ONLY_WITH: &str =
+    "goroutines that outlive their requests (followed with --goroutines)";
+
 /// What the hooks that are off, and what this Go does not keep, leave unseen.
 pub(super) fn not_covered(plan: &Plan, layout: &Layout) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
@@ -194,6 +198,10 @@ pub(super) fn not_covered(plan: &Plan, layout: &Layout) -> Vec<String> {
 fn start(plan: &Plan, layout: &Layout, process: Arc<ProcessInfo>, kernel: &InKernel) -> Start {
     let (state, lacks) = kernel;
     let mut hooks = plan.states();
+    let only_asked_for = |hook: &&mut HookState| hook.on && hook.rate == Rate::Hot.as_str();
+    for hook in hooks.iter_mut().filter(only_asked_for) {
+        hook.reason = Some("with --goroutines".to_owned());
+    }
     hooks.push(state.clone());
     let mut not_covered = not_covered(plan, layout);
     not_covered.extend(lacks.clone());

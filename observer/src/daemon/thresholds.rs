@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::run::Options;
-use crate::detect::{Deadlines, Thresholds};
+use crate::detect::{Deadlines, LeakTimes, Thresholds};
 use crate::finding::RuleName;
 
 fn ns(span: Duration) -> u64 {
@@ -22,6 +22,10 @@ pub(super) fn of(options: &Options) -> Thresholds {
             .collect(),
         redact_path: options.redact_path,
         deadlines: deadlines(options),
+        leaks: LeakTimes {
+            after_ns: ns(options.leaks.after),
+            proved_after_ns: ns(options.leaks.proved_after),
+        },
     }
 }
 

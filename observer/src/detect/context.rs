@@ -7,6 +7,7 @@ use crate::model::{Code, CtxId, Model, Protocol, ReqId, Request, Unit};
 
 use super::ask::{Ask, Question, Reading};
 use super::deadline::Deadlines;
+use super::goroutine_leak::LeakTimes;
 use super::ids;
 use super::timers::{Timers, Topic};
 
@@ -19,6 +20,9 @@ pub struct Thresholds {
     pub id_headers: Vec<String>,
     /// Never show a path.
     pub redact_path: bool,
+    /// When a goroutine that has outlived its request is a leak; absent in older recordings.
+    #[serde(default)]
+    pub leaks: LeakTimes,
     /// What deadlines are measured by; absent in older recordings.
     #[serde(default)]
     pub deadlines: Deadlines,

@@ -17,6 +17,7 @@ use super::deadline_inflated::DeadlineInflated;
 use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
+use super::goroutine_leak::GoroutineLeak;
 use super::health::Counting;
 use super::ids;
 use super::joins::Joins;
@@ -69,6 +70,7 @@ struct Rules {
     health: Counting,
     joins: Joins,
     orphaned: OrphanedDownstream,
+    leaks: GoroutineLeak,
     teller: Teller,
 }
 
@@ -151,6 +153,7 @@ impl Engine {
         self.rules.not_called.forget(pid, &self.model);
         self.rules.mismatch.forget(|of| of == pid);
         self.rules.short.forget(|of| of == pid);
+        self.rules.leaks.forget_lines(pid);
         self.rules.joins.forget_gone(&self.model);
     }
 
@@ -244,6 +247,7 @@ impl Engine {
             + self.rules.inflated.len()
             + self.rules.dropped.len()
             + self.rules.orphaned.len()
+            + self.rules.leaks.len()
     }
 
     fn with(
@@ -306,6 +310,7 @@ impl Rules {
         self.dropped.forget(whose);
         self.health.forget(whose);
         self.orphaned.forget(whose);
+        self.leaks.forget(whose);
     }
 
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
@@ -335,6 +340,7 @@ impl Rules {
                 self.health.request_ended(request, cx);
                 self.joins.request_ended(request, cx);
                 self.orphaned.request_ended(request, cx);
+                self.leaks.request_ended(request, cx);
                 self.teller.request_ended(request, cx);
             }
             Fact::ContextCreated(ctx) => {
@@ -377,6 +383,8 @@ impl Rules {
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
             Fact::PeerClosed(conn) => self.undelivered.peer_closed(conn, cx),
+            Fact::GoroutineStarted(id) => self.leaks.watch(id, cx),
+            Fact::GoroutineEnded(id) => self.leaks.goroutine_ended(id, cx),
         }
     }
 
@@ -393,6 +401,7 @@ impl Rules {
             Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
             Topic::Orphaned(request) => self.orphaned.look(request, cx),
             Topic::Tell(call) => self.teller.call(call, cx),
+            Topic::Leak(id) => self.leaks.look(id, cx),
             Topic::LargeHeaders(_)
             | Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
@@ -431,6 +440,7 @@ impl Rules {
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
             Topic::ContextId(request) => ids::context_answer(request, answer, cx),
             Topic::Sent(call) => ids::sent_answer(call, answer, cx),
+            Topic::Leak(id) => self.leaks.answer(id, answer, cx),
             Topic::PeerClosed(_) | Topic::Tell(_) => {}
         }
     }

@@ -118,6 +118,7 @@ impl Counting {
                 | RuleName::DeadlineInflated => true,
                 // Its caller's cancel is its own: whether it came here, this process's findings tell.
                 RuleName::OrphanedDownstream
+                | RuleName::GoroutineLeak
                 | RuleName::CancelNotCalled
                 | RuleName::PrematureCancel
                 | RuleName::TimeoutMismatch

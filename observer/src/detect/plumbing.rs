@@ -75,6 +75,35 @@ pub const ASIDE: &[Plumbing] = &[
     ),
 ];
 
+/// Functions whose `go` statement runs what their caller hands them: the caller started that goroutine.
+pub const RUNS_FOR_CALLER: &[Plumbing] = &[
+    entry("sync.(*WaitGroup).Go", "a `go` statement and its Done"),
+    entry(
+        "golang.org/x/sync/errgroup.(*Group).Go",
+        "a `go` statement and its error",
+    ),
+    entry(
+        "golang.org/x/sync/errgroup.(*Group).TryGo",
+        "a `go` statement and its error",
+    ),
+];
+
+/// Functions whose goroutine goes on with the request's own work.
+pub const HANDS_ON: &[Plumbing] = &[entry(
+    "net/http.(*timeoutHandler).ServeHTTP",
+    "runs the handler; cancel-ignored watches it",
+)];
+
+/// Whether what a symbol's `go` statement starts is its caller's.
+pub(super) fn runs_for_caller(function: &str) -> bool {
+    RUNS_FOR_CALLER.iter().any(|entry| function == entry.prefix)
+}
+
+/// Whether what a symbol's `go` statement starts is the request itself.
+pub(super) fn hands_on(function: &str) -> bool {
+    HANDS_ON.iter().any(|entry| function == entry.prefix)
+}
+
 /// Whether a symbol's work is its own business.
 pub(super) fn is_aside(function: &str) -> bool {
     ASIDE.iter().any(|entry| function.starts_with(entry.prefix))

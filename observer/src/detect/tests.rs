@@ -8,6 +8,7 @@ mod chaos;
 mod deadlines;
 mod derived;
 mod detached_context;
+mod goroutine_leak;
 mod health;
 mod ids;
 mod large_headers;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::model::{CallId, ConnId, CtxId, ReqId};
+use crate::model::{CallId, ConnId, CtxId, GoId, ReqId};
 
 /// Why to look again, or why something was asked: also names the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +48,8 @@ pub(super) enum Topic {
     Tell(CallId),
     /// A write to the client failed: by a deadline?
     WriteFailed(ReqId),
+    /// A goroutine has outlived its request: does it wait?
+    Leak(GoId),
 }
 
 /// Timers, bounded.

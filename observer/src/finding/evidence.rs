@@ -347,7 +347,7 @@ pub struct Evidence {
     pub timer_site: Option<Frame>,
     /// What the server allows, where its timers matter.
     pub server: Option<ServerLimits>,
-    /// Contexts of this line alive now.
+    /// Contexts of this line alive now; goroutines of it that have outlived their requests.
     pub live: Option<u64>,
     /// What the goroutine waits on (`Done of a detached context`).
     pub waiting_on: Option<String>,
@@ -363,4 +363,6 @@ pub struct Evidence {
     pub undelivered: Option<Undelivered>,
     /// The request that the call led to in another process.
     pub downstream: Option<Box<Downstream>>,
+    /// How long a goroutine has outlived its request, ns.
+    pub outlived_ns: Option<u64>,
 }

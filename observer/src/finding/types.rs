@@ -90,11 +90,13 @@ pub enum RuleName {
     DeadlineTooShort,
     /// A call was given up, and the process that it called worked on.
     OrphanedDownstream,
+    /// A goroutine that a request started is stuck after its end.
+    GoroutineLeak,
 }
 
 impl RuleName {
     /// Every rule, in catalogue order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CancelIgnored,
         Self::DetachedContext,
         Self::CancelNotCalled,
@@ -105,6 +107,7 @@ impl RuleName {
         Self::TimeoutMismatch,
         Self::DeadlineTooShort,
         Self::OrphanedDownstream,
+        Self::GoroutineLeak,
     ];
 
     /// The name on the command line, in JSON and in the documentation.
@@ -121,6 +124,7 @@ impl RuleName {
             Self::TimeoutMismatch => "timeout-mismatch",
             Self::DeadlineTooShort => "deadline-too-short",
             Self::OrphanedDownstream => "orphaned-downstream",
+            Self::GoroutineLeak => "goroutine-leak",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the model learnt: the input of the rules.
 
-use super::ids::{CallId, ConnId, CtxId, ReqId};
+use super::ids::{CallId, ConnId, CtxId, GoId, ReqId};
 
 /// Something became known. Details are in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,4 +27,8 @@ pub enum Fact {
     BodyFailed(CallId),
     /// The peer of a connection closed it, or did more than that: reset what it had closed before.
     PeerClosed(ConnId),
+    /// A goroutine has begun for a request that has ended: one that outlives it has started it.
+    GoroutineStarted(GoId),
+    /// A goroutine that has outlived its request has ended.
+    GoroutineEnded(GoId),
 }

@@ -29,6 +29,10 @@ id! {
     CtxId
 }
 id! {
+    /// A goroutine that a request has started.
+    GoId
+}
+id! {
     /// An outgoing call.
     CallId
 }

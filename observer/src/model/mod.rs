@@ -18,6 +18,7 @@ mod instant;
 mod latency;
 mod on_call;
 mod on_context;
+mod on_goroutine;
 mod on_grpc;
 mod on_request;
 mod on_socket;
@@ -25,6 +26,7 @@ mod on_sql;
 mod process;
 mod request;
 mod sent;
+mod spawned;
 mod stacks;
 mod table;
 #[cfg(test)]
@@ -38,10 +40,11 @@ pub use connection::{Closed, Connection};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
 pub use health::{Health, WASTED_ROUTES, Wasted};
-pub use ids::{CallId, ConnId, CtxId, ReqId};
+pub use ids::{CallId, ConnId, CtxId, GoId, ReqId};
 pub use latency::Latency;
 pub use request::{Delivery, Ending, IoDeadline, Peer, Protocol, Request};
 pub use sent::Sent;
+pub use spawned::Spawned;
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
@@ -66,6 +69,8 @@ pub struct Limits {
     pub contexts: usize,
     /// Outgoing calls.
     pub calls: usize,
+    /// Living goroutines that requests have started.
+    pub spawned: usize,
     /// Goroutines remembered per process, by each of the maps that name them.
     pub goroutines: usize,
     /// Ended requests kept that left nothing to judge, because work may still begin on their contexts.
@@ -86,6 +91,7 @@ impl Default for Limits {
             requests: 65_536,
             contexts: 98_304,
             calls: 32_768,
+            spawned: 65_536,
             goroutines: 32_768,
             ended_settled: 4_096,
             ended_open: 12_288,
@@ -124,6 +130,7 @@ pub struct Model {
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
+    spawned: Table<GoId, Spawned>,
     stacks: Stacks,
     connections: Connections,
     /// Running requests by their peer, where that was asked for.
@@ -141,6 +148,7 @@ impl Model {
             requests: Table::new(limits.requests),
             contexts: Table::new(limits.contexts),
             calls: Table::new(limits.calls),
+            spawned: Table::new(limits.spawned),
             connections: Connections::new(limits.connections, limits.connections_over),
             ..Self::default()
         }
@@ -164,6 +172,8 @@ impl Model {
             facts,
         };
         on.forget_made();
+        on.forget_gone();
+        on.heard_of(header);
         match event {
             Event::ContextCreated(record) => on.context_created(record),
             Event::ContextCreatedShort(record) => on.context_created_short(record),
@@ -181,6 +191,8 @@ impl Model {
             Event::BodyFailed(record) => on.body_failed(record),
             Event::SqlCalled(record) => on.sql_called(record),
             Event::SqlReturned(record) => on.sql_returned(record),
+            Event::GoroutineCreated(record) => on.goroutine_created(record),
+            Event::GoroutineEnded(record) => on.goroutine_ended(record),
             Event::SocketChanged(_) => {}
         }
         self.processes.give_back(header.pid, process);
@@ -225,6 +237,7 @@ impl Model {
         self.requests.retain(|request| request.pid != pid);
         self.contexts.retain(|ctx| ctx.pid != pid);
         self.calls.retain(|call| call.pid != pid);
+        self.spawned.retain(|spawned| spawned.pid != pid);
     }
 
     /// Latest time seen, monotonic ns.
@@ -239,6 +252,7 @@ impl Model {
         let tables = self.requests.evicted()
             + self.contexts.evicted()
             + self.calls.evicted()
+            + self.spawned.evicted()
             + self.connections.evicted();
         Totals {
             evicted: self.totals.evicted + tables,
@@ -262,6 +276,12 @@ impl Model {
     #[must_use]
     pub fn call(&self, id: CallId) -> Option<&Call> {
         self.calls.get(id)
+    }
+
+    /// A goroutine that a request has started.
+    #[must_use]
+    pub fn spawned(&self, id: GoId) -> Option<&Spawned> {
+        self.spawned.get(id)
     }
 
     /// The call that a goroutine is in or was in last.
@@ -345,7 +365,11 @@ impl Model {
     /// Entries in all tables: what the bounds bound.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.requests.len() + self.contexts.len() + self.calls.len() + self.connections.len()
+        self.requests.len()
+            + self.contexts.len()
+            + self.calls.len()
+            + self.spawned.len()
+            + self.connections.len()
     }
 }
 

@@ -119,6 +119,7 @@ impl On<'_> {
             ended: None,
             contexts: Vec::new(),
             calls: Vec::new(),
+            spawned: Vec::new(),
             details: None,
             beats_ns: Vec::new(),
             peer: Peer::Unasked,

@@ -10,7 +10,7 @@ use crate::finding::CancelledBy;
 use super::call::FailedRead;
 use super::canceller::Cancellers;
 use super::context::Cancel;
-use super::ids::{CallId, CtxId, ReqId};
+use super::ids::{CallId, CtxId, GoId, ReqId};
 use super::instant::Instant;
 
 /// A connection's read error, until the cancel that follows on the same goroutine.
@@ -69,6 +69,10 @@ pub(super) struct Process {
     pub(super) writers: FxHashMap<u64, ReqId>,
     /// Requests by goroutines that were started for them.
     pub(super) owners: Recent<u64, ReqId>,
+    /// Goroutines that requests have started, by goid, while they live.
+    pub(super) spawned: FxHashMap<u64, GoId>,
+    /// The one of them whose end was the last event's fact.
+    pub(super) spawned_gone: Option<GoId>,
     /// Roots of cascades by goroutine.
     pub(super) origins: Recent<u64, Origin>,
     /// Read errors by background reader.
@@ -107,6 +111,8 @@ impl Process {
             serving: FxHashMap::default(),
             writers: FxHashMap::default(),
             owners: Recent::new(goroutines),
+            spawned: FxHashMap::default(),
+            spawned_gone: None,
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
             cancellers: Cancellers::default(),
@@ -126,12 +132,13 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 15] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 16] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
             ("writers", self.writers.len()),
             ("owners", self.owners.len()),
+            ("spawned", self.spawned.len()),
             ("origins", self.origins.len()),
             ("conn errors", self.conn_errors.len()),
             ("asked", self.asked.len()),

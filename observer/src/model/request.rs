@@ -8,7 +8,7 @@ use observer_common::event::Link;
 use crate::inspect::{ContextId, RequestDetails};
 
 use super::connection::Closed;
-use super::ids::{CallId, CtxId, ReqId};
+use super::ids::{CallId, CtxId, GoId, ReqId};
 use super::trace::Trace;
 
 /// How a request ended.
@@ -120,6 +120,8 @@ pub struct Request {
     pub contexts: Vec<CtxId>,
     /// Calls made for it, in order.
     pub calls: Vec<CallId>,
+    /// Living goroutines that it has started, in order.
+    pub spawned: Vec<GoId>,
     /// What its memory said, once it was looked at.
     pub details: Option<Arc<RequestDetails>>,
     /// Times of the last hits of its goroutine, newest last: a heartbeat if they are regular.

@@ -6,6 +6,7 @@ mod cancels;
 mod chaos;
 mod contexts;
 mod deadlines;
+mod goroutines;
 mod grpc;
 mod requests;
 mod sockets;

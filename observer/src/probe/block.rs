@@ -2,8 +2,8 @@
 
 use observer_common::hook::HookId;
 use observer_common::layout::{
-    self, CREATE_IS_METHOD, ENABLED, GRPC_BY_POINTER, HeaderName, READ_IDS, Range,
-    TIMER_BY_POINTER, TRACE_HEADER,
+    self, CREATE_IS_METHOD, ENABLED, FOLLOW_GOROUTINES, GRPC_BY_POINTER, HeaderName, READ_IDS,
+    Range, TIMER_BY_POINTER, TRACE_HEADER,
 };
 use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
 
@@ -36,6 +36,16 @@ const CANCEL_END: &[&str] = &[
 ];
 /// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
 const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
+/// Functions whose `go` statements start what serves everybody, though a request comes first: the server's reader of a
+/// connection, and the client's of one.
+const SPAWN_DROP: &[&str] = &[
+    "net/http.(*connReader).startBackgroundRead",
+    "net/http.(*Transport).dialConn",
+    "net/http.(*http2Transport).newClientConn",
+    "net/http/internal/http2.(*Transport).newClientConn",
+    "golang.org/x/net/http2.(*Transport).newClientConn",
+    "database/sql.OpenDB",
+];
 const GRPC_SERVER: &str = "google.golang.org/grpc/internal/transport.ServerStream";
 const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
@@ -47,6 +57,8 @@ pub struct Wishes {
     pub id_headers: Vec<String>,
     /// Read IDs at every request's start.
     pub read_ids: bool,
+    /// Follow the goroutines that requests start.
+    pub follow_goroutines: bool,
 }
 
 /// The block for `image` loaded with `bias` added to its addresses; enabled.
@@ -66,6 +78,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
     layout::Layout {
         flags: ENABLED
             | flag(wishes.read_ids, READ_IDS)
+            | flag(wishes.follow_goroutines, FOLLOW_GOROUTINES)
             | flag(minor >= 21, CREATE_IS_METHOD)
             | flag(timer_holds_pointer(fields), TIMER_BY_POINTER)
             | flag(fields.is_pointer(GRPC_SERVER, "Stream"), GRPC_BY_POINTER),
@@ -85,7 +98,12 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         conn_remote: at("net/http.conn", "remoteAddr"),
         grpc_ctx: at(GRPC_STREAM, "ctx"),
         grpc_method: at(GRPC_STREAM, "method"),
+        g_gopc: at("runtime.g", "gopc"),
+        g_startpc: at("runtime.g", "startpc"),
+        g_m: at("runtime.g", "m"),
+        m_curg: at("runtime.m", "curg"),
         reserved: 0,
+        spawn_drop: ranges(image, bias, SPAWN_DROP),
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -130,6 +148,8 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::SqlReturn => "sql_return",
         HookId::ReadDeadlineSet => "read_deadline_set",
         HookId::WriteDeadlineSet => "write_deadline_set",
+        HookId::GoroutineCreate => "goroutine_create",
+        HookId::GoroutineEnd => "goroutine_end",
     }
 }
 

@@ -4,6 +4,8 @@ use observer_common::hook::HookId;
 
 use crate::finding::RuleName;
 
+use super::goroutines;
+
 /// How often a hook is hit on healthy traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rate {
@@ -64,8 +66,10 @@ pub struct Hook {
     pub required: bool,
 }
 
-const ALWAYS: u32 = u32::MAX;
-const GOID: (&str, &str) = ("runtime.g", "goid");
+/// Of a symbol that lives.
+pub(super) const ALWAYS: u32 = u32::MAX;
+/// What every probe needs.
+pub(super) const GOID: (&str, &str) = ("runtime.g", "goid");
 const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
 const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
 const NO_GRPC: &str = "gRPC server not linked";
@@ -88,6 +92,7 @@ const SQL: &[RuleName] = &[
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
 /// so that nothing is seen to begin whose end could be missed.
 pub const CATALOGUE: &[Hook] = &[
+    goroutines::END,
     Hook {
         id: HookId::ContextCancel,
         symbols: &[Since {
@@ -406,6 +411,7 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some("net/http server not linked"),
         required: false,
     },
+    goroutines::CREATE,
     // After net/http's, of whose requests some are gRPC's too.
     Hook {
         id: HookId::GrpcStart,

@@ -105,7 +105,7 @@ pub struct Attached {
 #[repr(transparent)]
 struct Block(Layout);
 
-// SAFETY: `Layout` is made of integers only, without padding: 16 words of 4 bytes, then words of 8.
+// SAFETY: `Layout` is made of integers only, without padding: an even number of words of 4 bytes, then words of 8.
 unsafe impl aya::Pod for Block {}
 
 /// A socket layout as a map value.

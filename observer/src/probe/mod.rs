@@ -7,6 +7,7 @@
 pub mod block;
 mod btf;
 mod catalogue;
+mod goroutines;
 mod group;
 mod kernel;
 pub mod object;

@@ -8,6 +8,7 @@ use crate::go::site::{Site, SiteKind, Wanted, find_site};
 use crate::go::{Image, Layout};
 
 use super::catalogue::{CATALOGUE, Hook, Rate, Since};
+use super::goroutines;
 
 /// Which sort of site to plan. Anything but [`SiteChoice::Cheap`] is for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,7 +82,9 @@ pub fn plan(image: &Image, layout: &Layout, choice: SiteChoice) -> Plan {
             outcome: plan_hook(image, layout, choice, hook),
         })
         .collect();
-    Plan { hooks }
+    let mut plan = Plan { hooks };
+    plan.keep_together();
+    plan
 }
 
 impl Plan {
@@ -90,6 +93,32 @@ impl Plan {
         self.hooks
             .iter()
             .filter_map(|hook| hook.outcome.as_ref().ok())
+    }
+
+    /// Leaves the hooks of a class out, for this reason: nobody has asked for what they tell.
+    pub fn leave_out(&mut self, rate: Rate, reason: &str) {
+        for planned in &mut self.hooks {
+            if planned.outcome.is_ok() && rate_of(planned.hook) == rate {
+                planned.outcome = Err(Off {
+                    reason: reason.to_owned(),
+                    harmless: true,
+                });
+            }
+        }
+    }
+
+    /// Leaves a hook out that needs another one which is off. Call it whenever a hook was switched off.
+    pub fn keep_together(&mut self) {
+        let missing = goroutines::PAIR.into_iter().find(|hook| !self.has(*hook));
+        let Some(missing) = missing else { return };
+        for planned in &mut self.hooks {
+            if goroutines::PAIR.contains(&planned.hook) && planned.outcome.is_ok() {
+                planned.outcome = Err(Off {
+                    reason: format!("of no use without {}", missing.name()),
+                    harmless: false,
+                });
+            }
+        }
     }
 
     /// Whether a hook has a site.
@@ -209,9 +238,22 @@ fn plan_hook(
     {
         return Err(off(unknown_offset(image, of, field), false));
     }
-    let wanted = match choice {
-        SiteChoice::Cheap => Wanted::AfterStackCheck,
-        SiteChoice::Entry => Wanted::Entry,
+    let wanted = match (goroutines::callee(hook.id, version.minor), choice) {
+        // What it tells is in registers there only.
+        (Some(name), _) => match image.functions(name) {
+            [callee] => Wanted::DirectCall {
+                callee: callee.entry,
+            },
+            found => {
+                let times = found.len();
+                return Err(off(
+                    format!("{name} is in the executable {times} times"),
+                    false,
+                ));
+            }
+        },
+        (None, SiteChoice::Cheap) => Wanted::AfterStackCheck,
+        (None, SiteChoice::Entry) => Wanted::Entry,
     };
     find_site(image, function, wanted)
         .map(|site| PlannedSite {
@@ -220,4 +262,82 @@ fn plan_hook(
             site,
         })
         .map_err(|why| off(why.to_string(), false))
+}
+
+#[cfg(test)]
+mod tests {
+    use observer_common::hook::HookId;
+
+    use super::{HookPlan, Off, Plan, PlannedSite};
+    use crate::go::site::{Site, SiteKind};
+    use crate::probe::Rate;
+
+    fn planned(hook: HookId, here: bool) -> HookPlan {
+        let site = Site {
+            vaddr: 1,
+            file_offset: 1,
+            kind: SiteKind::Call,
+            bytes: [0xe8].into(),
+        };
+        let site = PlannedSite {
+            hook,
+            symbol: "runtime.goexit0",
+            site,
+        };
+        let off = Off {
+            reason: "no direct call of the callee".into(),
+            harmless: false,
+        };
+        HookPlan {
+            hook,
+            outcome: here.then_some(site).ok_or(off),
+        }
+    }
+
+    fn plan_of(create: bool, end: bool) -> Plan {
+        Plan {
+            hooks: vec![
+                planned(HookId::GoroutineEnd, end),
+                planned(HookId::ContextCancel, true),
+                planned(HookId::GoroutineCreate, create),
+            ],
+        }
+    }
+
+    fn on(plan: &Plan) -> Vec<HookId> {
+        plan.sites().map(|site| site.hook).collect()
+    }
+
+    #[test]
+    fn the_hooks_of_goroutines_are_there_together_or_not_at_all() {
+        for (create, end) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut plan = plan_of(create, end);
+            plan.keep_together();
+            let both = create && end;
+            assert_eq!(plan.has(HookId::GoroutineCreate), both);
+            assert_eq!(plan.has(HookId::GoroutineEnd), both);
+            assert!(plan.has(HookId::ContextCancel));
+        }
+        let mut plan = plan_of(true, false);
+        plan.keep_together();
+        let states = plan.states();
+        let reasons: Vec<_> = states.iter().map(|state| state.reason.as_deref()).collect();
+        assert_eq!(
+            reasons,
+            [
+                Some("no direct call of the callee"),
+                None,
+                Some("of no use without goroutine-end")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_class_is_left_out_and_says_why() {
+        let mut plan = plan_of(true, true);
+        plan.leave_out(Rate::Hot, "nobody has asked");
+        assert_eq!(on(&plan), [HookId::ContextCancel]);
+        let off = plan.hooks[0].outcome.as_ref().unwrap_err();
+        assert_eq!((&*off.reason, off.harmless), ("nobody has asked", true));
+    }
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::entry::{FORMAT, MAGIC, MAX_ENTRY};
 use super::{Answered, Entry, Reader, Recorder, RecordingHeader, Resolved};
-use crate::detect::{Answer, Ask, Deadlines, Question, Thresholds};
+use crate::detect::{Answer, Ask, Deadlines, LeakTimes, Question, Thresholds};
 use crate::error::Error;
 use crate::go::{Frame, TypeName};
 use crate::model::Code;
@@ -23,6 +23,7 @@ fn header() -> RecordingHeader {
     let thresholds = Thresholds {
         grace_ns: 500_000_000,
         id_headers: vec!["X-Request-Id".to_owned()],
+        leaks: LeakTimes::default(),
         deadlines: Deadlines::default(),
         redact_path: true,
     };

@@ -2,9 +2,9 @@
 
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-    GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
-    SqlCalled, SqlReturned,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GoroutineCreated,
+    GoroutineEnded, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
+    RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -47,6 +47,10 @@ pub enum Event<'a> {
     SqlReturned(&'a SqlReturned),
     /// A socket changes its state.
     SocketChanged(&'a SocketChanged),
+    /// A goroutine of a request has started another.
+    GoroutineCreated(&'a GoroutineCreated),
+    /// Such a goroutine has ended.
+    GoroutineEnded(&'a GoroutineEnded),
 }
 
 impl Event<'_> {
@@ -71,6 +75,8 @@ impl Event<'_> {
             Self::SqlCalled(record) => &record.header,
             Self::SqlReturned(record) => &record.header,
             Self::SocketChanged(record) => &record.header,
+            Self::GoroutineCreated(record) => &record.header,
+            Self::GoroutineEnded(record) => &record.header,
         }
     }
 }
@@ -113,6 +119,8 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::SqlCalled as u8 => Event::SqlCalled(exact(bytes)?),
         k if k == Kind::SqlReturned as u8 => Event::SqlReturned(exact(bytes)?),
         k if k == Kind::SocketChanged as u8 => Event::SocketChanged(exact(bytes)?),
+        k if k == Kind::GoroutineCreated as u8 => Event::GoroutineCreated(exact(bytes)?),
+        k if k == Kind::GoroutineEnded as u8 => Event::GoroutineEnded(exact(bytes)?),
         _ => return None,
     })
 }
@@ -193,9 +201,9 @@ mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-        GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
-        SqlCalled, SqlReturned,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked,
+        GoroutineCreated, GoroutineEnded, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
+        ProcessExecuted, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -277,6 +285,8 @@ mod tests {
             (Kind::SqlCalled, size_of::<SqlCalled>()),
             (Kind::SqlReturned, size_of::<SqlReturned>()),
             (Kind::SocketChanged, size_of::<SocketChanged>()),
+            (Kind::GoroutineCreated, size_of::<GoroutineCreated>()),
+            (Kind::GoroutineEnded, size_of::<GoroutineEnded>()),
         ];
         for (kind, size) in kinds {
             let mut words = vec![0u64; size / 8 + 1];
@@ -314,7 +324,7 @@ mod tests {
     proptest! {
         #[test]
         fn foreign_bytes_never_panic(mut words in proptest::collection::vec(any::<u64>(), 0..120)) {
-            for kind in 0..70 {
+            for kind in 0..80 {
                 let bytes = words.as_mut_slice().as_mut_bytes();
                 if let Some(first) = bytes.first_mut() {
                     *first = kind;

@@ -7,6 +7,7 @@ use observer_common::tcp;
 
 use super::MS;
 use super::code::FakeCode;
+use super::goroutines::{goroutine, goroutine_end};
 use super::records::{
     Created, ReadError, Record, asked, body_failed, call, call_cancelled, call_done, cancel,
     cancelled_again, cascade, conn_cancelled, conn_error_of, created_short, deadline, request,
@@ -140,7 +141,7 @@ impl Step {
                 STATES[self.stack % STATES.len()],
                 [0, 32, 104, 110][self.parent % 4],
             ),
-            _ => match self.number % 6 {
+            _ => match self.number % 8 {
                 0 => conn_error_of(
                     code,
                     self.goid,
@@ -151,6 +152,8 @@ impl Step {
                 2 => call_done(code, self.goid, ctx),
                 3 => body_failed(code, self.goid, ctx, stack),
                 4 => asked(code, self.goid, chain[0], [self.number, self.number << 7]),
+                5 => goroutine(code, self.goid + 4, self.parent_goid, stack),
+                6 => goroutine_end(self.goid + 4),
                 _ => call_cancelled(code, self.goid, parent, "errors.errorString"),
             },
         }

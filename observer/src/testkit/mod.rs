@@ -5,11 +5,13 @@
 
 mod chaos;
 mod code;
+mod goroutines;
 mod records;
 mod scene;
 
 pub(crate) use chaos::{PEERS, Step, steps};
 pub(crate) use code::{FakeCode, NETNS, PID, STORE};
+pub(crate) use goroutines::{goroutine, goroutine_end};
 pub(crate) use records::{
     Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, asked, body_failed, call, call_cancelled,
     call_done, cancel, cancelled_again, cascade, conn_cancelled, conn_error, conn_error_of,

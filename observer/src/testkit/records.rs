@@ -3,8 +3,8 @@
 use observer_common::event::{
     BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, DeadlineAsked, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted,
-    SocketChanged, SqlCalled, SqlReturned,
+    ContextCreatedShort, DeadlineAsked, GoroutineCreated, GoroutineEnded, GrpcEnded, GrpcStarted,
+    Header, Kind, Link, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use observer_common::hook::HookId;
 use zerocopy::FromZeros;
@@ -37,6 +37,8 @@ pub(crate) enum Record {
     Socket(SocketChanged),
     Sql(Box<SqlCalled>),
     SqlReturned(SqlReturned),
+    Goroutine(Box<GoroutineCreated>),
+    GoroutineEnd(GoroutineEnded),
 }
 
 impl Record {
@@ -58,6 +60,8 @@ impl Record {
             Self::Socket(record) => Event::SocketChanged(record),
             Self::Sql(record) => Event::SqlCalled(record),
             Self::SqlReturned(record) => Event::SqlReturned(record),
+            Self::Goroutine(record) => Event::GoroutineCreated(record),
+            Self::GoroutineEnd(record) => Event::GoroutineEnded(record),
         }
     }
 }
@@ -82,6 +86,8 @@ impl Record {
             Self::GrpcEnd(record) => &mut record.header,
             Self::Sql(record) => &mut record.header,
             Self::SqlReturned(record) => &mut record.header,
+            Self::Goroutine(record) => &mut record.header,
+            Self::GoroutineEnd(record) => &mut record.header,
         };
         header.pid = pid;
         self
@@ -105,7 +111,7 @@ impl Record {
     }
 }
 
-fn header(kind: Kind, goid: u64, parent_goid: u64) -> Header {
+pub(super) fn header(kind: Kind, goid: u64, parent_goid: u64) -> Header {
     Header {
         kind: kind as u8,
         pid: PID,
@@ -116,7 +122,7 @@ fn header(kind: Kind, goid: u64, parent_goid: u64) -> Header {
     }
 }
 
-fn fill<T: Copy>(to: &mut [T], from: &[T]) -> u32 {
+pub(super) fn fill<T: Copy>(to: &mut [T], from: &[T]) -> u32 {
     let len = from.len().min(to.len());
     to[..len].copy_from_slice(&from[..len]);
     u32::try_from(len).unwrap()

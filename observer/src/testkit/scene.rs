@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
-use crate::detect::{Answer, Ask, Deadlines, Engine, PeerAddress, Question, Thresholds, Work};
+use crate::detect::{
+    Answer, Ask, Deadlines, Engine, LeakTimes, PeerAddress, Question, Thresholds, Work,
+};
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
     Child, ConnState, ContextId, Goroutine, Inspection, RequestDetails, StackState, Status,
@@ -63,6 +65,10 @@ pub(crate) struct Scene {
     pub(crate) code: FakeCode,
     /// Goroutines; those not here are gone.
     pub(crate) goroutines: BTreeMap<u64, Seen>,
+    /// When the runtime has noted that a goroutine waits, ns.
+    pub(crate) noted: BTreeMap<u64, u64>,
+    /// Channels that goroutines wait on.
+    pub(crate) channels: BTreeMap<u64, Vec<u64>>,
     /// Contexts on whose `Done` goroutines wait.
     pub(crate) waits_on: Vec<u64>,
     /// Children by parent; `None`: Go keeps no parents.
@@ -96,12 +102,18 @@ impl Scene {
             grace_ns: 500 * MS,
             id_headers: vec!["X-Request-Id".to_owned()],
             redact_path: false,
+            leaks: LeakTimes {
+                after_ns: 30_000 * MS,
+                proved_after_ns: 5_000 * MS,
+            },
             deadlines,
         };
         Self {
             engine: Engine::new(Limits::default(), thresholds, REAL_MINUS_MONOTONIC_NS),
             code: FakeCode::default(),
             goroutines: BTreeMap::new(),
+            noted: BTreeMap::new(),
+            channels: BTreeMap::new(),
             waits_on: Vec::new(),
             children: Some(BTreeMap::new()),
             details: None,
@@ -246,7 +258,7 @@ impl Scene {
             g_addr: 0,
             status,
             wait_reason,
-            wait_since_ns: None,
+            wait_since_ns: self.noted.get(&goid).copied(),
             stack_state: if stack.is_empty() {
                 StackState::None
             } else {
@@ -257,7 +269,7 @@ impl Scene {
             gopc: 0,
             startpc: 0,
             parent_goid: None,
-            waiting_channels: Vec::new(),
+            waiting_channels: self.channels.get(&goid).cloned().unwrap_or_default(),
         }))
     }
 }

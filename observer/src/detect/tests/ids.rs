@@ -7,7 +7,7 @@ use super::{
     client_leaves, derived, start,
 };
 use crate::detect::ids::{Id, of, probed};
-use crate::detect::{Question, Thresholds};
+use crate::detect::{LeakTimes, Question, Thresholds};
 use crate::finding::IdSource;
 use crate::inspect::{ContextId, RequestDetails};
 use crate::model::{Request, Trace};
@@ -43,6 +43,7 @@ fn thresholds(names: &[&str]) -> Thresholds {
         grace_ns: 1,
         id_headers: names.iter().map(|name| (*name).to_owned()).collect(),
         redact_path: false,
+        leaks: LeakTimes::default(),
         deadlines: crate::detect::Deadlines::default(),
     }
 }

@@ -8,6 +8,7 @@ const SMALL: Limits = Limits {
     requests: 8,
     contexts: 16,
     calls: 4,
+    spawned: 4,
     goroutines: 8,
     ended_settled: 2,
     ended_open: 3,

@@ -155,6 +155,7 @@ impl Evidence {
             delivery_ns: evidence.delivery_ns,
             after_close_ns: evidence.after_close_ns,
             undelivered: evidence.undelivered,
+            outlived_ns: evidence.outlived_ns,
             downstream: evidence
                 .downstream
                 .as_ref()

@@ -217,7 +217,8 @@ pub struct Downstream {
 /// deadline_site, timer. `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same,
 /// cancelled_by, cancelled_at, timer_site and server. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
 /// deadline_site, timer. `orphaned-downstream`: cancelled_by, cancelled_at, after_cancel_ns, state, call,
-/// deadline_ns, remaining_ns, deadline_site, timer, downstream.
+/// deadline_ns, remaining_ns, deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason,
+/// wait_ns, live, and where its context is dead cancelled_by, cancelled_at, after_cancel_ns.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
@@ -266,7 +267,7 @@ pub struct Evidence {
     /// What the server allows, where its timers matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerLimits>,
-    /// Contexts of this line alive now.
+    /// Contexts of this line alive now; goroutines of it that have outlived their requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<u64>,
     /// What the goroutine waits on.
@@ -290,4 +291,7 @@ pub struct Evidence {
     /// The request that the call led to in another process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub downstream: Option<Box<Downstream>>,
+    /// How long a goroutine has outlived its request, ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outlived_ns: Option<u64>,
 }

@@ -1,0 +1,407 @@
+//! goroutine-leak: who is left of a request, and cannot go on.
+
+use std::sync::Arc;
+
+use super::{CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, derived, end, site, start};
+use crate::finding::{CancelledBy, Confidence, Emission, Finding, RuleName, Severity};
+use crate::inspect::ConnState;
+use crate::testkit::{MS, Scene, Seen, cascade, goroutine, goroutine_end, request, request_end};
+
+const GO: &str = "example.com/shop/report.(*Builder).Build:140";
+const WAITS: [&str; 2] = ["runtime.chanrecv1", "example.com/shop/report.load:7"];
+const NIL: &str = "chan receive (nil chan)";
+
+/// `goid` waits so.
+fn waits(scene: &mut Scene, goid: u64, reason: &'static str) {
+    let seen = Seen::Waits(scene.code.pcs(&WAITS), reason);
+    scene.goroutines.insert(goid, seen);
+}
+
+/// A request at 0 ms whose handler has started a goroutine with this stack, and has ended at 100 ms.
+fn left_by(stack: &[&str], reason: &'static str) -> Scene {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let started = goroutine(&scene.code, WORKER, SERVING, stack);
+    scene.take(10, &started);
+    end(&mut scene, 100);
+    waits(&mut scene, WORKER, reason);
+    scene
+}
+
+/// Requests of one line, a second apart from 0 ms on, each with a goroutine that waits from its end on; their goids
+/// begin at 100.
+fn left(requests: u64, reason: &'static str) -> Scene {
+    let mut scene = Scene::new();
+    for number in 0..requests {
+        let at_ms = number * 1_000;
+        let (serving, root) = (SERVING + number * 2, ROOT + number * 0x100);
+        let begun = request(&scene.code, serving, root, "GET /report/7");
+        scene.take(at_ms, &begun);
+        let started = goroutine(&scene.code, 100 + number, serving, &[GO, HANDLER, SERVE]);
+        scene.take(at_ms + 10, &started);
+        waits(&mut scene, 100 + number, reason);
+        let ended = request_end(&scene.code, root);
+        scene.take(at_ms + 100, &ended);
+    }
+    scene
+}
+
+fn first(scene: &Scene) -> (u64, &Finding) {
+    match scene.shown.first() {
+        Some((at_ms, Emission::Finding(finding))) => (*at_ms, finding),
+        other => panic!("no finding: {other:?}"),
+    }
+}
+
+/// How many were counted in the end.
+fn count(scene: &mut Scene, at_ms: u64) -> u64 {
+    scene.until(at_ms);
+    scene.engine.finish(at_ms * MS);
+    scene.until(at_ms + 1);
+    let last = scene.shown.last().map(|(_, emission)| match emission {
+        Emission::Finding(finding) | Emission::Update(finding, _) => finding.count,
+    });
+    last.unwrap_or(0)
+}
+
+#[test]
+fn one_that_nothing_wakes_is_an_error_after_five_seconds() {
+    for reason in [NIL, "chan send (nil chan)", "select (no cases)"] {
+        let mut scene = left_by(&[GO, HANDLER, SERVE], reason);
+        scene.until(5_099);
+        scene.silent();
+        scene.until(60_000);
+        let (at_ms, finding) = scene.only();
+        assert!((5_100..10_700).contains(&at_ms), "{at_ms}");
+        assert_eq!(finding.rule, RuleName::GoroutineLeak);
+        assert_eq!(
+            (finding.severity, finding.confidence),
+            (Severity::Error, Confidence::High)
+        );
+        let function = "example.com/shop/report.(*Builder).Build";
+        assert_eq!(site(finding), (function, 140));
+        assert_eq!(&*finding.stack[1].function, "example.com/shop/report.load");
+        assert_eq!(finding.evidence.wait_reason.as_deref(), Some(reason));
+        assert_eq!(finding.evidence.live, Some(1));
+        assert_eq!(
+            finding.evidence.outlived_ns,
+            Some((at_ms - 100) * MS),
+            "since the end of its request"
+        );
+        assert_eq!(finding.request.as_ref().unwrap().number, 1);
+        assert!(finding.message.starts_with("goroutine waits for ever, "));
+    }
+}
+
+#[test]
+fn by_age_it_takes_three_of_a_line() {
+    let mut scene = left(2, "chan receive");
+    scene.until(120_000);
+    scene.silent();
+    let mut scene = left(3, "chan receive");
+    scene.until(32_000);
+    scene.silent();
+    scene.until(50_000);
+    let (at_ms, finding) = first(&scene);
+    assert!((32_600..38_000).contains(&at_ms), "{at_ms}");
+    assert_eq!(
+        (finding.severity, finding.confidence),
+        (Severity::Warning, Confidence::Medium)
+    );
+    assert_eq!(finding.evidence.live, Some(3));
+    assert_eq!(finding.request.as_ref().unwrap().number, 1);
+    assert_eq!(count(&mut scene, 100_000), 3, "each is told once");
+}
+
+#[test]
+fn three_of_one_request_are_not_of_three() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    for goid in 100..103 {
+        let started = goroutine(&scene.code, goid, SERVING, &[GO]);
+        scene.take(10, &started);
+        waits(&mut scene, goid, "chan receive");
+    }
+    end(&mut scene, 100);
+    scene.until(120_000);
+    scene.silent();
+}
+
+#[test]
+fn a_line_of_which_one_has_ended_late_is_silent_by_age() {
+    let mut scene = left(1, "chan receive");
+    scene.take(30_200, &goroutine_end(100));
+    for number in 1..5 {
+        let (at_ms, goid) = (31_000 + number * 100, 200 + number);
+        let begun = request(&scene.code, goid + 100, 0x8000 + goid * 16, "GET /report/7");
+        scene.take(at_ms, &begun);
+        let started = goroutine(&scene.code, goid, goid + 100, &[GO]);
+        scene.take(at_ms + 10, &started);
+        waits(&mut scene, goid, "chan receive");
+        let ended = request_end(&scene.code, 0x8000 + goid * 16);
+        scene.take(at_ms + 20, &ended);
+    }
+    scene.until(120_000);
+    scene.silent();
+    // What is proved is told all the same.
+    waits(&mut scene, 201, NIL);
+    scene.until(130_000);
+    assert_eq!(first(&scene).1.severity, Severity::Error);
+}
+
+#[test]
+fn one_that_ends_in_time_leaves_nothing() {
+    let mut scene = left(3, NIL);
+    for (at_ms, goid) in [(2_200, 100), (2_500, 101), (5_000, 102)] {
+        scene.take(at_ms, &goroutine_end(goid));
+    }
+    scene.until(120_000);
+    scene.silent();
+    assert_eq!(scene.engine.totals().evicted, 0);
+}
+
+#[test]
+fn one_whose_end_was_not_told_is_counted_as_forgotten() {
+    let mut scene = left(1, NIL);
+    scene.goroutines.insert(100, Seen::Gone);
+    scene.until(120_000);
+    scene.silent();
+    assert_eq!(scene.engine.totals().evicted, 1);
+}
+
+#[test]
+fn who_works_is_silent() {
+    for seen in [Seen::Runs, Seen::Torn] {
+        let mut scene = left(3, "chan receive");
+        for goid in 100..103 {
+            scene.goroutines.insert(goid, seen.clone());
+        }
+        scene.until(120_000);
+        scene.silent();
+    }
+    // Now and then it is seen at work.
+    let mut scene = left(3, "chan receive");
+    for round in 1..8 {
+        for goid in 100..103 {
+            scene.goroutines.insert(goid, Seen::Runs);
+        }
+        scene.until(round * 20_000);
+        for goid in 100..103 {
+            waits(&mut scene, goid, "chan receive");
+        }
+        scene.until(round * 20_000 + 10_000);
+    }
+    scene.silent();
+}
+
+#[test]
+fn who_makes_a_context_now_and_then_works() {
+    let mut scene = left(3, "chan receive");
+    for at_s in 3..20 {
+        for goid in 100..103u64 {
+            let chain = [(CANCEL_CTX, ROOT)];
+            let made = derived(&scene, at_s * 10_000, (goid, 0x9_0000 + goid), &chain, GO);
+            scene.take(at_s * 10_000, &made);
+        }
+    }
+    let leaks = scene.findings().into_iter();
+    let leaks: Vec<_> = leaks
+        .filter(|found| found.rule == RuleName::GoroutineLeak)
+        .collect();
+    assert!(leaks.is_empty(), "{leaks:#?}");
+}
+
+#[test]
+fn who_is_woken_at_the_same_channel_works() {
+    let mut scene = left(3, "chan receive");
+    for round in 1..12 {
+        for goid in 100..103 {
+            scene.noted.insert(goid, round * 10_000 * MS);
+            scene.channels.insert(goid, vec![0x77]);
+        }
+        scene.until(round * 10_000 + 9_000);
+    }
+    scene.silent();
+}
+
+#[test]
+fn what_the_collector_noted_counts() {
+    let mut scene = Scene::new();
+    scene
+        .noted
+        .extend((100..103).map(|goid| (goid, 3_000 * MS)));
+    let mut other = left(3, "chan receive");
+    std::mem::swap(&mut other.noted, &mut scene.noted);
+    other.until(60_000);
+    let (at_ms, finding) = first(&other);
+    let waited_ns = finding.evidence.wait_ns.unwrap();
+    assert!(waited_ns >= 30_000 * MS, "{waited_ns} at {at_ms}");
+}
+
+#[test]
+fn loops_of_sleeps_and_of_timers_take_twice_as_long() {
+    let mut sleeps = left(3, "sleep");
+    sleeps.until(59_000);
+    sleeps.silent();
+    sleeps.until(75_000);
+    assert_eq!(first(&sleeps).1.severity, Severity::Warning);
+
+    let mut timers = left(3, "select");
+    for at_s in 3..15 {
+        for goid in 100..103 {
+            timers.channels.insert(goid, vec![0x77, 0x1000 + at_s * 8]);
+        }
+        timers.until(at_s * 4_000);
+    }
+    timers.silent();
+    timers.until(80_000);
+    assert_eq!(first(&timers).1.severity, Severity::Warning);
+}
+
+#[test]
+fn whose_context_is_dead_and_not_among_what_it_waits_for() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let started = goroutine(&scene.code, WORKER, SERVING, &[GO]);
+    scene.take(10, &started);
+    let made = derived(&scene, 20, (WORKER, CHILD), &[(CANCEL_CTX, ROOT)], GO);
+    scene.take(20, &made);
+    // Its function is on its stack, so it may still call its CancelFunc.
+    let stack = ["runtime.chanrecv1", GO];
+    let seen = Seen::Waits(scene.code.pcs(&stack), "chan receive");
+    scene.goroutines.insert(WORKER, seen);
+    end(&mut scene, 100);
+    let dies = cascade(&scene.code, SERVING, CHILD);
+    scene.take(100, &dies);
+    let mut leaves = Scene::new();
+    std::mem::swap(&mut leaves, &mut scene);
+    leaves.until(20_000);
+    let (_, finding) = first(&leaves);
+    assert_eq!(finding.rule, RuleName::GoroutineLeak);
+    assert_eq!(finding.severity, Severity::Error);
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::NormalEnd));
+    assert!(finding.message.ends_with(" after the handler returned"));
+}
+
+#[test]
+fn who_waits_for_a_dead_context_is_about_to_leave() {
+    let mut scene = left(3, "select");
+    scene.waits_on = (0..3).map(|number| ROOT + number * 0x100).collect();
+    scene.until(120_000);
+    scene.silent();
+}
+
+#[test]
+fn the_standard_library_and_plumbing_answer_for_themselves() {
+    for place in [
+        "net/http.(*Transport).queueForDial",
+        "database/sql.(*DB).beginDC",
+        "google.golang.org/grpc.NewClient",
+        "context.(*cancelCtx).propagateCancel",
+    ] {
+        let mut scene = left_by(&[place, HANDLER, SERVE], NIL);
+        scene.until(60_000);
+        scene.silent();
+    }
+}
+
+#[test]
+fn ancestry_ends_at_plumbing_and_goes_on_through_timeout_handlers() {
+    for (parent, told) in [
+        ("net/http.(*Transport).queueForDial", false),
+        ("golang.org/x/net/http2.(*Transport).newClientConn", false),
+        ("net/http.(*timeoutHandler).ServeHTTP", true),
+        ("golang.org/x/sync/errgroup.(*Group).Go", true),
+        (HANDLER, true),
+    ] {
+        let mut scene = Scene::new();
+        start(&mut scene, 0);
+        let between = goroutine(&scene.code, WORKER, SERVING, &[parent, HANDLER]);
+        scene.take(10, &between);
+        let started = goroutine(&scene.code, 40, WORKER, &[GO]);
+        scene.take(20, &started);
+        scene.take(30, &goroutine_end(WORKER));
+        waits(&mut scene, 40, NIL);
+        end(&mut scene, 100);
+        scene.until(60_000);
+        assert_eq!(scene.findings().len(), usize::from(told), "{parent}");
+    }
+}
+
+#[test]
+fn who_runs_what_it_is_handed_is_named_by_its_caller() {
+    for helper in [
+        "sync.(*WaitGroup).Go",
+        "golang.org/x/sync/errgroup.(*Group).Go",
+    ] {
+        let mut scene = left_by(&[helper, GO, HANDLER, SERVE], NIL);
+        scene.until(60_000);
+        assert_eq!(site(scene.only().1).1, 140, "{helper}");
+    }
+}
+
+#[test]
+fn a_library_is_named_and_its_caller_too() {
+    let mut scene = left_by(&["github.com/x/pool.Get:9", GO, SERVE], NIL);
+    scene.until(60_000);
+    let (_, finding) = scene.only();
+    assert_eq!(site(finding), ("github.com/x/pool.Get", 9));
+    assert_eq!(finding.caller.as_ref().map(|at| at.line), Some(140));
+}
+
+#[test]
+fn goroutines_of_a_hijacked_connection_are_its_own() {
+    let mut scene = left_by(&[GO], NIL);
+    scene.conn = Some(ConnState {
+        hijacked: true,
+        ..ConnState::default()
+    });
+    scene.until(60_000);
+    scene.silent();
+}
+
+#[test]
+fn what_begins_after_the_end_is_found_too() {
+    let mut scene = left_by(&[GO], "chan receive");
+    let started = goroutine(&scene.code, 40, WORKER, &[HANDLER]);
+    scene.take(150, &started);
+    waits(&mut scene, 40, NIL);
+    scene.until(60_000);
+    assert_eq!(site(scene.only().1).1, 31);
+}
+
+#[test]
+fn after_a_loss_nobody_is_guilty() {
+    let mut scene = left(3, NIL);
+    scene.engine.loss();
+    scene.until(120_000);
+    scene.silent();
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    scene.engine.loss();
+    let started = goroutine(&scene.code, WORKER, SERVING, &[GO]);
+    scene.take(10, &started);
+    waits(&mut scene, WORKER, NIL);
+    end(&mut scene, 100);
+    scene.until(60_000);
+    scene.silent();
+}
+
+#[test]
+fn many_of_one_line_are_counted_and_some_are_looked_at() {
+    let mut scene = left(200, "chan receive");
+    scene.until(205_000);
+    let asked = scene.asked.len();
+    let goids = scene.asked.iter().filter_map(|ask| match &ask.question {
+        crate::detect::Question::Work { goid, .. } => Some(*goid),
+        _ => None,
+    });
+    let goids: std::collections::BTreeSet<u64> = goids.collect();
+    assert!(goids.len() <= 200 && asked < 200 * 12, "{asked}");
+    assert!(first(&scene).1.evidence.live.unwrap() > 30);
+    let info: Arc<str> = "GET".into();
+    assert_eq!(
+        first(&scene).1.request.as_ref().unwrap().method.as_deref(),
+        Some(&*info)
+    );
+}
