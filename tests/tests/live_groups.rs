@@ -38,6 +38,7 @@ fn ground(program: &Program) -> Result<Ground> {
     let wishes = block::Wishes {
         id_headers: vec!["X-Request-Id".to_owned()],
         read_ids: true,
+        follow_goroutines: true,
     };
     kernel.set_layout(
         0,
@@ -156,6 +157,9 @@ fn groups_attach_and_detach_at_run_time() -> Result<()> {
     );
     probed(&process, &plan, &[Rate::Rare, Rate::PerRequest])?;
     groups.attach(&mut kernel, &plan, &Rate::ALL, place, of)?;
+    probed(&process, &plan, &Rate::ALL)?;
+    // Those of goroutines are what costs most: they are shed first.
+    ensure!(groups.detach(Rate::Hot) == 2, "two hooks of goroutines");
     probed(
         &process,
         &plan,

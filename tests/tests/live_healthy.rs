@@ -10,6 +10,9 @@ use observer_tests::live::{
 
 const LOAD: Duration = Duration::from_secs(20);
 
+/// Goroutines are followed too, and judged within the load: a job works on in steps for longer.
+const LEAKS: [&str; 3] = ["--goroutines", "--leak-after", "12s"];
+
 /// The longest work behind a response, jobs aside, and grace.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -30,7 +33,8 @@ fn healthy_programs_are_not_accused() -> Result<()> {
     on_each_version(|go, flavor| {
         let mut program = start("healthy", go, flavor, &[])?;
         let routes = program.routes()?;
-        let observer = Observer::of(program.pid())?;
+        let pid = program.pid().to_string();
+        let observer = Observer::attach(&[&["--pid", &pid], &LEAKS[..]].concat(), 1)?;
         let mut clients = Vec::new();
         for route in &routes {
             let load = Load::route(&program, route)

@@ -10,6 +10,8 @@ const PROGRAM: &str = "modules/libraries/healthy";
 const LOAD: Duration = Duration::from_secs(10);
 /// The longest flight that goes on behind a client that has left, and grace.
 const SETTLED: Duration = Duration::from_secs(2);
+/// Goroutines are followed too, and judged within the load.
+const LEAKS: [&str; 3] = ["--goroutines", "--leak-after", "4s"];
 /// The oldest Go that can build the libraries.
 const SINCE: u32 = 21;
 
@@ -20,7 +22,8 @@ fn libraries_are_not_accused_for_what_they_do_inside() -> Result<()> {
         let socket = redis.socket.to_str().context("a path in UTF-8")?;
         let mut program = start(PROGRAM, go, flavor, &["-redis", socket])?;
         let routes = program.routes()?;
-        let observer = Observer::of(program.pid())?;
+        let pid = program.pid().to_string();
+        let observer = Observer::attach(&[&["--pid", &pid], &LEAKS[..]].concat(), 1)?;
         let mut clients = Vec::new();
         for route in &routes {
             let load = Load::route(&program, route)

@@ -1,6 +1,7 @@
 // Command bench is the server under the benchmarks: as little as possible besides the work that -mode names.
 //
 //	hello    plain text
+//	spawn1   plain text, after one goroutine that the handler starts and waits for; spawn10: ten of them
 //	burn200  200 µs of CPU a request, calibrated at start
 //	json     JSON, one WithTimeout (freed), one call over pooled connections to -downstream,
 //	         else to a second listener of this process
@@ -13,6 +14,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,13 +28,17 @@ const burnFor = 200 * time.Microsecond
 var hello = []byte("hello, world\n")
 
 func main() {
-	mode := flag.String("mode", "hello", "hello, burn200 or json")
+	mode := flag.String("mode", "hello", "hello, spawn1, spawn10, burn200 or json")
 	base := flag.String("downstream", "", "base URL of json's downstream (default: a second listener of this process)")
 	flag.Parse()
 	var handler http.HandlerFunc
 	switch *mode {
 	case "hello":
 		handler = greet
+	case "spawn1":
+		handler = spawning(1)
+	case "spawn10":
+		handler = spawning(10)
 	case "burn200":
 		rounds := calibrate()
 		handler = func(w http.ResponseWriter, r *http.Request) { burned(w, r, rounds) }
@@ -50,6 +56,20 @@ func main() {
 func greet(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	_, _ = w.Write(hello)
+}
+
+// spawning starts n goroutines and waits for them.
+func spawning(n int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		app.RequestID(r)
+		var group sync.WaitGroup
+		group.Add(n)
+		for i := 0; i < n; i++ {
+			go group.Done()
+		}
+		group.Wait()
+		_, _ = w.Write(hello)
+	}
 }
 
 // sink keeps the compiler from dropping the burnt loop.

@@ -39,6 +39,7 @@ fn layout(target: &Target, name: &str) -> Layout {
     let wishes = Wishes {
         id_headers: vec![name.to_owned()],
         read_ids: true,
+        follow_goroutines: false,
     };
     let bias = target.process.mapping.bias;
     block::build(&target.image, &target.layout, bias, &wishes)

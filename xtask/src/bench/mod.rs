@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod attach;
+mod goroutines;
 mod halfload;
 mod ids;
 mod inflight;
@@ -61,6 +62,8 @@ enum Part {
     Burn200,
     /// Request IDs read always and lazily, 1 and 9 header lines
     Ids,
+    /// Following goroutines, of servers that start 0, 1 and 10 a request
+    Goroutines,
     /// Latency at half load
     HalfLoad,
     /// Attaching and detaching
@@ -142,6 +145,7 @@ impl Part {
             Self::Json => throughput::JSON.measure(bench),
             Self::Burn200 => throughput::BURN200.measure(bench),
             Self::Ids => ids::measure(bench),
+            Self::Goroutines => goroutines::measure(bench),
             Self::HalfLoad => halfload::measure(bench),
             Self::Attach => attach::measure(bench),
             Self::Latency => latency::measure(bench),
