@@ -9,11 +9,12 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "shop/front",
     "shop/store",
     "chain/front",
     "chain/store",
+    "chain/tier",
     "rules4",
     "cancelers",
     "healthy",
