@@ -160,6 +160,11 @@ pub(super) fn sent_ids(sent: &Sent) -> Option<SentIds> {
 /// The ID of a request: the first of the configured headers that it came with. Without one, what the service made:
 /// the header of its answer tells, or a context.
 pub(super) fn of(request: &Request, thresholds: &Thresholds) -> Option<Id> {
+    // Most requests without an ID are not suspicious: nobody has looked further.
+    let untold = request.id_value.is_none() && request.trace == Trace::None;
+    if untold && request.details.is_none() && request.context_id.is_none() {
+        return None;
+    }
     let names = || thresholds.id_headers.iter().enumerate();
     let found = |value: Option<&str>, source| Some(Id::new(value?, false, source));
     let details = request.details.as_ref();

@@ -86,7 +86,7 @@ impl Spawned {
         let Some(request) = cx.model.request(id) else {
             return;
         };
-        let calls: Vec<CallId> = request.calls.clone();
+        let calls = request.calls.clone();
         let grace_ns = i64::try_from(cx.thresholds.grace_ns).unwrap_or(i64::MAX);
         for call in calls {
             if let Some(shown) = self.shown.remove(&call) {

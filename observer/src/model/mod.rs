@@ -24,6 +24,7 @@ mod on_socket;
 mod on_sql;
 mod process;
 mod request;
+mod seen;
 mod sent;
 mod stacks;
 mod table;
@@ -56,6 +57,7 @@ use crate::stream::Event;
 use connection::Connections;
 use process::{Process, Processes};
 use stacks::Stacks;
+use text::Texts;
 
 /// Bounds of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +127,7 @@ pub struct Model {
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
     stacks: Stacks,
+    texts: Texts,
     connections: Connections,
     /// Running requests by their peer, where that was asked for.
     by_peer: FxHashMap<SocketAddr, Vec<ReqId>>,

@@ -16,7 +16,7 @@ use super::fact::Fact;
 use super::ids::{CallId, CtxId};
 use super::process::{DeadConn, Parting};
 use super::request::surplus;
-use super::text::{head, lossy};
+use super::text::head;
 
 /// What reads a connection of the transport.
 const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
@@ -39,7 +39,7 @@ impl On<'_> {
         let begun = Begun {
             kind: CallKind::Http,
             handle: record.request,
-            target: target(record),
+            target: self.target(record),
             links: links(&record.chain, record.links),
             pcs: self
                 .model
@@ -95,11 +95,30 @@ impl On<'_> {
             request.calls.push(id);
             for oldest in surplus(&mut request.calls, self.model.limits.per_request) {
                 self.model.totals.evicted += 1;
-                self.model.calls.remove(oldest);
+                self.forget_call(oldest);
             }
         }
         self.process.calls.insert(header.goid, id);
         id
+    }
+
+    /// Drops a call, and its address unless that means a younger one already.
+    pub(super) fn forget_call(&mut self, id: CallId) {
+        let Some(call) = self.model.calls.remove(id) else {
+            return;
+        };
+        let process = if call.pid == self.pid {
+            Some(&mut *self.process)
+        } else {
+            self.model.processes.get_mut(call.pid)
+        };
+        if call.kind == CallKind::Http
+            && let Some(process) = process
+            && process.call_requests.get(&call.handle) == Some(&id)
+        {
+            process.call_requests.remove(&call.handle);
+        }
+        self.model.calls.recycle(call);
     }
 
     /// A goroutine is in one call at a time; its body or its rows may still be read later.
@@ -247,6 +266,18 @@ impl On<'_> {
             .any(|frame| &*frame.function == function)
     }
 
+    /// `GET store:8080/item/7`.
+    fn target(&mut self, record: &CallStarted) -> Arc<str> {
+        let method = match head(&record.method, u64::from(record.method_len)) {
+            [] => b"GET",
+            method => method,
+        };
+        let host = head(&record.host, u64::from(record.host_len));
+        let path = head(&record.path, record.path_len);
+        let target = self.model.texts.keep_joined(&[method, b" ", host, path]);
+        target.unwrap_or_default()
+    }
+
     fn fail_body(&mut self, id: CallId, read: FailedRead) {
         if let Some(call) = self.model.calls.get_mut(id)
             && call.failed_read.is_none()
@@ -286,18 +317,3 @@ impl On<'_> {
     }
 }
 
-/// `GET store:8080/item/7`.
-fn target(record: &CallStarted) -> Arc<str> {
-    let method = match head(&record.method, u64::from(record.method_len)) {
-        [] => b"GET",
-        method => method,
-    };
-    let host = head(&record.host, u64::from(record.host_len));
-    let path = head(&record.path, record.path_len);
-    let mut target = String::with_capacity(method.len() + 1 + host.len() + path.len());
-    target.push_str(&lossy(method));
-    target.push(' ');
-    target.push_str(&lossy(host));
-    target.push_str(&lossy(path));
-    target.into()
-}

@@ -14,8 +14,6 @@ use super::on_request::Beginning;
 use super::request::{Ending, Protocol};
 use super::text::{head, text};
 
-/// What makes the contexts of a gRPC server's streams.
-const READER: &str = "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders";
 /// Every gRPC request is one.
 const METHOD: &str = "POST";
 
@@ -56,8 +54,8 @@ impl On<'_> {
     }
 
     /// The stream's own context: values lie between, nothing else.
-    fn cancelable(&self, chain: &[Link]) -> Option<Link> {
-        let kind = |link: &&Link| self.kind(**link);
+    fn cancelable(&mut self, chain: &[Link]) -> Option<Link> {
+        let mut kind = |link: &&Link| self.kind(**link);
         let first = chain.iter().find(|link| kind(link) != ContextKind::Through);
         first.filter(|link| kind(link).is_node()).copied()
     }
@@ -99,12 +97,6 @@ impl On<'_> {
         if let Some(id) = self.process.writers.get(&record.stream).copied() {
             self.end(id, Ending::Normal);
         }
-    }
-
-    /// Whether a context was made by the reader of a gRPC connection, for a stream.
-    pub(super) fn is_of_stream(&self, caller: u64) -> bool {
-        let frames = self.code.frames(self.pid, caller);
-        frames.iter().any(|frame| &*frame.function == READER)
     }
 }
 

@@ -6,6 +6,8 @@ use observer_common::event::{
 
 use crate::finding::CancelledBy;
 
+use smallvec::SmallVec;
+
 use super::On;
 use super::call::CallEnd;
 use super::context::{Ctx, Root};
@@ -14,7 +16,7 @@ use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
 use super::process::ConnError;
 use super::request::{Ending, IoDeadline, Peer, Protocol, Request};
-use super::text::{head, text};
+use super::text::{head, lossy, text};
 use super::trace::Trace;
 
 /// `ECONNRESET` and `EPIPE` on Linux.
@@ -58,17 +60,20 @@ impl On<'_> {
             writer: record.writer.data,
             protocol: Protocol::Http,
         });
-        let trace = text(head(&record.trace, record.trace_len));
-        let trace = trace.map_or(Trace::None, |header| Trace::of(&header));
+        let trace = match head(&record.trace, record.trace_len) {
+            [] => Trace::None,
+            header => Trace::of(&lossy(header)),
+        };
         self.model.totals.traces_broken += u64::from(trace == Trace::Broken);
         let line = &record.line;
         let path = usize::try_from(record.path_at)
             .ok()
             .and_then(|at| line.get(at..));
         if let Some(request) = self.model.requests.get_mut(id) {
-            request.method = text(head(line, u64::from(record.method_len)));
+            let texts = &mut self.model.texts;
+            request.method = texts.keep(head(line, u64::from(record.method_len)));
             request.path =
-                path.and_then(|path| text(shown(head(path, u64::from(record.path_len)))));
+                path.and_then(|path| texts.keep(shown(head(path, u64::from(record.path_len)))));
             request.id_row = record.id_row;
             request.id_value = text(head(&record.id, u64::from(record.id_len)));
             request.id_cut = id_cut(record);
@@ -117,10 +122,10 @@ impl On<'_> {
             headers_left: false,
             start_ns,
             ended: None,
-            contexts: Vec::new(),
-            calls: Vec::new(),
+            contexts: SmallVec::new(),
+            calls: SmallVec::new(),
             details: None,
-            beats_ns: Vec::new(),
+            beats_ns: SmallVec::new(),
             peer: Peer::Unasked,
             delivery: None,
             read_deadline: None,
@@ -309,11 +314,10 @@ impl On<'_> {
         let Some(request) = self.model.requests.get_mut(id) else {
             return;
         };
-        request.beats_ns = Vec::new();
         let calls = std::mem::take(&mut request.calls);
         let contexts = std::mem::take(&mut request.contexts);
         for call in calls {
-            self.model.calls.remove(call);
+            self.forget_call(call);
         }
         for ctx in contexts {
             self.forget_context(ctx);
@@ -327,7 +331,7 @@ impl On<'_> {
     }
 
     /// Drops what was kept for a request that is gone from its table.
-    fn drop_request(&mut self, request: Box<Request>) {
+    fn drop_request(&mut self, mut request: Box<Request>) {
         self.model.unlist_peer(request.id, &request.peer);
         let process = if request.pid == self.pid {
             Some(&mut *self.process)
@@ -342,11 +346,13 @@ impl On<'_> {
                 process.writers.remove(&request.writer);
             }
         }
-        for call in request.calls {
-            self.model.calls.remove(call);
+        for call in std::mem::take(&mut request.calls) {
+            self.forget_call(call);
         }
-        for ctx in request.contexts.into_iter().chain([request.root]) {
+        for ctx in std::mem::take(&mut request.contexts) {
             self.forget_context(ctx);
         }
+        self.forget_context(request.root);
+        self.model.requests.recycle(request);
     }
 }

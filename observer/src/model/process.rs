@@ -12,6 +12,7 @@ use super::canceller::Cancellers;
 use super::context::Cancel;
 use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
+use super::seen::Seen;
 
 /// A connection's read error, until the cancel that follows on the same goroutine.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +76,8 @@ pub(super) struct Process {
     pub(super) conn_errors: Recent<u64, ConnError>,
     /// What its code says of cancels.
     pub(super) cancellers: Cancellers,
+    /// What its addresses mean otherwise.
+    pub(super) seen: Seen,
     /// Deadlines asked for by goroutine.
     pub(super) asked: Recent<u64, Asked>,
     /// `time.startNano`, once learnt.
@@ -110,6 +113,7 @@ impl Process {
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
             cancellers: Cancellers::default(),
+            seen: Seen::default(),
             asked: Recent::new(goroutines),
             start_ns: None,
             calls: Recent::new(goroutines),

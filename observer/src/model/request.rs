@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use observer_common::event::Link;
+use smallvec::{Array, SmallVec};
 
 use crate::inspect::{ContextId, RequestDetails};
 
 use super::connection::Closed;
 use super::ids::{CallId, CtxId, ReqId};
 use super::trace::Trace;
+
+/// Hits of the serving goroutine remembered per request.
+pub(super) const BEATS: usize = 6;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,13 +121,13 @@ pub struct Request {
     /// End and how.
     pub ended: Option<(u64, Ending)>,
     /// Contexts made for it, in order.
-    pub contexts: Vec<CtxId>,
+    pub contexts: SmallVec<[CtxId; 3]>,
     /// Calls made for it, in order.
-    pub calls: Vec<CallId>,
+    pub calls: SmallVec<[CallId; 2]>,
     /// What its memory said, once it was looked at.
     pub details: Option<Arc<RequestDetails>>,
     /// Times of the last hits of its goroutine, newest last: a heartbeat if they are regular.
-    pub beats_ns: Vec<u64>,
+    pub beats_ns: SmallVec<[u64; BEATS]>,
     /// The other end of its connection.
     pub peer: Peer,
     /// How the client's close came to it, where both moments are known.
@@ -137,7 +141,7 @@ pub struct Request {
 }
 
 /// The older half of a list that has grown beyond `limit`; nothing of one that has not.
-pub(super) fn surplus<T>(list: &mut Vec<T>, limit: usize) -> Vec<T> {
+pub(super) fn surplus<A: Array>(list: &mut SmallVec<A>, limit: usize) -> Vec<A::Item> {
     if list.len() <= limit {
         return Vec::new();
     }

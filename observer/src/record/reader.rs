@@ -145,11 +145,9 @@ fn parse(kind: u8, body: &[u8]) -> Result<Entry, String> {
     let json = |error: serde_json::Error| error.to_string();
     Ok(match kind {
         kind::EVENT => {
-            let words = rest(body, 8)
-                .chunks_exact(8)
-                .map(|chunk| word(chunk, 0))
-                .collect::<Result<Vec<u64>, String>>()?;
-            Entry::Event(word(body, 0)?, words)
+            let (words, _) = rest(body, 8).as_chunks::<8>();
+            let words = words.iter().map(|bytes| u64::from_le_bytes(*bytes));
+            Entry::Event(word(body, 0)?, words.collect())
         }
         kind::LOSS => Entry::Loss,
         kind::TICK => Entry::Tick(word(body, 0)?),

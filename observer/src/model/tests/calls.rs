@@ -76,7 +76,7 @@ fn a_call_knows_its_target_its_context_and_its_request() {
     assert!(call.is_open() && !call.failed);
     let request = scene.model.running().next().unwrap();
     assert_eq!(call.owner, Some(request.id));
-    assert_eq!(request.calls, [id]);
+    assert_eq!(*request.calls, [id]);
     assert_eq!(
         scene
             .model

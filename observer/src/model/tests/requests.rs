@@ -244,7 +244,7 @@ fn hits_of_the_serving_goroutine_are_its_heartbeat() {
     }
     let beats = &scene.model.request(number).unwrap().beats_ns;
     let expected: Vec<u64> = (4..=9).map(|tick| 100 * tick * MS).collect();
-    assert_eq!(beats, &expected);
+    assert_eq!(beats[..], expected);
 }
 
 #[test]
