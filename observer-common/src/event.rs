@@ -7,8 +7,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::{
-    MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_PATH, MAX_PEER, MAX_QUERY,
-    MAX_VALUE,
+    MAX_ADDRESS, MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_NETWORK,
+    MAX_PATH, MAX_PEER, MAX_QUERY, MAX_VALUE,
 };
 
 /// Kinds of records. Numbers are never reused.
@@ -49,6 +49,10 @@ pub enum Kind {
     SqlCalled = 41,
     /// [`SqlReturned`].
     SqlReturned = 46,
+    /// [`DialStarted`].
+    DialStarted = 51,
+    /// [`DialDone`].
+    DialDone = 52,
     /// [`SocketChanged`].
     SocketChanged = 61,
 }
@@ -410,6 +414,42 @@ pub struct SqlReturned {
     pub err: Link,
 }
 
+/// `net.Dialer` is asked for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct DialStarted {
+    /// Common part.
+    pub header: Header,
+    /// `Dialer.Timeout`, ns as an `i64`; not above 0: none.
+    pub timeout_ns: u64,
+    /// `wall` and `ext` of `Dialer.Deadline`; zeros: none.
+    pub deadline: [u64; 2],
+    /// Return addresses in `pcs`.
+    pub frames: u32,
+    /// Links in `chain`; the first is the dial's context itself.
+    pub links: u32,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_FRAMES],
+    /// From the dial's context upwards.
+    pub chain: [Link; MAX_LINKS],
+    /// Bytes in `network`.
+    pub network_len: u32,
+    /// Bytes in `address`.
+    pub address_len: u32,
+    /// `tcp`, `unix`.
+    pub network: [u8; MAX_NETWORK],
+    /// `store:5432`, a path.
+    pub address: [u8; MAX_ADDRESS],
+}
+
+/// A TCP connection that was dialled is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct DialDone {
+    /// Common part: who dialled, or a goroutine that it has started for one of several addresses.
+    pub header: Header,
+}
+
 /// A TCP socket with an observed local port changes its state, or an observed process begins to
 /// listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -454,6 +494,8 @@ const _: () = {
     assert!(size_of::<ConnCancelled>() == 56);
     assert!(size_of::<BodyFailed>() == 48 + 16 + 128);
     assert!(size_of::<SqlCalled>() == 48 + 16 + 8 + 128 + 256 + 8 + 192);
+    assert!(size_of::<DialStarted>() == 48 + 32 + 128 + 256 + 8 + 16 + 112);
+    assert!(size_of::<DialDone>() == 48);
     assert!(size_of::<SqlReturned>() == 48 + 24);
     assert!(size_of::<SocketChanged>() == 48 + 8 + 32 + 16 + 8);
 };

@@ -2,7 +2,8 @@
 //!
 //! A number is never reused: recordings hold them.
 
-/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; `database/sql` from 41, sockets from 61.
+/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; `database/sql` from 41, dials from 51,
+/// sockets from 61.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HookId {
@@ -46,13 +47,17 @@ pub enum HookId {
     SqlStmtExec = 45,
     /// A connection goes back to the pool.
     SqlReturn = 46,
+    /// `net.Dialer` is asked for a connection.
+    DialStart = 51,
+    /// A TCP connection that was dialled is there.
+    DialDone = 52,
     /// A TCP socket changes its state: a tracepoint of the kernel, the same for all processes.
     SocketState = 61,
 }
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -72,6 +77,8 @@ impl HookId {
         Self::SqlStmtQuery,
         Self::SqlStmtExec,
         Self::SqlReturn,
+        Self::DialStart,
+        Self::DialDone,
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
     ];
@@ -99,6 +106,8 @@ impl HookId {
             Self::SqlStmtQuery => "sql-stmt-query",
             Self::SqlStmtExec => "sql-stmt-exec",
             Self::SqlReturn => "sql-return",
+            Self::DialStart => "dial-start",
+            Self::DialDone => "dial-done",
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
         }
@@ -128,6 +137,8 @@ impl HookId {
             44 => Some(Self::SqlStmtQuery),
             45 => Some(Self::SqlStmtExec),
             46 => Some(Self::SqlReturn),
+            51 => Some(Self::DialStart),
+            52 => Some(Self::DialDone),
             61 => Some(Self::SocketState),
             _ => None,
         }

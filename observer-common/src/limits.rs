@@ -16,6 +16,10 @@ pub const MAX_VALUE: usize = 64;
 pub const MAX_PEER: usize = 64;
 /// Bytes of a call's host kept.
 pub const MAX_HOST: usize = 64;
+/// Bytes of a dial's network kept: the longest is `unixpacket`.
+pub const MAX_NETWORK: usize = 16;
+/// Bytes of a dial's address kept: a path of a Unix socket has up to 107, hosts are seldom that long.
+pub const MAX_ADDRESS: usize = 112;
 /// Bytes of a query: enough for the verb and, unless very many columns come before it, the table.
 pub const MAX_QUERY: usize = 192;
 /// Header names looked for in one request: request IDs in order, then `Traceparent`.

@@ -6,6 +6,7 @@
 #![no_main]
 
 mod context;
+mod dial;
 mod grpc_server;
 mod http_client;
 mod http_server;

@@ -188,6 +188,8 @@ records!(
     ContextCreated,
     ContextCreatedShort,
     DeadlineAsked,
+    DialDone,
+    DialStarted,
     GrpcEnded,
     GrpcStarted,
     IoDeadlineSet,

@@ -65,13 +65,13 @@
 //!
 //! ## When silent
 //!
-//! - `http.Client.Timeout` or a deadline of its own bounds the call;
+//! - `http.Client.Timeout`, `net.Dialer.Timeout` or a deadline of its own bounds the call;
 //! - a call on the request's context beside another that has a timeout: what a handler allows one
 //!   call is not what the request has;
 //! - where descent or deadline are not known. What a dependency does inside itself, or a goroutine
 //!   that the handler let go: info.
 
-use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
+use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity, Timer};
 use crate::model::{Call, CallId, Ctx, Request, Root, Unit};
 
 use super::ask::Answer;
@@ -146,19 +146,37 @@ impl DeadlineDropped {
     }
 }
 
-/// Adds the lost deadline to what detached-context says of the same call.
-pub(super) fn absorbed(finding: &mut Finding, call: &Call, cx: &Context<'_>) {
-    if let Some((dropped, _)) = dropped(call, cx) {
-        finding.evidence.deadline_ns = dropped.evidence.deadline_ns;
-        finding.evidence.remaining_ns = dropped.evidence.remaining_ns;
-        finding.evidence.deadline_site = dropped.evidence.deadline_site;
-        finding.evidence.timer = dropped.evidence.timer;
+/// The deadline that a call has lost, as it stood when the call began: by the time that its request is described, both
+/// may be over.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) pid: u32,
+    evidence: Box<Evidence>,
+}
+
+impl Lost {
+    /// What deadline-dropped would say of a call that begins.
+    pub(super) fn by(call: &Call, cx: &Context<'_>) -> Option<Self> {
+        let (dropped, _) = dropped(call, cx)?;
+        Some(Self {
+            pid: call.pid,
+            evidence: Box::new(dropped.evidence),
+        })
+    }
+
+    /// Adds it to what detached-context says of the same call.
+    pub(super) fn put(self, finding: &mut Finding) {
+        finding.evidence.deadline_ns = self.evidence.deadline_ns;
+        finding.evidence.remaining_ns = self.evidence.remaining_ns;
+        finding.evidence.deadline_site = self.evidence.deadline_site;
+        finding.evidence.timer = self.evidence.timer;
     }
 }
 
 /// The finding, and the context that has the deadline.
 fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, &'a Ctx)> {
-    if matches!(call.root, Root::Unknown)
+    if call.bounded
+        || matches!(call.root, Root::Unknown)
         || cx.model.bound_of(cx.model.context_of_call(call)).is_some()
     {
         return None;

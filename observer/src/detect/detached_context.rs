@@ -13,7 +13,9 @@
 //! beginning of transactions, over any driver. `db.Query`, `db.Exec` and the like without a
 //! context use `context.Background()`. A query is named by its verb and its table, never by its
 //! text. Who waits for a connection of the pool is told as that (`sql_conn`), because nothing is
-//! running in the database then.
+//! running in the database then. So are plain dials (`dial`): `net.Dialer`, `net.Dial` and
+//! `net.DialTimeout`, which have no context but `context.Background()`; not those that an HTTP
+//! transport, `database/sql`, gRPC or a resolver makes for connections that it keeps.
 //!
 //! `at` is the line that brought the context in: the one that passes `context.Background()` or
 //! `context.TODO()`, or that calls `context.WithoutCancel`, even where a helper that many share
@@ -90,16 +92,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::Frame;
-use crate::model::{Call, CallId, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit};
+use crate::model::{
+    Call, CallId, CallKind, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit,
+};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
+use super::deadline_dropped::Lost;
 use super::draft::{self, span};
 use super::overrun::Over;
 use super::passer;
 use super::spawned::{self, Spawned};
 use super::timers::Topic;
-use super::{deadline, deadline_dropped, ids, plumbing, site};
+use super::{deadline, ids, plumbing, site};
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -108,6 +113,8 @@ pub(super) struct DetachedContext {
     running: BTreeMap<ReqId, Finding>,
     /// Calls reported when they began: what becomes of them is the same occurrence.
     said: BTreeSet<CallId>,
+    /// Deadlines that calls have lost whose requests are being described.
+    lost: BTreeMap<CallId, Lost>,
     /// Calls by goroutines of their own.
     pub(super) spawned: Spawned,
 }
@@ -120,6 +127,7 @@ impl DetachedContext {
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool + Copy) {
         self.spawned.forget(whose);
         self.running.retain(|_, shown| !whose(shown.process.pid));
+        self.lost.retain(|_, lost| !whose(lost.pid));
     }
 
     /// Forgets a request whose end was not seen well enough to be told.
@@ -129,7 +137,7 @@ impl DetachedContext {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.running.len() + self.spawned.len()
+        self.running.len() + self.lost.len() + self.spawned.len()
     }
 
     /// A call begins: on what?
@@ -147,6 +155,7 @@ impl DetachedContext {
         let Some(request) = running_owner(call, cx) else {
             return;
         };
+        let lost = Lost::by(call, cx);
         if spawned::is_unbounded(call, request, cx) {
             let request = request.id;
             cx.ask_handler(request, Topic::Detached(id));
@@ -154,10 +163,14 @@ impl DetachedContext {
             let question = Question::Request(cx.reading(request));
             ids::ask(request.id, Topic::Detached(id), question, cx);
         }
+        if let Some(lost) = lost {
+            cx.remember(&mut self.lost, id, lost);
+        }
     }
 
     /// The request is described: say it.
     pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
+        let lost = self.lost.remove(&id);
         let Some(owner) = cx.model.call(id).and_then(|call| call.owner) else {
             return;
         };
@@ -192,7 +205,9 @@ impl DetachedContext {
                 "call to {} does not descend from its request",
                 draft::target(call, cx.thresholds)
             );
-            deadline_dropped::absorbed(&mut finding, call, cx);
+            if let Some(lost) = lost {
+                lost.put(&mut finding);
+            }
             if finding.severity == Severity::Warning && spawned {
                 self.spawned.keep(id, finding.clone(), cx);
             }
@@ -250,7 +265,8 @@ impl DetachedContext {
         let last = || {
             cx.model
                 .last_call_of(over.pid, over.goid)
-                .filter(|call| call.is_open())
+                // When a dial has failed is not seen; and one that goes on waits, where it can be seen.
+                .filter(|call| call.is_open() && call.kind != CallKind::Dial)
         };
         let call = match &over.seen {
             Some(seen) => seen.call.and_then(|id| cx.model.call(id)),

@@ -139,6 +139,7 @@ pub(super) fn is_unbounded(call: &Call, request: &Request, cx: &Context<'_>) -> 
     let stack = site::frames(cx.code, call.pid, &call.pcs);
     call.root == Root::Detached(Cut::Empty)
         && bound.is_none()
+        && !call.bounded
         && !deadline::is_handlers(call.goid, &stack, request)
 }
 

@@ -68,7 +68,9 @@
 //!
 //! - the timeout is as long as the context's deadline or longer;
 //! - the context has no deadline: then there is one clock;
-//! - read deadlines: where one kills a request, `premature-cancel` says so.
+//! - read deadlines: where one kills a request, `premature-cancel` says so;
+//! - deadlines on a hijacked connection, or on one that the service has dialled: no context hangs on
+//!   them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -321,7 +323,7 @@ fn of_server(
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
     finding.evidence.cancelled_at_ns = Some(cancel.at_ns);
-    passed.tell(&mut finding.evidence, unit, cx);
+    finding.evidence.timer_site = passed.site(unit, cx);
     finding.evidence.server = io_deadline::limits(conn);
     let budget = Budget {
         timer: passed.timer,

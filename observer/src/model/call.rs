@@ -26,11 +26,13 @@ pub enum CallKind {
     Sql,
     /// `database/sql` waits for a connection, or makes one.
     SqlConn,
+    /// `net.Dialer` makes a connection.
+    Dial,
 }
 
 impl CallKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Http, Self::Sql, Self::SqlConn];
+    pub const ALL: [Self; 4] = [Self::Http, Self::Sql, Self::SqlConn, Self::Dial];
 
     /// Name in evidence.
     #[must_use]
@@ -39,6 +41,7 @@ impl CallKind {
             Self::Http => "http",
             Self::Sql => "sql",
             Self::SqlConn => "sql_conn",
+            Self::Dial => "dial",
         }
     }
 
@@ -61,6 +64,7 @@ impl CallKind {
                 "database/sql.(*Rows).Next",
             ],
             Self::SqlConn => &["database/sql.(*DB).conn"],
+            Self::Dial => &["net.(*Dialer).DialContext"],
         }
     }
 }
@@ -74,7 +78,8 @@ pub struct FailedRead {
     pub pcs: Arc<[u64]>,
 }
 
-/// An outgoing call: of HTTP from `(*Transport).roundTrip` on, of `database/sql` from where a connection is there.
+/// An outgoing call: of HTTP from `(*Transport).roundTrip` on, of `database/sql` from where a connection is there, a plain
+/// dial from `(*Dialer).DialContext` on.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Its number.
@@ -96,7 +101,7 @@ pub struct Call {
     pub ctx_data: u64,
     /// What its memory said of the IDs that it carries, see [`sent`](Self::sent).
     pub(super) sent: Option<Arc<Sent>>,
-    /// `GET store:8080/item/7`, `SELECT FROM items`.
+    /// `GET store:8080/item/7`, `SELECT FROM items`, `tcp store:5432`.
     pub target: Arc<str>,
     /// Nearest known context of its chain.
     pub ctx: Option<CtxId>,
@@ -122,6 +127,8 @@ pub struct Call {
     pub failed: bool,
     /// Its connection stays with its transaction: coming back to the pool is no end of the call.
     pub keeps_conn: bool,
+    /// It has a timeout that is no context's: `Dialer.Timeout`.
+    pub bounded: bool,
     /// Loss epoch at the start.
     pub epoch: u64,
 }

@@ -18,6 +18,7 @@ mod instant;
 mod latency;
 mod on_call;
 mod on_context;
+mod on_dial;
 mod on_grpc;
 mod on_request;
 mod on_socket;
@@ -184,6 +185,8 @@ impl Model {
             Event::BodyFailed(record) => on.body_failed(record),
             Event::SqlCalled(record) => on.sql_called(record),
             Event::SqlReturned(record) => on.sql_returned(record),
+            Event::DialStarted(record) => on.dial_started(record),
+            Event::DialDone(record) => on.dial_done(record),
             Event::SocketChanged(_) => {}
         }
         self.processes.give_back(header.pid, process);

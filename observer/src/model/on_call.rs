@@ -32,6 +32,7 @@ pub(super) struct Begun<'a> {
     pub(super) links: &'a [Link],
     pub(super) pcs: Arc<[u64]>,
     pub(super) keeps_conn: bool,
+    pub(super) bounded: bool,
 }
 
 impl On<'_> {
@@ -46,6 +47,7 @@ impl On<'_> {
                 .stacks
                 .keep(&record.pcs, u64::from(record.frames)),
             keeps_conn: false,
+            bounded: false,
         };
         self.leave_last_call(record.header.goid);
         let id = self.begin_call(&record.header, begun);
@@ -88,6 +90,7 @@ impl On<'_> {
             ended: None,
             failed: false,
             keeps_conn: begun.keeps_conn,
+            bounded: begun.bounded,
             epoch,
         };
         let (id, _) = self.model.calls.insert(|id| Call { id, ..call });
@@ -153,6 +156,11 @@ impl On<'_> {
         {
             call.ended = Some((at_ns, end));
             self.facts.push(Fact::CallEnded(call.id));
+            // Its own context was alive, so it was under way: it cannot succeed any more.
+            if call.kind == CallKind::Dial && end == CallEnd::Cancelled {
+                let id = call.id;
+                self.fail(id);
+            }
         }
         if end == CallEnd::Done {
             self.forget_context(id);

@@ -53,7 +53,10 @@ impl On<'_> {
         if let Some(asked) = asked {
             self.learn_clock(asked, &pcs);
         }
+        let dial = self.made_by_dial(header.goid, &pcs);
         let mut ctx = self.blank(header, ptr, record.child);
+        ctx.internal = dial.is_some();
+        ctx.call = dial;
         ctx.type_name = type_name;
         ctx.parent = resolved.ctx;
         ctx.steps = resolved.steps;
@@ -63,6 +66,14 @@ impl On<'_> {
         ctx.deadline_ns = own.and_then(|own| self.time_left(own));
         ctx.asked_ns = asked.and_then(|asked| self.time_left(asked));
         let id = self.add(ctx);
+        if let Some(dial) = dial {
+            if let Some(call) = self.model.calls.get_mut(dial)
+                && call.inner.is_none()
+            {
+                call.inner = Some(id);
+            }
+            return;
+        }
         self.note_timeout_handler(id);
         self.facts.push(Fact::ContextCreated(id));
     }
@@ -312,6 +323,7 @@ impl On<'_> {
 
     fn say_cancelled(&mut self, id: CtxId, request: Option<ReqId>) {
         self.wait_cancelled(id);
+        self.dial_cancelled(id);
         match request {
             Some(request) => {
                 let ends = self
@@ -459,6 +471,7 @@ impl On<'_> {
             });
         }
         self.wait_cancelled(id);
+        self.dial_cancelled(id);
         // net/http may have done with it while its gRPC handler works on.
         let over_http = self.model.requests.get(request);
         if over_http.is_none_or(|request| request.protocol != Protocol::GrpcOverHttp) {

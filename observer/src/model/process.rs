@@ -90,6 +90,8 @@ pub(super) struct Process {
     pub(super) sql_conns: Recent<u64, CallId>,
     /// The last wait for a connection on a context.
     pub(super) conn_waits: Recent<CtxId, CallId>,
+    /// The last dial on a context.
+    pub(super) dials: Recent<CtxId, CallId>,
     /// The transport's connections that were closed for a dead context, by their `*persistConn`.
     pub(super) dead_conns: Recent<u64, DeadConn>,
     /// What goroutines of the transport have let go of last.
@@ -120,6 +122,7 @@ impl Process {
             call_requests: Recent::new(goroutines),
             sql_conns: Recent::new(goroutines),
             conn_waits: Recent::new(goroutines),
+            dials: Recent::new(goroutines),
             dead_conns: Recent::new(goroutines),
             partings: Recent::new(goroutines),
             settled_last: None,
@@ -130,7 +133,7 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 15] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 16] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -143,6 +146,7 @@ impl Process {
             ("call requests", self.call_requests.len()),
             ("sql conns", self.sql_conns.len()),
             ("conn waits", self.conn_waits.len()),
+            ("dials", self.dials.len()),
             ("dead conns", self.dead_conns.len()),
             ("partings", self.partings.len()),
             ("ended settled", self.ended_settled.len()),

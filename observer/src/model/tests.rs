@@ -6,6 +6,7 @@ mod cancels;
 mod chaos;
 mod contexts;
 mod deadlines;
+mod dials;
 mod grpc;
 mod requests;
 mod sockets;

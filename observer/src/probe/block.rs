@@ -85,7 +85,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         conn_remote: at("net/http.conn", "remoteAddr"),
         grpc_ctx: at(GRPC_STREAM, "ctx"),
         grpc_method: at(GRPC_STREAM, "method"),
-        reserved: 0,
+        dialer_timeout: at("net.Dialer", "Timeout"),
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -128,6 +128,8 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::SqlStmtQuery => "sql_stmt_query",
         HookId::SqlStmtExec => "sql_stmt_exec",
         HookId::SqlReturn => "sql_return",
+        HookId::DialStart => "dial_start",
+        HookId::DialDone => "dial_done",
         HookId::ReadDeadlineSet => "read_deadline_set",
         HookId::WriteDeadlineSet => "write_deadline_set",
     }

@@ -85,6 +85,55 @@ const SQL: &[RuleName] = &[
     DeadlineInflated,
 ];
 
+/// Hooks that are not where a function begins but at its one direct call of another: the first of these that it has.
+pub const CALL_SITES: &[(HookId, &[&str])] =
+    &[(HookId::DialDone, &["net.newTCPConn", "net.setNoDelay"])];
+
+/// What plain dials feed.
+const DIAL: &[RuleName] = &[
+    DetachedContext,
+    PrematureCancel,
+    CancelIgnored,
+    DeadlineDropped,
+    DeadlineInflated,
+];
+const NO_DIALS: &str = "nothing is dialled";
+
+/// A function that every version has.
+const fn always(symbol: &'static str) -> Since {
+    Since {
+        symbol,
+        from: 18,
+        to: ALWAYS,
+    }
+}
+
+/// A function that calls of `database/sql` pass.
+const fn sql(id: HookId, symbols: &'static [Since]) -> Hook {
+    Hook {
+        id,
+        symbols,
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: SQL,
+        absent: Some("database/sql not linked"),
+        required: false,
+    }
+}
+
+/// The end of a gRPC handler.
+const fn grpc_end(id: HookId, symbols: &'static [Since], absent: &'static str) -> Hook {
+    Hook {
+        id,
+        symbols,
+        fields: &[GOID, STREAM_CTX],
+        rate: Rate::PerRequest,
+        rules: &[CancelIgnored, DetachedContext, PrematureCancel],
+        absent: Some(absent),
+        required: false,
+    }
+}
+
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
 /// so that nothing is seen to begin whose end could be missed.
 pub const CATALOGUE: &[Hook] = &[
@@ -127,46 +176,26 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some("net/http server not linked"),
         required: false,
     },
-    Hook {
-        id: HookId::GrpcEnd,
-        symbols: &[
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*http2Server).writeStatus",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*http2Server).WriteStatus",
-                from: 18,
-                to: ALWAYS,
-            },
+    grpc_end(
+        HookId::GrpcEnd,
+        &[
+            always("google.golang.org/grpc/internal/transport.(*http2Server).writeStatus"),
+            always("google.golang.org/grpc/internal/transport.(*http2Server).WriteStatus"),
         ],
-        fields: &[GOID, STREAM_CTX],
-        rate: Rate::PerRequest,
-        rules: &[CancelIgnored, DetachedContext, PrematureCancel],
-        absent: Some(NO_GRPC),
-        required: false,
-    },
-    Hook {
-        id: HookId::GrpcHttpEnd,
-        symbols: &[
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).writeStatus",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).WriteStatus",
-                from: 18,
-                to: ALWAYS,
-            },
+        NO_GRPC,
+    ),
+    grpc_end(
+        HookId::GrpcHttpEnd,
+        &[
+            always(
+                "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).writeStatus",
+            ),
+            always(
+                "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).WriteStatus",
+            ),
         ],
-        fields: &[GOID, STREAM_CTX],
-        rate: Rate::PerRequest,
-        rules: &[CancelIgnored, DetachedContext, PrematureCancel],
-        absent: Some(NO_GRPC_HTTP),
-        required: false,
-    },
+        NO_GRPC_HTTP,
+    ),
     Hook {
         id: HookId::CallCancel,
         symbols: &[Since {
@@ -206,17 +235,25 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some("net/http client not linked"),
         required: false,
     },
+    sql(HookId::SqlReturn, &[always("database/sql.(*DB).putConn")]),
     Hook {
-        id: HookId::SqlReturn,
-        symbols: &[Since {
-            symbol: "database/sql.(*DB).putConn",
-            from: 18,
-            to: ALWAYS,
-        }],
+        id: HookId::DialDone,
+        symbols: &[
+            Since {
+                symbol: "net.(*sysDialer).doDialTCPProto",
+                from: 21,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "net.(*sysDialer).doDialTCP",
+                from: 18,
+                to: 20,
+            },
+        ],
         fields: &[GOID],
         rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
+        rules: DIAL,
+        absent: Some(NO_DIALS),
         required: false,
     },
     Hook {
@@ -313,70 +350,29 @@ pub const CATALOGUE: &[Hook] = &[
         required: false,
     },
     Hook {
-        id: HookId::SqlStmtExec,
+        id: HookId::DialStart,
         symbols: &[Since {
-            symbol: "database/sql.resultFromStatement",
+            symbol: "net.(*Dialer).DialContext",
             from: 18,
             to: ALWAYS,
         }],
-        fields: &[GOID],
+        fields: &[GOID, ("net.Dialer", "Timeout"), ("net.Dialer", "Deadline")],
         rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
+        rules: DIAL,
+        absent: Some(NO_DIALS),
         required: false,
     },
-    Hook {
-        id: HookId::SqlStmtQuery,
-        symbols: &[Since {
-            symbol: "database/sql.rowsiFromStatement",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    },
-    Hook {
-        id: HookId::SqlExec,
-        symbols: &[Since {
-            symbol: "database/sql.(*DB).execDC",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    },
-    Hook {
-        id: HookId::SqlQuery,
-        symbols: &[Since {
-            symbol: "database/sql.(*DB).queryDC",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    },
-    Hook {
-        id: HookId::SqlConn,
-        symbols: &[Since {
-            symbol: "database/sql.(*DB).conn",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    },
+    sql(
+        HookId::SqlStmtExec,
+        &[always("database/sql.resultFromStatement")],
+    ),
+    sql(
+        HookId::SqlStmtQuery,
+        &[always("database/sql.rowsiFromStatement")],
+    ),
+    sql(HookId::SqlExec, &[always("database/sql.(*DB).execDC")]),
+    sql(HookId::SqlQuery, &[always("database/sql.(*DB).queryDC")]),
+    sql(HookId::SqlConn, &[always("database/sql.(*DB).conn")]),
     Hook {
         id: HookId::RequestStart,
         symbols: &[Since {

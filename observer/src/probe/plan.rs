@@ -4,10 +4,11 @@ use observer_common::hook::HookId;
 
 use crate::finding::HookState;
 use crate::go::grpc::{self, GRPC};
-use crate::go::site::{Site, SiteKind, Wanted, find_site};
+use crate::go::image::Function;
+use crate::go::site::{NoSite, Site, SiteKind, Wanted, find_site};
 use crate::go::{Image, Layout};
 
-use super::catalogue::{CATALOGUE, Hook, Rate, Since};
+use super::catalogue::{CALL_SITES, CATALOGUE, Hook, Rate, Since};
 
 /// Which sort of site to plan. Anything but [`SiteChoice::Cheap`] is for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -163,6 +164,21 @@ fn unknown_offset(image: &Image, of: &str, field: &str) -> String {
     }
 }
 
+/// The function's one direct call of the first of these that it calls.
+fn call_site(image: &Image, function: &Function, callees: &[&str]) -> Result<Site, NoSite> {
+    let sites = callees
+        .iter()
+        .filter_map(|name| match image.functions(name) {
+            [callee] => {
+                let callee = callee.entry;
+                Some(find_site(image, function, Wanted::DirectCall { callee }))
+            }
+            _ => None,
+        });
+    let first = sites.reduce(|first, next| if first.is_ok() { first } else { next });
+    first.unwrap_or(Err(NoSite::NoCall))
+}
+
 fn plan_hook(
     image: &Image,
     layout: &Layout,
@@ -209,11 +225,13 @@ fn plan_hook(
     {
         return Err(off(unknown_offset(image, of, field), false));
     }
-    let wanted = match choice {
-        SiteChoice::Cheap => Wanted::AfterStackCheck,
-        SiteChoice::Entry => Wanted::Entry,
+    let callees = CALL_SITES.iter().find(|(id, _)| *id == hook.id);
+    let found = match (callees, choice) {
+        (Some((_, callees)), _) => call_site(image, function, callees),
+        (None, SiteChoice::Cheap) => find_site(image, function, Wanted::AfterStackCheck),
+        (None, SiteChoice::Entry) => find_site(image, function, Wanted::Entry),
     };
-    find_site(image, function, wanted)
+    found
         .map(|site| PlannedSite {
             hook: hook.id,
             symbol: since.symbol,

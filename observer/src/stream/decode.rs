@@ -2,9 +2,9 @@
 
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-    GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
-    SqlCalled, SqlReturned,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone,
+    DialStarted, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
+    RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -45,6 +45,10 @@ pub enum Event<'a> {
     SqlCalled(&'a SqlCalled),
     /// A connection goes back to its pool.
     SqlReturned(&'a SqlReturned),
+    /// `net.Dialer` is asked for a connection.
+    DialStarted(&'a DialStarted),
+    /// A TCP connection that was dialled is there.
+    DialDone(&'a DialDone),
     /// A socket changes its state.
     SocketChanged(&'a SocketChanged),
 }
@@ -70,6 +74,8 @@ impl Event<'_> {
             Self::BodyFailed(record) => &record.header,
             Self::SqlCalled(record) => &record.header,
             Self::SqlReturned(record) => &record.header,
+            Self::DialStarted(record) => &record.header,
+            Self::DialDone(record) => &record.header,
             Self::SocketChanged(record) => &record.header,
         }
     }
@@ -112,6 +118,8 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::BodyFailed as u8 => Event::BodyFailed(exact(bytes)?),
         k if k == Kind::SqlCalled as u8 => Event::SqlCalled(exact(bytes)?),
         k if k == Kind::SqlReturned as u8 => Event::SqlReturned(exact(bytes)?),
+        k if k == Kind::DialStarted as u8 => Event::DialStarted(exact(bytes)?),
+        k if k == Kind::DialDone as u8 => Event::DialDone(exact(bytes)?),
         k if k == Kind::SocketChanged as u8 => Event::SocketChanged(exact(bytes)?),
         _ => return None,
     })
@@ -193,9 +201,9 @@ mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-        GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
-        SqlCalled, SqlReturned,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone,
+        DialStarted, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
+        RequestStarted, SocketChanged, SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -276,6 +284,8 @@ mod tests {
             (Kind::BodyFailed, size_of::<BodyFailed>()),
             (Kind::SqlCalled, size_of::<SqlCalled>()),
             (Kind::SqlReturned, size_of::<SqlReturned>()),
+            (Kind::DialStarted, size_of::<DialStarted>()),
+            (Kind::DialDone, size_of::<DialDone>()),
             (Kind::SocketChanged, size_of::<SocketChanged>()),
         ];
         for (kind, size) in kinds {

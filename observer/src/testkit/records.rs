@@ -3,8 +3,8 @@
 use observer_common::event::{
     BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, DeadlineAsked, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted,
-    SocketChanged, SqlCalled, SqlReturned,
+    ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GrpcEnded, GrpcStarted, Header,
+    Kind, Link, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use observer_common::hook::HookId;
 use zerocopy::FromZeros;
@@ -37,6 +37,8 @@ pub(crate) enum Record {
     Socket(SocketChanged),
     Sql(Box<SqlCalled>),
     SqlReturned(SqlReturned),
+    Dial(Box<DialStarted>),
+    DialDone(DialDone),
 }
 
 impl Record {
@@ -58,6 +60,8 @@ impl Record {
             Self::Socket(record) => Event::SocketChanged(record),
             Self::Sql(record) => Event::SqlCalled(record),
             Self::SqlReturned(record) => Event::SqlReturned(record),
+            Self::Dial(record) => Event::DialStarted(record),
+            Self::DialDone(record) => Event::DialDone(record),
         }
     }
 }
@@ -82,8 +86,18 @@ impl Record {
             Self::GrpcEnd(record) => &mut record.header,
             Self::Sql(record) => &mut record.header,
             Self::SqlReturned(record) => &mut record.header,
+            Self::Dial(record) => &mut record.header,
+            Self::DialDone(record) => &mut record.header,
         };
         header.pid = pid;
+        self
+    }
+
+    /// The same dial with a `Dialer.Timeout`.
+    pub(crate) fn bounded(mut self) -> Self {
+        if let Self::Dial(record) = &mut self {
+            record.timeout_ns = 1_000_000_000;
+        }
         self
     }
 
@@ -479,5 +493,29 @@ pub(crate) fn sql_returned(code: &FakeCode, goid: u64, conn: u64, error: &str) -
         header: header(Kind::SqlReturned, goid, 0),
         conn,
         err,
+    })
+}
+
+/// `net.Dialer` is asked on `goid` for a TCP connection to `address`; its chain begins with its context.
+pub(crate) fn dial(
+    code: &FakeCode,
+    (goid, parent_goid): (u64, u64),
+    chain: &[(&str, u64)],
+    stack: &[&str],
+    address: &str,
+) -> Record {
+    let mut record = DialStarted::new_zeroed();
+    record.header = header(Kind::DialStarted, goid, parent_goid);
+    record.links = fill(&mut record.chain, &links(code, chain));
+    record.frames = fill(&mut record.pcs, &code.pcs(stack));
+    record.network_len = fill(&mut record.network, b"tcp");
+    record.address_len = fill(&mut record.address, address.as_bytes());
+    Record::Dial(Box::new(record))
+}
+
+/// A goroutine has the TCP connection that it, or who started it, has dialled.
+pub(crate) fn dial_done(goid: u64, parent_goid: u64) -> Record {
+    Record::DialDone(DialDone {
+        header: header(Kind::DialDone, goid, parent_goid),
     })
 }

@@ -122,6 +122,15 @@ impl Scene {
         self.respond();
     }
 
+    /// The same for records that are there before anybody could have asked anything.
+    pub(crate) fn take_at_once(&mut self, at_ms: u64, records: &[&Record]) {
+        self.until(at_ms);
+        for record in records {
+            self.engine.event(record.event(), at_ms * MS, &self.code);
+        }
+        self.respond();
+    }
+
     /// Lets time pass.
     pub(crate) fn until(&mut self, at_ms: u64) {
         while self.now_ms < at_ms {

@@ -97,6 +97,7 @@ const WANTED: &[Wanted] = &[
     ),
     wanted(&["net/url.URL"], "Scheme Host Path"),
     wanted(&["net.OpError"], "Op Err"),
+    wanted(&["net.Dialer"], "Timeout Deadline"),
     wanted(&["net.TCPAddr"], "IP Port Zone"),
     wanted(&["os.SyscallError"], "Syscall Err"),
     wanted(&["database/sql.DB"], "connector numOpen"),

@@ -1,6 +1,8 @@
 //! One finding as a block of labelled lines.
 
-use crate::finding::{ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason};
+use crate::finding::{
+    CallOutcome, ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason,
+};
 use crate::go::Frame;
 use crate::style::Styles;
 
@@ -210,8 +212,12 @@ impl View<'_> {
         let call = self.finding.evidence.call.as_ref()?;
         let mut parts = vec![self.clean(&format!("{} {}", call.kind, call.target))];
         let short = parts.clone();
-        if let Some(ns) = call.duration_ns {
-            parts.push(self.terminal.glyphs.duration(ns));
+        let length = |ns| self.terminal.glyphs.duration(ns);
+        match (call.outcome, call.duration_ns) {
+            (CallOutcome::Running, Some(0)) => parts.push("just begun".to_owned()),
+            (CallOutcome::Running, Some(ns)) => parts.push(format!("{} so far", length(ns))),
+            (_, Some(ns)) => parts.push(length(ns)),
+            (_, None) => {}
         }
         Some(Row::facts("call", 5, parts).or(short))
     }

@@ -125,9 +125,10 @@ pub struct Context {
 /// An outgoing call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
-    /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections.
+    /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections; `dial` for a connection
+    /// that code makes itself.
     pub kind: String,
-    /// `GET store:8080/item/7`, `SELECT FROM items`: a query by its verb and table.
+    /// `GET store:8080/item/7`, `SELECT FROM items`: a query by its verb and table, `tcp store:5432`.
     pub target: String,
     /// RFC 3339, UTC, nanoseconds.
     pub start: String,

@@ -132,6 +132,41 @@ fn detached_context_tells_of_it_with_the_lost_deadline() {
 }
 
 #[test]
+fn a_request_that_is_over_before_it_is_described_had_its_deadline_all_the_same() {
+    let mut scene = under_middleware(SECOND);
+    let stack = [
+        "net/http.(*Client).do",
+        BUILD,
+        HANDLER,
+        HANDLER_FUNC,
+        MIDDLEWARE,
+        SERVE,
+    ];
+    let calls = call(&scene.code, (SERVING, 0), 0x9000, &[BACKGROUND], &stack);
+    let defer = ["context.WithDeadlineCause.func3", MIDDLEWARE];
+    let cancels = cancel(&scene.code, SERVING, CHILD, &defer);
+    let ends = request_end(&scene.code, ROOT);
+    scene.take_at_once(5, &[&calls, &cancels, &ends]);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.rule, RuleName::DetachedContext);
+    assert_eq!(finding.evidence.remaining_ns, Some(996_000_000));
+    assert_eq!(finding.evidence.deadline_site.as_ref().unwrap().line, 57);
+}
+
+#[test]
+fn a_dial_with_a_timeout_of_its_own_is_bounded() {
+    let dials = |bounded: bool| {
+        let mut scene = limited(alone(), SECOND);
+        let stack = UNDER_MIDDLEWARE;
+        let record = dial(&scene.code, (SERVING, 0), &[BACKGROUND], &stack, "store:1");
+        let record = if bounded { record.bounded() } else { record };
+        scene.take(5, &record);
+        of_rule(&scene, RULE).len()
+    };
+    assert_eq!((dials(false), dials(true)), (1, 0));
+}
+
+#[test]
 fn alone_it_is_a_warning_and_an_error_when_the_call_outlives_the_deadline() {
     let mut scene = limited(alone(), SECOND);
     scene.waits(SERVING, &[ROUND_TRIP, BUILD, SERVE]);
