@@ -34,6 +34,8 @@ pub enum HookId {
     ConnCancel = 24,
     /// Reading a response body failed on such a connection.
     BodyFail = 25,
+    /// gRPC's client makes a stream, for a unary call, too.
+    GrpcCall = 31,
     /// `database/sql` asks its pool for a connection.
     SqlConn = 41,
     /// A query is handed to a driver.
@@ -52,7 +54,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -74,6 +76,7 @@ impl HookId {
         Self::SqlReturn,
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
+        Self::GrpcCall,
     ];
 
     /// Name on the command line and in documents.
@@ -101,6 +104,7 @@ impl HookId {
             Self::SqlReturn => "sql-return",
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
+            Self::GrpcCall => "grpc-call",
         }
     }
 
@@ -122,6 +126,7 @@ impl HookId {
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),
             25 => Some(Self::BodyFail),
+            31 => Some(Self::GrpcCall),
             41 => Some(Self::SqlConn),
             42 => Some(Self::SqlQuery),
             43 => Some(Self::SqlExec),

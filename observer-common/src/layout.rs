@@ -116,8 +116,8 @@ pub struct Layout {
     pub grpc_ctx: u32,
     /// `method` of gRPC's stream.
     pub grpc_method: u32,
-    /// Keeps the rows below aligned.
-    pub reserved: u32,
+    /// `ClientConn.authority` of gRPC's client.
+    pub grpc_authority: u32,
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -154,7 +154,7 @@ impl Layout {
         conn_remote: 0,
         grpc_ctx: 0,
         grpc_method: 0,
-        reserved: 0,
+        grpc_authority: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],

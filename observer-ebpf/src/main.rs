@@ -6,6 +6,7 @@
 #![no_main]
 
 mod context;
+mod grpc_client;
 mod grpc_server;
 mod http_client;
 mod http_server;

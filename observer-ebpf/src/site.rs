@@ -188,6 +188,7 @@ records!(
     ContextCreated,
     ContextCreatedShort,
     DeadlineAsked,
+    GrpcCalled,
     GrpcEnded,
     GrpcStarted,
     IoDeadlineSet,

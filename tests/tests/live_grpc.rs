@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use observer_tests::live::{Expect, Load, Observer, exactly, on_each_build, start};
+use anyhow::{Context, Result, bail};
+use observer_tests::live::{Expect, Load, Observer, Program, exactly, on_each_build, start};
 
 const PROGRAM: &str = "modules/grpc/server";
 /// The slowest handler takes 2 s; then what a busy machine adds.
@@ -130,6 +130,137 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
                 "Inflated",
             ),
         ];
+        exactly(&run, program.pid(), &expected)
+    })
+}
+
+/// A route that calls the service itself, and how its client leaves.
+fn route(program: &Program, path: &str, patience_ms: u64) -> Load {
+    let prefix = format!("{}-", path.trim_start_matches('/').replace('/', "-"));
+    let load = Load::of(program, path).ids(&prefix);
+    if patience_ms > 0 {
+        load.patience_ms(patience_ms)
+    } else {
+        load
+    }
+}
+
+/// A planted call: rule and case of its marker, its route, what the call is and what it calls.
+struct Planted {
+    marked: &'static str,
+    route: &'static str,
+    severity: &'static str,
+    kind: &'static str,
+    method: &'static str,
+}
+
+const CALLS: [Planted; 4] = [
+    Planted {
+        marked: "detached-context unary",
+        route: "/detached/unary",
+        severity: "error",
+        kind: "grpc",
+        method: "SleepOk",
+    },
+    Planted {
+        marked: "detached-context stream",
+        route: "/detached/stream",
+        severity: "error",
+        kind: "grpc_stream",
+        method: "Ticks",
+    },
+    Planted {
+        marked: "detached-context abandoned",
+        route: "/abandoned/stream",
+        severity: "warning",
+        kind: "grpc_stream",
+        method: "Ticks",
+    },
+    Planted {
+        marked: "premature-cancel unary",
+        route: "/premature/unary",
+        severity: "error",
+        kind: "grpc",
+        method: "SleepOk",
+    },
+];
+
+impl Planted {
+    fn expected(&self, address: SocketAddr) -> Result<Expect> {
+        let id = format!("{}-0", self.route.trim_start_matches('/').replace('/', "-"));
+        let target = format!("{address}/shop.Depot/{}", self.method);
+        let expect = Expect::new(self.severity, PROGRAM, self.marked)?;
+        Ok(expect
+            .request(self.route, &id)
+            .fact("/evidence/call/kind", self.kind)
+            .fact("/evidence/call/target", &target))
+    }
+}
+
+/// Routes that call as they should: health watch and keep-alive pings go on beside them.
+const CALLS_OK: [(&str, u64); 7] = [
+    ("/detached/unary/ok", 300),
+    ("/detached/stream/ok", 300),
+    ("/abandoned/stream/ok", 0),
+    ("/premature/unary/ok", 0),
+    ("/two/streams/ok", 0),
+    ("/tags/ok", 0),
+    ("/tags/ok", 0),
+];
+
+#[test]
+fn calls_of_the_client_are_told_apart_by_method_and_context() -> Result<()> {
+    on_each_build(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let address = program.serves_at("listening-grpc ")?;
+        // Builds the clients.
+        call(address, "Echo", WAITS).run()?;
+        route(&program, "/tags/ok", 0).run()?;
+        let observer = Observer::of(program.pid())?;
+        let began = Instant::now();
+        let leaving = ["/detached/unary", "/detached/stream"].map(|path| (path, 300));
+        let staying = ["/abandoned/stream", "/premature/unary"].map(|path| (path, 0));
+        let running = leaving
+            .into_iter()
+            .chain(staying)
+            .chain(CALLS_OK)
+            .map(|(path, patience_ms)| {
+                let client = route(&program, path, patience_ms).start()?;
+                Ok((path, patience_ms, client))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let detour = call(address, "Detour", HAS_TIME).start()?;
+        let detour_ok = call(address, "DetourOk", HAS_TIME).start()?;
+        for (path, patience_ms, client) in running {
+            let outcome = if patience_ms > 0 { "dropped" } else { "ok" };
+            client.all(outcome).with_context(|| path)?;
+        }
+        detour.all("ok")?;
+        detour_ok.all("ok")?;
+        let load = route(&program, "/tags/ok", 0).times(10, 2);
+        load.start()?.all("ok")?;
+        thread::sleep(SETTLED.saturating_sub(began.elapsed()));
+        let run = observer.stop()?;
+        let mut expected = CALLS
+            .iter()
+            .map(|planted| planted.expected(address))
+            .collect::<Result<Vec<_>>>()?;
+        // What a call sends is read from the metadata of its context.
+        let [unary, ..] = &mut expected[..] else {
+            bail!("no calls are planted");
+        };
+        *unary = unary
+            .clone()
+            .fact("/evidence/call/sent/id", "detached-unary-0")
+            .fact("/evidence/call/sent/id_header", "X-Request-Id");
+        expected.push(
+            about(
+                Expect::new("warning", PROGRAM, "detached-context detour")?,
+                "Detour",
+            )
+            .fact("/evidence/call/kind", "grpc")
+            .fact("/evidence/timer", "context"),
+        );
         exactly(&run, program.pid(), &expected)
     })
 }

@@ -9,8 +9,8 @@
 //! that passes no cancellation on. The finding is made when the context is *used*, never when it
 //! is made: a context that is never waited on harms nobody.
 //!
-//! Calls are round trips of `net/http` and what `database/sql` does: queries, statements and the
-//! beginning of transactions, over any driver. `db.Query`, `db.Exec` and the like without a
+//! Calls are round trips of `net/http`, calls and streams of gRPC, and what `database/sql` does: queries,
+//! statements and the beginning of transactions, over any driver. `db.Query`, `db.Exec` and the like without a
 //! context use `context.Background()`. A query is named by its verb and its table, never by its
 //! text. Who waits for a connection of the pool is told as that (`sql_conn`), because nothing is
 //! running in the database then.
@@ -90,7 +90,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::Frame;
-use crate::model::{Call, CallId, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit};
+use crate::model::{
+    Call, CallId, CallKind, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit,
+};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
@@ -247,10 +249,11 @@ impl DetachedContext {
         } else {
             Severity::Error
         };
+        // A stream may be open while its goroutine does something else.
         let last = || {
             cx.model
                 .last_call_of(over.pid, over.goid)
-                .filter(|call| call.is_open())
+                .filter(|call| call.is_open() && call.kind != CallKind::GrpcStream)
         };
         let call = match &over.seen {
             Some(seen) => seen.call.and_then(|id| cx.model.call(id)),

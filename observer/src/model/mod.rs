@@ -19,6 +19,7 @@ mod latency;
 mod on_call;
 mod on_context;
 mod on_grpc;
+mod on_grpc_call;
 mod on_request;
 mod on_socket;
 mod on_sql;
@@ -179,6 +180,7 @@ impl Model {
             Event::CallCancelled(record) => on.call_cancelled(record),
             Event::ConnCancelled(record) => on.conn_cancelled(record),
             Event::BodyFailed(record) => on.body_failed(record),
+            Event::GrpcCalled(record) => on.grpc_called(record),
             Event::SqlCalled(record) => on.sql_called(record),
             Event::SqlReturned(record) => on.sql_returned(record),
             Event::SocketChanged(_) => {}

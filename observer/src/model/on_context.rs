@@ -64,6 +64,7 @@ impl On<'_> {
         ctx.asked_ns = asked.and_then(|asked| self.time_left(asked));
         let id = self.add(ctx);
         self.note_timeout_handler(id);
+        self.note_client_stream(header.goid, id);
         self.facts.push(Fact::ContextCreated(id));
     }
 
@@ -82,6 +83,8 @@ impl On<'_> {
         let call = if self.is_in(record.caller, BEGIN) {
             self.transaction_begun(header.goid);
             None
+        } else if self.is_of_client_stream(record.caller) {
+            self.grpc_call_of(header.goid)
         } else {
             self.process.calls.get(&header.goid).copied()
         };

@@ -7,6 +7,7 @@ mod chaos;
 mod contexts;
 mod deadlines;
 mod grpc;
+mod grpc_calls;
 mod requests;
 mod sockets;
 mod sql;

@@ -19,12 +19,13 @@ const CREATE_DROP: &[&str] = &[
     "net/http.(*Transport).getConn",
 ];
 /// Callers whose creations are known by the caller: the transport's context for a call, those of rows and of a
-/// transaction, a gRPC server's for a stream.
+/// transaction, a gRPC server's for a stream, a gRPC client's for a call.
 const CREATE_SHORT: &[&str] = &[
     "net/http.(*Transport).roundTrip",
     "database/sql.(*Rows).initContextClose",
     "database/sql.(*DB).beginDC",
     "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders",
+    "google.golang.org/grpc.newClientStreamWithParams",
 ];
 /// Callers whose cancel of a request's context means that its handler returned or panicked.
 const CANCEL_END: &[&str] = &[
@@ -37,6 +38,7 @@ const CANCEL_END: &[&str] = &[
 /// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
 const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
 const GRPC_SERVER: &str = "google.golang.org/grpc/internal/transport.ServerStream";
+const GRPC_CONN: &str = "google.golang.org/grpc.ClientConn";
 const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
 
@@ -85,7 +87,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         conn_remote: at("net/http.conn", "remoteAddr"),
         grpc_ctx: at(GRPC_STREAM, "ctx"),
         grpc_method: at(GRPC_STREAM, "method"),
-        reserved: 0,
+        grpc_authority: at(GRPC_CONN, "authority"),
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -122,6 +124,7 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::BodyFail => "body_fail",
         HookId::SocketState => SOCKET_STATE.program,
         HookId::DeadlineAsk => "deadline_ask",
+        HookId::GrpcCall => "grpc_call",
         HookId::SqlConn => "sql_conn",
         HookId::SqlQuery => "sql_query",
         HookId::SqlExec => "sql_exec",

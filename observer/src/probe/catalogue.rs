@@ -69,6 +69,7 @@ const GOID: (&str, &str) = ("runtime.g", "goid");
 const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
 const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
 const NO_GRPC: &str = "gRPC server not linked";
+const NO_GRPC_CLIENT: &str = "gRPC client not linked";
 const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
 
 use RuleName::{
@@ -310,6 +311,26 @@ pub const CATALOGUE: &[Hook] = &[
             OrphanedDownstream,
         ],
         absent: Some("net/http client not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::GrpcCall,
+        symbols: &[Since {
+            symbol: "google.golang.org/grpc.newClientStream",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID, ("google.golang.org/grpc.ClientConn", "authority")],
+        rate: Rate::PerOperation,
+        rules: &[
+            DetachedContext,
+            PrematureCancel,
+            CancelIgnored,
+            DeadlineDropped,
+            DeadlineInflated,
+            OrphanedDownstream,
+        ],
+        absent: Some(NO_GRPC_CLIENT),
         required: false,
     },
     Hook {

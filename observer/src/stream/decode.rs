@@ -2,9 +2,9 @@
 
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-    GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
-    SqlCalled, SqlReturned,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcCalled,
+    GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted,
+    SocketChanged, SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -41,6 +41,8 @@ pub enum Event<'a> {
     ConnCancelled(&'a ConnCancelled),
     /// A response body died with its context.
     BodyFailed(&'a BodyFailed),
+    /// gRPC's client makes a stream.
+    GrpcCalled(&'a GrpcCalled),
     /// `database/sql` asks for a connection or hands a query to a driver.
     SqlCalled(&'a SqlCalled),
     /// A connection goes back to its pool.
@@ -68,6 +70,7 @@ impl Event<'_> {
             Self::CallCancelled(record) => &record.header,
             Self::ConnCancelled(record) => &record.header,
             Self::BodyFailed(record) => &record.header,
+            Self::GrpcCalled(record) => &record.header,
             Self::SqlCalled(record) => &record.header,
             Self::SqlReturned(record) => &record.header,
             Self::SocketChanged(record) => &record.header,
@@ -110,6 +113,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
         k if k == Kind::ConnCancelled as u8 => Event::ConnCancelled(exact(bytes)?),
         k if k == Kind::BodyFailed as u8 => Event::BodyFailed(exact(bytes)?),
+        k if k == Kind::GrpcCalled as u8 => Event::GrpcCalled(exact(bytes)?),
         k if k == Kind::SqlCalled as u8 => Event::SqlCalled(exact(bytes)?),
         k if k == Kind::SqlReturned as u8 => Event::SqlReturned(exact(bytes)?),
         k if k == Kind::SocketChanged as u8 => Event::SocketChanged(exact(bytes)?),
@@ -193,9 +197,9 @@ mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-        GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
-        SqlCalled, SqlReturned,
+        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcCalled,
+        GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted,
+        SocketChanged, SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -274,6 +278,7 @@ mod tests {
             (Kind::CallCancelled, size_of::<CallCancelled>()),
             (Kind::ConnCancelled, size_of::<ConnCancelled>()),
             (Kind::BodyFailed, size_of::<BodyFailed>()),
+            (Kind::GrpcCalled, size_of::<GrpcCalled>()),
             (Kind::SqlCalled, size_of::<SqlCalled>()),
             (Kind::SqlReturned, size_of::<SqlReturned>()),
             (Kind::SocketChanged, size_of::<SocketChanged>()),

@@ -13,6 +13,13 @@ const (
 	long  = 2 * time.Second
 )
 
+func (d *depot) brief(ctx context.Context) error {
+	if !downstream.Pause(ctx, 10*quick) {
+		return ctx.Err()
+	}
+	return nil
+}
+
 func (d *depot) echo(context.Context) error { return nil }
 
 // Whoever called has left, or has no time left; this does not look.
@@ -81,3 +88,13 @@ func (d *depot) inflatedOk(ctx context.Context) error {
 	downstream.Pause(ctx, quick)
 	return nil
 }
+
+// The caller's deadline ends here.
+func (d *depot) detour(ctx context.Context) error {
+	if !downstream.Pause(ctx, quick) {
+		return ctx.Err()
+	}
+	return d.call(context.Background(), "Brief") // want: detached-context detour
+}
+
+func (d *depot) detourOk(ctx context.Context) error { return d.call(ctx, "Brief") }
