@@ -36,6 +36,10 @@ pub enum HookId {
     BodyFail = 25,
     /// gRPC's client makes a stream, for a unary call, too.
     GrpcCall = 31,
+    /// A gRPC server's stream is found closed by who would write to it.
+    GrpcClosed = 32,
+    /// An answer is written where gRPC is served through `net/http`.
+    GrpcHttpWrite = 33,
     /// `database/sql` asks its pool for a connection.
     SqlConn = 41,
     /// A query is handed to a driver.
@@ -54,7 +58,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -77,6 +81,8 @@ impl HookId {
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
         Self::GrpcCall,
+        Self::GrpcClosed,
+        Self::GrpcHttpWrite,
     ];
 
     /// Name on the command line and in documents.
@@ -105,6 +111,8 @@ impl HookId {
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
             Self::GrpcCall => "grpc-call",
+            Self::GrpcClosed => "grpc-closed",
+            Self::GrpcHttpWrite => "grpc-http-write",
         }
     }
 
@@ -127,6 +135,8 @@ impl HookId {
             24 => Some(Self::ConnCancel),
             25 => Some(Self::BodyFail),
             31 => Some(Self::GrpcCall),
+            32 => Some(Self::GrpcClosed),
+            33 => Some(Self::GrpcHttpWrite),
             41 => Some(Self::SqlConn),
             42 => Some(Self::SqlQuery),
             43 => Some(Self::SqlExec),

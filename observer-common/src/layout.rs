@@ -128,6 +128,8 @@ pub struct Layout {
     pub cancel_self: Range,
     /// The caller whose cancels say only that a call is done: sent short.
     pub cancel_short: Range,
+    /// What sends the answer of a unary gRPC handler that has returned (up to 1.84).
+    pub grpc_answer: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference; the last row is [`TRACE_HEADER`].
@@ -160,6 +162,7 @@ impl Layout {
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
         cancel_short: Range { start: 0, end: 0 },
+        grpc_answer: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };

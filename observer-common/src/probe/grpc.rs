@@ -63,6 +63,34 @@ pub fn ended<M: MemRead, R: Registers>(
     Ok(())
 }
 
+/// Frames above a write to a stream within which the unary handler's answer is sent: `writeHeader`, `write`, the stream's
+/// own `Write`, `sendResponse`.
+const ANSWER_FRAMES: usize = 4;
+
+/// Fills the record of a stream whose unary handler has returned, if this write to it is the answer: transport, stream.
+///
+/// # Errors
+/// [`Skip::Quiet`] when the handler itself writes, [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn answered<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut GrpcEnded,
+) -> Result<(), Skip> {
+    let mut pcs = [0u64; ANSWER_FRAMES];
+    walk::stack(mem, regs, &mut pcs);
+    let answer = &layout.grpc_answer;
+    let is_answer = answer.holds_return(pcs[0])
+        | answer.holds_return(pcs[1])
+        | answer.holds_return(pcs[2])
+        | answer.holds_return(pcs[3]);
+    if !is_answer {
+        return Err(Skip::Quiet);
+    }
+    ended(mem, layout, regs, record)
+}
+
 /// Fills the record of a client's stream that is about to be made: context (two words), description, connection,
 /// method (two words). `Ok(true)` when something was cut by a failed read.
 ///

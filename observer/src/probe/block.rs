@@ -37,6 +37,8 @@ const CANCEL_END: &[&str] = &[
 ];
 /// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
 const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
+/// Called once, by a unary handler that has returned without an error.
+const GRPC_ANSWER: &str = "google.golang.org/grpc.(*Server).sendResponse";
 const GRPC_SERVER: &str = "google.golang.org/grpc/internal/transport.ServerStream";
 const GRPC_CONN: &str = "google.golang.org/grpc.ClientConn";
 const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
@@ -93,6 +95,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         cancel_end: ranges(image, bias, CANCEL_END),
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
         cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
+        grpc_answer: range(image, bias, GRPC_ANSWER).unwrap_or_default(),
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)
@@ -125,6 +128,8 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::SocketState => SOCKET_STATE.program,
         HookId::DeadlineAsk => "deadline_ask",
         HookId::GrpcCall => "grpc_call",
+        HookId::GrpcClosed => "grpc_closed",
+        HookId::GrpcHttpWrite => "grpc_http_write",
         HookId::SqlConn => "sql_conn",
         HookId::SqlQuery => "sql_query",
         HookId::SqlExec => "sql_exec",

@@ -169,6 +169,39 @@ pub const CATALOGUE: &[Hook] = &[
         required: false,
     },
     Hook {
+        id: HookId::GrpcClosed,
+        symbols: &[Since {
+            symbol: "google.golang.org/grpc/internal/transport.(*http2Server).streamContextErr",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID, STREAM_CTX],
+        rate: Rate::Rare,
+        rules: &[CancelIgnored, DetachedContext],
+        absent: Some(NO_GRPC),
+        required: false,
+    },
+    Hook {
+        id: HookId::GrpcHttpWrite,
+        symbols: &[
+            Since {
+                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).write",
+                from: 18,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).Write",
+                from: 18,
+                to: ALWAYS,
+            },
+        ],
+        fields: &[GOID, STREAM_CTX],
+        rate: Rate::PerRequest,
+        rules: &[CancelIgnored, DetachedContext],
+        absent: Some(NO_GRPC_HTTP),
+        required: false,
+    },
+    Hook {
         id: HookId::CallCancel,
         symbols: &[Since {
             symbol: "net/http.(*Transport).cancelRequest",

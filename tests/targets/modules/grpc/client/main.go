@@ -1,6 +1,6 @@
 // Command client calls a method of the gRPC service, over one connection, and leaves when its patience ends: with a
 // RST_STREAM in mode cancel, with the connection in mode close, with a deadline that the server hears of in mode deadline.
-// With -stream the method answers with a stream, which is read to its end.
+// An answer that is a stream is read to its end.
 // One line of JSON at the end, as that of the HTTP client.
 package main
 
@@ -32,8 +32,8 @@ var (
 	mode     = flag.String("mode", "cancel", "how to leave: cancel, close, deadline")
 	patience = flag.Int("patience-ms", 0, "when to leave; 0: wait")
 	seconds  = flag.Int("max-seconds", 60, "when to end")
-	stream   = flag.Bool("stream", false, "the method answers with a stream")
-	secure   = flag.Bool("tls", false, "over TLS, whatever the certificate")
+	answer   = flag.String("answer", "message", "what the method answers with: message, stream")
+	over     = flag.String("over", "tcp", "tcp, or tls, whatever the certificate")
 	trace    = flag.String("traceparent", "", "sent with every call")
 	prefix   = flag.String("id-prefix", "", "the call with number n has the ID PREFIXn")
 )
@@ -50,7 +50,7 @@ func main() {
 	flag.Parse()
 	address, method := split(*url)
 	creds := insecure.NewCredentials()
-	if *secure {
+	if *over == "tls" {
 		creds = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})
 	}
 	conn, err := grpc.Dial(address, grpc.WithTransportCredentials(creds))
@@ -115,7 +115,7 @@ func call(conn *grpc.ClientConn, method string, number int64) error {
 		defer cancel()
 	}
 	in, out := wrapperspb.String("lamp"), new(wrapperspb.StringValue)
-	if *stream {
+	if *answer == "stream" {
 		return read(ctx, conn, method)
 	}
 	return conn.Invoke(ctx, method, in, out)

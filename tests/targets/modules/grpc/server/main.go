@@ -103,6 +103,8 @@ type named struct {
 func (d *depot) methods() []named {
 	return []named{
 		{"Sleep", d.sleep},
+		{"Doze", d.doze},
+		{"Nap", d.nap},
 		{"SleepOk", d.sleepOk},
 		{"Channel", d.channel},
 		{"ChannelOk", d.sleepOk},

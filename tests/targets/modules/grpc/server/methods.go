@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"example.com/observer-targets/internal/compat"
@@ -26,6 +27,18 @@ func (d *depot) echo(context.Context) error { return nil }
 func (d *depot) sleep(context.Context) error {
 	time.Sleep(long) // want: cancel-ignored sleep
 	return nil
+}
+
+// Its client's connection is gone when it returns, without an error.
+func (d *depot) doze(context.Context) error {
+	time.Sleep(long) // want: cancel-ignored doze
+	return nil
+}
+
+// The same, with an error.
+func (d *depot) nap(context.Context) error {
+	time.Sleep(long) // want: cancel-ignored nap
+	return errors.New("woken up")
 }
 
 func (d *depot) sleepOk(ctx context.Context) error {
