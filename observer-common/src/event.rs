@@ -45,6 +45,8 @@ pub enum Kind {
     ConnCancelled = 24,
     /// [`BodyFailed`].
     BodyFailed = 25,
+    /// [`GrpcCalled`].
+    GrpcCalled = 31,
     /// [`SqlCalled`].
     SqlCalled = 41,
     /// [`SqlReturned`].
@@ -378,6 +380,30 @@ pub struct BodyFailed {
     pub pcs: [u64; MAX_FRAMES],
 }
 
+/// gRPC's client makes a stream: of a call that streams, or of a unary one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct GrpcCalled {
+    /// Common part.
+    pub header: Header,
+    /// Return addresses in `pcs`.
+    pub frames: u32,
+    /// Links in `chain`; the first is the call's context itself.
+    pub links: u32,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_FRAMES],
+    /// From the call's context upwards.
+    pub chain: [Link; MAX_LINKS],
+    /// Bytes in `host`.
+    pub host_len: u32,
+    /// Bytes in `method`.
+    pub method_len: u32,
+    /// `ClientConn.authority`.
+    pub host: [u8; MAX_HOST],
+    /// `/package.Service/Method`.
+    pub method: [u8; MAX_PATH],
+}
+
 /// `database/sql` does something on a context: asks for a connection, or hands a query to a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -489,6 +515,7 @@ const _: () = {
     assert!(size_of::<GrpcStarted>() == 48 + 16 + 256 + 96);
     assert!(size_of::<GrpcEnded>() == 56);
     assert!(size_of::<IoDeadlineSet>() == 48 + 40 + 64);
+    assert!(size_of::<GrpcCalled>() == 48 + 8 + 128 + 256 + 8 + 64 + 96);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<CallCancelled>() == 72);
     assert!(size_of::<ConnCancelled>() == 56);

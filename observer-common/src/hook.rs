@@ -35,6 +35,12 @@ pub enum HookId {
     ConnCancel = 24,
     /// Reading a response body failed on such a connection.
     BodyFail = 25,
+    /// gRPC's client makes a stream, for a unary call, too.
+    GrpcCall = 31,
+    /// A gRPC server's stream is found closed by who would write to it.
+    GrpcClosed = 32,
+    /// An answer is written where gRPC is served through `net/http`.
+    GrpcHttpWrite = 33,
     /// `database/sql` asks its pool for a connection.
     SqlConn = 41,
     /// A query is handed to a driver.
@@ -57,7 +63,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -81,6 +87,9 @@ impl HookId {
         Self::DialDone,
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
+        Self::GrpcCall,
+        Self::GrpcClosed,
+        Self::GrpcHttpWrite,
     ];
 
     /// Name on the command line and in documents.
@@ -110,6 +119,9 @@ impl HookId {
             Self::DialDone => "dial-done",
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
+            Self::GrpcCall => "grpc-call",
+            Self::GrpcClosed => "grpc-closed",
+            Self::GrpcHttpWrite => "grpc-http-write",
         }
     }
 
@@ -131,6 +143,9 @@ impl HookId {
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),
             25 => Some(Self::BodyFail),
+            31 => Some(Self::GrpcCall),
+            32 => Some(Self::GrpcClosed),
+            33 => Some(Self::GrpcHttpWrite),
             41 => Some(Self::SqlConn),
             42 => Some(Self::SqlQuery),
             43 => Some(Self::SqlExec),

@@ -118,6 +118,8 @@ pub struct Layout {
     pub grpc_method: u32,
     /// `Dialer.Timeout`; `Dialer.Deadline` follows it.
     pub dialer_timeout: u32,
+    /// `ClientConn.authority` of gRPC's client.
+    pub grpc_authority: u32,
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -128,6 +130,8 @@ pub struct Layout {
     pub cancel_self: Range,
     /// The caller whose cancels say only that a call is done: sent short.
     pub cancel_short: Range,
+    /// What sends the answer of a unary gRPC handler that has returned (up to 1.84).
+    pub grpc_answer: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference; the last row is [`TRACE_HEADER`].
@@ -155,11 +159,13 @@ impl Layout {
         grpc_ctx: 0,
         grpc_method: 0,
         dialer_timeout: 0,
+        grpc_authority: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
         cancel_short: Range { start: 0, end: 0 },
+        grpc_answer: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };

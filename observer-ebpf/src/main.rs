@@ -7,6 +7,7 @@
 
 mod context;
 mod dial;
+mod grpc_client;
 mod grpc_server;
 mod http_client;
 mod http_server;

@@ -190,6 +190,7 @@ records!(
     DeadlineAsked,
     DialDone,
     DialStarted,
+    GrpcCalled,
     GrpcEnded,
     GrpcStarted,
     IoDeadlineSet,

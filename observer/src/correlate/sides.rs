@@ -30,10 +30,11 @@ pub struct RequestSide {
 }
 
 impl CallSide {
-    /// Splits `GET store:8080/item/7`. Where paths are hidden it ends with the host.
+    /// Splits `GET store:8080/item/7`. Where paths are hidden it ends with the host. A call of gRPC names no method: it
+    /// is a POST.
     #[must_use]
     pub fn new(ids: Ids, target: &str) -> Self {
-        let (method, place) = target.split_once(' ').unwrap_or(("GET", target));
+        let (method, place) = target.split_once(' ').unwrap_or(("POST", target));
         let path = place.find('/').and_then(|at| place.get(at..));
         Self {
             ids,

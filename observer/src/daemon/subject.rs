@@ -8,8 +8,8 @@ use crate::finding::{HookState, ProcessInfo};
 use crate::go::grpc::GRPC;
 use crate::go::{Image, ImageCache, Layout};
 use crate::inspect::{
-    AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, RequestOffsets,
-    ResponseOffsets,
+    AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, OutgoingOffsets,
+    RequestOffsets, ResponseOffsets,
 };
 use crate::model::Unit;
 use crate::probe::{Plan, SiteChoice, plan};
@@ -28,6 +28,7 @@ pub(super) struct Offsets {
     pub(super) conn: Option<ConnOffsets>,
     pub(super) context: Option<ContextOffsets>,
     pub(super) local: Option<LocalOffsets>,
+    pub(super) outgoing: Option<OutgoingOffsets>,
     pub(super) response: Option<ResponseOffsets>,
     /// `http.response.conn`.
     pub(super) response_conn: Option<u32>,
@@ -43,6 +44,7 @@ impl Offsets {
             conn: ConnOffsets::of(layout),
             context: ContextOffsets::of(layout, minor, map),
             local: LocalOffsets::of(layout),
+            outgoing: OutgoingOffsets::of(layout),
             response: ResponseOffsets::of(layout, map, serves_http2_of_its_own(image)),
             response_conn: layout.field("net/http.response", "conn"),
         }

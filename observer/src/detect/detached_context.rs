@@ -9,8 +9,8 @@
 //! that passes no cancellation on. The finding is made when the context is *used*, never when it
 //! is made: a context that is never waited on harms nobody.
 //!
-//! Calls are round trips of `net/http` and what `database/sql` does: queries, statements and the
-//! beginning of transactions, over any driver. `db.Query`, `db.Exec` and the like without a
+//! Calls are round trips of `net/http`, calls and streams of gRPC, and what `database/sql` does: queries,
+//! statements and the beginning of transactions, over any driver. `db.Query`, `db.Exec` and the like without a
 //! context use `context.Background()`. A query is named by its verb and its table, never by its
 //! text. Who waits for a connection of the pool is told as that (`sql_conn`), because nothing is
 //! running in the database then. So are plain dials (`dial`): `net.Dialer`, `net.Dial` and
@@ -265,8 +265,11 @@ impl DetachedContext {
         let last = || {
             cx.model
                 .last_call_of(over.pid, over.goid)
-                // When a dial has failed is not seen; and one that goes on waits, where it can be seen.
-                .filter(|call| call.is_open() && call.kind != CallKind::Dial)
+                // A stream may be open while its goroutine does something else. When a dial has failed is not seen; and
+                // one that goes on waits, where it can be seen.
+                .filter(|call| {
+                    call.is_open() && !matches!(call.kind, CallKind::Dial | CallKind::GrpcStream)
+                })
         };
         let call = match &over.seen {
             Some(seen) => seen.call.and_then(|id| cx.model.call(id)),

@@ -101,7 +101,8 @@ pub(super) fn context_answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
 /// Asks what an outgoing call tells its callee, while it is on its way and nobody has asked. The answer comes to the
 /// model, see [`Call::sent`](crate::model::Call::sent).
 pub(super) fn ask_sent(id: CallId, cx: &mut Context<'_>) {
-    let open = |call: &&Call| call.kind == CallKind::Http && call.is_open();
+    let carries = |call: &Call| call.kind == CallKind::Http || call.kind.is_grpc();
+    let open = |call: &&Call| carries(call) && call.is_open();
     let Some(call) = cx.model.call(id).filter(open) else {
         return;
     };
@@ -115,6 +116,7 @@ pub(super) fn ask_sent(id: CallId, cx: &mut Context<'_>) {
     let question = Question::Sent {
         request: call.handle,
         ctx: call.ctx_data,
+        stream: call.kind.is_grpc().then_some(call.ctx_itab),
         headers,
     };
     cx.ask(call.pid, Topic::Sent(id), question);

@@ -14,8 +14,8 @@ pub(super) struct Joins {
 impl Joins {
     /// A call begins: it is known by the IDs of the request that it is made for.
     pub(super) fn call_started(&mut self, id: CallId, cx: &Context<'_>) {
-        let over_http = |call: &&Call| call.kind == CallKind::Http;
-        let Some(call) = cx.model.call(id).filter(over_http) else {
+        let joins = |call: &&Call| call.kind == CallKind::Http || call.kind.is_grpc();
+        let Some(call) = cx.model.call(id).filter(joins) else {
             return;
         };
         let Some(request) = call.owner.and_then(|owner| cx.model.request(owner)) else {

@@ -225,8 +225,8 @@ pub struct ServerLimits {
 /// An outgoing call in evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallEvidence {
-    /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections; `dial` for a connection
-    /// that code makes itself.
+    /// `http`; `grpc` for a unary call, `grpc_stream` for one that streams; `sql` for what `database/sql` runs, `sql_conn` for
+    /// a wait for one of its connections; `dial` for a connection that code makes itself.
     pub kind: &'static str,
     /// `GET store:8080/item/7`, `SELECT FROM items`, `tcp store:5432`.
     pub target: String,

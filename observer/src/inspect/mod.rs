@@ -34,10 +34,10 @@ pub use context_id::{ContextId, REQUEST_ID_KEYS, RequestIdKey, id_in_contexts};
 pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
 pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
-pub use metadata::inspect_metadata;
+pub use metadata::{inspect_metadata, inspect_outgoing};
 pub use offsets::{
-    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, RequestOffsets,
-    ServerOffsets, SudogOffsets, timer_holds_pointer,
+    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, OutgoingOffsets,
+    RequestOffsets, ServerOffsets, SudogOffsets, timer_holds_pointer,
 };
 pub use outer::CallSite;
 pub use raw_g::Status;

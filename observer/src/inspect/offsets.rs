@@ -250,6 +250,27 @@ impl LocalOffsets {
     }
 }
 
+/// What gRPC keeps outgoing metadata in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OutgoingOffsets {
+    /// `metadata.rawMD.md`, a map.
+    pub map: u32,
+    /// `metadata.rawMD.added`, a `[][]string` of names and values by turns.
+    pub added: u32,
+}
+
+impl OutgoingOffsets {
+    /// As the layout has them; `None` without gRPC.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        const RAW: &str = "google.golang.org/grpc/metadata.rawMD";
+        Some(Self {
+            map: layout.field(RAW, "md")?,
+            added: layout.field(RAW, "added")?,
+        })
+    }
+}
+
 /// Where a connection keeps its `net/http.Server`, and that its timeouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ServerOffsets {

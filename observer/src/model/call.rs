@@ -22,6 +22,10 @@ pub enum CallEnd {
 pub enum CallKind {
     /// A round trip of `net/http`'s transport.
     Http,
+    /// A unary call of gRPC.
+    Grpc,
+    /// A call of gRPC that streams: it lasts beyond the function that begins it.
+    GrpcStream,
     /// `database/sql` works for its caller: a query, a statement, a transaction's begin.
     Sql,
     /// `database/sql` waits for a connection, or makes one.
@@ -32,13 +36,28 @@ pub enum CallKind {
 
 impl CallKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Http, Self::Sql, Self::SqlConn, Self::Dial];
+    pub const ALL: [Self; 6] = [
+        Self::Http,
+        Self::Grpc,
+        Self::GrpcStream,
+        Self::Sql,
+        Self::SqlConn,
+        Self::Dial,
+    ];
+
+    /// Whether it is one of gRPC.
+    #[must_use]
+    pub const fn is_grpc(self) -> bool {
+        matches!(self, Self::Grpc | Self::GrpcStream)
+    }
 
     /// Name in evidence.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Grpc => "grpc",
+            Self::GrpcStream => "grpc_stream",
             Self::Sql => "sql",
             Self::SqlConn => "sql_conn",
             Self::Dial => "dial",
@@ -52,6 +71,12 @@ impl CallKind {
             Self::Http => &[
                 "net/http.(*Transport).roundTrip",
                 "net/http.(*bodyEOFSignal).Read",
+            ],
+            Self::Grpc | Self::GrpcStream => &[
+                "google.golang.org/grpc.newClientStream",
+                "google.golang.org/grpc.(*clientStream).SendMsg",
+                "google.golang.org/grpc.(*clientStream).RecvMsg",
+                "google.golang.org/grpc.(*clientStream).Header",
             ],
             Self::Sql => &[
                 "database/sql.(*DB).queryDC",
@@ -78,8 +103,8 @@ pub struct FailedRead {
     pub pcs: Arc<[u64]>,
 }
 
-/// An outgoing call: of HTTP from `(*Transport).roundTrip` on, of `database/sql` from where a connection is there, a plain
-/// dial from `(*Dialer).DialContext` on.
+/// An outgoing call: of HTTP from `(*Transport).roundTrip` on, of gRPC from `newClientStream` on, behind its interceptors,
+/// of `database/sql` from where a connection is there, a plain dial from `(*Dialer).DialContext` on.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// Its number.
@@ -97,11 +122,13 @@ pub struct Call {
     /// What it goes by in the process: the `*http.Request`; the `*driverConn`, and while it waits for one the
     /// context; 0 where that is not known.
     pub handle: u64,
+    /// Interface table of its context.
+    pub ctx_itab: u64,
     /// Data word of its context.
     pub ctx_data: u64,
     /// What its memory said of the IDs that it carries, see [`sent`](Self::sent).
     pub(super) sent: Option<Arc<Sent>>,
-    /// `GET store:8080/item/7`, `SELECT FROM items`, `tcp store:5432`.
+    /// `GET store:8080/item/7`, `store:8080/shop.Depot/Item`, `SELECT FROM items`, `tcp store:5432`.
     pub target: Arc<str>,
     /// Nearest known context of its chain.
     pub ctx: Option<CtxId>,
@@ -117,7 +144,7 @@ pub struct Call {
     pub start_ns: u64,
     /// How long it waited for its connection, ns.
     pub waited_ns: Option<u64>,
-    /// The context that ends with it: the transport's own (Go ≥ 1.23), that of its rows.
+    /// The context that ends with it: the transport's own (Go ≥ 1.23), that of a gRPC client's stream, that of its rows.
     pub inner: Option<CtxId>,
     /// The read of its body that failed because its context had died.
     pub failed_read: Option<FailedRead>,

@@ -20,6 +20,7 @@ mod on_call;
 mod on_context;
 mod on_dial;
 mod on_grpc;
+mod on_grpc_call;
 mod on_request;
 mod on_socket;
 mod on_sql;
@@ -183,6 +184,7 @@ impl Model {
             Event::CallCancelled(record) => on.call_cancelled(record),
             Event::ConnCancelled(record) => on.conn_cancelled(record),
             Event::BodyFailed(record) => on.body_failed(record),
+            Event::GrpcCalled(record) => on.grpc_called(record),
             Event::SqlCalled(record) => on.sql_called(record),
             Event::SqlReturned(record) => on.sql_returned(record),
             Event::DialStarted(record) => on.dial_started(record),

@@ -75,6 +75,7 @@ impl On<'_> {
             parent_goid: header.parent_goid,
             g: header.g,
             handle: begun.handle,
+            ctx_itab: begun.links.first().map_or(0, |link| link.itab),
             ctx_data: begun.links.first().map_or(0, |link| link.data),
             sent: None,
             target: begun.target,
@@ -143,7 +144,8 @@ impl On<'_> {
             return;
         };
         let Some(cancel) = &ctx.cancelled else { return };
-        let end = if cancel.by == CancelledBy::Parent {
+        // Its own deadline is what gRPC's configuration allows the method.
+        let end = if matches!(cancel.by, CancelledBy::Parent | CancelledBy::Deadline) {
             CallEnd::Cancelled
         } else {
             CallEnd::Done
@@ -177,6 +179,10 @@ impl On<'_> {
         let Some(entry) = self.model.calls.get(call) else {
             return;
         };
+        if entry.kind.is_grpc() {
+            self.grpc_call_failed(call, goid);
+            return;
+        }
         let killed = matches!(entry.ended, Some((_, CallEnd::Cancelled)));
         // Rows that are closed after their context died may have been read before, or not be wanted.
         if entry.inner != Some(id) || !killed || entry.kind != CallKind::Http {
@@ -324,4 +330,3 @@ impl On<'_> {
         }
     }
 }
-

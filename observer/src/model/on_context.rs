@@ -75,6 +75,7 @@ impl On<'_> {
             return;
         }
         self.note_timeout_handler(id);
+        self.note_client_stream(header.goid, id);
         self.facts.push(Fact::ContextCreated(id));
     }
 
@@ -95,6 +96,8 @@ impl On<'_> {
             // It outlives the call that begins it.
             self.transaction_begun(header.goid);
             None
+        } else if self.is_of_client_stream(record.caller) {
+            self.grpc_call_of(header.goid)
         } else {
             self.process.calls.get(&header.goid).copied()
         };

@@ -8,6 +8,7 @@ mod contexts;
 mod deadlines;
 mod dials;
 mod grpc;
+mod grpc_calls;
 mod requests;
 mod sockets;
 mod sql;

@@ -19,12 +19,13 @@ const CREATE_DROP: &[&str] = &[
     "net/http.(*Transport).getConn",
 ];
 /// Callers whose creations are known by the caller: the transport's context for a call, those of rows and of a
-/// transaction, a gRPC server's for a stream.
+/// transaction, a gRPC server's for a stream, a gRPC client's for a call.
 const CREATE_SHORT: &[&str] = &[
     "net/http.(*Transport).roundTrip",
     "database/sql.(*Rows).initContextClose",
     "database/sql.(*DB).beginDC",
     "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders",
+    "google.golang.org/grpc.newClientStreamWithParams",
 ];
 /// Callers whose cancel of a request's context means that its handler returned or panicked.
 const CANCEL_END: &[&str] = &[
@@ -36,7 +37,10 @@ const CANCEL_END: &[&str] = &[
 ];
 /// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
 const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
+/// Called once, by a unary handler that has returned without an error.
+const GRPC_ANSWER: &str = "google.golang.org/grpc.(*Server).sendResponse";
 const GRPC_SERVER: &str = "google.golang.org/grpc/internal/transport.ServerStream";
+const GRPC_CONN: &str = "google.golang.org/grpc.ClientConn";
 const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
 
@@ -86,11 +90,13 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         grpc_ctx: at(GRPC_STREAM, "ctx"),
         grpc_method: at(GRPC_STREAM, "method"),
         dialer_timeout: at("net.Dialer", "Timeout"),
+        grpc_authority: at(GRPC_CONN, "authority"),
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
         cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
+        grpc_answer: range(image, bias, GRPC_ANSWER).unwrap_or_default(),
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)
@@ -122,6 +128,9 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::BodyFail => "body_fail",
         HookId::SocketState => SOCKET_STATE.program,
         HookId::DeadlineAsk => "deadline_ask",
+        HookId::GrpcCall => "grpc_call",
+        HookId::GrpcClosed => "grpc_closed",
+        HookId::GrpcHttpWrite => "grpc_http_write",
         HookId::SqlConn => "sql_conn",
         HookId::SqlQuery => "sql_query",
         HookId::SqlExec => "sql_exec",

@@ -69,6 +69,7 @@ const GOID: (&str, &str) = ("runtime.g", "goid");
 const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
 const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
 const NO_GRPC: &str = "gRPC server not linked";
+const NO_GRPC_CLIENT: &str = "gRPC client not linked";
 const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
 
 use RuleName::{
@@ -196,6 +197,39 @@ pub const CATALOGUE: &[Hook] = &[
         ],
         NO_GRPC_HTTP,
     ),
+    Hook {
+        id: HookId::GrpcClosed,
+        symbols: &[Since {
+            symbol: "google.golang.org/grpc/internal/transport.(*http2Server).streamContextErr",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID, STREAM_CTX],
+        rate: Rate::Rare,
+        rules: &[CancelIgnored, DetachedContext],
+        absent: Some(NO_GRPC),
+        required: false,
+    },
+    Hook {
+        id: HookId::GrpcHttpWrite,
+        symbols: &[
+            Since {
+                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).write",
+                from: 18,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).Write",
+                from: 18,
+                to: ALWAYS,
+            },
+        ],
+        fields: &[GOID, STREAM_CTX],
+        rate: Rate::PerRequest,
+        rules: &[CancelIgnored, DetachedContext],
+        absent: Some(NO_GRPC_HTTP),
+        required: false,
+    },
     Hook {
         id: HookId::CallCancel,
         symbols: &[Since {
@@ -347,6 +381,26 @@ pub const CATALOGUE: &[Hook] = &[
             OrphanedDownstream,
         ],
         absent: Some("net/http client not linked"),
+        required: false,
+    },
+    Hook {
+        id: HookId::GrpcCall,
+        symbols: &[Since {
+            symbol: "google.golang.org/grpc.newClientStream",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID, ("google.golang.org/grpc.ClientConn", "authority")],
+        rate: Rate::PerOperation,
+        rules: &[
+            DetachedContext,
+            PrematureCancel,
+            CancelIgnored,
+            DeadlineDropped,
+            DeadlineInflated,
+            OrphanedDownstream,
+        ],
+        absent: Some(NO_GRPC_CLIENT),
         required: false,
     },
     Hook {

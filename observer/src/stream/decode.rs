@@ -3,7 +3,7 @@
 use observer_common::event::{
     BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
     ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone,
-    DialStarted, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
+    DialStarted, GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
     RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -41,6 +41,8 @@ pub enum Event<'a> {
     ConnCancelled(&'a ConnCancelled),
     /// A response body died with its context.
     BodyFailed(&'a BodyFailed),
+    /// gRPC's client makes a stream.
+    GrpcCalled(&'a GrpcCalled),
     /// `database/sql` asks for a connection or hands a query to a driver.
     SqlCalled(&'a SqlCalled),
     /// A connection goes back to its pool.
@@ -72,6 +74,7 @@ impl Event<'_> {
             Self::CallCancelled(record) => &record.header,
             Self::ConnCancelled(record) => &record.header,
             Self::BodyFailed(record) => &record.header,
+            Self::GrpcCalled(record) => &record.header,
             Self::SqlCalled(record) => &record.header,
             Self::SqlReturned(record) => &record.header,
             Self::DialStarted(record) => &record.header,
@@ -116,6 +119,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
         k if k == Kind::ConnCancelled as u8 => Event::ConnCancelled(exact(bytes)?),
         k if k == Kind::BodyFailed as u8 => Event::BodyFailed(exact(bytes)?),
+        k if k == Kind::GrpcCalled as u8 => Event::GrpcCalled(exact(bytes)?),
         k if k == Kind::SqlCalled as u8 => Event::SqlCalled(exact(bytes)?),
         k if k == Kind::SqlReturned as u8 => Event::SqlReturned(exact(bytes)?),
         k if k == Kind::DialStarted as u8 => Event::DialStarted(exact(bytes)?),
@@ -202,8 +206,8 @@ mod tests {
     use observer_common::event::{
         BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
         ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone,
-        DialStarted, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
-        RequestStarted, SocketChanged, SqlCalled, SqlReturned,
+        DialStarted, GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
+        ProcessExecuted, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -282,6 +286,7 @@ mod tests {
             (Kind::CallCancelled, size_of::<CallCancelled>()),
             (Kind::ConnCancelled, size_of::<ConnCancelled>()),
             (Kind::BodyFailed, size_of::<BodyFailed>()),
+            (Kind::GrpcCalled, size_of::<GrpcCalled>()),
             (Kind::SqlCalled, size_of::<SqlCalled>()),
             (Kind::SqlReturned, size_of::<SqlReturned>()),
             (Kind::DialStarted, size_of::<DialStarted>()),

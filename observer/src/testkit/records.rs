@@ -3,8 +3,8 @@
 use observer_common::event::{
     BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GrpcEnded, GrpcStarted, Header,
-    Kind, Link, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
+    ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GrpcCalled, GrpcEnded, GrpcStarted,
+    Header, Kind, Link, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use observer_common::hook::HookId;
 use zerocopy::FromZeros;
@@ -29,6 +29,7 @@ pub(crate) enum Record {
     Request(Box<RequestStarted>),
     Grpc(Box<GrpcStarted>),
     GrpcEnd(GrpcEnded),
+    GrpcCall(Box<GrpcCalled>),
     ConnError(ConnReadError),
     Call(Box<CallStarted>),
     CallCancelled(CallCancelled),
@@ -52,6 +53,7 @@ impl Record {
             Self::Request(record) => Event::RequestStarted(record),
             Self::Grpc(record) => Event::GrpcStarted(record),
             Self::GrpcEnd(record) => Event::GrpcEnded(record),
+            Self::GrpcCall(record) => Event::GrpcCalled(record),
             Self::ConnError(record) => Event::ConnReadError(record),
             Self::Call(record) => Event::CallStarted(record),
             Self::CallCancelled(record) => Event::CallCancelled(record),
@@ -84,6 +86,7 @@ impl Record {
             Self::Socket(record) => &mut record.header,
             Self::Grpc(record) => &mut record.header,
             Self::GrpcEnd(record) => &mut record.header,
+            Self::GrpcCall(record) => &mut record.header,
             Self::Sql(record) => &mut record.header,
             Self::SqlReturned(record) => &mut record.header,
             Self::Dial(record) => &mut record.header,
@@ -185,6 +188,23 @@ pub(crate) fn grpc(
 pub(crate) fn grpc_end(goid: u64, stream: u64) -> Record {
     let header = header(Kind::GrpcEnded, goid, 0);
     Record::GrpcEnd(GrpcEnded { header, stream })
+}
+
+/// gRPC's client begins a call of `store:8080` on goroutine `goid`; its chain begins with its context.
+pub(crate) fn grpc_call(
+    code: &FakeCode,
+    (goid, parent_goid): (u64, u64),
+    chain: &[(&str, u64)],
+    stack: &[&str],
+    method: &str,
+) -> Record {
+    let mut record = GrpcCalled::new_zeroed();
+    record.header = header(Kind::GrpcCalled, goid, parent_goid);
+    record.links = fill(&mut record.chain, &links(code, chain));
+    record.frames = fill(&mut record.pcs, &code.pcs(stack));
+    record.host_len = fill(&mut record.host, b"store:8080");
+    record.method_len = fill(&mut record.method, method.as_bytes());
+    Record::GrpcCall(Box::new(record))
 }
 
 /// The reader of a gRPC connection makes the context of a stream that has no deadline.

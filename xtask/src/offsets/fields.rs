@@ -114,6 +114,8 @@ const WANTED_OF_GRPC: &[Wanted] = &[
         &["google.golang.org/grpc/internal/transport.ServerStream"],
         "Stream",
     ),
+    wanted(&["google.golang.org/grpc.ClientConn"], "authority"),
+    wanted(&["google.golang.org/grpc/metadata.rawMD"], "md added"),
 ];
 
 /// The names of all types to look for: the wanted ones in all their spellings. Types of nested fields are found through

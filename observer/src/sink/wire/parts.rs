@@ -125,10 +125,11 @@ pub struct Context {
 /// An outgoing call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
-    /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections; `dial` for a connection
-    /// that code makes itself.
+    /// `http`; `grpc` for a unary call, `grpc_stream` for one that streams; `sql` for what `database/sql` runs, `sql_conn` for
+    /// a wait for one of its connections; `dial` for a connection that code makes itself.
     pub kind: String,
-    /// `GET store:8080/item/7`, `SELECT FROM items`: a query by its verb and table, `tcp store:5432`.
+    /// `GET store:8080/item/7`, `store:8080/shop.Depot/Item` for gRPC, `SELECT FROM items`: a query by its verb and table,
+    /// `tcp store:5432`.
     pub target: String,
     /// RFC 3339, UTC, nanoseconds.
     pub start: String,
