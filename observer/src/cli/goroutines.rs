@@ -19,15 +19,15 @@ Examples:
   observer goroutines --pid 4121 --folded | flamegraph.pl > goroutines.svg
   observer goroutines --pid 4121 --output json | jq 'select(.type == \"group\") | .count'
 
-The process is only read: it is not stopped, gets no signal, and need not have been observed before. It runs on
-meanwhile, so the goroutines are not all of one moment; each is whole in itself, and one that never
-holds still is counted as unknown.
+The process is only read: it is not stopped, gets no signal, and need not have been observed
+before. It runs on meanwhile, so the goroutines are not all of one moment; each is whole in itself,
+and one that never holds still is counted as unknown.
 
-How long a goroutine waits is what the Go runtime knows of it, and it takes note at garbage collections
-only: the wait began earlier than is said, and between two collections it is not known.
+How long a goroutine has been waiting follows from garbage collections, as far as the Go runtime has
+noted them: a wait began between two of them, and the last one may not have been noted yet.
 
-By `request`, goroutines are put to the one that serves a request now and is one of them or, from Go 1.21 on,
-has started them: for its present request, or for an earlier one on the same connection.";
+By `request`, goroutines are put to the one that serves a request now and is one of them or, from
+Go 1.21 on, has started them: for its present request, or for an earlier one on its connection.";
 
 /// Flags of `goroutines`.
 #[derive(Debug, Clone, Args)]

@@ -55,7 +55,7 @@ pub(super) fn look(options: &Options) -> Result<(Picture, Clock), Error> {
     let min_age_ns = options
         .min_age
         .map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-    let mut painter = Painter::new(&names, begun_ns, min_age_ns);
+    let mut painter = Painter::new(&names, begun_ns);
     let coverage = inspector
         .census(&wanted, LIMIT, |member| painter.add(member))
         .map_err(|cause| of_memory(&target, cause))?;
@@ -67,7 +67,7 @@ pub(super) fn look(options: &Options) -> Result<(Picture, Clock), Error> {
     // What was read is another process's where the pid has come to mean one.
     same(&target)?;
     let process = std::sync::Arc::clone(&target.unit.process);
-    let picture = painter.finish(process, options.group_by, coverage, took_ns);
+    let picture = painter.finish(process, (options.group_by, min_age_ns), coverage, took_ns);
     Ok((picture, clock::wall()))
 }
 
@@ -126,5 +126,9 @@ impl Names for KeptNames<'_> {
 
     fn frames_at(&self, pc: u64) -> Vec<Frame> {
         self.get((pc, true), || self.image.frames_at(pc))
+    }
+
+    fn is_wrapper(&self, pc: u64) -> bool {
+        self.image.is_wrapper(pc)
     }
 }

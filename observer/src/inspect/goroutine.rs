@@ -49,8 +49,9 @@ pub struct Goroutine {
     pub status: Status,
     /// Why it waits, in the runtime's words; only for [`Status::Waiting`] and [`Status::Leaked`].
     pub wait_reason: Option<Arc<str>>,
-    /// A moment (`CLOCK_MONOTONIC`) at which it was known to wait already. The runtime notes it at garbage
-    /// collections only, so the wait began earlier, and between two collections there is none.
+    /// When the marking of a garbage collection ended (`CLOCK_MONOTONIC`): the one before that which found it waiting.
+    /// So the wait may have begun later than that; it began before the end of the next collection. `None` until one
+    /// has found it.
     pub wait_since_ns: Option<u64>,
     /// Return addresses, innermost first, load bias taken off. Look up `pc - 1`, except for an address that is
     /// a function's first: such a goroutine has not begun.

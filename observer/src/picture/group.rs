@@ -1,5 +1,6 @@
 //! Cells put together by what a reader asks for, the largest first.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,12 +10,18 @@ use crate::inspect::{Coverage, Status};
 
 use super::cell::Cell;
 use super::{
-    Awaited, Brief, Group, GroupBy, Key, MAX_CHANNELS, MAX_GROUPS, MAX_MEMBERS, MAX_STACKS,
+    Awaited, Brief, Group, GroupBy, Key, Known, MAX_CHANNELS, MAX_GROUPS, MAX_MEMBERS, MAX_STACKS,
     Painter, Picture, Stack, Waited,
 };
 
 /// Steps from a goroutine to those that started it: what has more ancestors is nobody's.
 const MAX_ANCESTORS: usize = 64;
+
+/// Nothing tells for how long they wait.
+const UNKNOWN: Waited = Waited {
+    at_least_ns: None,
+    at_most_ns: None,
+};
 
 /// What a group is found by; ordered, so that equal sizes come in the same order every time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,18 +33,27 @@ enum Handle {
 }
 
 impl Painter<'_> {
-    /// Everything that was added, in groups.
+    /// Everything that was added, in groups. With `min_age_ns`, only goroutines that are known to have waited for so
+    /// long.
     #[must_use]
     pub fn finish(
-        self,
+        mut self,
         process: Arc<ProcessInfo>,
-        group_by: GroupBy,
+        (group_by, min_age_ns): (GroupBy, Option<u64>),
         coverage: Coverage,
         took_ns: u64,
     ) -> Picture {
         let whole = coverage.every == 1 && !coverage.cut && !self.waits_cut;
         let mut groups: BTreeMap<Handle, BTreeMap<u32, Vec<u32>>> = BTreeMap::new();
         for (index, brief) in (0u32..).zip(&self.briefs) {
+            if let Some(least) = min_age_ns {
+                let known = self.waited(brief).at_least_ns;
+                self.totals.ageless += u64::from(known.is_none());
+                if known.is_none_or(|ns| ns < least) {
+                    continue;
+                }
+            }
+            self.totals.grouped += 1;
             let handle = self.handle(group_by, brief);
             let cells = groups.entry(handle).or_default();
             cells.entry(brief.cell).or_default().push(index);
@@ -83,7 +99,7 @@ impl Painter<'_> {
             GroupBy::Stack => Handle::Cell(brief.cell),
             GroupBy::Site => Handle::Site(cell.gopc),
             GroupBy::Wait => Handle::Wait(rank(cell.status), cell.wait_reason.clone()),
-            GroupBy::Request => Handle::Request(self.serving(brief.known.goid)),
+            GroupBy::Request => Handle::Request(self.serving(brief.goid)),
         }
     }
 
@@ -108,18 +124,15 @@ impl Painter<'_> {
         whole: bool,
     ) -> Group {
         let mut cells: Vec<(u32, Vec<u32>)> = cells.into_iter().collect();
-        cells.sort_by_key(|(_, briefs)| std::cmp::Reverse(briefs.len()));
-        let mut waited = Waited::default();
+        cells.sort_by_key(|(_, briefs)| Reverse(briefs.len()));
+        let mut waited: Option<Waited> = None;
         let mut stacks = Vec::new();
         let all = cells.len();
         for (number, briefs) in cells {
-            let mut of_cell = Waited::default();
-            for brief in briefs.iter().filter_map(|&index| self.brief(index)) {
-                if let Some(ns) = brief.known.wait_ns {
-                    of_cell.add(ns);
-                }
-            }
-            waited.join(of_cell);
+            let of_each = briefs.iter().filter_map(|&index| self.brief(index));
+            let of_cell = of_each.map(|brief| self.waited(brief)).reduce(Waited::or);
+            let of_cell = of_cell.unwrap_or(UNKNOWN);
+            waited = Some(waited.map_or(of_cell, |waited| waited.or(of_cell)));
             if stacks.len() < MAX_STACKS
                 && let Some(cell) = self.cell(number)
             {
@@ -139,10 +152,14 @@ impl Painter<'_> {
         Group {
             key,
             count: count(size),
-            waited,
+            waited: waited.unwrap_or(UNKNOWN),
             stacks_other: count(all.saturating_sub(stacks.len())),
             stacks,
         }
+    }
+
+    fn waited(&self, brief: &Brief) -> Waited {
+        self.collections.waited(brief.noted, self.now_ns)
     }
 
     fn brief(&self, index: u32) -> Option<&Brief> {
@@ -160,7 +177,10 @@ impl Painter<'_> {
 
     fn stack(&self, cell: &Cell, waited: Waited, briefs: &[u32], whole: bool) -> Stack {
         let mut members: Vec<&Brief> = briefs.iter().filter_map(|&at| self.brief(at)).collect();
-        members.sort_by_key(|brief| (std::cmp::Reverse(brief.known.wait_ns), brief.known.goid));
+        members.sort_by_key(|brief| {
+            let at_least = self.waited(brief).at_least_ns;
+            (Reverse(at_least), brief.noted, brief.goid)
+        });
         let mut addrs: Vec<u64> = briefs.iter().flat_map(|&at| self.waits_of(at)).collect();
         addrs.sort_unstable();
         addrs.dedup();
@@ -172,7 +192,7 @@ impl Painter<'_> {
                 waiters: whole.then_some(waiters),
             })
             .collect();
-        found.sort_by_key(|one| (std::cmp::Reverse(one.waiters), one.what.addr()));
+        found.sort_by_key(|one| (Reverse(one.waiters), one.what.addr()));
         found.truncate(MAX_CHANNELS);
         Stack {
             count: count(briefs.len()),
@@ -188,7 +208,13 @@ impl Painter<'_> {
             members: members
                 .into_iter()
                 .take(MAX_MEMBERS)
-                .map(|brief| brief.known.clone())
+                .map(|brief| Known {
+                    goid: brief.goid,
+                    parent: brief.parent,
+                    waited: self.waited(brief),
+                    thread: brief.thread,
+                    labels: brief.labels.clone(),
+                })
                 .collect(),
         }
     }

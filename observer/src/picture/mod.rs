@@ -3,6 +3,7 @@
 //! Owns the grouping, and which goroutines are the runtime's own. Takes goroutines one by one and keeps a few words
 //! of each; reads no memory, no executable (frames come from [`Names`]) and no clock.
 
+mod age;
 mod cell;
 mod frames;
 mod group;
@@ -17,10 +18,12 @@ use crate::finding::ProcessInfo;
 use crate::go::Frame;
 use crate::inspect::Member;
 
+use age::{Collections, Noted};
 use cell::{Cells, Stacks};
 use frames::is_runtime;
 
 pub use crate::inspect::{Channel, Coverage, Labels, Status};
+pub use age::Waited;
 pub use frames::Names;
 
 /// Groups that are told of; the smallest are left out.
@@ -48,38 +51,6 @@ pub enum GroupBy {
     Request,
 }
 
-/// How long goroutines have been waiting, as far as the runtime noted it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waited {
-    /// Goroutines of which it is known.
-    pub known: u64,
-    /// The shortest wait, at least, ns; 0 where none is known.
-    pub min_ns: u64,
-    /// The longest wait, at least, ns; 0 where none is known.
-    pub max_ns: u64,
-}
-
-impl Waited {
-    fn add(&mut self, ns: u64) {
-        self.min_ns = if self.known == 0 {
-            ns
-        } else {
-            self.min_ns.min(ns)
-        };
-        self.max_ns = self.max_ns.max(ns);
-        self.known += 1;
-    }
-
-    fn join(&mut self, other: Self) {
-        if other.known > 0 {
-            let known = self.known + other.known;
-            self.add(other.min_ns);
-            self.add(other.max_ns);
-            self.known = known;
-        }
-    }
-}
-
 /// One goroutine of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -87,8 +58,8 @@ pub struct Known {
     pub goid: u64,
     /// The goroutine that started it; `None` before Go 1.21, and for what the runtime started.
     pub parent: Option<u64>,
-    /// Length of its wait, at least, ns; `None` where the runtime noted none.
-    pub wait_ns: Option<u64>,
+    /// How long it has been waiting.
+    pub waited: Waited,
     /// The thread it is on, in the target's own pid namespace.
     pub thread: Option<u64>,
     /// Its labels.
@@ -122,7 +93,7 @@ pub struct Stack {
     pub status: Status,
     /// Why they wait, in the runtime's words.
     pub wait_reason: Option<Arc<str>>,
-    /// Since when.
+    /// How long they have been waiting.
     pub waited: Waited,
     /// The `go` statement that started them; `None` for the first goroutine.
     pub started_at: Option<Frame>,
@@ -160,7 +131,7 @@ pub struct Group {
     pub key: Key,
     /// How many.
     pub count: u64,
-    /// Since when they wait.
+    /// How long they have been waiting.
     pub waited: Waited,
     /// Where they are: the most frequent stacks first.
     pub stacks: Vec<Stack>,
@@ -175,7 +146,7 @@ pub struct Totals {
     pub seen: u64,
     /// Of them in a group: all but those that `--min-age` left out.
     pub grouped: u64,
-    /// Left out because the runtime noted no beginning of their wait.
+    /// Left out because nothing tells for how long they have been waiting at least.
     pub ageless: u64,
     /// Running.
     pub running: u64,
@@ -211,7 +182,11 @@ pub struct Picture {
 /// What a goroutine amounts to, once its stack is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Brief {
-    known: Known,
+    goid: u64,
+    parent: Option<u64>,
+    thread: Option<u64>,
+    labels: Option<Labels>,
+    noted: Noted,
     cell: u32,
 }
 
@@ -219,7 +194,7 @@ struct Brief {
 pub struct Painter<'a> {
     names: &'a dyn Names,
     now_ns: u64,
-    min_age_ns: Option<u64>,
+    collections: Collections,
     stacks: Stacks,
     cells: Cells,
     briefs: Vec<Brief>,
@@ -235,14 +210,13 @@ pub struct Painter<'a> {
 }
 
 impl<'a> Painter<'a> {
-    /// `now_ns` is the moment that waits are measured to, `CLOCK_MONOTONIC`. With `min_age_ns`, only goroutines are
-    /// grouped that are known to have waited for so long.
+    /// `now_ns` is the moment that waits are measured to, `CLOCK_MONOTONIC`.
     #[must_use]
-    pub fn new(names: &'a dyn Names, now_ns: u64, min_age_ns: Option<u64>) -> Self {
+    pub fn new(names: &'a dyn Names, now_ns: u64) -> Self {
         Self {
             names,
             now_ns,
-            min_age_ns,
+            collections: Collections::default(),
             stacks: Stacks::default(),
             cells: Cells::default(),
             briefs: Vec::new(),
@@ -258,6 +232,7 @@ impl<'a> Painter<'a> {
     /// One more goroutine.
     pub fn add(&mut self, member: Member) {
         let seen = &member.goroutine;
+        self.collections.learn(seen);
         let stack = self.stacks.intern(&seen.stack, seen.startpc, self.names);
         if self.starts_in_runtime(seen.startpc) && !self.stacks.is_users(stack) {
             self.totals.runtime += 1;
@@ -288,28 +263,16 @@ impl<'a> Painter<'a> {
             let waiters = self.waited_for.entry(what.addr()).or_insert((0, *what));
             waiters.0 += 1;
         }
-        let wait_ns = seen
-            .wait_since_ns
-            .map(|since| self.now_ns.saturating_sub(since));
-        if let Some(least) = self.min_age_ns
-            && wait_ns.is_none_or(|ns| ns < least)
-        {
-            self.totals.ageless += u64::from(wait_ns.is_none());
-            return;
-        }
-        self.totals.grouped += 1;
         let index = u32::try_from(self.briefs.len()).unwrap_or(u32::MAX);
         self.waits
             .extend(awaited.iter().map(|what| (index, what.addr())));
         let cell = self.cells.of(seen, stack);
         self.briefs.push(Brief {
-            known: Known {
-                goid: seen.goid,
-                parent,
-                wait_ns,
-                thread: member.thread,
-                labels: member.labels,
-            },
+            goid: seen.goid,
+            parent,
+            thread: member.thread,
+            labels: member.labels,
+            noted: Noted::of(seen),
             cell,
         });
     }

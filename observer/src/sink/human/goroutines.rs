@@ -117,23 +117,14 @@ fn state(status: Status, reason: Option<&str>) -> &str {
     }
 }
 
-/// `, at least 4 min 12 s to 9 min 1 s`; nothing where it is not known.
-fn since(waited: Waited, count: u64, terminal: &Terminal) -> String {
-    if waited.known == 0 {
-        return String::new();
-    }
-    let longest = terminal.glyphs.duration(waited.max_ns);
-    let shortest = terminal.glyphs.duration(waited.min_ns);
-    let span = if waited.known == 1 || longest == shortest {
-        longest
-    } else {
-        format!("{shortest} to {longest}")
-    };
-    if waited.known == count {
-        format!(", for at least {span}")
-    } else {
-        let known = terminal.glyphs.number(waited.known);
-        format!(", {known} of them for at least {span}")
+/// `, for 4 min 12 s to 9 min 1 s`; nothing where it is not known.
+fn since(waited: Waited, terminal: &Terminal) -> String {
+    let shown = |ns| terminal.glyphs.duration(ns);
+    match (waited.at_least_ns.map(shown), waited.at_most_ns.map(shown)) {
+        (Some(least), Some(most)) => format!(", for {least} to {most}"),
+        (Some(least), None) => format!(", for at least {least}"),
+        (None, Some(most)) => format!(", for at most {most}"),
+        (None, None) => String::new(),
     }
 }
 
@@ -158,7 +149,7 @@ fn of_group(group: &Group, module: &str, terminal: &Terminal) -> String {
     let head = format!(
         "{number}  {}{}",
         terminal.glyphs.clean(&what),
-        since(group.waited, group.count, terminal)
+        since(group.waited, terminal)
     );
     let lines = wrapped(&head, terminal);
     let mut text = match lines.strip_prefix(&number) {
@@ -337,7 +328,7 @@ fn last(picture: &Picture, terminal: &Terminal) -> String {
     if left_out > 0 {
         let ageless = glyphs.number(totals.ageless);
         parts.push(format!(
-            "{} left out by their age, {ageless} of them because the runtime has not noted their wait yet",
+            "{} left out by --min-age, of {ageless} of which the age is not known",
             glyphs.number(left_out)
         ));
     }

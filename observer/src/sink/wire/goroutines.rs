@@ -81,7 +81,7 @@ pub struct GoroutinesLine {
     pub ended: u64,
     /// Of `seen`, those in a group: all but what `--min-age` leaves out.
     pub grouped: u64,
-    /// Left out by `--min-age` because nothing tells since when they wait. Absent without it.
+    /// Left out by `--min-age` because nothing tells for how long they have been waiting at least. Absent without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_unknown: Option<u64>,
     /// What makes them groups.
@@ -141,7 +141,7 @@ pub struct GroupLine {
     /// request that is known. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_goid: Option<Option<u64>>,
-    /// Since when they wait.
+    /// How long they have been waiting.
     pub wait: Wait,
     /// Where they are: the most frequent first, at most 20.
     pub stacks: Vec<Stack>,
@@ -150,27 +150,23 @@ pub struct GroupLine {
     pub stacks_other: Option<u64>,
 }
 
-/// How long goroutines have been waiting. The runtime notes a wait at the next garbage collection, so it began
-/// earlier than that.
+/// How long goroutines have been waiting. The runtime notes only between which collections a wait began; where the
+/// notes of the process's goroutines do not tell, a bound is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wait {
-    /// Of how many it is known.
-    pub known: u64,
-    /// The shortest, at least, ns. Absent where none is known.
+    /// All of them at least so long, ns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub min_ns: Option<u64>,
-    /// The longest, at least, ns. Absent where none is known.
+    pub at_least_ns: Option<u64>,
+    /// None of them longer, ns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_ns: Option<u64>,
+    pub at_most_ns: Option<u64>,
 }
 
 impl From<Waited> for Wait {
     fn from(waited: Waited) -> Self {
-        let known = waited.known > 0;
         Self {
-            known: waited.known,
-            min_ns: known.then_some(waited.min_ns),
-            max_ns: known.then_some(waited.max_ns),
+            at_least_ns: waited.at_least_ns,
+            at_most_ns: waited.at_most_ns,
         }
     }
 }
@@ -185,7 +181,7 @@ pub struct Stack {
     /// Why they wait, in Go's own words. Absent where they do not; null where this Go's are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_reason: Option<Option<String>>,
-    /// Since when.
+    /// How long they have been waiting.
     pub wait: Wait,
     /// Their `go` statement; null for the first goroutine.
     pub go: Option<Site>,
@@ -237,9 +233,8 @@ pub struct Goroutine {
     /// The goroutine that started it. Absent before Go 1.21, and for what the runtime started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
-    /// Length of its wait, at least, ns. Absent where the runtime noted none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_ns: Option<u64>,
+    /// How long it has been waiting.
+    pub wait: Wait,
     /// Thread it is on, as the target's own pid namespace numbers it. Absent where it is on none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread: Option<u64>,
@@ -280,7 +275,7 @@ impl From<&picture::Known> for Goroutine {
         Self {
             goid: known.goid,
             parent: known.parent,
-            wait_ns: known.wait_ns,
+            wait: known.waited.into(),
             thread: known.thread,
             labels: labels
                 .map(|(key, value)| (key.to_string(), value.to_string()))
