@@ -7,11 +7,12 @@ use clap::Parser as _;
 
 use super::command::{Command, command};
 use super::run::{Options, Selector};
-use super::{Cli, Engine, check, correlate, generate, ps, refusal, replay, run, show};
+use super::{Cli, Engine, check, correlate, generate, goroutines, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
 use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
-use crate::sink::{Delivery, Glyphs, Sinks, Start, Terminal, samples};
+use crate::picture::Picture;
+use crate::sink::{Clock, Delivery, Glyphs, Sinks, Start, Terminal, samples};
 use crate::style::Styles;
 
 /// Remembers what it was asked for.
@@ -44,6 +45,10 @@ impl Engine for Fake {
 
     fn examine(&self, _: &Subject) -> Result<Start, Error> {
         Ok(samples::start())
+    }
+
+    fn goroutines(&self, options: &goroutines::Options) -> Result<(Picture, Clock), Error> {
+        Err(Error::NoSuchProcess { pid: options.pid })
     }
 }
 
@@ -94,6 +99,7 @@ fn manual_pages() {
         "-run",
         "-ps",
         "-check",
+        "-goroutines",
         "-replay",
         "-correlate",
         "-explain",
@@ -141,7 +147,7 @@ fn every_flag_has_an_environment_variable() {
             };
             let has_none = matches!(
                 (sub.get_name(), long),
-                ("replay" | "correlate", "verbose" | "quiet") | ("check", "pid")
+                ("replay" | "correlate", "verbose" | "quiet") | ("check" | "goroutines", "pid")
             );
             let expected = format!("OBSERVER_{}", long.to_uppercase().replace('-', "_"));
             let env = arg.get_env().map(|env| env.to_string_lossy().into_owned());

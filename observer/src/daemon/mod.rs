@@ -13,6 +13,7 @@ mod detach;
 mod errors;
 mod families;
 mod fleet;
+mod goroutines;
 mod host;
 mod inspector;
 mod observe;
@@ -23,9 +24,13 @@ mod sockets;
 mod subject;
 mod thresholds;
 
-use crate::cli::{Engine, correlate as correlate_cli, replay as replay_cli, run as run_cli};
+use crate::cli::{
+    Engine, correlate as correlate_cli, goroutines as goroutines_cli, replay as replay_cli,
+    run as run_cli,
+};
 use crate::error::{Error, Subject};
-use crate::sink::{Sinks, Start};
+use crate::picture::Picture;
+use crate::sink::{Clock, Sinks, Start};
 
 /// observer as the command line sees it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,5 +55,9 @@ impl Engine for Daemon {
 
     fn examine(&self, subject: &Subject) -> Result<Start, Error> {
         subject::examine(subject)
+    }
+
+    fn goroutines(&self, options: &goroutines_cli::Options) -> Result<(Picture, Clock), Error> {
+        goroutines::look(options)
     }
 }

@@ -22,6 +22,12 @@ impl Error {
                 "if it restarts often, select it by name instead of by pid: `observer run --exe NAME`"
                     .into()
             }
+            Self::ExitedWhileRead { .. } => {
+                "if it restarted, its pid is another now: `observer ps`".into()
+            }
+            Self::NoGoroutines { pid, .. } => format!(
+                "please report this with the output of `observer check --pid {pid} --output json`"
+            ),
             Self::ProcessReplaced { pid, .. } => {
                 format!("look at what it is now, then try again: `observer check --pid {pid}`")
             }

@@ -7,13 +7,11 @@ use crate::target::{Memory, MemoryError};
 use super::outer::outer;
 use super::raw_g::RawG;
 use super::stack::{WalkEnd, Window, walk};
+use super::waits::Waits;
 use super::{AllGs, GOffsets, StackTable, Status};
-use crate::target::fields::u64_at;
 
 /// How often a goroutine that moved under the look is looked at again.
 const ATTEMPTS: usize = 3;
-/// Channels listed for one waiting goroutine: a select with more cases is cut there.
-const MAX_WAITING: usize = 64;
 
 /// What is known of one executable's runtime in one process.
 #[derive(Clone, Copy)]
@@ -51,8 +49,9 @@ pub struct Goroutine {
     pub status: Status,
     /// Why it waits, in the runtime's words; only for [`Status::Waiting`] and [`Status::Leaked`].
     pub wait_reason: Option<Arc<str>>,
-    /// A moment (`CLOCK_MONOTONIC`) at which it was known to wait already. The runtime notes it at garbage
-    /// collections only, so the wait began earlier, and between two collections there is none.
+    /// When the marking of a garbage collection ended (`CLOCK_MONOTONIC`): the one before that which found it waiting.
+    /// So the wait may have begun later than that; it began before the end of the next collection. `None` until one
+    /// has found it.
     pub wait_since_ns: Option<u64>,
     /// Return addresses, innermost first, load bias taken off. Look up `pc - 1`, except for an address that is
     /// a function's first: such a goroutine has not begun.
@@ -158,7 +157,10 @@ impl<'a, M: Memory> Inspector<'a, M> {
         let window = before
             .resume_point()
             .map(|(_, sp)| Window::new(sp, before.stack_hi));
-        let Some(mut seen) = self.describe(addr, &before, window)? else {
+        let Some(waits) = self.waits(addr, &before, None)? else {
+            return Ok(Look::Moved);
+        };
+        let Some(mut seen) = self.describe(addr, &before, window, waits)? else {
             return Ok(Look::Moved);
         };
         if before.status == Status::Running {
@@ -184,6 +186,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
         addr: u64,
         raw: &RawG,
         window: Option<Window>,
+        waits: Waits,
     ) -> Result<Option<Goroutine>, MemoryError> {
         let (stack, stack_state) = match (raw.resume_point(), window) {
             (Some((pc, _)), Some(mut window)) => {
@@ -203,20 +206,12 @@ impl<'a, M: Memory> Inspector<'a, M> {
             _ if raw.should_have_stack() => return Ok(None),
             _ => (Vec::new(), StackState::None),
         };
-        let waits = matches!(raw.status, Status::Waiting | Status::Leaked);
-        let waiting_channels = if waits {
-            match self.waiting_channels(addr, raw.waiting)? {
-                Some(channels) => channels,
-                None => return Ok(None),
-            }
-        } else {
-            Vec::new()
-        };
         Ok(Some(Goroutine {
             goid: raw.goid,
             g_addr: addr,
             status: raw.status,
-            wait_reason: waits
+            wait_reason: raw
+                .waits()
                 .then(|| self.runtime.table.wait_reason(raw.wait_reason))
                 .flatten()
                 .map(Arc::from),
@@ -227,43 +222,8 @@ impl<'a, M: Memory> Inspector<'a, M> {
             gopc: self.unbiased(raw.gopc),
             startpc: self.unbiased(raw.startpc),
             parent_goid: raw.parent_goid,
-            waiting_channels,
+            waiting_channels: waits.channels,
         }))
-    }
-
-    /// Channels of a sudog list; `None` where a sudog belongs to another goroutine: the list was let go.
-    fn waiting_channels(&self, g: u64, first: u64) -> Result<Option<Vec<u64>>, MemoryError> {
-        let at = &self.runtime.offsets.sudog;
-        let last = at.g.max(at.waitlink).max(at.channel);
-        let len = usize::try_from(last).unwrap_or(0).saturating_add(8);
-        let mut channels = Vec::new();
-        let mut next = first;
-        for _ in 0..MAX_WAITING {
-            if next == 0 {
-                break;
-            }
-            let block = self.memory.read_bytes(next, len)?;
-            let (Some(owner), Some(link), Some(channel)) = (
-                u64_at(&block, at.g),
-                u64_at(&block, at.waitlink),
-                u64_at(&block, at.channel),
-            ) else {
-                return Ok(None);
-            };
-            if owner != g {
-                return Ok(None);
-            }
-            // From Go 1.26 a semaphore's or a sync.Cond's sudog is listed too. It has no channel, and its link leads
-            // to others that wait for the same.
-            if channel == 0 {
-                break;
-            }
-            if !channels.contains(&channel) {
-                channels.push(channel);
-            }
-            next = link;
-        }
-        Ok(Some(channels))
     }
 
     /// An address as the executable has it; 0 stays 0.

@@ -58,6 +58,12 @@ pub struct GOffsets {
     pub startpc: u32,
     /// `waiting`, the list of sudogs.
     pub waiting: u32,
+    /// `m`, the thread it is on.
+    #[serde(default)]
+    pub m: Option<u32>,
+    /// `labels`, the profiler's.
+    #[serde(default)]
+    pub labels: Option<u32>,
     /// Fields of the sudogs on that list.
     pub sudog: SudogOffsets,
 }
@@ -82,6 +88,8 @@ impl GOffsets {
             gopc: g("gopc")?,
             startpc: g("startpc")?,
             waiting: g("waiting")?,
+            m: g("m"),
+            labels: g("labels"),
             sudog: SudogOffsets::of(layout)?,
         })
     }
@@ -104,6 +112,8 @@ impl GOffsets {
             self.gopc,
             self.startpc,
             self.waiting,
+            self.m.unwrap_or(0),
+            self.labels.unwrap_or(0),
         ]
         .into_iter()
         .max()
@@ -123,6 +133,10 @@ pub struct SudogOffsets {
     pub waitlink: u32,
     /// `c`, the channel; nil for a semaphore.
     pub channel: u32,
+    /// `elem`, from Go 1.26: what a goroutine without a channel waits for, the address of a semaphore or of a
+    /// `sync.Cond`'s list. Before, no goroutine names it.
+    #[serde(default)]
+    pub semaphore: Option<u32>,
 }
 
 impl SudogOffsets {
@@ -138,6 +152,7 @@ impl SudogOffsets {
             g: field("g")?,
             waitlink: field("waitlink")?,
             channel: if two_words { channel + 8 } else { channel },
+            semaphore: field("elem").filter(|_| two_words).map(|elem| elem + 8),
         })
     }
 }

@@ -24,7 +24,7 @@ mod nginx;
 mod observer;
 mod program;
 mod redis;
-mod schema;
+pub mod schema;
 mod seccomp;
 mod tail;
 

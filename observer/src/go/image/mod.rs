@@ -345,6 +345,17 @@ impl Image {
         })
     }
 
+    /// Whether the function around the call that returns to `return_address` was made by the compiler to call
+    /// another one: what `go f(x)` starts, and methods by way of an interface. Go's own dumps leave it out.
+    #[must_use]
+    pub fn is_wrapper(&self, return_address: u64) -> bool {
+        let func_id = || {
+            let offset = self.text_offset(return_address.checked_sub(1)?)?;
+            Some(self.table()?.record_at(offset)?.func_id())
+        };
+        func_id().is_some_and(|id| Some(id) == wrapper_id(self.build.version.minor))
+    }
+
     /// The name of the type whose descriptor (`abi.Type`) is at this virtual address.
     #[must_use]
     pub fn type_of(&self, type_vaddr: u64) -> Option<TypeName> {
@@ -423,6 +434,16 @@ impl Image {
 
     fn text_offset(&self, vaddr: u64) -> Option<u32> {
         u32::try_from(vaddr.checked_sub(self.module.text)?).ok()
+    }
+}
+
+/// `internal/abi.FuncIDWrapper` of Go 1.`minor` (runtime/symtab.go up to 1.20), as each release from 1.18 on has it.
+const fn wrapper_id(minor: u32) -> Option<u8> {
+    match minor {
+        18..=21 => Some(21),
+        22..=24 => Some(22),
+        25..=27 => Some(23),
+        _ => None,
     }
 }
 

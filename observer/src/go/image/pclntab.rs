@@ -151,6 +151,11 @@ impl Record {
         self.func.name_off
     }
 
+    /// What the runtime knows it as (`internal/abi.FuncID`).
+    pub(super) fn func_id(&self) -> u8 {
+        self.func.func_id
+    }
+
     /// Stack unwinding ends in this function.
     pub(super) fn is_top(&self) -> bool {
         self.func.flag & 1 != 0

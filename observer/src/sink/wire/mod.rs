@@ -5,6 +5,7 @@
 
 mod convert;
 mod facts;
+pub mod goroutines;
 mod health;
 mod parts;
 
@@ -17,6 +18,7 @@ use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, Stop
 use crate::foreign::Escaping;
 
 pub use facts::{CallDeadline, CallLine, Origin, RequestLine};
+pub use goroutines::{GoroutinesLine, GroupLine};
 pub use health::{Health, Histogram, HistogramStep, WastedRoute};
 pub use parts::{Call, Cause, Context, Downstream, Evidence, Process, Request, Route, Sent, Site};
 
@@ -57,6 +59,10 @@ pub enum Body {
     Stats(StatsLine),
     /// Nothing follows.
     End(EndLine),
+    /// All goroutines of a process. Of `observer goroutines` only, as its first line.
+    Goroutines(Box<GoroutinesLine>),
+    /// Goroutines that have something in common. Of `observer goroutines` only.
+    Group(Box<GroupLine>),
 }
 
 /// See [`Body::Start`].

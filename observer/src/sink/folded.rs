@@ -1,0 +1,92 @@
+//! Stacks in the form that flame graph tools take: `outermost;…;innermost count`, one a line.
+
+use crate::go::Frame;
+use crate::picture::{Group, Key, Picture, Stack, Status};
+
+use super::short_file;
+
+/// One line for each stack. Outermost is what makes a group, where that is not the stack itself; innermost, in brackets,
+/// what the goroutines do. What is in no group, for the bound or for want of a still look, has lines of its own.
+#[must_use]
+pub fn folded(picture: &Picture) -> String {
+    let module = &picture.process.module;
+    let mut text = String::new();
+    for group in &picture.groups {
+        let root = root(group, module);
+        let mut told = 0;
+        for stack in &group.stacks {
+            told += stack.count;
+            let outermost = root.iter().cloned();
+            let frames = stack
+                .frames
+                .iter()
+                .rev()
+                .map(|frame| clean(&frame.function));
+            let running = (stack.frames.is_empty())
+                .then(|| stack.start.as_ref().map(|start| clean(&start.function)))
+                .flatten();
+            let cut = stack.cut.then(|| "[and more]".to_owned());
+            let parts = outermost
+                .chain(cut)
+                .chain(running)
+                .chain(frames)
+                .chain([format!("[{}]", state(stack))]);
+            line(&mut text, parts.collect(), stack.count);
+        }
+        let rest = root.into_iter().chain(["[other stacks]".to_owned()]);
+        line(&mut text, rest.collect(), group.count.saturating_sub(told));
+    }
+    line(
+        &mut text,
+        vec!["[other groups]".to_owned()],
+        picture.groups_other.1,
+    );
+    let torn = u64::try_from(picture.coverage.torn).unwrap_or(u64::MAX);
+    line(&mut text, vec!["[unknown]".to_owned()], torn);
+    text
+}
+
+fn line(text: &mut String, parts: Vec<String>, count: u64) {
+    if count > 0 {
+        text.push_str(&parts.join(";"));
+        text.push(' ');
+        text.push_str(&count.to_string());
+        text.push('\n');
+    }
+}
+
+/// What stands between two frames, or between them and the number, is no part of a frame.
+fn clean(name: &str) -> String {
+    name.replace("%2e", ".")
+        .chars()
+        .map(|c| match c {
+            ';' => ',',
+            c if c.is_whitespace() || crate::foreign::steers(c) => '_',
+            c => c,
+        })
+        .collect()
+}
+
+fn state(stack: &Stack) -> String {
+    match (&stack.wait_reason, stack.status) {
+        (Some(reason), _) => reason.to_string(),
+        (None, Status::Running) => "running".into(),
+        (None, Status::Runnable) => "runnable".into(),
+        (None, Status::Syscall) => "syscall".into(),
+        (None, Status::Waiting) => "waiting".into(),
+        (None, Status::Preempted) => "preempted".into(),
+        (None, Status::Leaked) => "leaked".into(),
+        (None, _) => "unknown".into(),
+    }
+}
+
+fn root(group: &Group, module: &str) -> Option<String> {
+    let at = |frame: &Frame| format!("[go {}]", clean(&short_file(frame, module)));
+    match &group.key {
+        Key::Stack | Key::Wait(..) => None,
+        Key::Site(None) => Some("[first goroutine]".into()),
+        Key::Site(Some(frame)) => Some(at(frame)),
+        Key::Request(None) => Some("[no request]".into()),
+        Key::Request(Some(goid)) => Some(format!("[serving goroutine {goid}]")),
+    }
+}
