@@ -9,9 +9,10 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "shop/front",
     "shop/store",
+    "chain/budget",
     "chain/front",
     "chain/store",
     "rules4",

@@ -6,6 +6,7 @@
 mod check;
 mod command;
 pub mod correlate;
+mod deadline_headers;
 pub mod explain;
 mod generate;
 mod id_headers;

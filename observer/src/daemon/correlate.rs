@@ -7,7 +7,8 @@ use std::path::Path;
 
 use crate::cli::correlate::Options;
 use crate::correlate::{Across, HostClock, Pair};
-use crate::detect::orphaned_downstream::{self, Below};
+use crate::detect::hop::Below;
+use crate::detect::{Deadlines, deadline_not_forwarded, orphaned_downstream};
 use crate::error::{Error, Notice};
 use crate::finding::{DEFAULT_LIMIT, Merger, Phase};
 use crate::sink::wire::{Body, FindingLine, Line};
@@ -50,6 +51,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let joined = std::mem::take(&mut files.across).join();
     say_clocks(&joined.clocks, sinks);
     let grace_ns = u64::try_from(options.grace.as_nanos()).unwrap_or(u64::MAX);
+    let deadlines = Deadlines::default();
     let mut merger = Merger::new(DEFAULT_LIMIT);
     let mut emitted = Vec::new();
     let (mut first_ns, mut last_ns) = (u64::MAX, 0);
@@ -58,6 +60,9 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         last_ns = last_ns.max(pair.call.until_ns).max(pair.request.until_ns);
         let known = files.of(pair);
         let below = known.map(|known| known.below.clone()).unwrap_or_default();
+        if let Some(finding) = deadline_not_forwarded::judge(pair, &deadlines) {
+            merger.report(finding.identified(), Phase::Whole, &mut emitted);
+        }
         if let Some(mut finding) = orphaned_downstream::judge(pair, below, grace_ns) {
             finding.related.extend(known.map(|known| known.id));
             merger.report(finding.identified(), Phase::Whole, &mut emitted);

@@ -85,7 +85,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let attacher = Attacher::new(
         options,
         release,
-        thresholds.id_headers.clone(),
+        &thresholds,
         selection.is_some(),
         targets.per_executable(),
     );

@@ -172,6 +172,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         requests: totals.requests,
         requests_unknown: totals.unknown,
         traceparents_broken: totals.traces_broken,
+        deadlines_broken: totals.deadlines_broken,
         events: totals.events,
         delivery: DeliveryTimes::of(engine.delivery()),
         health: engine.health(),

@@ -8,6 +8,9 @@ use crate::error::Error;
 
 use super::entry::{Entry, FORMAT, MAGIC, MAX_ENTRY, RecordingHeader, kind};
 
+/// Words that the longest record has grown by since recordings are made.
+const GROWN: usize = 8;
+
 /// A recording being read.
 #[derive(Debug)]
 pub struct Reader {
@@ -145,10 +148,12 @@ fn parse(kind: u8, body: &[u8]) -> Result<Entry, String> {
     let json = |error: serde_json::Error| error.to_string();
     Ok(match kind {
         kind::EVENT => {
-            let words = rest(body, 8)
+            let mut words = rest(body, 8)
                 .chunks_exact(8)
                 .map(|chunk| word(chunk, 0))
                 .collect::<Result<Vec<u64>, String>>()?;
+            // Records grow at their end only: what is not there was not known then.
+            words.resize(words.len().saturating_add(GROWN), 0);
             Entry::Event(word(body, 0)?, words)
         }
         kind::LOSS => Entry::Loss,

@@ -23,6 +23,7 @@ fn header() -> RecordingHeader {
     let thresholds = Thresholds {
         grace_ns: 500_000_000,
         id_headers: vec!["X-Request-Id".to_owned()],
+        deadline_headers: Vec::new(),
         deadlines: Deadlines::default(),
         redact_path: true,
     };
