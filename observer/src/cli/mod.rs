@@ -18,6 +18,7 @@ pub mod run;
 mod schema;
 mod screen;
 mod show;
+mod shown;
 mod wrap;
 
 use std::ffi::OsString;

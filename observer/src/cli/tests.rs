@@ -28,7 +28,7 @@ impl Engine for Fake {
 
     fn replay(&self, options: &replay::Options, _: &mut Sinks) -> Result<(), Error> {
         Err(Error::NotARecording {
-            path: options.file.clone(),
+            path: options.files.iter().collect(),
         })
     }
 

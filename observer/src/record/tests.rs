@@ -27,7 +27,7 @@ fn header() -> RecordingHeader {
         deadlines: Deadlines::default(),
         redact_path: true,
     };
-    RecordingHeader::new(clock, &thresholds)
+    RecordingHeader::new(clock, &thresholds, "edge".into(), "a boot".into())
 }
 
 fn resolved() -> Vec<Resolved> {
