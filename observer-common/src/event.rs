@@ -7,8 +7,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::{
-    MAX_ADDRESS, MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_NETWORK,
-    MAX_PATH, MAX_PEER, MAX_QUERY, MAX_VALUE,
+    MAX_ADDRESS, MAX_CANCEL_FRAMES, MAX_DEADLINE, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS,
+    MAX_NETWORK, MAX_PATH, MAX_PEER, MAX_QUERY, MAX_VALUE,
 };
 
 /// Kinds of records. Numbers are never reused.
@@ -226,10 +226,17 @@ pub struct RequestStarted {
     pub search: [u64; SEARCH_WORDS],
     /// Working space of the probe: one group or bucket of the header map.
     pub scratch: [u64; SCRATCH_WORDS],
+    /// Row of the header name that gave `deadline`, from 1; 0: none found. At the end, where recordings that are
+    /// older have nothing.
+    pub deadline_row: u32,
+    /// Length of the value; `deadline` holds its beginning where it is longer.
+    pub deadline_len: u32,
+    /// How long the caller waits, as it sent it.
+    pub deadline: [u8; MAX_DEADLINE],
 }
 
 /// Words of state that the header search keeps in the record.
-pub const SEARCH_WORDS: usize = 12;
+pub const SEARCH_WORDS: usize = 13;
 /// Words of one bucket of a bucket map (336 bytes), the largest block read.
 pub const SCRATCH_WORDS: usize = 42;
 
@@ -510,7 +517,7 @@ const _: () = {
     assert!(size_of::<ContextCancelled>() == 48 + 40 + 64);
     assert!(size_of::<ContextCancelledShort>() == 48 + 48);
     assert!(size_of::<DeadlineAsked>() == 48 + 32);
-    assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
+    assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 104 + 336 + 32);
     assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16 + 8 + 64);
     assert!(size_of::<GrpcStarted>() == 48 + 16 + 256 + 96);
     assert!(size_of::<GrpcEnded>() == 56);

@@ -71,6 +71,8 @@ impl HeaderName {
 pub const ENABLED: u32 = 1;
 /// Request IDs are read in the kernel at the request's start.
 pub const READ_IDS: u32 = 1 << 1;
+/// Deadlines that callers send are read in the kernel at the request's start.
+pub const READ_DEADLINES: u32 = 1 << 2;
 /// `propagateCancel` is a method: receiver first (Go ≥ 1.21).
 pub const CREATE_IS_METHOD: u32 = 1 << 3;
 /// A `timerCtx` begins with a pointer to its `cancelCtx` (Go 1.20).
@@ -134,7 +136,7 @@ pub struct Layout {
     pub grpc_answer: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
-    /// Request ID headers in order of preference; the last row is [`TRACE_HEADER`].
+    /// Request ID headers in order of preference, then those of deadlines; the last row is [`TRACE_HEADER`].
     pub headers: [HeaderName; MAX_HEADER_NAMES],
 }
 

@@ -22,8 +22,14 @@ pub const MAX_NETWORK: usize = 16;
 pub const MAX_ADDRESS: usize = 112;
 /// Bytes of a query: enough for the verb and, unless very many columns come before it, the table.
 pub const MAX_QUERY: usize = 192;
-/// Header names looked for in one request: request IDs in order, then `Traceparent`.
-pub const MAX_HEADER_NAMES: usize = 4;
+/// Names of headers that hold a request's ID.
+pub const MAX_ID_HEADERS: usize = 3;
+/// Names of headers in which a caller says how long it waits.
+pub const MAX_DEADLINE_HEADERS: usize = 2;
+/// Header names looked for in one request: request IDs in order, deadlines in order, then `Traceparent`.
+pub const MAX_HEADER_NAMES: usize = MAX_ID_HEADERS + MAX_DEADLINE_HEADERS + 1;
+/// Bytes of a deadline's value kept: no sound one is longer.
+pub const MAX_DEADLINE: usize = 24;
 /// Length of the longest header name that can be configured.
 pub const MAX_HEADER_NAME: usize = 32;
 /// Groups of a Swiss map, or buckets of an old map, looked at in the kernel.

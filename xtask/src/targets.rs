@@ -12,6 +12,7 @@ use crate::setup;
 const PROGRAMS: [&str; 15] = [
     "shop/front",
     "shop/store",
+    "chain/budget",
     "chain/front",
     "chain/store",
     "chain/tier",

@@ -1,7 +1,7 @@
 //! `serverHandler.ServeHTTP`: a request begins.
 
 use crate::event::{Kind, Link, REQUEST_IDS_UNREAD, RequestStarted, SCRATCH_WORDS};
-use crate::layout::{Layout, READ_IDS};
+use crate::layout::{Layout, READ_DEADLINES, READ_IDS};
 use crate::limits::{MAX_LINE, MAX_PATH};
 use crate::mem::MemRead;
 use crate::regs::Registers;
@@ -60,11 +60,15 @@ pub fn started<const SWISS: bool, M: MemRead, R: Registers>(
     record.id_row = 0;
     record.id_len = 0;
     record.trace_len = 0;
-    record.flags = 0;
-    if layout.has(READ_IDS) {
-        headers::find::<SWISS, M>(mem, layout, map, record);
+    record.deadline_row = 0;
+    record.deadline_len = 0;
+    record.flags = if layout.has(READ_IDS) {
+        0
     } else {
-        record.flags = REQUEST_IDS_UNREAD;
+        REQUEST_IDS_UNREAD
+    };
+    if layout.has(READ_IDS | READ_DEADLINES) {
+        headers::find::<SWISS, M>(mem, layout, map, record);
     }
     Ok(())
 }

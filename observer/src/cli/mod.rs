@@ -6,6 +6,7 @@
 mod check;
 mod command;
 pub mod correlate;
+mod deadline_headers;
 pub mod explain;
 mod generate;
 pub mod goroutines;
@@ -18,6 +19,7 @@ pub mod run;
 mod schema;
 mod screen;
 mod show;
+mod shown;
 mod wrap;
 
 use std::ffi::OsString;

@@ -29,7 +29,7 @@ impl Engine for Fake {
 
     fn replay(&self, options: &replay::Options, _: &mut Sinks) -> Result<(), Error> {
         Err(Error::NotARecording {
-            path: options.file.clone(),
+            path: options.files.iter().collect(),
         })
     }
 
@@ -430,6 +430,18 @@ fn headers_that_cannot_be_looked_for_are_refused() {
     let (problem, remedy) = refused(&many);
     assert!(problem.contains("more headers than the 16"), "{problem}");
     assert!(!remedy.contains("lazy"), "{remedy}");
+
+    let (problem, _) = refused("--deadline-header A,B=s,C");
+    assert!(problem.contains("more headers than the 2"), "{problem}");
+    let (problem, _) = refused("--deadline-header X:Y");
+    assert!(problem.contains("cannot be the name"), "{problem}");
+    let longer = format!("--deadline-header X-{}", "n".repeat(31));
+    let (problem, _) = refused(&longer);
+    assert!(problem.contains("longer than the 32 bytes"), "{problem}");
+    for id in ["x-request-id", "traceparent"] {
+        let (problem, _) = refused(&format!("--deadline-header {id}"));
+        assert!(problem.contains("is the name of an ID"), "{problem}");
+    }
 
     // The trace header has a place of its own.
     for fits in [

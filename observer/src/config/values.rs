@@ -141,6 +141,34 @@ impl FromStr for RuleSetting {
     }
 }
 
+/// `NAME` or `NAME=UNIT`: a header in which callers say how long they wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadlineHeader {
+    /// As it was given.
+    pub name: String,
+    /// A number without a unit means seconds, not milliseconds.
+    pub in_seconds: bool,
+}
+
+impl FromStr for DeadlineHeader {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (name, unit) = text.split_once('=').unwrap_or((text, "ms"));
+        let in_seconds = match unit {
+            "ms" => false,
+            "s" => true,
+            other => {
+                return Err(BadValue(format!(
+                    "there is no unit `{other}` for numbers without one; it is ms or s"
+                )));
+            }
+        };
+        let name = name.to_owned();
+        Ok(Self { name, in_seconds })
+    }
+}
+
 /// A rule by its name.
 ///
 /// # Errors
@@ -190,7 +218,8 @@ from_string!(
     Span: "a time in quotes, like \"500ms\"",
     Size: "a size in quotes, like \"64MiB\"",
     Percent: "a part in quotes, like \"10%\"",
-    RuleSetting: "rules in quotes, like \"cancel-ignored\""
+    RuleSetting: "rules in quotes, like \"cancel-ignored\"",
+    DeadlineHeader: "headers in quotes, like \"X-Timeout\" or \"X-Timeout=s\""
 );
 
 /// Takes a string, and says what is expected where there is none.
@@ -286,7 +315,7 @@ pub enum BenchPrograms {
 mod tests {
     use std::time::Duration;
 
-    use super::{Percent, RuleSetting, Size, Span};
+    use super::{DeadlineHeader, Percent, RuleSetting, Size, Span};
     use crate::finding::{Level, RuleName, Severity};
 
     #[test]
@@ -332,6 +361,20 @@ mod tests {
         for bad in ["", "10", "%", "-1%", "101%", "1.5%"] {
             assert_eq!(percent(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn deadline_headers() {
+        let header = |text: &str| text.parse::<DeadlineHeader>();
+        for (text, name, in_seconds) in [
+            ("X-Timeout", "X-Timeout", false),
+            ("x-timeout=ms", "x-timeout", false),
+            ("X-Timeout=s", "X-Timeout", true),
+        ] {
+            let name = name.to_owned();
+            assert_eq!(header(text), Ok(DeadlineHeader { name, in_seconds }));
+        }
+        insta::assert_snapshot!(header("X-Timeout=h").unwrap_err(), @"there is no unit `h` for numbers without one; it is ms or s");
     }
 
     #[test]

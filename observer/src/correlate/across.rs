@@ -30,6 +30,16 @@ pub enum Told {
     Call(Box<CallFact>),
 }
 
+impl Told {
+    /// Moves all of its times, ns.
+    pub fn shift(&mut self, by_ns: i64) {
+        match self {
+            Self::Request(fact) => fact.shift(by_ns),
+            Self::Call(fact) => fact.shift(by_ns),
+        }
+    }
+}
+
 /// A call and the request that it led to, the request on the call's clock.
 #[derive(Debug, Clone)]
 pub struct Pair {

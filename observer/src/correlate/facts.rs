@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::finding::{CallEvidence, CancelledBy, ContextLink, ProcessInfo, RequestInfo};
 use crate::go::Frame;
+use crate::model::SentDeadline;
 
 use super::{CallSide, Ids, RequestSide};
 
@@ -59,6 +60,8 @@ pub struct RequestFact {
     pub cancelled: Option<(CancelledBy, u64)>,
     /// Time that it was given, ns.
     pub deadline_ns: Option<i64>,
+    /// What its caller said of how long it waits.
+    pub sent_deadline: SentDeadline,
     /// Nothing was lost of it.
     pub whole: bool,
     /// All of this is known up to here, ns.

@@ -10,7 +10,7 @@ use observer_common::limits::MAX_SLOTS;
 
 use crate::cli::run::Options;
 use crate::config::{BenchPrograms, BenchSites, IdReading};
-use crate::detect::probed;
+use crate::detect::{Thresholds, probed};
 use crate::error::{Error, Notice, Subject};
 use crate::probe::{
     Groups, Kernel, Place, Plan, PlannedSite, Programs, Rate, Scope, SiteChoice, block, plan,
@@ -69,6 +69,8 @@ pub(super) struct Attacher {
     release: String,
     /// Canonical names of request ID headers, best first.
     id_headers: Vec<String>,
+    /// Those in which callers say how long they wait.
+    deadline_headers: Vec<Arc<str>>,
     /// Processes of an executable may follow one another.
     follows: bool,
     /// Processes per executable among those chosen at the start.
@@ -91,14 +93,19 @@ impl Attacher {
     pub(super) fn new(
         options: &Options,
         release: String,
-        id_headers: Vec<String>,
+        thresholds: &Thresholds,
         follows: bool,
         chosen: HashMap<FileId, usize>,
     ) -> Self {
         Self {
             options: options.clone(),
             release,
-            id_headers,
+            id_headers: thresholds.id_headers.clone(),
+            deadline_headers: thresholds
+                .deadline_headers
+                .iter()
+                .map(|header| Arc::clone(&header.name))
+                .collect(),
             follows,
             chosen,
             sites: BTreeMap::new(),
@@ -284,6 +291,7 @@ impl Attacher {
     fn block(&self, target: &Target) -> Block {
         let wishes = block::Wishes {
             id_headers: probed(&self.id_headers).map(str::to_owned).collect(),
+            deadline_headers: self.deadline_headers.clone(),
             read_ids: self.options.request_ids.reading == IdReading::Always,
         };
         block::build(&target.image, &target.layout, target.bias(), &wishes)

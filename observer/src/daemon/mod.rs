@@ -2,6 +2,7 @@
 //!
 //! All I/O and all clocks are here and below; what is decided, is decided elsewhere.
 
+mod across;
 mod arrivals;
 mod attach;
 mod claim;

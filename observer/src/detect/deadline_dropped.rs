@@ -61,7 +61,9 @@
 //! error when the call still went on after the request's deadline had passed.
 //!
 //! The request's deadline is that of `http.TimeoutHandler`, one that the service's own middleware
-//! has set before it called the next handler, or one above the place where a chain was cut.
+//! has set before it called the next handler, one above the place where a chain was cut, or the one that
+//! its caller sent in a header that observer was told of (`--deadline-header`): then a call on the
+//! request's own context has none either.
 //!
 //! ## When silent
 //!
@@ -71,12 +73,12 @@
 //! - where descent or deadline are not known. What a dependency does inside itself, or a goroutine
 //!   that the handler let go: info.
 
-use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity, Timer};
-use crate::model::{Call, CallId, Ctx, Request, Root, Unit};
+use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity};
+use crate::model::{Call, CallId, Request, Root, Unit};
 
 use super::ask::Answer;
 use super::context::Context;
-use super::deadline::spent;
+use super::deadline::{Over, spent};
 use super::outlived::Outlived;
 use super::timers::Topic;
 use super::{deadline, detached_context, draft, site};
@@ -111,7 +113,7 @@ impl DeadlineDropped {
             return;
         };
         let Some(request) = call.owner else { return };
-        let left_ns = deadline::left_ns(over, cx.now_ns).unwrap_or(0);
+        let left_ns = over.left_ns(cx.now_ns).unwrap_or(0);
         let wait_ns = left_ns
             .max(0)
             .saturating_add(cx.thresholds.deadlines.tolerance_ns(left_ns));
@@ -169,12 +171,13 @@ impl Lost {
         finding.evidence.deadline_ns = self.evidence.deadline_ns;
         finding.evidence.remaining_ns = self.evidence.remaining_ns;
         finding.evidence.deadline_site = self.evidence.deadline_site;
+        finding.evidence.deadline_header = self.evidence.deadline_header;
         finding.evidence.timer = self.evidence.timer;
     }
 }
 
-/// The finding, and the context that has the deadline.
-fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, &'a Ctx)> {
+/// The finding, and the deadline.
+fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, Over<'a>)> {
     if call.bounded
         || matches!(call.root, Root::Unknown)
         || cx.model.bound_of(cx.model.context_of_call(call)).is_some()
@@ -182,18 +185,24 @@ fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, &'a Ctx)> {
         return None;
     }
     let request = deadline::running(call, cx)?;
-    if matches!(call.root, Root::Request(_)) && request.timeout.is_none() {
+    let sent = deadline::sent(request);
+    if matches!(call.root, Root::Request(_)) && request.timeout.is_none() && sent.is_none() {
         return None;
     }
     let unit = cx.unit(call.pid)?;
     let stack = site::frames(cx.code, call.pid, &call.pcs);
     let over = match call.root {
         // Only the handler inside has been given that context.
-        Root::Request(_) if deadline::in_worker(&stack) => deadline::handlers(request, cx)?,
-        Root::Request(_) | Root::Unknown => return None,
+        Root::Request(_) => deadline::handlers(request, cx)
+            .filter(|_| deadline::in_worker(&stack))
+            .map(Over::from)
+            .or(sent)?,
+        Root::Unknown => return None,
         Root::Detached(_) if detached_context::is_aside(&stack) => return None,
         Root::Detached(_) => deadline::beyond_cut(call.ctx, cx)
-            .or_else(|| deadline::own(request, &stack, &unit, cx))?,
+            .or_else(|| deadline::own(request, &stack, &unit, cx))
+            .map(Over::from)
+            .or(sent)?,
     };
     let severity = if deadline::is_handlers(call.goid, &stack, request) {
         Severity::Warning
@@ -207,7 +216,7 @@ fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, &'a Ctx)> {
 fn found(
     call: &Call,
     request: &Request,
-    over: &Ctx,
+    over: Over<'_>,
     unit: &Unit,
     stack: Vec<crate::go::Frame>,
     severity: Severity,
@@ -220,12 +229,12 @@ fn found(
         cx.now_ns,
         unit,
     );
-    let left_ns = deadline::left_ns(over, call.start_ns).unwrap_or(0);
+    let left_ns = over.left_ns(call.start_ns).unwrap_or(0);
     finding.context = draft::chain(cx, &call.steps, call.ctx);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.call = Some(draft::call_evidence(call, cx.thresholds, cx.now_ns));
     let budget = deadline::Budget {
-        timer: Timer::Context,
+        timer: over.timer(),
         asked_ns: None,
         left_ns,
         over,
@@ -240,10 +249,11 @@ fn found(
     } else {
         format!("call to {target} has no deadline, its request's has passed")
     };
-    finding.help = format!(
-        "hand on the context that has the deadline of {}",
-        deadline::place_name(finding.evidence.deadline_site.as_ref())
-    );
+    let origin = deadline::origin(&finding);
+    finding.help = match over {
+        Over::Context(_) => format!("hand on the context that has the deadline of {origin}"),
+        Over::Caller(..) => format!("give the call a context with the time that {origin} leaves"),
+    };
     let at = site::direct(unit, &stack).cloned();
     draft::place(&mut finding, unit, at.as_ref(), stack);
     finding

@@ -14,6 +14,7 @@ use super::cancel_undelivered::CancelUndelivered;
 use super::context::{Asks, Context, Thresholds};
 use super::deadline_dropped::DeadlineDropped;
 use super::deadline_inflated::DeadlineInflated;
+use super::deadline_not_forwarded::DeadlineNotForwarded;
 use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
@@ -68,6 +69,7 @@ struct Rules {
     short: DeadlineTooShort,
     health: Counting,
     joins: Joins,
+    not_forwarded: DeadlineNotForwarded,
     orphaned: OrphanedDownstream,
     teller: Teller,
 }
@@ -76,8 +78,10 @@ impl Engine {
     /// A new engine. The clock difference is realtime minus monotonic, ns.
     #[must_use]
     pub fn new(limits: Limits, thresholds: Thresholds, realtime_minus_monotonic_ns: i64) -> Self {
+        let model = Model::new(limits, realtime_minus_monotonic_ns)
+            .with_deadline_headers(thresholds.deadline_headers.clone());
         Self {
-            model: Model::new(limits, realtime_minus_monotonic_ns),
+            model,
             rules: Rules::default(),
             thresholds,
             timers: Timers::default(),
@@ -243,6 +247,7 @@ impl Engine {
             + self.rules.undelivered.len()
             + self.rules.inflated.len()
             + self.rules.dropped.len()
+            + self.rules.not_forwarded.len()
             + self.rules.orphaned.len()
     }
 
@@ -305,13 +310,16 @@ impl Rules {
         self.inflated.forget(whose);
         self.dropped.forget(whose);
         self.health.forget(whose);
+        self.not_forwarded.forget(whose);
         self.orphaned.forget(whose);
     }
 
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
             Fact::RequestStarted(request) => {
-                self.joins.request_started(request, cx);
+                if let Some(join) = self.joins.request_started(request, cx) {
+                    self.not_forwarded.joined(join, cx);
+                }
                 self.headers.request_started(request, cx);
             }
             Fact::RequestCancelled(request) => {
@@ -401,6 +409,7 @@ impl Rules {
             | Topic::Peers(_)
             | Topic::ContextId(_)
             | Topic::Sent(_)
+            | Topic::NotForwarded(_)
             | Topic::WriteFailed(_) => {}
         }
     }
@@ -424,6 +433,7 @@ impl Rules {
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
             Topic::LeftBehind(call) => self.detached.spawned.answer(call, answer, cx),
+            Topic::NotForwarded(request) => self.not_forwarded.answer(request, answer, cx),
             Topic::Orphaned(request) => self.orphaned.answer(request, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),

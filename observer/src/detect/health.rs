@@ -144,6 +144,7 @@ impl Counting {
                 | RuleName::CancelNotCalled
                 | RuleName::PrematureCancel
                 | RuleName::TimeoutMismatch
+                | RuleName::DeadlineNotForwarded
                 | RuleName::DeadlineTooShort => false,
             };
         if !is_loss {

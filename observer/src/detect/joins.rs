@@ -33,20 +33,18 @@ impl Joins {
         self.joiner.call_ended(id.0)
     }
 
-    /// A request begins.
-    pub(super) fn request_started(&mut self, id: ReqId, cx: &Context<'_>) {
+    /// A request begins. Gives the call that led to it.
+    pub(super) fn request_started(&mut self, id: ReqId, cx: &Context<'_>) -> Option<Join> {
         if self.joiner.is_empty() {
-            return;
+            return None;
         }
-        let Some(request) = cx.model.request(id) else {
-            return;
-        };
+        let request = cx.model.request(id)?;
         let side = RequestSide {
             ids: ids(request, cx.thresholds),
             method: request.method.clone(),
             path: request.path.clone(),
         };
-        self.joiner.request_started(id.0, &side);
+        self.joiner.request_started(id.0, &side)
     }
 
     /// A request has ended: of calls whose end no event tells, the last that could be known is this.

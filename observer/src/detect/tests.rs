@@ -5,6 +5,7 @@ mod cancel_ignored;
 mod cancel_not_called;
 mod cancel_undelivered;
 mod chaos;
+mod deadline_not_forwarded;
 mod deadlines;
 mod derived;
 mod detached_context;

@@ -248,7 +248,7 @@ fn of_client(mismatch: &Mismatch<'_>, severity: Severity, cx: &Context<'_>) -> O
         timer: Timer::ClientTimeout,
         asked_ns: timeout.deadline_ns,
         left_ns: mismatch.spare_ns,
-        over: mismatch.over,
+        over: mismatch.over.into(),
     };
     budget.put(&mut finding, &unit, cx);
     finding.help = "make Client.Timeout longer than any deadline, and let the context rule".into();
@@ -329,7 +329,7 @@ fn of_server(
         timer: passed.timer,
         asked_ns: passed.asked_ns,
         left_ns: spare_ns,
-        over,
+        over: over.into(),
     };
     budget.put(&mut finding, unit, cx);
     let of = passed

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::go::Frame;
 
-use super::{ProcessInfo, RequestInfo};
+use super::{Confidence, ProcessInfo, RequestInfo};
 
 /// Who cancelled, from the frames and the error of the root of the cascade.
 #[derive(
@@ -99,6 +99,8 @@ pub enum WorkState {
 pub enum Timer {
     /// A context's deadline.
     Context,
+    /// The deadline that the request's caller sent in a header.
+    Caller,
     /// `http.Client.Timeout`.
     ClientTimeout,
     /// `http.Server.ReadTimeout`.
@@ -117,6 +119,7 @@ impl Timer {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Context => "context deadline",
+            Self::Caller => "caller's deadline",
             Self::ClientTimeout => "http.Client.Timeout",
             Self::ReadTimeout => "http.Server.ReadTimeout",
             Self::ReadDeadline => "a read deadline set by code",
@@ -282,6 +285,14 @@ impl JoinedBy {
             Self::RequestId => "same request ID",
         }
     }
+
+    /// How sure it is that the two belong together, where nothing else tells.
+    #[must_use]
+    pub const fn confidence(self) -> Confidence {
+        match self {
+            Self::Trace | Self::RequestId => Confidence::Medium,
+        }
+    }
 }
 
 /// What a call led to: the request in the process that was called. Its times are the caller's.
@@ -342,6 +353,8 @@ pub struct Evidence {
     pub remaining_ns: Option<i64>,
     /// The line that set the deadline that counts.
     pub deadline_site: Option<Frame>,
+    /// The header in which the deadline that counts came.
+    pub deadline_header: Option<String>,
     /// Which timer fired, or fires first.
     pub timer: Option<Timer>,
     /// The line that set that timer, where a handler did.

@@ -88,13 +88,15 @@ pub enum RuleName {
     TimeoutMismatch,
     /// A short deadline was set deep in the code.
     DeadlineTooShort,
+    /// A call has a deadline that the process it calls was not told of.
+    DeadlineNotForwarded,
     /// A call was given up, and the process that it called worked on.
     OrphanedDownstream,
 }
 
 impl RuleName {
     /// Every rule, in catalogue order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CancelIgnored,
         Self::DetachedContext,
         Self::CancelNotCalled,
@@ -104,6 +106,7 @@ impl RuleName {
         Self::DeadlineInflated,
         Self::TimeoutMismatch,
         Self::DeadlineTooShort,
+        Self::DeadlineNotForwarded,
         Self::OrphanedDownstream,
     ];
 
@@ -120,6 +123,7 @@ impl RuleName {
             Self::DeadlineInflated => "deadline-inflated",
             Self::TimeoutMismatch => "timeout-mismatch",
             Self::DeadlineTooShort => "deadline-too-short",
+            Self::DeadlineNotForwarded => "deadline-not-forwarded",
             Self::OrphanedDownstream => "orphaned-downstream",
         }
     }

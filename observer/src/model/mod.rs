@@ -28,6 +28,7 @@ mod process;
 mod request;
 mod seen;
 mod sent;
+mod sent_deadline;
 mod stacks;
 mod table;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use ids::{CallId, ConnId, CtxId, ReqId};
 pub use latency::Latency;
 pub use request::{Delivery, Ending, IoDeadline, Peer, Protocol, Request};
 pub use sent::Sent;
+pub use sent_deadline::{DeadlineHeader, PlainUnit, SentDeadline};
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
@@ -109,6 +111,8 @@ pub struct Totals {
     pub unknown: u64,
     /// Values of `Traceparent` that cannot be believed.
     pub traces_broken: u64,
+    /// Deadlines in headers of requests that cannot be believed.
+    pub deadlines_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Entries forgotten because a table was full.
@@ -124,6 +128,8 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
+    /// Headers in which callers say how long they wait, as the probes look for them.
+    deadline_headers: Vec<DeadlineHeader>,
     processes: Processes,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
@@ -149,6 +155,13 @@ impl Model {
             connections: Connections::new(limits.connections, limits.connections_over),
             ..Self::default()
         }
+    }
+
+    /// Callers say in these headers how long they wait, the best first.
+    #[must_use]
+    pub fn with_deadline_headers(mut self, headers: Vec<DeadlineHeader>) -> Self {
+        self.deadline_headers = headers;
+        self
     }
 
     /// Takes one event at `now_ns`; facts are appended in order.

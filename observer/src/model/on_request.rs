@@ -16,6 +16,7 @@ use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
 use super::process::ConnError;
 use super::request::{Ending, IoDeadline, Peer, Protocol, Request};
+use super::sent_deadline::SentDeadline;
 use super::text::{head, lossy, text};
 use super::trace::Trace;
 
@@ -65,6 +66,8 @@ impl On<'_> {
             header => Trace::of(&lossy(header)),
         };
         self.model.totals.traces_broken += u64::from(trace == Trace::Broken);
+        let deadline = self.sent_deadline(record);
+        self.model.totals.deadlines_broken += u64::from(deadline == SentDeadline::Broken);
         let line = &record.line;
         let path = usize::try_from(record.path_at)
             .ok()
@@ -78,10 +81,23 @@ impl On<'_> {
             request.id_value = text(head(&record.id, u64::from(record.id_len)));
             request.id_cut = id_cut(record);
             request.trace = trace;
+            request.sent_deadline = deadline;
             request.headers_left = record.flags & REQUEST_BIG_MAP != 0;
             request.ids_open = record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0;
         }
         self.facts.push(Fact::RequestStarted(id));
+    }
+
+    /// How long the caller waits, as it says.
+    fn sent_deadline(&self, record: &RequestStarted) -> SentDeadline {
+        let headers = &self.model.deadline_headers;
+        let unseen = record.flags & REQUEST_BIG_MAP != 0 && record.deadline_row == 0;
+        if headers.is_empty() || unseen {
+            return SentDeadline::Unknown;
+        }
+        let (row, len) = (record.deadline_row, record.deadline_len);
+        let value = text(head(&record.deadline, u64::from(len)));
+        SentDeadline::of(headers, row, value.as_deref(), len)
     }
 
     /// A request begins on the goroutine of a hit: without name and IDs yet.
@@ -118,6 +134,7 @@ impl On<'_> {
             id_cut: false,
             context_id: None,
             trace: Trace::None,
+            sent_deadline: SentDeadline::Unknown,
             ids_open: false,
             headers_left: false,
             start_ns,

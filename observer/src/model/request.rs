@@ -10,6 +10,7 @@ use crate::inspect::{ContextId, RequestDetails};
 
 use super::connection::Closed;
 use super::ids::{CallId, CtxId, ReqId};
+use super::sent_deadline::SentDeadline;
 use super::trace::Trace;
 
 /// Hits of the serving goroutine remembered per request.
@@ -112,6 +113,8 @@ pub struct Request {
     pub context_id: Option<ContextId>,
     /// What its `Traceparent` came to.
     pub trace: Trace,
+    /// How long its caller waits, as a header says; of gRPC its context says it.
+    pub sent_deadline: SentDeadline,
     /// IDs were not, or not completely, looked for by the probe.
     pub ids_open: bool,
     /// There are more headers than the probe has looked through.
@@ -150,6 +153,15 @@ pub(super) fn surplus<A: Array>(list: &mut SmallVec<A>, limit: usize) -> Vec<A::
 }
 
 impl Request {
+    /// When the deadline that its caller sent passes, monotonic ns.
+    #[must_use]
+    pub fn sent_deadline_at_ns(&self) -> Option<u64> {
+        Some(
+            self.start_ns
+                .saturating_add_signed(self.sent_deadline.ns()?),
+        )
+    }
+
     /// When it ended, monotonic ns.
     #[must_use]
     pub fn ended_ns(&self) -> Option<u64> {

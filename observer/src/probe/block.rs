@@ -1,11 +1,13 @@
 //! The layout block of one executable in one process: what its probes need to know.
 
+use std::sync::Arc;
+
 use observer_common::hook::HookId;
 use observer_common::layout::{
-    self, CREATE_IS_METHOD, ENABLED, GRPC_BY_POINTER, HeaderName, READ_IDS, Range,
+    self, CREATE_IS_METHOD, ENABLED, GRPC_BY_POINTER, HeaderName, READ_DEADLINES, READ_IDS, Range,
     TIMER_BY_POINTER, TRACE_HEADER,
 };
-use observer_common::limits::{MAX_HEADER_NAMES, MAX_RANGES};
+use observer_common::limits::{MAX_HEADER_NAMES, MAX_ID_HEADERS, MAX_RANGES};
 
 use crate::go::{Image, Layout};
 use crate::inspect::{MapKind, timer_holds_pointer};
@@ -51,6 +53,8 @@ pub struct Wishes {
     pub id_headers: Vec<String>,
     /// Read IDs at every request's start.
     pub read_ids: bool,
+    /// Canonical names of headers in which callers say how long they wait, best first.
+    pub deadline_headers: Vec<Arc<str>>,
 }
 
 /// The block for `image` loaded with `bias` added to its addresses; enabled.
@@ -70,6 +74,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
     layout::Layout {
         flags: ENABLED
             | flag(wishes.read_ids, READ_IDS)
+            | flag(!wishes.deadline_headers.is_empty(), READ_DEADLINES)
             | flag(minor >= 21, CREATE_IS_METHOD)
             | flag(timer_holds_pointer(fields), TIMER_BY_POINTER)
             | flag(fields.is_pointer(GRPC_SERVER, "Stream"), GRPC_BY_POINTER),
@@ -172,10 +177,17 @@ fn ranges(image: &Image, bias: u64, names: &[&str]) -> [Range; MAX_RANGES] {
 
 fn header_rows(wishes: &Wishes) -> [HeaderName; MAX_HEADER_NAMES] {
     let mut rows = [HeaderName::NONE; MAX_HEADER_NAMES];
-    let [ids @ .., trace] = &mut rows;
-    for (row, name) in ids.iter_mut().zip(&wishes.id_headers) {
-        *row = HeaderName::new(name).unwrap_or(HeaderName::NONE);
+    let name = |name: &str| HeaderName::new(name).unwrap_or(HeaderName::NONE);
+    let [before @ .., trace] = &mut rows;
+    let (ids, deadlines) = before.split_at_mut(MAX_ID_HEADERS);
+    if wishes.read_ids {
+        for (row, id) in ids.iter_mut().zip(&wishes.id_headers) {
+            *row = name(id);
+        }
+        *trace = name(TRACE_HEADER);
     }
-    *trace = HeaderName::new(TRACE_HEADER).unwrap_or(HeaderName::NONE);
+    for (row, deadline) in deadlines.iter_mut().zip(&wishes.deadline_headers) {
+        *row = name(deadline);
+    }
     rows
 }

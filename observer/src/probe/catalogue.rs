@@ -74,7 +74,8 @@ const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
 
 use RuleName::{
     CancelIgnored, CancelNotCalled, CancelUndelivered, DeadlineDropped, DeadlineInflated,
-    DeadlineTooShort, DetachedContext, OrphanedDownstream, PrematureCancel, TimeoutMismatch,
+    DeadlineNotForwarded, DeadlineTooShort, DetachedContext, OrphanedDownstream, PrematureCancel,
+    TimeoutMismatch,
 };
 
 /// What calls of `database/sql` feed: nothing has a timeout of its own there.
@@ -378,6 +379,7 @@ pub const CATALOGUE: &[Hook] = &[
             DeadlineDropped,
             DeadlineInflated,
             TimeoutMismatch,
+            DeadlineNotForwarded,
             OrphanedDownstream,
         ],
         absent: Some("net/http client not linked"),
@@ -451,6 +453,7 @@ pub const CATALOGUE: &[Hook] = &[
             DeadlineInflated,
             TimeoutMismatch,
             DeadlineTooShort,
+            DeadlineNotForwarded,
             OrphanedDownstream,
         ],
         absent: Some("net/http server not linked"),

@@ -8,6 +8,9 @@ use crate::error::Error;
 
 use super::entry::{Entry, FORMAT, MAGIC, MAX_ENTRY, RecordingHeader, kind};
 
+/// Words that the longest record has grown by since recordings are made.
+const GROWN: usize = 8;
+
 /// A recording being read.
 #[derive(Debug)]
 pub struct Reader {
@@ -147,7 +150,9 @@ fn parse(kind: u8, body: &[u8]) -> Result<Entry, String> {
         kind::EVENT => {
             let (words, _) = rest(body, 8).as_chunks::<8>();
             let words = words.iter().map(|bytes| u64::from_le_bytes(*bytes));
-            Entry::Event(word(body, 0)?, words.collect())
+            // Records grow at their end only: what is not there was not known then.
+            let words = words.chain([0; GROWN]).collect();
+            Entry::Event(word(body, 0)?, words)
         }
         kind::LOSS => Entry::Loss,
         kind::TICK => Entry::Tick(word(body, 0)?),

@@ -23,10 +23,11 @@ fn header() -> RecordingHeader {
     let thresholds = Thresholds {
         grace_ns: 500_000_000,
         id_headers: vec!["X-Request-Id".to_owned()],
+        deadline_headers: Vec::new(),
         deadlines: Deadlines::default(),
         redact_path: true,
     };
-    RecordingHeader::new(clock, &thresholds)
+    RecordingHeader::new(clock, &thresholds, "edge".into(), "a boot".into())
 }
 
 fn resolved() -> Vec<Resolved> {

@@ -190,6 +190,11 @@ fn scrub_request(record: &mut RequestStarted) {
         &mut record.trace,
         usize::try_from(record.trace_len).unwrap_or(0),
     );
+    let sent = usize::try_from(record.deadline_len).unwrap_or(0);
+    clear_after(
+        &mut record.deadline,
+        if record.deadline_row == 0 { 0 } else { sent },
+    );
     record.search.fill(0);
     record.scratch.fill(0);
 }

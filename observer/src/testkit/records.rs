@@ -113,6 +113,15 @@ impl Record {
         self
     }
 
+    /// The same request, whose caller says in the first header for it how long it waits.
+    pub(crate) fn waits(mut self, text: &str) -> Self {
+        if let Self::Request(record) = &mut self {
+            record.deadline_row = 1;
+            record.deadline_len = fill(&mut record.deadline, text.as_bytes());
+        }
+        self
+    }
+
     /// The same request in a trace.
     pub(crate) fn traced(mut self, traceparent: &str) -> Self {
         if let Self::Request(record) = &mut self {

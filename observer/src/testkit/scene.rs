@@ -11,7 +11,7 @@ use crate::finding::{Emission, Finding};
 use crate::inspect::{
     Child, ConnState, ContextId, Goroutine, Inspection, RequestDetails, StackState, Status,
 };
-use crate::model::{Fact, Limits, Model};
+use crate::model::{DeadlineHeader, Fact, Limits, Model, PlainUnit};
 
 /// A model that is fed by hand.
 pub(crate) struct ModelScene {
@@ -92,9 +92,21 @@ impl Scene {
 
     /// With other thresholds of the rules about deadlines.
     pub(crate) fn with(deadlines: Deadlines) -> Self {
+        Self::told(deadlines, &[])
+    }
+
+    /// Callers say in these headers, as milliseconds, how long they wait.
+    pub(crate) fn told(deadlines: Deadlines, headers: &[&str]) -> Self {
         let thresholds = Thresholds {
             grace_ns: 500 * MS,
             id_headers: vec!["X-Request-Id".to_owned()],
+            deadline_headers: headers
+                .iter()
+                .map(|name| DeadlineHeader {
+                    name: (*name).into(),
+                    plain: PlainUnit::Ms,
+                })
+                .collect(),
             redact_path: false,
             deadlines,
         };

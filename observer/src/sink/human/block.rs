@@ -242,6 +242,11 @@ impl View<'_> {
                 .deadline_ns
                 .map_or_else(String::new, |ns| format!("{} ", glyphs.signed_duration(ns)));
             parts.push(self.clean(&format!("of {allowed}set at {}", self.file(site))));
+        } else if let Some(header) = &evidence.deadline_header {
+            let allowed = evidence
+                .deadline_ns
+                .map_or_else(String::new, |ns| format!("{} ", glyphs.signed_duration(ns)));
+            parts.push(self.clean(&format!("of {allowed}sent in {header}")));
         }
         Some(Row::facts("budget", 3, parts))
     }

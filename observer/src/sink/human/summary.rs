@@ -83,6 +83,9 @@ pub fn last_line(
             "broken traceparent",
         ));
     }
+    if stats.deadlines_broken > 0 {
+        parts.push(count(terminal, stats.deadlines_broken, "broken deadline"));
+    }
     if let Some(delivery) = &stats.delivery {
         // Whoever waits for a cancel waits this long after its client has left.
         parts.push(format!(

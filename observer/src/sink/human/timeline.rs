@@ -137,6 +137,13 @@ fn across(
         moments.push((since(call.start_ns), CALL));
     }
     moments.push((since(below.request.start_ns), "start below"));
+    let left_ns = evidence
+        .remaining_ns
+        .filter(|_| evidence.cancelled_at_ns.is_none());
+    if let (Some(call), Some(left_ns)) = (&evidence.call, left_ns) {
+        let passes_ns = call.start_ns.saturating_add_signed(left_ns);
+        moments.push((since(passes_ns), "deadline"));
+    }
     if let Some(at_ns) = evidence.cancelled_at_ns {
         let by = evidence.cancelled_by.unwrap_or(CancelledBy::Unknown);
         moments.push((since(at_ns), cancel(by)));

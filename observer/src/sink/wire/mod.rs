@@ -200,6 +200,9 @@ pub struct Totals {
     pub requests_unknown: u64,
     /// Values of the header `traceparent` that break its rules: none of them is believed.
     pub traceparents_broken: u64,
+    /// Deadlines in headers that cannot be believed (`--deadline-header`). Absent where there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deadlines_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Events lost, by cause; empty when none.
