@@ -178,9 +178,15 @@ pub fn parse_rule(name: &str) -> Result<RuleName, BadValue> {
         .into_iter()
         .find(|rule| rule.as_str() == name)
         .ok_or_else(|| {
-            let near = nearest_rule(name)
-                .map(|near| format!("; did you mean `{near}`?"))
-                .unwrap_or_default();
+            let near = nearest_rule(name).map_or_else(
+                || {
+                    format!(
+                        "; there are {}",
+                        RuleName::ALL.map(RuleName::as_str).join(", ")
+                    )
+                },
+                |near| format!("; did you mean `{near}`?"),
+            );
             BadValue(format!("there is no rule `{name}`{near}"))
         })
 }
@@ -385,7 +391,11 @@ mod tests {
         let level = rule("detached-context=info").unwrap().level;
         assert_eq!(level, Some(Level::Always(Severity::Info)));
         insta::assert_snapshot!(rule("cancel-ignord").unwrap_err(), @"there is no rule `cancel-ignord`; did you mean `cancel-ignored`?");
-        insta::assert_snapshot!(rule("xyz").unwrap_err(), @"there is no rule `xyz`");
+        let unlike = rule("xyz").unwrap_err().to_string();
+        assert!(
+            unlike.starts_with("there is no rule `xyz`; there are cancel-ignored, "),
+            "{unlike}"
+        );
         insta::assert_snapshot!(rule("cancel-ignored=loud").unwrap_err(), @"there is no level `loud`; it is one of off, info, warning, error");
     }
 }

@@ -111,12 +111,12 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
 fn one(path: &Path, sinks: &mut Sinks) -> Result<(), Error> {
     let mut played = Played::open(path)?;
     sinks.set_clock(played.clock);
-    while played.step()? {
+    while played.step() {
         for emission in played.engine.take_emitted() {
             sinks.emit(emission);
         }
     }
-    if !played.whole {
+    if played.is_cut() {
         sinks.emit(unfinished(path));
     }
     for emission in played.engine.take_emitted() {
@@ -128,7 +128,7 @@ fn one(path: &Path, sinks: &mut Sinks) -> Result<(), Error> {
         why: EndReason::RecordingEnded,
         stats,
     }));
-    Ok(())
+    played.damage.map_or(Ok(()), Err)
 }
 
 /// Recordings of several observers: what each has shown, by time, and then what goes on between them.
@@ -137,6 +137,7 @@ fn several(files: &[PathBuf], sinks: &mut Sinks) -> Result<(), Error> {
     let mut shown: Vec<(i128, Clock, Emission)> = Vec::new();
     let mut measures: Option<Measures> = None;
     let mut totals = Stats::default();
+    let mut damage = None;
     for (source, path) in files.iter().enumerate() {
         let mut played = Played::open(path)?;
         let clock = played.clock;
@@ -148,7 +149,7 @@ fn several(files: &[PathBuf], sinks: &mut Sinks) -> Result<(), Error> {
         measured.grace_ns = measured.grace_ns.max(thresholds.grace_ns);
         played.engine.tell_all();
         loop {
-            let goes_on = played.step()?;
+            let goes_on = played.step();
             if !goes_on {
                 played.engine.tell_rest(played.now_ns, &played.code);
             }
@@ -167,10 +168,11 @@ fn several(files: &[PathBuf], sinks: &mut Sinks) -> Result<(), Error> {
                 break;
             }
         }
-        if !played.whole {
+        if played.is_cut() {
             sinks.emit(unfinished(path));
         }
         let stats = played.stats();
+        damage = damage.or(played.damage);
         totals.requests += stats.requests;
         totals.requests_unknown += stats.requests_unknown;
         totals.traceparents_broken += stats.traceparents_broken;
@@ -183,7 +185,7 @@ fn several(files: &[PathBuf], sinks: &mut Sinks) -> Result<(), Error> {
         sinks.emit(emission);
     }
     let Some(measures) = measures else {
-        return Ok(());
+        return damage.map_or(Ok(()), Err);
     };
     sinks.set_clock(Clock::default());
     let found = gathered.judge(&measures, sinks);
@@ -200,7 +202,7 @@ fn several(files: &[PathBuf], sinks: &mut Sinks) -> Result<(), Error> {
     };
     let why = EndReason::FilesEnded;
     sinks.emit(Output::End(End { why, stats }));
-    Ok(())
+    damage.map_or(Ok(()), Err)
 }
 
 fn unfinished(path: &Path) -> Output {
@@ -239,6 +241,8 @@ struct Played {
     now_ns: u64,
     /// Its end was read.
     whole: bool,
+    /// What could not be read of it: nothing from there on.
+    damage: Option<Error>,
 }
 
 impl Played {
@@ -277,16 +281,26 @@ impl Played {
             begun_ns: None,
             now_ns: 0,
             whole: false,
+            damage: None,
         })
     }
 
-    /// Takes the next entry in; false at the end, when everything has been.
-    fn step(&mut self) -> Result<bool, Error> {
-        let Some(entry) = self.reader.next_entry()? else {
+    /// It just stops, with its last entry whole: whoever recorded it was killed.
+    const fn is_cut(&self) -> bool {
+        !self.whole && self.damage.is_none()
+    }
+
+    /// Takes the next entry in; false at the end, and at what cannot be read, when everything before it has been.
+    fn step(&mut self) -> bool {
+        let entry = self.reader.next_entry().unwrap_or_else(|error| {
+            self.damage = Some(error);
+            None
+        });
+        let Some(entry) = entry else {
             if !self.whole {
                 self.engine.finish(self.now_ns);
             }
-            return Ok(false);
+            return false;
         };
         self.take(entry);
         self.begun_ns = self.begun_ns.or((self.now_ns > 0).then_some(self.now_ns));
@@ -294,7 +308,7 @@ impl Played {
         // A question that was not asked while recording has no answer.
         let excess = self.open.len().saturating_sub(OPEN);
         self.open.drain(..excess);
-        Ok(true)
+        true
     }
 
     fn take(&mut self, entry: Entry) {

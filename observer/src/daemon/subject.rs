@@ -1,12 +1,13 @@
 //! One process or file understood: what `ps`, `check` and `run` have in common.
 
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt as _;
 use std::sync::Arc;
 
 use crate::error::{Error, Subject};
 use crate::finding::{HookState, ProcessInfo};
 use crate::go::grpc::GRPC;
-use crate::go::{Image, ImageCache, Layout};
+use crate::go::{Image, ImageCache, ImageError, Layout};
 use crate::inspect::{
     AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, OutgoingOffsets,
     RequestOffsets, ResponseOffsets,
@@ -254,11 +255,16 @@ pub(super) fn examine(subject: &Subject) -> Result<Start, Error> {
             ))
         }
         Subject::Path(path) => {
-            let file = File::open(path).map_err(|source| Error::Unreadable {
+            let unreadable = |source| Error::Unreadable {
                 what: "executable",
                 path: path.clone(),
                 source,
-            })?;
+            };
+            // Opening a pipe waits for its writer.
+            if path.metadata().map_err(unreadable)?.file_type().is_fifo() {
+                return Err(errors::of_image(subject.clone(), ImageError::NotElf));
+            }
+            let file = File::open(path).map_err(unreadable)?;
             let image =
                 Image::open(&file).map_err(|error| errors::of_image(subject.clone(), error))?;
             let layout = Layout::for_version(image.go_version())

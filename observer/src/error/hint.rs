@@ -95,6 +95,9 @@ impl Error {
             ),
             Self::UnknownKeys { keys, .. } => nearest_keys(keys)
                 .unwrap_or_else(|| "keys are the flags' long names: `observer run --help`".into()),
+            Self::Unreadable { path, source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                format!("it is no text in UTF-8; see what it is: `file {}`", path.display())
+            }
             Self::Unreadable { path, .. } => {
                 format!("see whether it is there and who may read it: `ls -l {}`", path.display())
             }
@@ -109,7 +112,7 @@ impl Error {
                     .into()
             }
             Self::RecordingDamaged { .. } => {
-                "record again, and let observer end by itself (`--duration 30s`) or by SIGINT".into()
+                "what stands before that was replayed; to have all, record again and let observer end by itself (`--duration 30s`) or by SIGINT".into()
             }
             Self::Output { path, source, .. } => output(path.as_deref(), source),
             Self::StubObject => {

@@ -193,8 +193,13 @@ impl Sinks {
         let closed = stdout.closed;
         for fate in [Some(stdout), log].into_iter().flatten() {
             if let Some(source) = fate.failure {
+                let what = match fate.dropped {
+                    0 => fate.name,
+                    1 => format!("one line to {}", fate.name),
+                    lines => format!("{lines} lines to {}", fate.name),
+                };
                 return Err(Error::Output {
-                    what: fate.name,
+                    what,
                     path: None,
                     source,
                 });

@@ -151,7 +151,7 @@ impl View<'_> {
             self.clean(&format!("{} (pid {})", process.name, process.pid)),
             self.clean(&process.go),
         ];
-        Row::facts("process", 7, parts)
+        Row::facts("process", 1, parts)
     }
 
     fn at(&self) -> Option<Row> {
@@ -166,7 +166,10 @@ impl View<'_> {
             parts.push(self.clean(&format!("{reason}{length}")));
         }
         if let Some(live) = evidence.live {
-            parts.push(format!("{} live", self.terminal.glyphs.number(live)));
+            parts.push(format!(
+                "{} not yet freed",
+                self.terminal.glyphs.number(live)
+            ));
         }
         Some(Row {
             strong: true,
