@@ -9,7 +9,7 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "shop/front",
     "shop/store",
     "chain/front",
@@ -19,6 +19,7 @@ const PROGRAMS: [&str; 14] = [
     "healthy",
     "bench",
     "execs",
+    "fresh",
     "undelivered",
     "ids",
     "modules/routers",
