@@ -10,8 +10,8 @@ use crate::limits::MAX_RANGES;
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
-use super::walk::{self, Innermost};
 use super::Skip;
+use super::walk::{self, Innermost};
 
 /// How much of an event is worth writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -63,7 +63,11 @@ pub fn stack<const N: usize, M: MemRead, R: Registers>(
     pcs: &mut [u64; N],
 ) -> (u32, bool) {
     let first = mem.word(regs.sp());
-    let outer = if first.is_some() { mem.pair(regs.bp()) } else { None };
+    let outer = if first.is_some() {
+        mem.pair(regs.bp())
+    } else {
+        None
+    };
     stack_on(mem, regs, Innermost { first, outer }, pcs)
 }
 
