@@ -4,7 +4,7 @@
 //! attachment. Offsets come from `observer/src/go/data/offsets.json`, addresses from the image
 //! plus the load bias.
 
-use crate::limits::{MAX_HEADER_NAME, MAX_HEADER_NAMES, MAX_RANGES};
+use crate::limits::{MAX_HEADER_NAME, MAX_HEADER_NAMES, MAX_NODES, MAX_RANGES};
 
 /// Code addresses `[start, end)` in the process; empty when both are 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -134,6 +134,8 @@ pub struct Layout {
     pub cancel_short: Range,
     /// What sends the answer of a unary gRPC handler that has returned (up to 1.84).
     pub grpc_answer: Range,
+    /// Itabs of contexts whose creation is an event: a chain is known from there on. 0: unused, or not learnt yet.
+    pub nodes: [u64; MAX_NODES],
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference, then those of deadlines; the last row is [`TRACE_HEADER`].
@@ -168,6 +170,7 @@ impl Layout {
         cancel_self: Range { start: 0, end: 0 },
         cancel_short: Range { start: 0, end: 0 },
         grpc_answer: Range { start: 0, end: 0 },
+        nodes: [0; MAX_NODES],
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };
@@ -177,6 +180,14 @@ impl Layout {
     #[must_use]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether nothing is asked beyond a link with this itab, which is not 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_node(&self, itab: u64) -> bool {
+        let [a, b, c, d, e, f] = self.nodes;
+        (itab == a) | (itab == b) | (itab == c) | (itab == d) | (itab == e) | (itab == f)
     }
 }
 

@@ -6,6 +6,8 @@ pub const MAX_FRAMES: usize = 16;
 pub const MAX_CANCEL_FRAMES: usize = 8;
 /// Links of a context chain kept at most.
 pub const MAX_LINKS: usize = 16;
+/// Itabs of contexts that chains are known from: three types, each as two interfaces.
+pub const MAX_NODES: usize = 6;
 /// Bytes of a request line kept: method, a space, and 96 bytes of path.
 pub const MAX_LINE: usize = 112;
 /// Bytes of the path that are shown.

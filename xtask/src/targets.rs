@@ -21,6 +21,7 @@ const PROGRAMS: [&str; 15] = [
     "healthy",
     "bench",
     "execs",
+    "fresh",
     "undelivered",
     "ids",
     "modules/routers",

@@ -25,7 +25,7 @@ pub fn started<M: MemRead, R: Registers>(
     record.request = regs.arg::<1>();
     let ctx = record.request.wrapping_add(u64::from(layout.req_ctx));
     let [itab, data] = mem.pair(ctx).ok_or(Skip::Object)?;
-    record.links = walk::chain(mem, Link { itab, data }, &mut record.chain);
+    record.links = walk::chain(mem, layout, Link { itab, data }, &mut record.chain);
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
     record.frames = frames;
     let named = name(mem, layout, record);

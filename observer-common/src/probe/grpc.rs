@@ -33,7 +33,7 @@ pub fn started<M: MemRead, R: Registers>(
     };
     let [itab, data] = field(layout.grpc_ctx)?;
     let [text, len] = field(layout.grpc_method)?;
-    record.links = walk::chain(mem, Link { itab, data }, &mut record.chain);
+    record.links = walk::chain(mem, layout, Link { itab, data }, &mut record.chain);
     let len = if len > MAX_PATH as u64 {
         MAX_PATH as u64
     } else {

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use observer_common::layout::Layout as Block;
+use observer_common::layout::{ENABLED, Layout as Block};
 use observer_common::limits::MAX_SLOTS;
 
 use crate::cli::run::Options;
@@ -385,14 +385,41 @@ impl Attacher {
         Ok(())
     }
 
+    /// Tells the probes, by process and itab, which links of chains nothing is asked beyond.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn note_nodes(
+        &mut self,
+        kernel: &mut Kernel,
+        observed: &[Observed],
+        nodes: Vec<(u32, u64)>,
+    ) -> Result<(), Error> {
+        for (pid, itab) in nodes {
+            let of = observed.iter().find(|of| of.target.pid() == pid);
+            let Some((slot, sites)) =
+                of.and_then(|of| Some((of.slot, self.sites.get_mut(&of.slot)?)))
+            else {
+                continue;
+            };
+            if block::note_node(&mut sites.block, itab) {
+                kernel
+                    .set_layout(slot, &sites.block)
+                    .map_err(|error| errors::of_probe(&self.release, error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Switches all events off at once, before the sites are detached one by one.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(super) fn silence(&self, kernel: &mut Kernel) -> Result<(), Error> {
-        for (slot, sites) in &self.sites {
+    pub(super) fn silence(&mut self, kernel: &mut Kernel) -> Result<(), Error> {
+        for (slot, sites) in &mut self.sites {
+            sites.block.flags &= !ENABLED;
             kernel
-                .silence(*slot, &sites.block)
+                .set_layout(*slot, &sites.block)
                 .map_err(|error| errors::of_probe(&self.release, error))?;
         }
         Ok(())

@@ -422,6 +422,9 @@ impl Loop {
         if lost {
             self.say_loss(sinks)?;
         }
+        let nodes = self.code.take_nodes();
+        self.attacher
+            .note_nodes(&mut self.kernel, &self.observed, nodes)?;
         self.sockets
             .watch_noted(&mut self.kernel)
             .map_err(|error| errors::of_probe("", error))?;

@@ -7,7 +7,7 @@ use observer_common::layout::{
     self, CREATE_IS_METHOD, ENABLED, GRPC_BY_POINTER, HeaderName, READ_DEADLINES, READ_IDS, Range,
     TIMER_BY_POINTER, TRACE_HEADER,
 };
-use observer_common::limits::{MAX_HEADER_NAMES, MAX_ID_HEADERS, MAX_RANGES};
+use observer_common::limits::{MAX_HEADER_NAMES, MAX_ID_HEADERS, MAX_NODES, MAX_RANGES};
 
 use crate::go::{Image, Layout};
 use crate::inspect::{MapKind, timer_holds_pointer};
@@ -102,12 +102,26 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
         cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
         grpc_answer: range(image, bias, GRPC_ANSWER).unwrap_or_default(),
+        nodes: [0; MAX_NODES],
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)
             .fold(0, |lens, row| lens | 1 << row.len),
         headers,
     }
+}
+
+/// Notes an itab of a context whose creation is an event, so that chains are walked no further. Says whether that is
+/// new; where there is no room left, chains are walked further than need be.
+pub fn note_node(block: &mut layout::Layout, itab: u64) -> bool {
+    if itab == 0 || block.is_node(itab) {
+        return false;
+    }
+    let free = block.nodes.iter_mut().find(|node| **node == 0);
+    free.is_some_and(|node| {
+        *node = itab;
+        true
+    })
 }
 
 /// Up to Go 1.19 `curReq` is an `atomic.Value`, whose first word names the type.
