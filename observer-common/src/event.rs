@@ -447,13 +447,16 @@ pub struct SqlReturned {
     pub err: Link,
 }
 
+/// A dialer that could not be read.
+pub const TIMEOUT_UNREAD: u64 = i64::MAX as u64;
+
 /// `net.Dialer` is asked for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct DialStarted {
     /// Common part.
     pub header: Header,
-    /// `Dialer.Timeout`, ns as an `i64`; not above 0: none.
+    /// `Dialer.Timeout`, ns as an `i64`; not above 0: none; [`TIMEOUT_UNREAD`].
     pub timeout_ns: u64,
     /// `wall` and `ext` of `Dialer.Deadline`; zeros: none.
     pub deadline: [u64; 2],

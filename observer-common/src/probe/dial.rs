@@ -1,6 +1,6 @@
 //! Plain dials: `(*Dialer).DialContext`, and the call that wraps a new TCP connection.
 
-use crate::event::{DialDone, DialStarted, Kind, Link};
+use crate::event::{DialDone, DialStarted, Kind, Link, TIMEOUT_UNREAD};
 use crate::layout::Layout;
 use crate::limits::{MAX_ADDRESS, MAX_NETWORK};
 use crate::mem::MemRead;
@@ -11,7 +11,7 @@ use super::{Skip, walk};
 /// `(*Dialer).DialContext(ctx, network, address)`; `Ok(true)` when something was cut by a failed read.
 ///
 /// # Errors
-/// [`Skip::Goroutine`], [`Skip::Object`] when the goroutine or the dialer cannot be read.
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
 #[inline(always)]
 pub fn started<M: MemRead, R: Registers>(
     mem: &M,
@@ -23,11 +23,10 @@ pub fn started<M: MemRead, R: Registers>(
     walk::goroutine(mem, layout, regs.g(), &mut record.header, &mut record.chain)?;
     let mut limits = [0u64; 3];
     let dialer = regs.arg::<0>();
-    if !mem.read_words(
-        dialer.wrapping_add(u64::from(layout.dialer_timeout)),
-        &mut limits,
-    ) {
-        return Err(Skip::Object);
+    let at = dialer.wrapping_add(u64::from(layout.dialer_timeout));
+    // A dialer without any may lie on a page that nobody has ever written, which cannot be read from here.
+    if !mem.read_words(at, &mut limits) {
+        limits = [TIMEOUT_UNREAD, 0, 0];
     }
     let [timeout_ns, wall, ext] = limits;
     record.timeout_ns = timeout_ns;

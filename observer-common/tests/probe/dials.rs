@@ -1,6 +1,6 @@
 //! Plain dials.
 
-use observer_common::event::{DialDone, DialStarted, Kind, Link};
+use observer_common::event::{DialDone, DialStarted, Kind, Link, TIMEOUT_UNREAD};
 use observer_common::layout::Layout;
 use observer_common::probe::Skip;
 use observer_common::probe::dial::{done, started};
@@ -89,12 +89,20 @@ fn a_connection_is_that_of_its_goroutine_or_of_who_started_it() {
 }
 
 #[test]
-fn without_goroutine_or_dialer_nothing_is_told() {
-    let (mut memory, mut regs) = dialling(b"store:5432");
+fn a_dialer_that_cannot_be_read_may_have_a_timeout() {
+    let (memory, mut regs) = dialling(b"store:5432");
     regs.args[0] = 8;
     let mut event: DialStarted = record();
-    let no_dialer = started(&memory, &layout(), &regs, &mut event);
-    assert_eq!(no_dialer, Err(Skip::Object));
+    assert_eq!(started(&memory, &layout(), &regs, &mut event), Ok(false));
+    let limits = (event.timeout_ns, event.deadline);
+    assert_eq!(limits, (TIMEOUT_UNREAD, [0; 2]));
+    assert_eq!(text(&event.address, event.address_len), b"store:5432");
+}
+
+#[test]
+fn without_its_goroutine_nothing_is_told() {
+    let (mut memory, regs) = dialling(b"store:5432");
+    let mut event: DialStarted = record();
     memory.cut(G);
     let no_goroutine = started(&memory, &layout(), &regs, &mut event);
     assert_eq!(no_goroutine, Err(Skip::Goroutine));

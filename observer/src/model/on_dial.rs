@@ -140,7 +140,7 @@ fn target(record: &DialStarted) -> Arc<str> {
     target.into()
 }
 
-/// `Dialer.Timeout` or `Dialer.Deadline` is set.
+/// `Dialer.Timeout` or `Dialer.Deadline` is set, or may be.
 fn is_bounded(record: &DialStarted) -> bool {
     record.timeout_ns.cast_signed() > 0 || record.deadline != [0; 2]
 }
