@@ -118,6 +118,14 @@ pub struct Layout {
     pub grpc_method: u32,
     /// `ClientConn.authority` of gRPC's client.
     pub grpc_authority: u32,
+    /// Context of what a server of HTTP/2 calls a request: an `http.Request` up to Go 1.26, then a struct of its own.
+    pub h2_ctx: u32,
+    /// Its method.
+    pub h2_method: u32,
+    /// Its `RequestURI`.
+    pub h2_uri: u32,
+    /// Its header map.
+    pub h2_header: u32,
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -157,6 +165,10 @@ impl Layout {
         grpc_ctx: 0,
         grpc_method: 0,
         grpc_authority: 0,
+        h2_ctx: 0,
+        h2_method: 0,
+        h2_uri: 0,
+        h2_header: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],

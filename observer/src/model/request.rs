@@ -108,6 +108,8 @@ pub struct Request {
     pub context_id: Option<ContextId>,
     /// What its `Traceparent` came to.
     pub trace: Trace,
+    /// A server of HTTP/2 told of it, before `net/http` could.
+    pub by_http2: bool,
     /// IDs were not, or not completely, looked for by the probe.
     pub ids_open: bool,
     /// There are more headers than the probe has looked through.

@@ -68,6 +68,13 @@ const ALWAYS: u32 = u32::MAX;
 const GOID: (&str, &str) = ("runtime.g", "goid");
 const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
 const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
+/// Runs a handler on a stream, where `golang.org/x/net/http2` is a server itself.
+pub const XNET_HANDLER: &str = "golang.org/x/net/http2.(*serverConn).runHandler";
+/// Runs a handler on a stream of the server inside `net/http`.
+const HTTP2_HANDLER: &str = "net/http/internal/http2.(*serverConn).runHandler";
+/// Symbols that are of use only where another is linked: without it, another hook tells the same.
+pub const ONLY_WITH: &[(&str, &str)] =
+    &[(HTTP2_HANDLER, "golang.org/x/net/http2.(*Server).ServeConn")];
 const NO_GRPC: &str = "gRPC server not linked";
 const NO_GRPC_CLIENT: &str = "gRPC client not linked";
 const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
@@ -460,6 +467,42 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some("net/http server not linked"),
         required: false,
     },
+    // What it serves over TLS comes through net/http, too; unencrypted (h2c) it does not.
+    Hook {
+        id: HookId::Http2Start,
+        symbols: &[
+            Since {
+                symbol: XNET_HANDLER,
+                from: 18,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: HTTP2_HANDLER,
+                from: 27,
+                to: ALWAYS,
+            },
+        ],
+        fields: &[
+            GOID,
+            ("net/http.Request", "ctx"),
+            ("net/http.Request", "RequestURI"),
+            ("net/http.Request", "Header"),
+        ],
+        rate: Rate::PerRequest,
+        rules: &[
+            CancelIgnored,
+            DetachedContext,
+            CancelNotCalled,
+            PrematureCancel,
+            DeadlineDropped,
+            DeadlineInflated,
+            TimeoutMismatch,
+            DeadlineTooShort,
+            OrphanedDownstream,
+        ],
+        absent: Some("golang.org/x/net/http2 serves nothing itself"),
+        required: false,
+    },
     // After net/http's, of whose requests some are gRPC's too.
     Hook {
         id: HookId::GrpcStart,
@@ -487,7 +530,7 @@ pub const CATALOGUE: &[Hook] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::{ALWAYS, CATALOGUE, Since};
+    use super::{ALWAYS, CATALOGUE, ONLY_WITH, Since};
     use crate::probe::SOCKET_STATE;
     use observer_common::hook::HookId;
 
@@ -503,7 +546,10 @@ mod tests {
     #[test]
     fn versions_of_a_hook_do_not_overlap() {
         for hook in CATALOGUE {
-            let of_module = |s: &Since| s.symbol.starts_with("google.golang.org/");
+            let of_module = |s: &Since| {
+                s.symbol.starts_with("google.golang.org/")
+                    || ONLY_WITH.iter().any(|(symbol, _)| *symbol == s.symbol)
+            };
             for minor in 18..60 {
                 let names = hook
                     .symbols
