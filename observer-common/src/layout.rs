@@ -136,7 +136,7 @@ pub struct Layout {
     pub cancel_self: Range,
     /// The caller whose cancels say only that a call is done: sent short.
     pub cancel_short: Range,
-    /// What sends the answer of a unary gRPC handler that has returned (up to 1.84).
+    /// What sends the answer of a unary gRPC handler that has returned (up to 1.83).
     pub grpc_answer: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,

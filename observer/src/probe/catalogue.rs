@@ -93,6 +93,36 @@ const SQL: &[RuleName] = &[
     DeadlineInflated,
 ];
 
+/// What a request is read from.
+const REQUEST: &[(&str, &str)] = &[
+    GOID,
+    ("net/http.Request", "ctx"),
+    ("net/http.Request", "RequestURI"),
+    ("net/http.Request", "Header"),
+];
+
+/// What requests over HTTP/2 feed: the kernel knows nothing of their streams.
+const REQUESTS_OF_HTTP2: &[RuleName] = &[
+    CancelIgnored,
+    DetachedContext,
+    CancelNotCalled,
+    PrematureCancel,
+    DeadlineDropped,
+    DeadlineInflated,
+    TimeoutMismatch,
+    DeadlineTooShort,
+    OrphanedDownstream,
+];
+
+/// A symbol that is the same in every version of Go.
+const fn always(symbol: &'static str) -> Since {
+    Since {
+        symbol,
+        from: 18,
+        to: ALWAYS,
+    }
+}
+
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
 /// so that nothing is seen to begin whose end could be missed.
 pub const CATALOGUE: &[Hook] = &[
@@ -138,16 +168,8 @@ pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::GrpcEnd,
         symbols: &[
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*http2Server).writeStatus",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*http2Server).WriteStatus",
-                from: 18,
-                to: ALWAYS,
-            },
+            always("google.golang.org/grpc/internal/transport.(*http2Server).writeStatus"),
+            always("google.golang.org/grpc/internal/transport.(*http2Server).WriteStatus"),
         ],
         fields: &[GOID, STREAM_CTX],
         rate: Rate::PerRequest,
@@ -158,16 +180,12 @@ pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::GrpcHttpEnd,
         symbols: &[
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).writeStatus",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).WriteStatus",
-                from: 18,
-                to: ALWAYS,
-            },
+            always(
+                "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).writeStatus",
+            ),
+            always(
+                "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).WriteStatus",
+            ),
         ],
         fields: &[GOID, STREAM_CTX],
         rate: Rate::PerRequest,
@@ -177,11 +195,9 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::GrpcClosed,
-        symbols: &[Since {
-            symbol: "google.golang.org/grpc/internal/transport.(*http2Server).streamContextErr",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always(
+            "google.golang.org/grpc/internal/transport.(*http2Server).streamContextErr",
+        )],
         fields: &[GOID, STREAM_CTX],
         rate: Rate::Rare,
         rules: &[CancelIgnored, DetachedContext],
@@ -191,16 +207,8 @@ pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::GrpcHttpWrite,
         symbols: &[
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).write",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).Write",
-                from: 18,
-                to: ALWAYS,
-            },
+            always("google.golang.org/grpc/internal/transport.(*serverHandlerTransport).write"),
+            always("google.golang.org/grpc/internal/transport.(*serverHandlerTransport).Write"),
         ],
         fields: &[GOID, STREAM_CTX],
         rate: Rate::PerRequest,
@@ -355,11 +363,7 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::GrpcCall,
-        symbols: &[Since {
-            symbol: "google.golang.org/grpc.newClientStream",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("google.golang.org/grpc.newClientStream")],
         fields: &[GOID, ("google.golang.org/grpc.ClientConn", "authority")],
         rate: Rate::PerOperation,
         rules: &[
@@ -445,12 +449,7 @@ pub const CATALOGUE: &[Hook] = &[
             from: 18,
             to: ALWAYS,
         }],
-        fields: &[
-            GOID,
-            ("net/http.Request", "ctx"),
-            ("net/http.Request", "RequestURI"),
-            ("net/http.Request", "Header"),
-        ],
+        fields: REQUEST,
         rate: Rate::PerRequest,
         rules: &[
             CancelIgnored,
@@ -471,46 +470,23 @@ pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::Http2Start,
         symbols: &[
-            Since {
-                symbol: XNET_HANDLER,
-                from: 18,
-                to: ALWAYS,
-            },
+            always(XNET_HANDLER),
             Since {
                 symbol: HTTP2_HANDLER,
                 from: 27,
                 to: ALWAYS,
             },
         ],
-        fields: &[
-            GOID,
-            ("net/http.Request", "ctx"),
-            ("net/http.Request", "RequestURI"),
-            ("net/http.Request", "Header"),
-        ],
+        fields: REQUEST,
         rate: Rate::PerRequest,
-        rules: &[
-            CancelIgnored,
-            DetachedContext,
-            CancelNotCalled,
-            PrematureCancel,
-            DeadlineDropped,
-            DeadlineInflated,
-            TimeoutMismatch,
-            DeadlineTooShort,
-            OrphanedDownstream,
-        ],
-        absent: Some("golang.org/x/net/http2 serves nothing itself"),
+        rules: REQUESTS_OF_HTTP2,
+        absent: Some("golang.org/x/net/http2 server not linked"),
         required: false,
     },
     // After net/http's, of whose requests some are gRPC's too.
     Hook {
         id: HookId::GrpcStart,
-        symbols: &[Since {
-            symbol: "google.golang.org/grpc.(*Server).handleStream",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("google.golang.org/grpc.(*Server).handleStream")],
         fields: &[GOID, STREAM_CTX, STREAM_METHOD],
         rate: Rate::PerRequest,
         rules: &[
@@ -529,36 +505,5 @@ pub const CATALOGUE: &[Hook] = &[
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::{ALWAYS, CATALOGUE, ONLY_WITH, Since};
-    use crate::probe::SOCKET_STATE;
-    use observer_common::hook::HookId;
-
-    #[test]
-    fn every_hook_is_in_the_catalogue_once() {
-        for id in HookId::ALL {
-            let here = CATALOGUE.iter().filter(|hook| hook.id == id).count();
-            let in_kernel = usize::from(SOCKET_STATE.id == id);
-            assert_eq!(here + in_kernel, 1, "{id:?}");
-        }
-    }
-
-    #[test]
-    fn versions_of_a_hook_do_not_overlap() {
-        for hook in CATALOGUE {
-            let of_module = |s: &Since| {
-                s.symbol.starts_with("google.golang.org/")
-                    || ONLY_WITH.iter().any(|(symbol, _)| *symbol == s.symbol)
-            };
-            for minor in 18..60 {
-                let names = hook
-                    .symbols
-                    .iter()
-                    .filter(|s| (s.from..=s.to).contains(&minor) && !of_module(s))
-                    .count();
-                assert!(names <= 1, "{:?} has {names} symbols in 1.{minor}", hook.id);
-            }
-            assert!(hook.symbols.iter().any(|s| s.to == ALWAYS || s.to >= 18));
-        }
-    }
-}
+#[path = "catalogue_tests.rs"]
+mod tests;
