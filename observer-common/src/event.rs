@@ -190,6 +190,9 @@ pub const REQUEST_BIG_MAP: u32 = 1;
 /// The IDs were not looked for.
 pub const REQUEST_IDS_UNREAD: u32 = 2;
 
+/// A server of HTTP/2 tells, before `net/http` may tell of the same.
+pub const REQUEST_HTTP2: u32 = 4;
+
 /// A handler is about to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

@@ -41,6 +41,8 @@ pub enum HookId {
     GrpcClosed = 32,
     /// An answer is written where gRPC is served through `net/http`.
     GrpcHttpWrite = 33,
+    /// A handler is about to run on a stream of `golang.org/x/net/http2`.
+    Http2Start = 34,
     /// `database/sql` asks its pool for a connection.
     SqlConn = 41,
     /// A query is handed to a driver.
@@ -63,7 +65,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -90,6 +92,7 @@ impl HookId {
         Self::GrpcCall,
         Self::GrpcClosed,
         Self::GrpcHttpWrite,
+        Self::Http2Start,
     ];
 
     /// Name on the command line and in documents.
@@ -122,6 +125,7 @@ impl HookId {
             Self::GrpcCall => "grpc-call",
             Self::GrpcClosed => "grpc-closed",
             Self::GrpcHttpWrite => "grpc-http-write",
+            Self::Http2Start => "http2-start",
         }
     }
 
@@ -146,6 +150,7 @@ impl HookId {
             31 => Some(Self::GrpcCall),
             32 => Some(Self::GrpcClosed),
             33 => Some(Self::GrpcHttpWrite),
+            34 => Some(Self::Http2Start),
             41 => Some(Self::SqlConn),
             42 => Some(Self::SqlQuery),
             43 => Some(Self::SqlExec),

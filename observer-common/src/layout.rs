@@ -122,6 +122,14 @@ pub struct Layout {
     pub dialer_timeout: u32,
     /// `ClientConn.authority` of gRPC's client.
     pub grpc_authority: u32,
+    /// Context of what a server of HTTP/2 calls a request: an `http.Request` up to Go 1.26, then a struct of its own.
+    pub h2_ctx: u32,
+    /// Its method.
+    pub h2_method: u32,
+    /// Its `RequestURI`.
+    pub h2_uri: u32,
+    /// Its header map.
+    pub h2_header: u32,
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -132,7 +140,7 @@ pub struct Layout {
     pub cancel_self: Range,
     /// The caller whose cancels say only that a call is done: sent short.
     pub cancel_short: Range,
-    /// What sends the answer of a unary gRPC handler that has returned (up to 1.84).
+    /// What sends the answer of a unary gRPC handler that has returned (up to 1.83).
     pub grpc_answer: Range,
     /// Itabs of contexts whose creation is an event: a chain is known from there on. 0: unused, or not learnt yet.
     pub nodes: [u64; MAX_NODES],
@@ -164,6 +172,10 @@ impl Layout {
         grpc_method: 0,
         dialer_timeout: 0,
         grpc_authority: 0,
+        h2_ctx: 0,
+        h2_method: 0,
+        h2_uri: 0,
+        h2_header: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],

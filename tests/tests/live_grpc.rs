@@ -294,10 +294,20 @@ fn calls_of_the_client_are_told_apart_by_method_and_context() -> Result<()> {
 
 #[test]
 fn what_net_http_serves_for_grpc_is_a_request_of_grpc() -> Result<()> {
+    served_through_http("listening-grpc-http ", "tls")
+}
+
+#[test]
+fn what_comes_through_a_hijacked_connection_is_a_request_of_grpc() -> Result<()> {
+    served_through_http("listening-grpc-h2c ", "tcp")
+}
+
+/// gRPC as a handler of HTTP/2, at the address after these words, over TLS or not.
+fn served_through_http(listening: &str, over: &str) -> Result<()> {
     on_each_build(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
-        let address = program.serves_at("listening-grpc-http ")?;
-        let call = |method: &str, leaves| call(address, method, leaves).flag("-over", &"tls");
+        let address = program.serves_at(listening)?;
+        let call = |method: &str, leaves| call(address, method, leaves).flag("-over", &over);
         // Builds the client.
         call("Echo", WAITS).run()?;
         let observer = Observer::of(program.pid())?;
@@ -349,6 +359,52 @@ fn what_net_http_serves_for_grpc_is_a_request_of_grpc() -> Result<()> {
             ),
         ];
         exactly(&run, program.pid(), &expected)
+    })
+}
+
+#[test]
+fn streams_of_another_http2_end_as_those_of_net_http() -> Result<()> {
+    on_each_build(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let address = program.serves_at("listening-http2 ")?;
+        let call = |path: &str, mode: &str, patience_ms| {
+            Load::to(&format!("https://{address}{path}"))
+                .ids(&format!(
+                    "{}-",
+                    path.trim_start_matches('/').replace('/', "-")
+                ))
+                .mode(mode)
+                .patience_ms(patience_ms)
+        };
+        // Builds the client.
+        call("/sleep/ok", "h2", 50).run()?;
+        let observer = Observer::of(program.pid())?;
+        let began = Instant::now();
+        let calls = [
+            ("/sleep/reset", "h2"),
+            ("/sleep/leave", "h2leave"),
+            ("/sleep/ok", "h2"),
+            ("/sleep/ok", "h2leave"),
+        ];
+        let running = calls.map(|(path, mode)| (path, call(path, mode, 300).start()));
+        for (path, client) in running {
+            client?.all("dropped").with_context(|| path)?;
+        }
+        thread::sleep(SETTLED.saturating_sub(began.elapsed()));
+        let run = observer.stop()?;
+        let slept = |case: &str| {
+            let marked = format!("cancel-ignored http2-{case}");
+            let expect = Expect::new("error", PROGRAM, &marked)?;
+            anyhow::Ok(
+                expect
+                    .request(&format!("/sleep/{case}"), &format!("sleep-{case}-0"))
+                    .fact("/request/proto", "HTTP/2.0")
+                    .by("client")
+                    .after_cancel_ms(WORKED_MS)
+                    .fact("/evidence/state", "ended"),
+            )
+        };
+        exactly(&run, program.pid(), &[slept("reset")?, slept("leave")?])
     })
 }
 

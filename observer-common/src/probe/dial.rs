@@ -35,7 +35,7 @@ pub fn started<M: MemRead, R: Registers>(
         itab: regs.arg::<1>(),
         data: regs.arg::<2>(),
     };
-    record.links = walk::chain(mem, ctx, &mut record.chain);
+    record.links = walk::chain(mem, layout, ctx, &mut record.chain);
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
     record.frames = frames;
     let network = bounded(regs.arg::<4>(), MAX_NETWORK as u64);

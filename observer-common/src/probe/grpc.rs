@@ -109,7 +109,7 @@ pub fn called<M: MemRead, R: Registers>(
         itab: regs.arg::<0>(),
         data: regs.arg::<1>(),
     };
-    record.links = walk::chain(mem, ctx, &mut record.chain);
+    record.links = walk::chain(mem, layout, ctx, &mut record.chain);
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
     record.frames = frames;
     record.host_len = 0;

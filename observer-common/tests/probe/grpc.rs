@@ -1,9 +1,9 @@
 //! Streams of a gRPC server.
 
 use observer_common::event::{GrpcCalled, GrpcEnded, GrpcStarted, Kind};
-use observer_common::layout::{GRPC_BY_POINTER, Layout};
+use observer_common::layout::{GRPC_BY_POINTER, Layout, Range};
 use observer_common::probe::Skip;
-use observer_common::probe::grpc::{called, ended, started};
+use observer_common::probe::grpc::{answered, called, ended, started};
 use observer_common::regs::RegisterSet;
 
 use super::memory::{GOID, HEAP, Memory, inside, layout, link, record, stack};
@@ -169,4 +169,34 @@ fn long_names_are_cut() {
     assert!(!called(&memory, &layout, &regs, &mut event).unwrap());
     assert_eq!(event.host_len as usize, event.host.len());
     assert_eq!(event.method_len as usize, event.method.len());
+}
+
+#[test]
+fn only_the_answer_of_a_handler_that_has_returned_ends_its_stream() {
+    let layout = Layout {
+        grpc_answer: Range {
+            start: inside(3) - 1,
+            end: inside(3) + 1,
+        },
+        ..of_grpc()
+    };
+    for (frames, ends) in [
+        (&[3, 1][..], true),
+        (&[1, 2, 4, 3], true),
+        (&[1, 2, 4], false),
+        // Too far up to be its own.
+        (&[1, 2, 4, 5, 3], false),
+    ] {
+        let frames: Vec<u64> = frames.iter().map(|place| inside(*place)).collect();
+        let mut memory = Memory::with_goroutine();
+        let mut regs = stack(&mut memory, &frames);
+        regs.args[1] = STREAM;
+        let mut event: GrpcEnded = record();
+        let told = answered(&memory, &layout, &regs, &mut event);
+        let wanted = if ends { Ok(()) } else { Err(Skip::Quiet) };
+        assert_eq!(told, wanted, "{frames:x?}");
+        if ends {
+            assert_eq!((event.stream, event.header.goid), (STREAM, GOID));
+        }
+    }
 }

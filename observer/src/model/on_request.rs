@@ -1,7 +1,8 @@
 //! A handler begins; a connection ends under it; a handler returns.
 
 use observer_common::event::{
-    ConnReadError, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+    ConnReadError, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP, REQUEST_HTTP2, REQUEST_IDS_UNREAD,
+    RequestStarted,
 };
 
 use crate::finding::CancelledBy;
@@ -53,10 +54,14 @@ fn id_cut(record: &RequestStarted) -> bool {
 
 impl On<'_> {
     pub(super) fn request_started(&mut self, record: &RequestStarted) {
+        if let Some(id) = self.told_by_http2(record) {
+            self.comes_through_net_http(id, record);
+            return;
+        }
         let id = self.begin(&Beginning {
             header: &record.header,
             ctx: record.ctx,
-            root: None,
+            root: self.made_by_http2(record),
             request: record.request,
             writer: record.writer.data,
             protocol: Protocol::Http,
@@ -77,6 +82,7 @@ impl On<'_> {
             request.method = texts.keep(head(line, u64::from(record.method_len)));
             request.path =
                 path.and_then(|path| texts.keep(shown(head(path, u64::from(record.path_len)))));
+            request.by_http2 = record.flags & REQUEST_HTTP2 != 0;
             request.id_row = record.id_row;
             request.id_value = text(head(&record.id, u64::from(record.id_len)));
             request.id_cut = id_cut(record);
@@ -98,6 +104,38 @@ impl On<'_> {
         let (row, len) = (record.deadline_row, record.deadline_len);
         let value = text(head(&record.deadline, u64::from(len)));
         SentDeadline::of(headers, row, value.as_deref(), len)
+    }
+
+    /// The request that its server of HTTP/2 told of already, on the same goroutine and with the same context.
+    fn told_by_http2(&self, record: &RequestStarted) -> Option<ReqId> {
+        let serving = *self.process.serving.get(&record.header.goid)?;
+        let request = self.model.requests.get(serving)?;
+        let same = request.by_http2
+            && request.ctx_data == record.ctx.data
+            && request.epoch == self.model.epoch;
+        same.then_some(serving)
+    }
+
+    /// A stream's context, where it was seen to be made: unencrypted, it hangs below a connection that is itself the
+    /// request of a handler, and dies with that.
+    fn made_by_http2(&self, record: &RequestStarted) -> Option<CtxId> {
+        let by_http2 = record.flags & REQUEST_HTTP2 != 0;
+        let known = by_http2.then(|| self.process.contexts.get(&record.ctx.data))??;
+        let ctx = self.model.contexts.get(*known)?;
+        let fresh = ctx.cancelled.is_none() && !ctx.is_root;
+        fresh.then_some(*known)
+    }
+
+    /// From now on it is where `net/http` has it.
+    fn comes_through_net_http(&mut self, id: ReqId, record: &RequestStarted) {
+        let Some(request) = self.model.requests.get_mut(id) else {
+            return;
+        };
+        self.process.writers.remove(&request.writer);
+        request.request = record.request;
+        request.writer = record.writer.data;
+        request.by_http2 = false;
+        self.process.writers.insert(record.writer.data, id);
     }
 
     /// A request begins on the goroutine of a hit: without name and IDs yet.
@@ -135,6 +173,7 @@ impl On<'_> {
             context_id: None,
             trace: Trace::None,
             sent_deadline: SentDeadline::Unknown,
+            by_http2: false,
             ids_open: false,
             headers_left: false,
             start_ns,

@@ -115,6 +115,8 @@ pub struct Request {
     pub trace: Trace,
     /// How long its caller waits, as a header says; of gRPC its context says it.
     pub sent_deadline: SentDeadline,
+    /// A server of HTTP/2 told of it, before `net/http` could.
+    pub by_http2: bool,
     /// IDs were not, or not completely, looked for by the probe.
     pub ids_open: bool,
     /// There are more headers than the probe has looked through.

@@ -12,6 +12,7 @@ use observer_common::limits::{MAX_HEADER_NAMES, MAX_ID_HEADERS, MAX_NODES, MAX_R
 use crate::go::{Image, Layout};
 use crate::inspect::{MapKind, timer_holds_pointer};
 
+use super::catalogue::XNET_HANDLER;
 use super::tracepoint::SOCKET_STATE;
 
 /// Callers whose creations teach nothing: the request's own context, which the request's start
@@ -35,6 +36,7 @@ const CANCEL_END: &[&str] = &[
     "net/http.(*conn).serve.func1",
     "net/http.(*http2serverConn).runHandler.func1",
     "net/http/internal/http2.(*serverConn).runHandler.func1",
+    "golang.org/x/net/http2.(*serverConn).runHandler.func1",
     "google.golang.org/grpc/internal/transport.(*http2Server).finishStream",
 ];
 /// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
@@ -69,6 +71,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         .field("runtime.g", "parentGoid")
         .and_then(|parent| parent.checked_sub(goid))
         .map_or(0, |bytes| bytes / 8);
+    let http2 = http2_request(image);
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     let headers = header_rows(wishes);
     layout::Layout {
@@ -96,6 +99,10 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         grpc_method: at(GRPC_STREAM, "method"),
         dialer_timeout: at("net.Dialer", "Timeout"),
         grpc_authority: at(GRPC_CONN, "authority"),
+        h2_ctx: at(http2.name, http2.ctx),
+        h2_method: at(http2.name, "Method"),
+        h2_uri: at(http2.name, "RequestURI"),
+        h2_header: at(http2.name, "Header"),
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -137,6 +144,8 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::ContextCancel => "context_cancel",
         HookId::RequestStart if map_kind(image) == MapKind::Swiss => "request_start_swiss",
         HookId::RequestStart => "request_start_buckets",
+        HookId::Http2Start if map_kind(image) == MapKind::Swiss => "http2_start_swiss",
+        HookId::Http2Start => "http2_start_buckets",
         HookId::ConnReadError => "conn_read_error",
         HookId::GrpcStart => "grpc_start",
         HookId::GrpcEnd => "grpc_end",
@@ -168,6 +177,27 @@ fn map_kind(image: &Image) -> MapKind {
         image.go_version().minor,
         image.build_setting("GOEXPERIMENT"),
     )
+}
+
+/// What a server of HTTP/2 hands to the handler that it knows.
+struct Http2Request {
+    name: &'static str,
+    ctx: &'static str,
+}
+
+/// That of `golang.org/x/net/http2` where it is a server itself, else that inside `net/http`.
+fn http2_request(image: &Image) -> Http2Request {
+    if image.functions(XNET_HANDLER).is_empty() {
+        Http2Request {
+            name: "net/http/internal/http2.ServerRequest",
+            ctx: "Context",
+        }
+    } else {
+        Http2Request {
+            name: "net/http.Request",
+            ctx: "ctx",
+        }
+    }
 }
 
 fn range(image: &Image, bias: u64, name: &str) -> Option<Range> {

@@ -68,6 +68,13 @@ const ALWAYS: u32 = u32::MAX;
 const GOID: (&str, &str) = ("runtime.g", "goid");
 const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
 const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
+/// Runs a handler on a stream, where `golang.org/x/net/http2` is a server itself.
+pub const XNET_HANDLER: &str = "golang.org/x/net/http2.(*serverConn).runHandler";
+/// Runs a handler on a stream of the server inside `net/http`.
+const HTTP2_HANDLER: &str = "net/http/internal/http2.(*serverConn).runHandler";
+/// Symbols that are of use only where another is linked: without it, another hook tells the same.
+pub const ONLY_WITH: &[(&str, &str)] =
+    &[(HTTP2_HANDLER, "golang.org/x/net/http2.(*Server).ServeConn")];
 const NO_GRPC: &str = "gRPC server not linked";
 const NO_GRPC_CLIENT: &str = "gRPC client not linked";
 const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
@@ -101,7 +108,28 @@ const DIAL: &[RuleName] = &[
 ];
 const NO_DIALS: &str = "nothing is dialled";
 
-/// A function that every version has.
+/// What a request is read from.
+const REQUEST: &[(&str, &str)] = &[
+    GOID,
+    ("net/http.Request", "ctx"),
+    ("net/http.Request", "RequestURI"),
+    ("net/http.Request", "Header"),
+];
+
+/// What requests over HTTP/2 feed: the kernel knows nothing of their streams.
+const REQUESTS_OF_HTTP2: &[RuleName] = &[
+    CancelIgnored,
+    DetachedContext,
+    CancelNotCalled,
+    PrematureCancel,
+    DeadlineDropped,
+    DeadlineInflated,
+    TimeoutMismatch,
+    DeadlineTooShort,
+    OrphanedDownstream,
+];
+
+/// A symbol that is the same in every version of Go.
 const fn always(symbol: &'static str) -> Since {
     Since {
         symbol,
@@ -200,11 +228,9 @@ pub const CATALOGUE: &[Hook] = &[
     ),
     Hook {
         id: HookId::GrpcClosed,
-        symbols: &[Since {
-            symbol: "google.golang.org/grpc/internal/transport.(*http2Server).streamContextErr",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always(
+            "google.golang.org/grpc/internal/transport.(*http2Server).streamContextErr",
+        )],
         fields: &[GOID, STREAM_CTX],
         rate: Rate::Rare,
         rules: &[CancelIgnored, DetachedContext],
@@ -214,16 +240,8 @@ pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::GrpcHttpWrite,
         symbols: &[
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).write",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).Write",
-                from: 18,
-                to: ALWAYS,
-            },
+            always("google.golang.org/grpc/internal/transport.(*serverHandlerTransport).write"),
+            always("google.golang.org/grpc/internal/transport.(*serverHandlerTransport).Write"),
         ],
         fields: &[GOID, STREAM_CTX],
         rate: Rate::PerRequest,
@@ -387,11 +405,7 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::GrpcCall,
-        symbols: &[Since {
-            symbol: "google.golang.org/grpc.newClientStream",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("google.golang.org/grpc.newClientStream")],
         fields: &[GOID, ("google.golang.org/grpc.ClientConn", "authority")],
         rate: Rate::PerOperation,
         rules: &[
@@ -436,12 +450,7 @@ pub const CATALOGUE: &[Hook] = &[
             from: 18,
             to: ALWAYS,
         }],
-        fields: &[
-            GOID,
-            ("net/http.Request", "ctx"),
-            ("net/http.Request", "RequestURI"),
-            ("net/http.Request", "Header"),
-        ],
+        fields: REQUEST,
         rate: Rate::PerRequest,
         rules: &[
             CancelIgnored,
@@ -459,14 +468,27 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some("net/http server not linked"),
         required: false,
     },
+    // What it serves over TLS comes through net/http, too; unencrypted (h2c) it does not.
+    Hook {
+        id: HookId::Http2Start,
+        symbols: &[
+            always(XNET_HANDLER),
+            Since {
+                symbol: HTTP2_HANDLER,
+                from: 27,
+                to: ALWAYS,
+            },
+        ],
+        fields: REQUEST,
+        rate: Rate::PerRequest,
+        rules: REQUESTS_OF_HTTP2,
+        absent: Some("golang.org/x/net/http2 server not linked"),
+        required: false,
+    },
     // After net/http's, of whose requests some are gRPC's too.
     Hook {
         id: HookId::GrpcStart,
-        symbols: &[Since {
-            symbol: "google.golang.org/grpc.(*Server).handleStream",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("google.golang.org/grpc.(*Server).handleStream")],
         fields: &[GOID, STREAM_CTX, STREAM_METHOD],
         rate: Rate::PerRequest,
         rules: &[
@@ -485,33 +507,5 @@ pub const CATALOGUE: &[Hook] = &[
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::{ALWAYS, CATALOGUE, Since};
-    use crate::probe::SOCKET_STATE;
-    use observer_common::hook::HookId;
-
-    #[test]
-    fn every_hook_is_in_the_catalogue_once() {
-        for id in HookId::ALL {
-            let here = CATALOGUE.iter().filter(|hook| hook.id == id).count();
-            let in_kernel = usize::from(SOCKET_STATE.id == id);
-            assert_eq!(here + in_kernel, 1, "{id:?}");
-        }
-    }
-
-    #[test]
-    fn versions_of_a_hook_do_not_overlap() {
-        for hook in CATALOGUE {
-            let of_module = |s: &Since| s.symbol.starts_with("google.golang.org/");
-            for minor in 18..60 {
-                let names = hook
-                    .symbols
-                    .iter()
-                    .filter(|s| (s.from..=s.to).contains(&minor) && !of_module(s))
-                    .count();
-                assert!(names <= 1, "{:?} has {names} symbols in 1.{minor}", hook.id);
-            }
-            assert!(hook.symbols.iter().any(|s| s.to == ALWAYS || s.to >= 18));
-        }
-    }
-}
+#[path = "catalogue_tests.rs"]
+mod tests;

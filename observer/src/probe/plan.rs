@@ -8,7 +8,7 @@ use crate::go::image::Function;
 use crate::go::site::{NoSite, Site, SiteKind, Wanted, find_site};
 use crate::go::{Image, Layout};
 
-use super::catalogue::{CALL_SITES, CATALOGUE, Hook, Rate, Since};
+use super::catalogue::{CALL_SITES, CATALOGUE, Hook, ONLY_WITH, Rate, Since};
 
 /// Which sort of site to plan. Anything but [`SiteChoice::Cheap`] is for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -188,7 +188,12 @@ fn plan_hook(
     let version = image.go_version();
     let off = |reason: String, harmless| Off { reason, harmless };
     let fits = |since: &&Since| (since.from..=since.to).contains(&version.minor);
-    let linked = |since: &&Since| !image.functions(since.symbol).is_empty();
+    let is_linked = |symbol: &str| !image.functions(symbol).is_empty();
+    let of_use = |symbol: &str| {
+        let needs = ONLY_WITH.iter().find(|(only, _)| *only == symbol);
+        needs.is_none_or(|(_, with)| is_linked(with))
+    };
+    let linked = |since: &&Since| is_linked(since.symbol) && of_use(since.symbol);
     let fitting = || hook.symbols.iter().filter(fits);
     let Some(since) = fitting().find(linked).or_else(|| fitting().next()) else {
         return Err(off(format!("not needed with {}", version.raw), true));

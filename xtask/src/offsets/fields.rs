@@ -93,7 +93,7 @@ const WANTED: &[Wanted] = &[
     ),
     wanted(
         &["net/http/internal/http2.ServerRequest"],
-        "Context Method URL Header",
+        "Context Method URL Header RequestURI",
     ),
     wanted(&["net/url.URL"], "Scheme Host Path"),
     wanted(&["net.OpError"], "Op Err"),

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::super::{Ending, Fact, ReqId, Trace};
 use super::{CANCEL_CTX, CHILD, ROOT, SERVING, get};
+use crate::finding::CancelledBy;
 use crate::inspect::RequestDetails;
-use crate::testkit::{Created, MS, ModelScene, Record, call, request, request_end};
-use observer_common::event::{REQUEST_BIG_MAP, REQUEST_IDS_UNREAD};
+use crate::testkit::{
+    Created, MS, ModelScene, Record, call, cancel, cascade, request, request_end, request_end_by,
+};
+use observer_common::event::{REQUEST_BIG_MAP, REQUEST_HTTP2, REQUEST_IDS_UNREAD};
 
 const TRACEPARENT: &[u8; 55] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -278,4 +281,70 @@ fn time_only_moves_forward() {
     let request = scene.model.request(id(facts[0])).unwrap();
     assert_eq!(request.ended_ns(), Some(7 * MS));
     assert_eq!(scene.model.now_ns(), 7 * MS);
+}
+
+/// A server of HTTP/2 tells of a stream.
+fn by_http2(scene: &ModelScene, goid: u64, ctx: u64) -> Record {
+    let mut start = request(&scene.code, goid, ctx, "POST /shop.Depot/Echo");
+    if let Record::Request(record) = &mut start {
+        record.flags = REQUEST_HTTP2;
+    }
+    start
+}
+
+#[test]
+fn what_http2_and_net_http_tell_of_is_one_request() {
+    let mut scene = ModelScene::new();
+    let start = by_http2(&scene, SERVING, ROOT);
+    let number = id(scene.take(1, &start)[0]);
+    let mut again = request(&scene.code, SERVING, ROOT, "POST /shop.Depot/Echo");
+    if let Record::Request(record) = &mut again {
+        (record.request, record.writer.data) = (0x8000, 0x8100);
+    }
+    assert_eq!(scene.take(1, &again), []);
+    let request = scene.model.request(number).unwrap();
+    assert_eq!((request.request, request.writer), (0x8000, 0x8100));
+    assert_eq!(scene.model.totals().requests, 1);
+    // The next on that goroutine is another, whatever its context's address.
+    let end = request_end(&scene.code, ROOT);
+    assert_eq!(scene.take(2, &end), [Fact::RequestEnded(number)]);
+    assert_ne!(id(scene.take(3, &again)[0]), number);
+}
+
+#[test]
+fn a_stream_below_a_hijacked_connection_is_a_request_and_dies_with_that() {
+    const CONNECTION: u64 = 0x9000;
+    const BASE: u64 = 0x9100;
+    let mut scene = ModelScene::new();
+    let start = request(&scene.code, 40, CONNECTION, "PRI *");
+    let connection = id(scene.take(1, &start)[0]);
+    for (child, parent, goid) in [(BASE, CONNECTION, 40), (ROOT, BASE, 40)] {
+        let made = Created {
+            goid,
+            child: (CANCEL_CTX, child),
+            chain: &[(CANCEL_CTX, parent)],
+            stack: &[
+                "context.WithCancel",
+                "golang.org/x/net/http2.(*serverConn).newStream",
+            ],
+            ..Created::default()
+        };
+        scene.take(2, &made.record(&scene.code));
+    }
+    let start = by_http2(&scene, SERVING, ROOT);
+    let stream = id(scene.take(3, &start)[0]);
+    assert_ne!(stream, connection);
+    let leaves = [
+        "context.WithCancel.func1",
+        "golang.org/x/net/http2.(*Server).ServeConn",
+    ];
+    scene.take(5, &cancel(&scene.code, 40, BASE, &leaves));
+    let facts = scene.take(5, &cascade(&scene.code, 40, ROOT));
+    assert_eq!(facts, [Fact::RequestCancelled(stream)]);
+    let root = scene.model.request(stream).unwrap().root;
+    let cancel = scene.model.context(root).unwrap().cancelled.as_ref();
+    assert_eq!(cancel.map(|cancel| cancel.by), Some(CancelledBy::Client));
+    let handler = "golang.org/x/net/http2.(*serverConn).runHandler.func1";
+    let end = request_end_by(&scene.code, ROOT, handler);
+    assert_eq!(scene.take(9, &end), [Fact::RequestEnded(stream)]);
 }

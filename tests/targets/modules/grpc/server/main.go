@@ -2,7 +2,8 @@
 // name. It needs no generated code: requests and answers are google.protobuf.StringValue.
 //
 // It serves gRPC where it says `listening-grpc ADDR`, the same through net/http over TLS where it says
-// `listening-grpc-http ADDR`, and where every target program does routes that call the service (calls.go).
+// `listening-grpc-http ADDR`, the same through golang.org/x/net's HTTP/2 without TLS where it says `listening-grpc-h2c ADDR`,
+// routes through golang.org/x/net's HTTP/2 with TLS where it says `listening-http2 ADDR` (web.go), and where every target program does routes that call the service (calls.go).
 package main
 
 import (
@@ -21,7 +22,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"example.com/observer-targets/internal/app"
-	"example.com/observer-targets/internal/selfsigned"
 )
 
 const name = "shop.Depot"
@@ -44,6 +44,8 @@ func main() {
 	d.dial(address.Addr().String())
 	fmt.Println("listening-grpc", address.Addr())
 	fmt.Println("listening-grpc-http", serveHTTP(d.server(0)))
+	fmt.Println("listening-grpc-h2c", serveH2C(d.server(0)))
+	fmt.Println("listening-http2", serveHTTP2())
 	app.Run(&http.Server{Handler: app.Mux(d.routes())})
 }
 
@@ -53,15 +55,6 @@ func listen() net.Listener {
 		log.Fatal(err)
 	}
 	return ln
-}
-
-// serveHTTP serves gRPC as the handler of a server of net/http, over TLS: HTTP/2 is net/http's own there.
-func serveHTTP(server *grpc.Server) net.Addr {
-	ln := listen()
-	config, _ := selfsigned.New()
-	web := &http.Server{Handler: server, TLSConfig: config}
-	go func() { log.Fatal(web.ServeTLS(ln, "", "")) }()
-	return ln.Addr()
 }
 
 // server asks its clients every second whether they are still there.
