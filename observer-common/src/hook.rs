@@ -34,6 +34,12 @@ pub enum HookId {
     ConnCancel = 24,
     /// Reading a response body failed on such a connection.
     BodyFail = 25,
+    /// A stream of an HTTP/2 client is over, and with it a round trip.
+    CallStreamEnd = 26,
+    /// A round trip of HTTP/1 takes a connection, or has done with it (Go ≤ 1.22).
+    CallAttempt = 28,
+    /// The transport is about to try a request again (Go ≥ 1.23).
+    CallRetry = 29,
     /// `database/sql` asks its pool for a connection.
     SqlConn = 41,
     /// A query is handed to a driver.
@@ -52,7 +58,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -64,6 +70,9 @@ impl HookId {
         Self::CallCancel,
         Self::ConnCancel,
         Self::BodyFail,
+        Self::CallStreamEnd,
+        Self::CallAttempt,
+        Self::CallRetry,
         Self::SocketState,
         Self::DeadlineAsk,
         Self::SqlConn,
@@ -91,6 +100,9 @@ impl HookId {
             Self::CallCancel => "call-cancel",
             Self::ConnCancel => "conn-cancel",
             Self::BodyFail => "body-fail",
+            Self::CallStreamEnd => "call-stream-end",
+            Self::CallAttempt => "call-attempt",
+            Self::CallRetry => "call-retry",
             Self::SocketState => "socket-state",
             Self::DeadlineAsk => "deadline-ask",
             Self::SqlConn => "sql-conn",
@@ -122,6 +134,9 @@ impl HookId {
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),
             25 => Some(Self::BodyFail),
+            26 => Some(Self::CallStreamEnd),
+            28 => Some(Self::CallAttempt),
+            29 => Some(Self::CallRetry),
             41 => Some(Self::SqlConn),
             42 => Some(Self::SqlQuery),
             43 => Some(Self::SqlExec),

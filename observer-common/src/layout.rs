@@ -116,6 +116,10 @@ pub struct Layout {
     pub grpc_ctx: u32,
     /// `method` of gRPC's stream.
     pub grpc_method: u32,
+    /// `Request.Response`: what redirected to it.
+    pub req_response: u32,
+    /// `Response.Request`.
+    pub response_req: u32,
     /// Keeps the rows below aligned.
     pub reserved: u32,
     /// Callers whose context creations teach nothing: dropped.
@@ -128,6 +132,8 @@ pub struct Layout {
     pub cancel_self: Range,
     /// The caller whose cancels say only that a call is done: sent short.
     pub cancel_short: Range,
+    /// What the transport hands its cancels through: who cancels is its caller.
+    pub cancel_via: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference; the last row is [`TRACE_HEADER`].
@@ -154,12 +160,15 @@ impl Layout {
         conn_remote: 0,
         grpc_ctx: 0,
         grpc_method: 0,
+        req_response: 0,
+        response_req: 0,
         reserved: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
         cancel_short: Range { start: 0, end: 0 },
+        cancel_via: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };

@@ -141,7 +141,7 @@ const PAGE: u64 = 4096;
 /// What can be told of a cancel before a record is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CancelSight {
-    /// The two innermost return addresses.
+    /// The two innermost return addresses, without what the transport hands its cancels through.
     pub pcs: [u64; 2],
     /// `CANCEL_…` bits.
     pub flags: u64,
@@ -159,9 +159,9 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     layout: &Layout,
     regs: &R,
 ) -> Result<CancelSight, Skip> {
-    let outer = mem.pair(regs.bp()).map_or(0, |[_, pc]| pc);
-    if any_holds(&layout.cancel_end, outer) {
-        let pcs = [0, outer];
+    let [next, around] = mem.pair(regs.bp()).unwrap_or([0; 2]);
+    if any_holds(&layout.cancel_end, around) {
+        let pcs = [0, around];
         return Ok(CancelSight {
             pcs,
             flags: CANCEL_END,
@@ -169,6 +169,11 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
         });
     }
     let inner = mem.word(regs.sp()).unwrap_or(0);
+    let outer = if layout.cancel_via.holds_return(around) {
+        mem.pair(next).map_or(around, |[_, pc]| pc)
+    } else {
+        around
+    };
     let pcs = [inner, outer];
     let cascade = layout.cancel_self.holds_return(inner) | layout.cancel_self.holds_return(outer);
     let ctx = regs.arg::<0>();

@@ -227,8 +227,11 @@ pub struct ServerLimits {
 pub struct CallEvidence {
     /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections.
     pub kind: &'static str,
-    /// `GET store:8080/item/7`, `SELECT FROM items`.
+    /// `GET store:8080/item/7`, `SELECT FROM items`; where it was redirected, what was asked for first.
     pub target: String,
+    /// Round trips seen of a call of HTTP: the first, redirects, and what the transport tried again. `None` of
+    /// any other.
+    pub attempts: Option<u32>,
     /// Monotonic start, ns.
     pub start_ns: u64,
     /// Length so far, ns; `None` where the end is unknown.

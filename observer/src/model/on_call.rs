@@ -9,7 +9,7 @@ use observer_common::event::{
 use crate::finding::CancelledBy;
 
 use super::On;
-use super::call::{Call, CallEnd, CallKind, FailedRead};
+use super::call::{Attempts, Call, CallEnd, CallKind, FailedRead};
 use super::chain::links;
 use super::context::Root;
 use super::fact::Fact;
@@ -32,10 +32,15 @@ pub(super) struct Begun<'a> {
     pub(super) links: &'a [Link],
     pub(super) pcs: Arc<[u64]>,
     pub(super) keeps_conn: bool,
+    /// Low half of the address of its URL; 0 where it has none.
+    pub(super) url: u32,
 }
 
 impl On<'_> {
     pub(super) fn call_started(&mut self, record: &CallStarted) {
+        if self.goes_on(record) {
+            return;
+        }
         let begun = Begun {
             kind: CallKind::Http,
             handle: record.request,
@@ -46,6 +51,7 @@ impl On<'_> {
                 .stacks
                 .keep(&record.pcs, u64::from(record.frames)),
             keeps_conn: false,
+            url: record.url,
         };
         self.leave_last_call(record.header.goid);
         let id = self.begin_call(&record.header, begun);
@@ -65,6 +71,8 @@ impl On<'_> {
             _ => by_goroutine,
         };
         let (pid, now_ns, epoch) = (self.pid, self.model.now_ns, self.model.epoch);
+        let before = self.process.calls.get(&header.goid).copied();
+        let before = before.filter(|id| self.model.calls.get(*id).is_some_and(|it| !it.is_over()));
         let call = Call {
             id: CallId(0),
             kind: begun.kind,
@@ -75,6 +83,11 @@ impl On<'_> {
             handle: begun.handle,
             ctx_data: begun.links.first().map_or(0, |link| link.data),
             sent: None,
+            attempts: Attempts {
+                before,
+                url: begun.url,
+                ..Attempts::new(Arc::clone(&begun.target))
+            },
             target: begun.target,
             ctx: resolved.ctx,
             steps: resolved.steps,
@@ -121,6 +134,13 @@ impl On<'_> {
             return;
         };
         let Some(cancel) = &ctx.cancelled else { return };
+        if cancel.by == CancelledBy::Code
+            && let Some(call) = ctx.call
+            && self.is_answer(&cancel.pcs)
+        {
+            self.answered(call, id);
+            return;
+        }
         let end = if cancel.by == CancelledBy::Parent {
             CallEnd::Cancelled
         } else {
@@ -130,7 +150,7 @@ impl On<'_> {
         if let Some(call) = ctx.call
             && let Some(call) = self.model.calls.get_mut(call)
             && call.inner == Some(id)
-            && call.ended.is_none()
+            && !call.is_over()
         {
             call.ended = Some((at_ns, end));
             self.facts.push(Fact::CallEnded(call.id));
@@ -271,7 +291,7 @@ impl On<'_> {
         if call.handle != record.request {
             return;
         }
-        if !matches!(call.ended, Some((_, CallEnd::Done | CallEnd::Cancelled))) {
+        if !call.is_over() {
             call.ended = Some((now_ns, CallEnd::Cancelled));
             self.facts.push(Fact::CallEnded(id));
         }
@@ -287,13 +307,13 @@ impl On<'_> {
 }
 
 /// `GET store:8080/item/7`.
-fn target(record: &CallStarted) -> Arc<str> {
+pub(super) fn target(record: &CallStarted) -> Arc<str> {
     let method = match head(&record.method, u64::from(record.method_len)) {
         [] => b"GET",
         method => method,
     };
     let host = head(&record.host, u64::from(record.host_len));
-    let path = head(&record.path, record.path_len);
+    let path = head(&record.path, u64::from(record.path_len));
     let mut target = String::with_capacity(method.len() + 1 + host.len() + path.len());
     target.push_str(&lossy(method));
     target.push(' ');

@@ -92,6 +92,7 @@ impl On<'_> {
                 links: chain,
                 pcs,
                 keeps_conn,
+                url: 0,
             };
             self.begin_call(&record.header, begun)
         };

@@ -36,6 +36,8 @@ const CANCEL_END: &[&str] = &[
 ];
 /// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
 const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
+/// What the transport hands its cancels through (Go ≥ 1.23).
+const CANCEL_VIA: &str = "net/http.(*Transport).prepareTransportCancel.func1";
 const GRPC_SERVER: &str = "google.golang.org/grpc/internal/transport.ServerStream";
 const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
 const CANCEL_SELF: &str = "context.(*cancelCtx).cancel";
@@ -85,12 +87,15 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         conn_remote: at("net/http.conn", "remoteAddr"),
         grpc_ctx: at(GRPC_STREAM, "ctx"),
         grpc_method: at(GRPC_STREAM, "method"),
+        req_response: at("net/http.Request", "Response"),
+        response_req: at("net/http.Response", "Request"),
         reserved: 0,
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
         cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
+        cancel_via: range(image, bias, CANCEL_VIA).unwrap_or_default(),
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)
@@ -120,6 +125,9 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::CallCancel => "call_cancel",
         HookId::ConnCancel => "conn_cancel",
         HookId::BodyFail => "body_fail",
+        HookId::CallStreamEnd => "call_stream_end",
+        HookId::CallAttempt => "call_attempt",
+        HookId::CallRetry => "call_retry",
         HookId::SocketState => SOCKET_STATE.program,
         HookId::DeadlineAsk => "deadline_ask",
         HookId::SqlConn => "sql_conn",

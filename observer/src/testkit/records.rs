@@ -412,7 +412,7 @@ pub(crate) fn call(
     record.frames = fill(&mut record.pcs, &code.pcs(stack));
     record.method_len = fill(&mut record.method, b"GET");
     record.host_len = fill(&mut record.host, b"store:8080");
-    record.path_len = u64::from(fill(&mut record.path, b"/item/7"));
+    record.path_len = fill(&mut record.path, b"/item/7");
     Record::Call(Box::new(record))
 }
 

@@ -127,8 +127,13 @@ pub struct Context {
 pub struct Call {
     /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections.
     pub kind: String,
-    /// `GET store:8080/item/7`, `SELECT FROM items`: a query by its verb and table.
+    /// `GET store:8080/item/7`, `SELECT FROM items`: a query by its verb and table. Where a call was redirected, what
+    /// was asked for first.
     pub target: String,
+    /// Round trips that were seen of a call of HTTP: the first, redirects, and what the transport tried again. Absent of
+    /// any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     /// RFC 3339, UTC, nanoseconds.
     pub start: String,
     /// ns; null where the end is unknown.
