@@ -111,6 +111,10 @@ impl Teller {
 
 /// Its request is over, and nothing of the transport's says that the call goes on.
 fn is_left(call: &Call, cx: &Context<'_>) -> bool {
-    let over = |owner| cx.model.request(owner).is_none_or(|owner| owner.ended.is_some());
+    let over = |owner| {
+        cx.model
+            .request(owner)
+            .is_none_or(|owner| owner.ended.is_some())
+    };
     call.inner.is_none() && call.owner.is_some_and(over)
 }

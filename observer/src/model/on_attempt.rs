@@ -262,7 +262,10 @@ impl On<'_> {
 }
 
 /// What is left of a URL's address in the record of a call.
-#[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is wanted"
+)]
 const fn low_half(address: u64) -> u32 {
     address as u32
 }

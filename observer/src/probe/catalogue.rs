@@ -541,7 +541,12 @@ mod tests {
     }
 
     fn of_module(hook: &Hook) -> bool {
-        let is_module = |s: &Since| s.symbol.split('/').next().is_some_and(|at| at.contains(".org"));
+        let is_module = |s: &Since| {
+            s.symbol
+                .split('/')
+                .next()
+                .is_some_and(|at| at.contains(".org"))
+        };
         hook.symbols.iter().all(is_module)
     }
 
@@ -554,7 +559,11 @@ mod tests {
                     .iter()
                     .filter(|s| (s.from..=s.to).contains(&minor))
                     .count();
-                assert!(names <= 1 || of_module(hook), "{:?} has {names} symbols in 1.{minor}", hook.id);
+                assert!(
+                    names <= 1 || of_module(hook),
+                    "{:?} has {names} symbols in 1.{minor}",
+                    hook.id
+                );
             }
             assert!(hook.symbols.iter().any(|s| s.to == ALWAYS || s.to >= 18));
         }

@@ -112,11 +112,19 @@ impl Plan {
 
     /// What there is to say of hooks: nothing of a module that is not linked, where the hook is known by another place.
     pub fn told(&self) -> impl Iterator<Item = &HookPlan> {
-        self.hooks.iter().enumerate().filter(|(index, planned)| {
-            let absent = matches!(&planned.outcome, Err(off) if off.harmless);
-            let mut others = self.hooks.iter().enumerate().filter(|(_, other)| other.hook == planned.hook);
-            !absent || !others.any(|(place, other)| place < *index || other.outcome.is_ok())
-        }).map(|(_, planned)| planned)
+        self.hooks
+            .iter()
+            .enumerate()
+            .filter(|(index, planned)| {
+                let absent = matches!(&planned.outcome, Err(off) if off.harmless);
+                let mut others = self
+                    .hooks
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, other)| other.hook == planned.hook);
+                !absent || !others.any(|(place, other)| place < *index || other.outcome.is_ok())
+            })
+            .map(|(_, planned)| planned)
     }
 
     /// The plan as users see it.

@@ -2,9 +2,9 @@
 
 use observer_common::event::{
     BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
-    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-    GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
-    SqlCalled, SqlReturned,
+    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
+    ContextCreatedShort, DeadlineAsked, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
+    ProcessExecuted, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -205,9 +205,9 @@ mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
-        ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GrpcEnded,
-        GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
-        SqlCalled, SqlReturned,
+        ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
+        ContextCreatedShort, DeadlineAsked, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
+        ProcessExecuted, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
