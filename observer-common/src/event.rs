@@ -45,6 +45,12 @@ pub enum Kind {
     ConnCancelled = 24,
     /// [`BodyFailed`].
     BodyFailed = 25,
+    /// [`CallStreamEnded`].
+    CallStreamEnded = 26,
+    /// [`CallAttempt`].
+    CallAttempt = 28,
+    /// [`CallRedirected`].
+    CallRedirected = 29,
     /// [`GrpcCalled`].
     GrpcCalled = 31,
     /// [`SqlCalled`].
@@ -336,7 +342,9 @@ pub struct CallStarted {
     /// Bytes in `host`.
     pub host_len: u32,
     /// Bytes in `path`.
-    pub path_len: u64,
+    pub path_len: u32,
+    /// Low half of `Request.URL`: what copies of a request share, and two requests do not. 0: not read.
+    pub url: u32,
     /// Method.
     pub method: [u8; 8],
     /// `URL.Host`.
@@ -412,6 +420,49 @@ pub struct GrpcCalled {
     pub host: [u8; MAX_HOST],
     /// `/package.Service/Method`.
     pub method: [u8; MAX_PATH],
+}
+
+/// A stream of an HTTP/2 client is over: its answer has been read or let go, or nobody waits for it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CallStreamEnded {
+    /// Common part: the stream's own goroutine, which the round trip has started.
+    pub header: Header,
+    /// Why; zeros where both sides had done.
+    pub err: Link,
+    /// First bytes of the error's text, if it is an `errorString`.
+    pub text: [u8; 24],
+}
+
+/// A round trip takes a connection (Go ≤ 1.22).
+pub const ATTEMPT_BEGINS: u64 = 0;
+/// The connection has done with the request (Go ≤ 1.22).
+pub const ATTEMPT_OVER: u64 = 1;
+/// What failed is about to be tried again (Go ≥ 1.23).
+pub const ATTEMPT_AGAIN: u64 = 2;
+
+/// What `http.Transport` does within one round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CallAttempt {
+    /// Common part: who calls, but for the end of an attempt, which the connection's reader tells.
+    pub header: Header,
+    /// The `*http.Request`, maybe a copy of the one that the call began with.
+    pub request: u64,
+    /// An `ATTEMPT_…`.
+    pub what: u64,
+}
+
+/// The round trip that begins with the next record of this goroutine follows a redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CallRedirected {
+    /// Common part.
+    pub header: Header,
+    /// The `*http.Request`.
+    pub request: u64,
+    /// Of the request whose answer was the redirect: `Request.Response.Request.URL`.
+    pub previous_url: u64,
 }
 
 /// `database/sql` does something on a context: asks for a connection, or hands a query to a driver.
@@ -533,6 +584,9 @@ const _: () = {
     assert!(size_of::<CallCancelled>() == 72);
     assert!(size_of::<ConnCancelled>() == 56);
     assert!(size_of::<BodyFailed>() == 48 + 16 + 128);
+    assert!(size_of::<CallStreamEnded>() == 48 + 16 + 24);
+    assert!(size_of::<CallAttempt>() == 48 + 16);
+    assert!(size_of::<CallRedirected>() == 48 + 16);
     assert!(size_of::<SqlCalled>() == 48 + 16 + 8 + 128 + 256 + 8 + 192);
     assert!(size_of::<DialStarted>() == 48 + 32 + 128 + 256 + 8 + 16 + 112);
     assert!(size_of::<DialDone>() == 48);

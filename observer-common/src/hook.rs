@@ -35,6 +35,12 @@ pub enum HookId {
     ConnCancel = 24,
     /// Reading a response body failed on such a connection.
     BodyFail = 25,
+    /// A stream of an HTTP/2 client is over, and with it a round trip.
+    CallStreamEnd = 26,
+    /// A round trip of HTTP/1 takes a connection, or has done with it (Go ≤ 1.22).
+    CallAttempt = 28,
+    /// The transport is about to try a request again (Go ≥ 1.23).
+    CallRetry = 29,
     /// gRPC's client makes a stream, for a unary call, too.
     GrpcCall = 31,
     /// A gRPC server's stream is found closed by who would write to it.
@@ -65,7 +71,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -77,6 +83,9 @@ impl HookId {
         Self::CallCancel,
         Self::ConnCancel,
         Self::BodyFail,
+        Self::CallStreamEnd,
+        Self::CallAttempt,
+        Self::CallRetry,
         Self::SocketState,
         Self::DeadlineAsk,
         Self::SqlConn,
@@ -110,6 +119,9 @@ impl HookId {
             Self::CallCancel => "call-cancel",
             Self::ConnCancel => "conn-cancel",
             Self::BodyFail => "body-fail",
+            Self::CallStreamEnd => "call-stream-end",
+            Self::CallAttempt => "call-attempt",
+            Self::CallRetry => "call-retry",
             Self::SocketState => "socket-state",
             Self::DeadlineAsk => "deadline-ask",
             Self::SqlConn => "sql-conn",
@@ -147,6 +159,9 @@ impl HookId {
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),
             25 => Some(Self::BodyFail),
+            26 => Some(Self::CallStreamEnd),
+            28 => Some(Self::CallAttempt),
+            29 => Some(Self::CallRetry),
             31 => Some(Self::GrpcCall),
             32 => Some(Self::GrpcClosed),
             33 => Some(Self::GrpcHttpWrite),

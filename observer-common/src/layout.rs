@@ -130,6 +130,12 @@ pub struct Layout {
     pub h2_uri: u32,
     /// Its header map.
     pub h2_header: u32,
+    /// `Request.Response`: what redirected to it.
+    pub req_response: u32,
+    /// `Response.Request`.
+    pub response_req: u32,
+    /// Keeps the rows below aligned.
+    pub reserved: u32,
     /// Callers whose context creations teach nothing: dropped.
     pub create_drop: [Range; MAX_RANGES],
     /// Callers whose context creations are known by their caller: sent without stack and chain.
@@ -144,6 +150,8 @@ pub struct Layout {
     pub grpc_answer: Range,
     /// Itabs of contexts whose creation is an event: a chain is known from there on. 0: unused, or not learnt yet.
     pub nodes: [u64; MAX_NODES],
+    /// What the transport hands its cancels through: who cancels is its caller.
+    pub cancel_via: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference, then those of deadlines; the last row is [`TRACE_HEADER`].
@@ -176,6 +184,9 @@ impl Layout {
         h2_method: 0,
         h2_uri: 0,
         h2_header: 0,
+        req_response: 0,
+        response_req: 0,
+        reserved: 0,
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
@@ -183,6 +194,7 @@ impl Layout {
         cancel_short: Range { start: 0, end: 0 },
         grpc_answer: Range { start: 0, end: 0 },
         nodes: [0; MAX_NODES],
+        cancel_via: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };

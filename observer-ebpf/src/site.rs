@@ -197,8 +197,11 @@ macro_rules! records {
 
 records!(
     BodyFailed,
+    CallAttempt,
     CallCancelled,
+    CallRedirected,
     CallStarted,
+    CallStreamEnded,
     ConnCancelled,
     ConnReadError,
     ContextCancelled,

@@ -151,7 +151,7 @@ const PAGE: u64 = 4096;
 /// What can be told of a cancel before a record is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CancelSight {
-    /// The two innermost return addresses.
+    /// The two innermost return addresses, without what the transport hands its cancels through.
     pub pcs: [u64; 2],
     /// What was read of the stack.
     pub innermost: Innermost,
@@ -172,9 +172,9 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     regs: &R,
 ) -> Result<CancelSight, Skip> {
     let above = mem.pair(regs.bp());
-    let outer = above.map_or(0, |[_, pc]| pc);
-    if any_holds(&layout.cancel_end, outer) {
-        let pcs = [0, outer];
+    let [next, around] = above.unwrap_or([0; 2]);
+    if any_holds(&layout.cancel_end, around) {
+        let pcs = [0, around];
         let innermost = Innermost {
             first: None,
             outer: above,
@@ -188,6 +188,11 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     }
     let first = mem.word(regs.sp());
     let inner = first.unwrap_or(0);
+    let outer = if layout.cancel_via.holds_return(around) {
+        mem.pair(next).map_or(around, |[_, pc]| pc)
+    } else {
+        around
+    };
     let pcs = [inner, outer];
     let innermost = Innermost {
         first,

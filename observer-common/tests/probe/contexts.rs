@@ -234,6 +234,28 @@ fn a_first_cancel_is_told_whole_and_a_second_short() {
 }
 
 #[test]
+fn a_cancel_is_its_callers_that_hands_it_through() {
+    const VIA: u64 = 6;
+    let through = Layout {
+        cancel_via: function(VIA),
+        ..ranges()
+    };
+    let pcs = [inside(7), inside(VIA), inside(READ_LOOP), inside(10)];
+    let (memory, regs) = cancel(&pcs, 0);
+    let sight = cancel_detail(&memory, &through, &regs).unwrap();
+    assert_eq!(sight.detail, Detail::Short(0));
+    assert_eq!(sight.pcs, [inside(7), inside(READ_LOOP)]);
+    // Whoever else cancels so is told whole, with all frames.
+    let pcs = [inside(7), inside(VIA), inside(USER)];
+    let (memory, regs) = cancel(&pcs, 0);
+    let sight = cancel_detail(&memory, &through, &regs).unwrap();
+    assert_eq!(sight.detail, Detail::Full);
+    let mut event: ContextCancelled = record();
+    cancelled(&memory, &through, &regs, sight, &mut event).unwrap();
+    assert_eq!(event.pcs[..3], pcs);
+}
+
+#[test]
 fn a_deadline_asked_for_is_told_with_its_parent() {
     let mut memory = Memory::with_goroutine();
     let mut regs = stack(&mut memory, &[inside(USER)]);

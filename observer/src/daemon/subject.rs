@@ -175,7 +175,7 @@ const NO_PARENTS: &str = "work of goroutines that a handler starts, http.Timeout
 /// What the hooks that are off, and what this Go does not keep, leave unseen.
 pub(super) fn not_covered(plan: &Plan, layout: &Layout) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
-    for hook in &plan.hooks {
+    for hook in plan.told() {
         if let Err(off) = &hook.outcome {
             let reason = if off.harmless {
                 off.reason.clone()

@@ -228,6 +228,7 @@ pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -
     CallEvidence {
         kind: call.kind.as_str(),
         target: target(call, thresholds),
+        attempts: call.attempts(),
         start_ns: call.start_ns,
         duration_ns: ended_ns.map(|ended_ns| ended_ns.saturating_sub(call.start_ns)),
         waited_ns: call.waited_ns,

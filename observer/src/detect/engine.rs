@@ -376,6 +376,10 @@ impl Rules {
                 self.dropped.call_started(call, cx);
                 self.mismatch.call_started(call, cx);
             }
+            Fact::CallResumed(call) => {
+                self.joins.call_ended(call);
+                self.joins.call_started(call, cx);
+            }
             Fact::CallEnded(call) => {
                 self.teller.call_ended(call, cx);
                 if let Some(join) = self.joins.call_ended(call) {

@@ -24,7 +24,7 @@ impl Joins {
         let ids = ids(request, cx.thresholds);
         if !ids.is_empty() {
             self.joiner
-                .call_started(id.0, CallSide::new(ids, &call.target));
+                .call_started(id.0, CallSide::new(ids, call.asks_for()));
         }
     }
 

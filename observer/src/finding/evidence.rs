@@ -231,8 +231,12 @@ pub struct CallEvidence {
     /// `http`; `grpc` for a unary call, `grpc_stream` for one that streams; `sql` for what `database/sql` runs, `sql_conn` for
     /// a wait for one of its connections; `dial` for a connection that code makes itself.
     pub kind: &'static str,
-    /// `GET store:8080/item/7`, `SELECT FROM items`, `tcp store:5432`.
+    /// `GET store:8080/item/7`, `store:8080/shop.Depot/Item`, `SELECT FROM items`, `tcp store:5432`; where it was redirected,
+    /// what was asked for first.
     pub target: String,
+    /// Round trips seen of a call of HTTP: the first, redirects, and what the transport tried again. `None` of
+    /// any other.
+    pub attempts: Option<u32>,
     /// Monotonic start, ns.
     pub start_ns: u64,
     /// Length so far, ns; `None` where the end is unknown.

@@ -71,6 +71,11 @@ impl CallKind {
             Self::Http => &[
                 "net/http.(*Transport).roundTrip",
                 "net/http.(*bodyEOFSignal).Read",
+                "net/http.http2transportResponseBody.Read",
+                "net/http/internal/http2.transportResponseBody.Read",
+                "golang.org/x/net/http2.(*Transport).RoundTripOpt",
+                "golang.org/x/net/http2.(*Transport).roundTripOpt",
+                "golang.org/x/net/http2.transportResponseBody.Read",
             ],
             Self::Grpc | Self::GrpcStream => &[
                 "google.golang.org/grpc.newClientStream",
@@ -103,6 +108,45 @@ pub struct FailedRead {
     pub pcs: Arc<[u64]>,
 }
 
+/// What is known of how a call of HTTP went.
+#[derive(Debug, Clone)]
+pub(super) struct Attempts {
+    /// Round trips that were seen: the first, redirects and what the transport tried again.
+    pub(super) seen: u32,
+    /// What the last of them asks for.
+    pub(super) target: Arc<str>,
+    /// Low half of that URL's address.
+    pub(super) url: u32,
+    /// Streams of earlier round trips whose end was not seen yet.
+    pub(super) owed: u32,
+    /// It has had a connection of HTTP/1 (Go ≤ 1.22).
+    pub(super) leased: bool,
+    /// The headers of an answer over HTTP/2 are there.
+    pub(super) answered: bool,
+    /// A stream of HTTP/2 failed under it.
+    pub(super) stream_failed: bool,
+    /// Whose the last streams were could not be told.
+    pub(super) in_doubt: bool,
+    /// The call that its goroutine had made before, where that was not over.
+    pub(super) before: Option<CallId>,
+}
+
+impl Attempts {
+    pub(super) const fn new(target: Arc<str>) -> Self {
+        Self {
+            seen: 1,
+            target,
+            url: 0,
+            owed: 0,
+            leased: false,
+            answered: false,
+            stream_failed: false,
+            in_doubt: false,
+            before: None,
+        }
+    }
+}
+
 /// An outgoing call: of HTTP from `(*Transport).roundTrip` on, of gRPC from `newClientStream` on, behind its interceptors,
 /// of `database/sql` from where a connection is there, a plain dial from `(*Dialer).DialContext` on.
 #[derive(Debug, Clone)]
@@ -128,8 +172,11 @@ pub struct Call {
     pub ctx_data: u64,
     /// What its memory said of the IDs that it carries, see [`sent`](Self::sent).
     pub(super) sent: Option<Arc<Sent>>,
-    /// `GET store:8080/item/7`, `store:8080/shop.Depot/Item`, `SELECT FROM items`, `tcp store:5432`.
+    /// `GET store:8080/item/7`, `store:8080/shop.Depot/Item`, `SELECT FROM items`, `tcp store:5432`; where it was redirected,
+    /// what was asked for first.
     pub target: Arc<str>,
+    /// How it went so far.
+    pub(super) attempts: Attempts,
     /// Nearest known context of its chain.
     pub ctx: Option<CtxId>,
     /// What lies below `ctx`, or below the end of the walk.
@@ -144,7 +191,7 @@ pub struct Call {
     pub start_ns: u64,
     /// How long it waited for its connection, ns.
     pub waited_ns: Option<u64>,
-    /// The context that ends with it: the transport's own (Go ≥ 1.23), that of a gRPC client's stream, that of its rows.
+    /// The context that ends with it: the transport's own (Go ≥ 1.23, HTTP/1), that of a gRPC client's stream, that of its rows.
     pub inner: Option<CtxId>,
     /// The read of its body that failed because its context had died.
     pub failed_read: Option<FailedRead>,
@@ -161,6 +208,23 @@ pub struct Call {
 }
 
 impl Call {
+    /// Round trips that were seen of a call of HTTP; `None` of any other.
+    #[must_use]
+    pub fn attempts(&self) -> Option<u32> {
+        (self.kind == CallKind::Http).then_some(self.attempts.seen)
+    }
+
+    /// What is asked for now: differs from `target` after a redirect.
+    #[must_use]
+    pub fn asks_for(&self) -> &Arc<str> {
+        &self.attempts.target
+    }
+
+    /// How it ended is known.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.ended, Some((_, CallEnd::Done | CallEnd::Cancelled)))
+    }
+
     /// Not known to have ended.
     #[must_use]
     pub const fn is_open(&self) -> bool {

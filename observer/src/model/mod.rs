@@ -16,6 +16,7 @@ mod health;
 mod ids;
 mod instant;
 mod latency;
+mod on_attempt;
 mod on_call;
 mod on_context;
 mod on_dial;
@@ -194,6 +195,9 @@ impl Model {
             Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
+            Event::CallRedirected(record) => on.call_redirected(record),
+            Event::CallAttempt(record) => on.call_attempt(record),
+            Event::CallStreamEnded(record) => on.call_stream_ended(record),
             Event::CallCancelled(record) => on.call_cancelled(record),
             Event::ConnCancelled(record) => on.conn_cancelled(record),
             Event::BodyFailed(record) => on.body_failed(record),

@@ -9,7 +9,7 @@ use observer_common::event::{
 use crate::finding::CancelledBy;
 
 use super::On;
-use super::call::{Call, CallEnd, CallKind, FailedRead};
+use super::call::{Attempts, Call, CallEnd, CallKind, FailedRead};
 use super::chain::links;
 use super::context::Root;
 use super::fact::Fact;
@@ -33,10 +33,15 @@ pub(super) struct Begun<'a> {
     pub(super) pcs: Arc<[u64]>,
     pub(super) keeps_conn: bool,
     pub(super) bounded: bool,
+    /// Low half of the address of its URL; 0 where it has none.
+    pub(super) url: u32,
 }
 
 impl On<'_> {
     pub(super) fn call_started(&mut self, record: &CallStarted) {
+        if self.goes_on(record) {
+            return;
+        }
         let begun = Begun {
             kind: CallKind::Http,
             handle: record.request,
@@ -48,6 +53,7 @@ impl On<'_> {
                 .keep(&record.pcs, u64::from(record.frames)),
             keeps_conn: false,
             bounded: false,
+            url: record.url,
         };
         self.leave_last_call(record.header.goid);
         let id = self.begin_call(&record.header, begun);
@@ -67,6 +73,8 @@ impl On<'_> {
             _ => by_goroutine,
         };
         let (pid, now_ns, epoch) = (self.pid, self.model.now_ns, self.model.epoch);
+        let before = self.process.calls.get(&header.goid).copied();
+        let before = before.filter(|id| self.model.calls.get(*id).is_some_and(|it| !it.is_over()));
         let call = Call {
             id: CallId(0),
             kind: begun.kind,
@@ -78,6 +86,11 @@ impl On<'_> {
             ctx_itab: begun.links.first().map_or(0, |link| link.itab),
             ctx_data: begun.links.first().map_or(0, |link| link.data),
             sent: None,
+            attempts: Attempts {
+                before,
+                url: begun.url,
+                ..Attempts::new(Arc::clone(&begun.target))
+            },
             target: begun.target,
             ctx: resolved.ctx,
             steps: resolved.steps,
@@ -144,6 +157,13 @@ impl On<'_> {
             return;
         };
         let Some(cancel) = &ctx.cancelled else { return };
+        if cancel.by == CancelledBy::Code
+            && let Some(call) = ctx.call
+            && self.is_answer(&cancel.pcs)
+        {
+            self.answered(call, id);
+            return;
+        }
         // Its own deadline is what gRPC's configuration allows the method.
         let end = if matches!(cancel.by, CancelledBy::Parent | CancelledBy::Deadline) {
             CallEnd::Cancelled
@@ -154,7 +174,7 @@ impl On<'_> {
         if let Some(call) = ctx.call
             && let Some(call) = self.model.calls.get_mut(call)
             && call.inner == Some(id)
-            && call.ended.is_none()
+            && !call.is_over()
         {
             call.ended = Some((at_ns, end));
             self.facts.push(Fact::CallEnded(call.id));
@@ -281,13 +301,13 @@ impl On<'_> {
     }
 
     /// `GET store:8080/item/7`.
-    fn target(&mut self, record: &CallStarted) -> Arc<str> {
+    pub(super) fn target(&mut self, record: &CallStarted) -> Arc<str> {
         let method = match head(&record.method, u64::from(record.method_len)) {
             [] => b"GET",
             method => method,
         };
         let host = head(&record.host, u64::from(record.host_len));
-        let path = head(&record.path, record.path_len);
+        let path = head(&record.path, u64::from(record.path_len));
         let target = self.model.texts.keep_joined(&[method, b" ", host, path]);
         target.unwrap_or_default()
     }
@@ -316,7 +336,7 @@ impl On<'_> {
         if call.handle != record.request {
             return;
         }
-        if !matches!(call.ended, Some((_, CallEnd::Done | CallEnd::Cancelled))) {
+        if !call.is_over() {
             call.ended = Some((now_ns, CallEnd::Cancelled));
             self.facts.push(Fact::CallEnded(id));
         }

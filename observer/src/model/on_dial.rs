@@ -52,6 +52,7 @@ impl On<'_> {
             pcs,
             keeps_conn: false,
             bounded: is_bounded(record),
+            url: 0,
         };
         let id = self.begin_call(&record.header, begun);
         if let Some(ctx) = self.model.calls.get(id).and_then(|call| call.ctx) {

@@ -39,6 +39,7 @@ impl On<'_> {
             pcs,
             keeps_conn: false,
             bounded: false,
+            url: 0,
         };
         let id = self.begin_call(&record.header, begun);
         self.facts.push(Fact::CallStarted(id));

@@ -93,6 +93,7 @@ impl On<'_> {
                 pcs,
                 keeps_conn,
                 bounded: false,
+                url: 0,
             };
             self.begin_call(&record.header, begun)
         };

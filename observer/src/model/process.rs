@@ -59,6 +59,15 @@ pub(super) enum Parting {
     Conn(u64),
 }
 
+/// A redirect, until the round trip that follows on the same goroutine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Redirect {
+    /// The `*http.Request` of that round trip.
+    pub(super) request: u64,
+    /// The URL of the one whose answer it was: the low half of its address.
+    pub(super) previous_url: u32,
+}
+
 /// One observed process.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -86,6 +95,8 @@ pub(super) struct Process {
     pub(super) calls: Recent<u64, CallId>,
     /// Calls by their `*http.Request`.
     pub(super) call_requests: Recent<u64, CallId>,
+    /// What redirected to the round trip that a goroutine begins next.
+    pub(super) redirects: Recent<u64, Redirect>,
     /// Calls by the `*driverConn` that they have.
     pub(super) sql_conns: Recent<u64, CallId>,
     /// The last wait for a connection on a context.
@@ -120,6 +131,7 @@ impl Process {
             start_ns: None,
             calls: Recent::new(goroutines),
             call_requests: Recent::new(goroutines),
+            redirects: Recent::new(goroutines),
             sql_conns: Recent::new(goroutines),
             conn_waits: Recent::new(goroutines),
             dials: Recent::new(goroutines),
@@ -133,7 +145,7 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 16] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 17] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -144,6 +156,7 @@ impl Process {
             ("asked", self.asked.len()),
             ("calls", self.calls.len()),
             ("call requests", self.call_requests.len()),
+            ("redirects", self.redirects.len()),
             ("sql conns", self.sql_conns.len()),
             ("conn waits", self.conn_waits.len()),
             ("dials", self.dials.len()),

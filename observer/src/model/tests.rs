@@ -1,5 +1,6 @@
 //! Facts from hand-made events.
 
+mod attempts;
 mod bounds;
 mod calls;
 mod cancels;

@@ -43,6 +43,8 @@ const CANCEL_END: &[&str] = &[
 const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
 /// Called once, by a unary handler that has returned without an error.
 const GRPC_ANSWER: &str = "google.golang.org/grpc.(*Server).sendResponse";
+/// What the transport hands its cancels through (Go ≥ 1.23).
+const CANCEL_VIA: &str = "net/http.(*Transport).prepareTransportCancel.func1";
 const GRPC_SERVER: &str = "google.golang.org/grpc/internal/transport.ServerStream";
 const GRPC_CONN: &str = "google.golang.org/grpc.ClientConn";
 const GRPC_STREAM: &str = "google.golang.org/grpc/internal/transport.Stream";
@@ -103,6 +105,9 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         h2_method: at(http2.name, "Method"),
         h2_uri: at(http2.name, "RequestURI"),
         h2_header: at(http2.name, "Header"),
+        req_response: at("net/http.Request", "Response"),
+        response_req: at("net/http.Response", "Request"),
+        reserved: 0,
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
@@ -110,6 +115,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
         grpc_answer: range(image, bias, GRPC_ANSWER).unwrap_or_default(),
         nodes: [0; MAX_NODES],
+        cancel_via: range(image, bias, CANCEL_VIA).unwrap_or_default(),
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)
@@ -154,6 +160,9 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::CallCancel => "call_cancel",
         HookId::ConnCancel => "conn_cancel",
         HookId::BodyFail => "body_fail",
+        HookId::CallStreamEnd => "call_stream_end",
+        HookId::CallAttempt => "call_attempt",
+        HookId::CallRetry => "call_retry",
         HookId::SocketState => SOCKET_STATE.program,
         HookId::DeadlineAsk => "deadline_ask",
         HookId::GrpcCall => "grpc_call",

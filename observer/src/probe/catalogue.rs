@@ -47,7 +47,7 @@ pub struct Since {
 /// A hook: where something we care about happens.
 #[derive(Debug)]
 pub struct Hook {
-    /// Number shared with the kernel.
+    /// Number shared with the kernel. The same hook in another module is an entry of its own, after the first.
     pub id: HookId,
     /// Where it is, by version; the first that is linked in is taken. Several for one version only in a module, whose
     /// release decides.
@@ -75,6 +75,9 @@ const HTTP2_HANDLER: &str = "net/http/internal/http2.(*serverConn).runHandler";
 /// Symbols that are of use only where another is linked: without it, another hook tells the same.
 pub const ONLY_WITH: &[(&str, &str)] =
     &[(HTTP2_HANDLER, "golang.org/x/net/http2.(*Server).ServeConn")];
+const NO_CLIENT: &str = "net/http client not linked";
+const NO_CLIENT2: &str = "HTTP/2 client not linked";
+const NO_XNET: &str = "golang.org/x/net/http2 client not linked";
 const NO_GRPC: &str = "gRPC server not linked";
 const NO_GRPC_CLIENT: &str = "gRPC client not linked";
 const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
@@ -97,6 +100,18 @@ const SQL: &[RuleName] = &[
 /// Hooks that are not where a function begins but at its one direct call of another: the first of these that it has.
 pub const CALL_SITES: &[(HookId, &[&str])] =
     &[(HookId::DialDone, &["net.newTCPConn", "net.setNoDelay"])];
+
+/// What calls over HTTP feed.
+const CALLS: &[RuleName] = &[
+    DetachedContext,
+    PrematureCancel,
+    CancelIgnored,
+    DeadlineDropped,
+    DeadlineInflated,
+    TimeoutMismatch,
+    DeadlineNotForwarded,
+    OrphanedDownstream,
+];
 
 /// What plain dials feed.
 const DIAL: &[RuleName] = &[
@@ -163,6 +178,18 @@ const fn grpc_end(id: HookId, symbols: &'static [Since], absent: &'static str) -
         required: false,
     }
 }
+
+/// What the probe of a starting call reads.
+const CALL_FIELDS: &[(&str, &str)] = &[
+    GOID,
+    ("net/http.Request", "ctx"),
+    ("net/http.Request", "URL"),
+    ("net/http.Request", "Response"),
+    ("net/http.Response", "Request"),
+    ("net/url.URL", "Host"),
+];
+/// What the end of a call feeds.
+const CALL_ENDS: &[RuleName] = &[DetachedContext, CancelIgnored, OrphanedDownstream];
 
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
 /// so that nothing is seen to begin whose end could be missed.
@@ -259,7 +286,7 @@ pub const CATALOGUE: &[Hook] = &[
         fields: &[GOID],
         rate: Rate::Rare,
         rules: &[PrematureCancel, OrphanedDownstream],
-        absent: Some("net/http client not linked"),
+        absent: Some(NO_CLIENT),
         required: false,
     },
     Hook {
@@ -272,7 +299,7 @@ pub const CATALOGUE: &[Hook] = &[
         fields: &[GOID],
         rate: Rate::Rare,
         rules: &[PrematureCancel],
-        absent: Some("net/http client not linked"),
+        absent: Some(NO_CLIENT),
         required: false,
     },
     Hook {
@@ -285,7 +312,66 @@ pub const CATALOGUE: &[Hook] = &[
         fields: &[GOID, ("net/http.persistConn", "canceledErr")],
         rate: Rate::Rare,
         rules: &[PrematureCancel],
-        absent: Some("net/http client not linked"),
+        absent: Some(NO_CLIENT),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallStreamEnd,
+        symbols: &[
+            Since {
+                symbol: "net/http/internal/http2.(*clientStream).cleanupWriteRequest",
+                from: 27,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "net/http.(*http2clientStream).cleanupWriteRequest",
+                from: 18,
+                to: 26,
+            },
+        ],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: CALL_ENDS,
+        absent: Some(NO_CLIENT2),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallStreamEnd,
+        symbols: &[Since {
+            symbol: "golang.org/x/net/http2.(*clientStream).cleanupWriteRequest",
+            from: 18,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: CALL_ENDS,
+        absent: Some(NO_XNET),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallAttempt,
+        symbols: &[Since {
+            symbol: "net/http.(*Transport).replaceReqCanceler",
+            from: 18,
+            to: 22,
+        }],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: CALL_ENDS,
+        absent: Some(NO_CLIENT),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallRetry,
+        symbols: &[Since {
+            symbol: "net/http.rewindBody",
+            from: 23,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::Rare,
+        rules: CALL_ENDS,
+        absent: Some(NO_CLIENT),
         required: false,
     },
     sql(HookId::SqlReturn, &[always("database/sql.(*DB).putConn")]),
@@ -383,24 +469,31 @@ pub const CATALOGUE: &[Hook] = &[
             from: 18,
             to: ALWAYS,
         }],
-        fields: &[
-            GOID,
-            ("net/http.Request", "ctx"),
-            ("net/http.Request", "URL"),
-            ("net/url.URL", "Host"),
-        ],
+        fields: CALL_FIELDS,
         rate: Rate::PerOperation,
-        rules: &[
-            DetachedContext,
-            PrematureCancel,
-            CancelIgnored,
-            DeadlineDropped,
-            DeadlineInflated,
-            TimeoutMismatch,
-            DeadlineNotForwarded,
-            OrphanedDownstream,
+        rules: CALLS,
+        absent: Some(NO_CLIENT),
+        required: false,
+    },
+    // The function may only hand over to the other: one of them has the loop, and the wrapper is mostly inlined.
+    Hook {
+        id: HookId::CallStart,
+        symbols: &[
+            Since {
+                symbol: "golang.org/x/net/http2.(*Transport).roundTripOpt",
+                from: 18,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "golang.org/x/net/http2.(*Transport).RoundTripOpt",
+                from: 18,
+                to: ALWAYS,
+            },
         ],
-        absent: Some("net/http client not linked"),
+        fields: CALL_FIELDS,
+        rate: Rate::PerOperation,
+        rules: CALLS,
+        absent: Some(NO_XNET),
         required: false,
     },
     Hook {

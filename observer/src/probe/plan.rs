@@ -68,7 +68,7 @@ pub struct HookPlan {
 /// The plan for one executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// One entry per hook, in catalogue order.
+    /// One entry per entry of the catalogue, in its order.
     pub hooks: Vec<HookPlan>,
 }
 
@@ -111,10 +111,27 @@ impl Plan {
             })
     }
 
+    /// What there is to say of hooks: nothing of a module that is not linked, where the hook is known by another place.
+    pub fn told(&self) -> impl Iterator<Item = &HookPlan> {
+        self.hooks
+            .iter()
+            .enumerate()
+            .filter(|(index, planned)| {
+                let absent = matches!(&planned.outcome, Err(off) if off.harmless);
+                let mut others = self
+                    .hooks
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, other)| other.hook == planned.hook);
+                !absent || !others.any(|(place, other)| place < *index || other.outcome.is_ok())
+            })
+            .map(|(_, planned)| planned)
+    }
+
     /// The plan as users see it.
     #[must_use]
     pub fn states(&self) -> Vec<HookState> {
-        self.hooks.iter().map(state).collect()
+        self.told().map(state).collect()
     }
 }
 

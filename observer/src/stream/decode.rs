@@ -1,10 +1,11 @@
 //! Bytes of a record ↔ an event. Nothing is copied.
 
 use observer_common::event::{
-    BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone,
-    DialStarted, GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
-    RequestStarted, SocketChanged, SqlCalled, SqlReturned,
+    BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
+    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
+    ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GrpcCalled, GrpcEnded, GrpcStarted,
+    Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged, SqlCalled,
+    SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -35,6 +36,12 @@ pub enum Event<'a> {
     ConnReadError(&'a ConnReadError),
     /// An outgoing call starts.
     CallStarted(&'a CallStarted),
+    /// The call that starts next follows a redirect.
+    CallRedirected(&'a CallRedirected),
+    /// A round trip takes a connection, has done with it, or is tried again.
+    CallAttempt(&'a CallAttempt),
+    /// A stream of an HTTP/2 client is over.
+    CallStreamEnded(&'a CallStreamEnded),
     /// The transport gives a call up.
     CallCancelled(&'a CallCancelled),
     /// The transport closes a connection for a dead context.
@@ -71,6 +78,9 @@ impl Event<'_> {
             Self::IoDeadlineSet(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
+            Self::CallRedirected(record) => &record.header,
+            Self::CallAttempt(record) => &record.header,
+            Self::CallStreamEnded(record) => &record.header,
             Self::CallCancelled(record) => &record.header,
             Self::ConnCancelled(record) => &record.header,
             Self::BodyFailed(record) => &record.header,
@@ -116,6 +126,9 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::IoDeadlineSet as u8 => Event::IoDeadlineSet(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
+        k if k == Kind::CallRedirected as u8 => Event::CallRedirected(exact(bytes)?),
+        k if k == Kind::CallAttempt as u8 => Event::CallAttempt(exact(bytes)?),
+        k if k == Kind::CallStreamEnded as u8 => Event::CallStreamEnded(exact(bytes)?),
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
         k if k == Kind::ConnCancelled as u8 => Event::ConnCancelled(exact(bytes)?),
         k if k == Kind::BodyFailed as u8 => Event::BodyFailed(exact(bytes)?),
@@ -209,10 +222,11 @@ fn clear_after(bytes: &mut [u8], len: usize) {
 mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
-        BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone,
-        DialStarted, GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
-        ProcessExecuted, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
+        BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
+        ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
+        ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GrpcCalled, GrpcEnded,
+        GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, SocketChanged,
+        SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -289,6 +303,9 @@ mod tests {
             (Kind::IoDeadlineSet, size_of::<IoDeadlineSet>()),
             (Kind::CallStarted, size_of::<CallStarted>()),
             (Kind::CallCancelled, size_of::<CallCancelled>()),
+            (Kind::CallStreamEnded, size_of::<CallStreamEnded>()),
+            (Kind::CallAttempt, size_of::<CallAttempt>()),
+            (Kind::CallRedirected, size_of::<CallRedirected>()),
             (Kind::ConnCancelled, size_of::<ConnCancelled>()),
             (Kind::BodyFailed, size_of::<BodyFailed>()),
             (Kind::GrpcCalled, size_of::<GrpcCalled>()),

@@ -1,10 +1,11 @@
 //! Records as the probes write them.
 
 use observer_common::event::{
-    BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
-    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GrpcCalled, GrpcEnded, GrpcStarted,
-    Header, Kind, Link, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
+    BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallAttempt, CallCancelled,
+    CallRedirected, CallStarted, CallStreamEnded, ConnCancelled, ConnReadError, ContextCancelled,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone,
+    DialStarted, GrpcCalled, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted,
+    SocketChanged, SqlCalled, SqlReturned,
 };
 use observer_common::hook::HookId;
 use zerocopy::FromZeros;
@@ -32,6 +33,9 @@ pub(crate) enum Record {
     GrpcCall(Box<GrpcCalled>),
     ConnError(ConnReadError),
     Call(Box<CallStarted>),
+    CallRedirected(CallRedirected),
+    CallAttempt(CallAttempt),
+    CallStreamEnded(CallStreamEnded),
     CallCancelled(CallCancelled),
     ConnCancelled(ConnCancelled),
     BodyFailed(BodyFailed),
@@ -56,6 +60,9 @@ impl Record {
             Self::GrpcCall(record) => Event::GrpcCalled(record),
             Self::ConnError(record) => Event::ConnReadError(record),
             Self::Call(record) => Event::CallStarted(record),
+            Self::CallRedirected(record) => Event::CallRedirected(record),
+            Self::CallAttempt(record) => Event::CallAttempt(record),
+            Self::CallStreamEnded(record) => Event::CallStreamEnded(record),
             Self::CallCancelled(record) => Event::CallCancelled(record),
             Self::ConnCancelled(record) => Event::ConnCancelled(record),
             Self::BodyFailed(record) => Event::BodyFailed(record),
@@ -80,6 +87,9 @@ impl Record {
             Self::Request(record) => &mut record.header,
             Self::ConnError(record) => &mut record.header,
             Self::Call(record) => &mut record.header,
+            Self::CallRedirected(record) => &mut record.header,
+            Self::CallAttempt(record) => &mut record.header,
+            Self::CallStreamEnded(record) => &mut record.header,
             Self::CallCancelled(record) => &mut record.header,
             Self::ConnCancelled(record) => &mut record.header,
             Self::BodyFailed(record) => &mut record.header,
@@ -455,8 +465,44 @@ pub(crate) fn call(
     record.frames = fill(&mut record.pcs, &code.pcs(stack));
     record.method_len = fill(&mut record.method, b"GET");
     record.host_len = fill(&mut record.host, b"store:8080");
-    record.path_len = u64::from(fill(&mut record.path, b"/item/7"));
+    record.path_len = fill(&mut record.path, b"/item/7");
+    record.url = url_of(request) as u32;
     Record::Call(Box::new(record))
+}
+
+/// Where the URL of the request at `request` lies.
+const fn url_of(request: u64) -> u64 {
+    request + 0x50_0000
+}
+
+/// The call that begins next on `goid`, with its request at `request`, follows a redirect that answered the one at
+/// `previous`, or a copy of that.
+pub(crate) fn redirected(goid: u64, request: u64, previous: u64) -> Record {
+    Record::CallRedirected(CallRedirected {
+        header: header(Kind::CallRedirected, goid, 0),
+        request,
+        previous_url: url_of(previous),
+    })
+}
+
+/// The transport does `what` for the request on `goid`.
+pub(crate) fn attempt(goid: u64, request: u64, what: u64) -> Record {
+    Record::CallAttempt(CallAttempt {
+        header: header(Kind::CallAttempt, goid, 0),
+        request,
+        what,
+    })
+}
+
+/// A stream that a call on `caller` has started is over, with an error of this text; `""` for none.
+pub(crate) fn stream_ended(code: &FakeCode, caller: u64, error: &str) -> Record {
+    let mut record = CallStreamEnded::new_zeroed();
+    record.header = header(Kind::CallStreamEnded, caller + 1_000, caller);
+    if !error.is_empty() {
+        record.err = links(code, &[("errors.errorString", 1)])[0];
+        fill(&mut record.text, error.as_bytes());
+    }
+    Record::CallStreamEnded(record)
 }
 
 /// The transport closes a connection for a dead context, on `goid`.

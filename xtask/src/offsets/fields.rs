@@ -50,8 +50,9 @@ const WANTED: &[Wanted] = &[
     wanted(&["context.stopCtx"], "Context stop"),
     wanted(
         &["net/http.Request"],
-        "Method URL Proto ProtoMajor Header Body Host RemoteAddr RequestURI Pattern ctx pat",
+        "Method URL Proto ProtoMajor Header Body Host RemoteAddr RequestURI Response Pattern ctx pat",
     ),
+    wanted(&["net/http.Response"], "Request"),
     wanted(
         &["net/http.conn"],
         "server cancelCtx rwc remoteAddr werr r curReq hijackedv",

@@ -49,6 +49,7 @@ fn call(number: u64, id: &str, path: &str, (from, to): (u64, u64), given_up: boo
         call: CallEvidence {
             kind: "http",
             target: format!("GET store:8080{path}"),
+            attempts: Some(1),
             start_ns: DAY_NS + from,
             duration_ns: Some(to - from),
             waited_ns: None,

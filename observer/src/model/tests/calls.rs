@@ -390,7 +390,7 @@ fn lengths_that_lie_are_cut() {
     if let Record::Call(record) = &mut lying {
         record.method_len = u32::MAX;
         record.host_len = u32::MAX;
-        record.path_len = u64::MAX;
+        record.path_len = u32::MAX;
         record.frames = u32::MAX;
         record.links = u32::MAX;
     }

@@ -63,6 +63,7 @@ impl Call {
         Self {
             kind: call.kind.to_owned(),
             target: call.target.clone(),
+            attempts: call.attempts,
             start: clock.rfc3339(call.start_ns),
             duration_ns: call.duration_ns,
             waited_ns: call.waited_ns,

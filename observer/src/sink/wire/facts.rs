@@ -279,6 +279,7 @@ impl CallLine {
             call: CallEvidence {
                 kind: kind.as_str(),
                 target: self.call.target.clone(),
+                attempts: self.call.attempts,
                 start_ns: wall_ns(&self.call.start)?,
                 duration_ns: self.call.duration_ns,
                 waited_ns: self.call.waited_ns,

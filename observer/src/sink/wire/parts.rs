@@ -129,8 +129,12 @@ pub struct Call {
     /// a wait for one of its connections; `dial` for a connection that code makes itself.
     pub kind: String,
     /// `GET store:8080/item/7`, `store:8080/shop.Depot/Item` for gRPC, `SELECT FROM items`: a query by its verb and table,
-    /// `tcp store:5432`.
+    /// `tcp store:5432`. Where a call was redirected, what was asked for first.
     pub target: String,
+    /// Round trips that were seen of a call of HTTP: the first, redirects, and what the transport tried again. Absent of
+    /// any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     /// RFC 3339, UTC, nanoseconds.
     pub start: String,
     /// ns; null where the end is unknown.
