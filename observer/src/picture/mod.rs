@@ -8,6 +8,8 @@ mod cell;
 mod frames;
 mod group;
 #[cfg(test)]
+pub mod samples;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

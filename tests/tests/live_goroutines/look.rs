@@ -112,8 +112,9 @@ pub fn is_sound(target: &Target, goroutine: &Goroutine) -> Result<(), String> {
         let call = image.call_before(outer);
         let call =
             call.ok_or_else(|| format!("no call returns to {outer:#x} in {}", name(outer)))?;
+        // Assembly is called by way of a wrapper of the same name.
         if let Some(entry) = call.callee
-            && entry != callee.entry
+            && name(entry) != callee.name
             && !is_between(name(entry))
         {
             return Err(format!(

@@ -328,7 +328,7 @@ fn last(picture: &Picture, terminal: &Terminal) -> String {
     if left_out > 0 {
         let ageless = glyphs.number(totals.ageless);
         parts.push(format!(
-            "{} left out by --min-age, of {ageless} of which the age is not known",
+            "{} left out by --min-age ({ageless} of unknown age)",
             glyphs.number(left_out)
         ));
     }
@@ -352,4 +352,58 @@ fn last(picture: &Picture, terminal: &Terminal) -> String {
     ));
     parts.push(format!("read in {}", glyphs.duration(picture.took_ns)));
     wrapped(&glyphs.clean(&parts.join(" · ")), terminal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::goroutines;
+    use crate::picture::samples;
+    use crate::sink::human::{Glyphs, Terminal};
+    use crate::style::Styles;
+
+    fn terminal(width: usize, utf8: bool, verbose: bool) -> Terminal {
+        Terminal {
+            styles: Styles::new(false),
+            glyphs: Glyphs::new(utf8),
+            width,
+            verbose,
+        }
+    }
+
+    #[test]
+    fn on_a_terminal() {
+        let picture = samples::picture();
+        insta::assert_snapshot!(
+            "goroutines",
+            goroutines(&picture, &terminal(100, true, false))
+        );
+        insta::assert_snapshot!(
+            "goroutines_verbose",
+            goroutines(&picture, &terminal(100, true, true))
+        );
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_every_line_fits() {
+        let text = goroutines(&samples::picture(), &terminal(46, false, false));
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(46), "{text}");
+        assert!(text.is_ascii(), "{text}");
+        insta::assert_snapshot!("goroutines_narrow", text);
+    }
+
+    #[test]
+    fn what_was_left_out_is_said() {
+        let mut picture = samples::picture();
+        picture.coverage.every = 3;
+        picture.coverage.alive = 600_000;
+        picture.coverage.torn = 12;
+        picture.coverage.cut = true;
+        picture.totals.grouped -= 100;
+        picture.totals.ageless = 60;
+        picture.groups_other = (7, 1_000);
+        let text = goroutines(&picture, &terminal(100, true, false));
+        let (_, last) = text.trim_end().rsplit_once("\n\n").unwrap();
+        insta::assert_snapshot!("goroutines_left_out", last);
+    }
 }

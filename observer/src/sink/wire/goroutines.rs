@@ -364,3 +364,33 @@ pub fn lines(picture: &Picture, clock: Clock, by_age: bool) -> impl Iterator<Ite
             body,
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::lines;
+    use crate::picture::samples;
+    use crate::sink::Clock;
+    use crate::sink::wire::schema;
+
+    #[test]
+    fn lines_are_as_their_schema_has_them() {
+        let schema = serde_json::from_str(&schema().unwrap()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let clock = Clock {
+            realtime_minus_monotonic_ns: 1_800_000_000_000_000_000,
+        };
+        let mut picture = samples::picture();
+        picture.groups[1].stacks[0].frames.truncate(3);
+        let lines: Vec<serde_json::Value> = lines(&picture, clock, true)
+            .map(|line| serde_json::from_str(&line.to_json().unwrap()).unwrap())
+            .collect();
+        for line in &lines {
+            let faults: Vec<String> = validator
+                .iter_errors(line)
+                .map(|it| it.to_string())
+                .collect();
+            assert!(faults.is_empty(), "{faults:?} {line}");
+        }
+        insta::assert_snapshot!("goroutines", serde_json::to_string_pretty(&lines).unwrap());
+    }
+}
