@@ -250,6 +250,31 @@ fn what_they_wait_on_is_told() {
 }
 
 #[test]
+fn requests_are_those_that_are_served() {
+    for variant in variants() {
+        let target = Target::start(variant);
+        let lines = observe_json(&target, &["--group-by", "request"]);
+        let requests = lines.iter().filter(|line| !line["serving_goid"].is_null());
+        let mut served: Vec<(String, String)> = requests
+            .map(|line| {
+                let text = |key: &str| line["request"][key].as_str().unwrap_or_default().to_owned();
+                (text("method"), text("path"))
+            })
+            .collect();
+        served.sort();
+        let expected = [
+            ("GET", "/gone"),
+            ("GET", "/hijack"),
+            ("GET", "/pipelined"),
+            ("GET", "/watched"),
+            ("POST", "/unread"),
+        ];
+        let expected = expected.map(|(method, path)| (method.to_owned(), path.to_owned()));
+        assert_eq!(served, expected, "{variant:?}");
+    }
+}
+
+#[test]
 fn waits_are_within_their_bounds() {
     for variant in variants() {
         let mut target = Target::start(variant);

@@ -1,7 +1,7 @@
 //! Stacks in the form that flame graph tools take: `outermost;…;innermost count`, one a line.
 
 use crate::go::Frame;
-use crate::picture::{Group, Key, Picture, Stack, Status};
+use crate::picture::{Group, Key, Picture, Serving, Stack, Status};
 
 use super::short_file;
 
@@ -87,7 +87,13 @@ fn root(group: &Group, module: &str) -> Option<String> {
         Key::Site(None) => Some("[first goroutine]".into()),
         Key::Site(Some(frame)) => Some(at(frame)),
         Key::Request(None) => Some("[no request]".into()),
-        Key::Request(Some(goid)) => Some(format!("[serving goroutine {goid}]")),
+        Key::Request(Some(Serving { goid, request })) => {
+            let name = request.as_ref().map_or_else(
+                || "unknown request".to_owned(),
+                |request| clean(&format!("{} {}", request.method, request.path)),
+            );
+            Some(format!("[{name} of goroutine {goid}]"))
+        }
     }
 }
 

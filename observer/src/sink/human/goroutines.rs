@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::go::Frame;
-use crate::picture::{Awaited, Group, Key, Picture, Stack, Status, Waited, What};
+use crate::picture::{Awaited, Group, Key, Picture, Serving, Stack, Status, Waited, What};
 
 use super::layout::{Row, Terminal};
 use super::place::{short_file, short_function};
@@ -141,8 +141,12 @@ fn of_group(group: &Group, module: &str, terminal: &Terminal) -> String {
         (Key::Site(Some(at)), _) => format!("started at {}", site(at, module, terminal).join("  ")),
         (Key::Wait(status, reason), _) => state(*status, reason.as_deref()).to_owned(),
         (Key::Request(None), _) => "of no request that is known".to_owned(),
-        (Key::Request(Some(goid)), _) => {
-            format!("goroutine {goid}, which serves, and what it started")
+        (Key::Request(Some(Serving { goid, request })), _) => {
+            let name = request.as_ref().map_or_else(
+                || "unknown request".to_owned(),
+                |request| format!("{} {}", request.method, request.path),
+            );
+            format!("of {name}: goroutine {goid}, which serves it, and what that one started")
         }
     };
     let number = terminal.glyphs.number(group.count);
