@@ -8,7 +8,7 @@ use crate::cli::goroutines::Options;
 use crate::error::Error;
 use crate::go::image::Image;
 use crate::go::{Frame, ImageCache};
-use crate::inspect::{CensusOffsets, Inspector, Runtime};
+use crate::inspect::{CensusOffsets, Inspector, Runtime, ServedOffsets, served};
 use crate::picture::{Names, Painter, Picture};
 use crate::sink::Clock;
 use crate::target::{MemoryError, Still};
@@ -55,9 +55,14 @@ pub(super) fn look(options: &Options) -> Result<(Picture, Clock), Error> {
     let min_age_ns = options
         .min_age
         .map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+    let requests = ServedOffsets::of(&target.layout, version.minor);
     let mut painter = Painter::new(&names, begun_ns);
     let coverage = inspector
-        .census(&wanted, LIMIT, |member| painter.add(member))
+        .census(&wanted, LIMIT, |member| {
+            painter.add(member, |conn| {
+                served(&target.process.memory, requests.as_ref()?, conn).ok()?
+            });
+        })
         .map_err(|cause| of_memory(&target, cause))?;
     let took_ns = clock::now_ns().saturating_sub(begun_ns);
     let Some(coverage) = coverage else {

@@ -160,7 +160,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
         let Some(waits) = self.waits(addr, &before, None)? else {
             return Ok(Look::Moved);
         };
-        let Some(mut seen) = self.describe(addr, &before, window, waits)? else {
+        let Some((mut seen, _)) = self.describe(addr, &before, window, waits)? else {
             return Ok(Look::Moved);
         };
         if before.status == Status::Running {
@@ -180,33 +180,30 @@ impl<'a, M: Memory> Inspector<'a, M> {
         })
     }
 
-    /// Everything about a g but the second look. `None` where its parts do not fit together.
+    /// Everything about a g but the second look, and the walk's `argument`. `None` where its parts do not fit together.
     pub(super) fn describe(
         &self,
         addr: u64,
         raw: &RawG,
         window: Option<Window>,
         waits: Waits,
-    ) -> Result<Option<Goroutine>, MemoryError> {
+    ) -> Result<Option<(Goroutine, Option<u64>)>, MemoryError> {
+        let mut argument = None;
         let (stack, stack_state) = match (raw.resume_point(), window) {
             (Some((pc, _)), Some(mut window)) => {
-                let (pcs, end) = walk(
-                    self.memory,
-                    self.runtime.table,
-                    self.runtime.bias,
-                    pc,
-                    &mut window,
-                )?;
-                match end {
-                    WalkEnd::Top => (pcs, StackState::Whole),
-                    WalkEnd::Bound => (pcs, StackState::Cut),
+                let (table, bias) = (self.runtime.table, self.runtime.bias);
+                let found = walk(self.memory, table, bias, pc, &mut window)?;
+                argument = found.argument;
+                match found.end {
+                    WalkEnd::Top => (found.pcs, StackState::Whole),
+                    WalkEnd::Bound => (found.pcs, StackState::Cut),
                     WalkEnd::Lost => return Ok(None),
                 }
             }
             _ if raw.should_have_stack() => return Ok(None),
             _ => (Vec::new(), StackState::None),
         };
-        Ok(Some(Goroutine {
+        let goroutine = Goroutine {
             goid: raw.goid,
             g_addr: addr,
             status: raw.status,
@@ -223,7 +220,8 @@ impl<'a, M: Memory> Inspector<'a, M> {
             startpc: self.unbiased(raw.startpc),
             parent_goid: raw.parent_goid,
             waiting_channels: waits.channels,
-        }))
+        };
+        Ok(Some((goroutine, argument)))
     }
 
     /// An address as the executable has it; 0 stays 0.

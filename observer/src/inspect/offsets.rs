@@ -64,6 +64,10 @@ pub struct GOffsets {
     /// `labels`, the profiler's.
     #[serde(default)]
     pub labels: Option<u32>,
+    /// `trackingSeq`, 8 bits: goes up each time it stops running (`casgstatus`, runtime/proc.go), so that one which
+    /// came back to the same place meanwhile is told from one that never left.
+    #[serde(default)]
+    pub stops: Option<u32>,
     /// Fields of the sudogs on that list.
     pub sudog: SudogOffsets,
 }
@@ -90,6 +94,7 @@ impl GOffsets {
             waiting: g("waiting")?,
             m: g("m"),
             labels: g("labels"),
+            stops: g("trackingSeq"),
             sudog: SudogOffsets::of(layout)?,
         })
     }
@@ -114,6 +119,7 @@ impl GOffsets {
             self.waiting,
             self.m.unwrap_or(0),
             self.labels.unwrap_or(0),
+            self.stops.unwrap_or(0),
         ]
         .into_iter()
         .max()

@@ -81,6 +81,8 @@ pub(super) struct RawG {
     pub(super) m: u64,
     /// The profiler's labels; 0 where it has none, or that was not asked for.
     pub(super) labels: u64,
+    /// Counts how often it stopped running, modulo 256; 0 where that was not asked for.
+    pub(super) stops: u8,
 }
 
 impl RawG {
@@ -114,6 +116,7 @@ impl RawG {
             waiting: u64_at(block, at.waiting)?,
             m: at.m.map_or(Some(0), |offset| u64_at(block, offset))?,
             labels: at.labels.map_or(Some(0), |offset| u64_at(block, offset))?,
+            stops: at.stops.map_or(Some(0), |offset| u8_at(block, offset))?,
         })
     }
 
@@ -149,7 +152,8 @@ impl RawG {
             && self.status == earlier.status
             && self.stack_lo == earlier.stack_lo
             && self.stack_hi == earlier.stack_hi
-            && self.labels == earlier.labels;
+            && self.labels == earlier.labels
+            && self.stops == earlier.stops;
         if self.status == Status::Running {
             return same_life;
         }

@@ -11,7 +11,7 @@ use crate::inspect::{Coverage, Status};
 use super::cell::Cell;
 use super::{
     Awaited, Brief, Group, GroupBy, Key, Known, MAX_CHANNELS, MAX_GROUPS, MAX_MEMBERS, MAX_STACKS,
-    Painter, Picture, Stack, Waited,
+    Painter, Picture, Serving, Stack, Waited,
 };
 
 /// Steps from a goroutine to those that started it: what has more ancestors is nobody's.
@@ -147,7 +147,10 @@ impl Painter<'_> {
                 first.map_or(Status::Idle, |stack| stack.status),
                 reason.clone(),
             ),
-            Handle::Request(goid) => Key::Request(*goid),
+            Handle::Request(goid) => Key::Request(goid.map(|goid| Serving {
+                goid,
+                request: self.requests.get(&goid).cloned(),
+            })),
         };
         Group {
             key,

@@ -8,6 +8,8 @@ mod cell;
 mod frames;
 mod group;
 #[cfg(test)]
+pub mod samples;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use age::{Collections, Noted};
 use cell::{Cells, Stacks};
 use frames::is_runtime;
 
-pub use crate::inspect::{Channel, Coverage, Labels, Status};
+pub use crate::inspect::{Channel, Coverage, Labels, Served, Status};
 pub use age::Waited;
 pub use frames::Names;
 
@@ -36,6 +38,9 @@ const MAX_MEMBERS: usize = 10;
 const MAX_CHANNELS: usize = 4;
 /// Channels and locks whose waiters are counted, and waits on them.
 const MAX_WAITED: usize = 1 << 19;
+
+/// Requests told of; those of further goroutines are unknown.
+const MAX_REQUESTS: usize = 1 << 16;
 
 /// What makes goroutines one group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -120,8 +125,17 @@ pub enum Key {
     Site(Option<Frame>),
     /// What they do, and why they wait.
     Wait(Status, Option<Arc<str>>),
-    /// The goroutine that serves a connection and is one of them or started them; `None` for all others.
-    Request(Option<u64>),
+    /// What serves a request and is one of them or started them; `None` for all others.
+    Request(Option<Serving>),
+}
+
+/// A goroutine that serves a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    /// Its number.
+    pub goid: u64,
+    /// The request; `None` where it could not be read.
+    pub request: Option<Served>,
 }
 
 /// Goroutines that have something in common.
@@ -200,6 +214,8 @@ pub struct Painter<'a> {
     briefs: Vec<Brief>,
     /// Parent of every goroutine, the left-out ones too, and whether it serves.
     parents: FxHashMap<u64, (u64, bool)>,
+    /// By the goroutine that serves them.
+    requests: FxHashMap<u64, Served>,
     runtime_starts: FxHashMap<u64, bool>,
     waited_for: FxHashMap<u64, (u64, What)>,
     /// Brief and address of what it waits for.
@@ -221,6 +237,7 @@ impl<'a> Painter<'a> {
             cells: Cells::default(),
             briefs: Vec::new(),
             parents: FxHashMap::default(),
+            requests: FxHashMap::default(),
             runtime_starts: FxHashMap::default(),
             waited_for: FxHashMap::default(),
             waits: Vec::new(),
@@ -229,8 +246,8 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// One more goroutine.
-    pub fn add(&mut self, member: Member) {
+    /// One more goroutine. Where it serves a request, `served` is asked which, with the argument that it may have of it.
+    pub fn add(&mut self, member: Member, served: impl FnOnce(u64) -> Option<Served>) {
         let seen = &member.goroutine;
         self.collections.learn(seen);
         let stack = self.stacks.intern(&seen.stack, seen.startpc, self.names);
@@ -247,6 +264,12 @@ impl<'a> Painter<'a> {
         }
         let parent = seen.parent_goid.filter(|&goid| goid != 0);
         let serves = self.stacks.serves(stack);
+        if serves
+            && self.requests.len() < MAX_REQUESTS
+            && let Some(request) = member.argument.and_then(served)
+        {
+            self.requests.insert(seen.goid, request);
+        }
         self.parents
             .insert(seen.goid, (parent.unwrap_or(0), serves));
         let mut awaited: Vec<What> = member

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Channel, Coverage, GroupBy, Key, Names, Painter, Picture, Status, What};
+use super::{Channel, Coverage, GroupBy, Key, Names, Painter, Picture, Serving, Status, What};
 use crate::finding::ProcessInfo;
 use crate::go::Frame;
 use crate::inspect::{Goroutine, Member, StackState};
@@ -64,6 +64,7 @@ fn member(goid: u64, parent: u64, start: u64, stack: &[u64]) -> Member {
             parent_goid: Some(parent),
             waiting_channels: Vec::new(),
         },
+        argument: None,
         channels: Vec::new(),
         semaphore: None,
         thread: None,
@@ -88,7 +89,7 @@ fn paint(by: GroupBy, min_age_ns: Option<u64>, members: Vec<Member>) -> Picture 
     let mut painter = Painter::new(&Code, 1_000);
     let coverage = whole(members.len());
     for member in members {
-        painter.add(member);
+        painter.add(member, |_| None);
     }
     painter.finish(process(), (by, min_age_ns), coverage, 5)
 }
@@ -210,7 +211,9 @@ fn waiters_of_a_channel_are_counted_in_the_whole_process() {
     assert!(matches!(stack.awaits[0].what, What::Channel(_)));
     // Where only some were looked at, nobody knows.
     let mut painter = Painter::new(&Code, 1_000);
-    members.into_iter().for_each(|member| painter.add(member));
+    members
+        .into_iter()
+        .for_each(|member| painter.add(member, |_| None));
     let some = Coverage {
         every: 2,
         ..whole(8)
@@ -233,9 +236,13 @@ fn groups_are_what_was_asked_for() {
         keys.map(|group| (group.key, group.count))
             .collect::<Vec<_>>()
     };
+    let serving = Serving {
+        goid: 5,
+        request: None,
+    };
     assert_eq!(
         keys(GroupBy::Request),
-        [(Key::Request(Some(5)), 3), (Key::Request(None), 1)]
+        [(Key::Request(Some(serving)), 3), (Key::Request(None), 1)]
     );
     assert_eq!(
         keys(GroupBy::Wait),

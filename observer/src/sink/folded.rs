@@ -1,7 +1,7 @@
 //! Stacks in the form that flame graph tools take: `outermost;…;innermost count`, one a line.
 
 use crate::go::Frame;
-use crate::picture::{Group, Key, Picture, Stack, Status};
+use crate::picture::{Group, Key, Picture, Serving, Stack, Status};
 
 use super::short_file;
 
@@ -87,6 +87,57 @@ fn root(group: &Group, module: &str) -> Option<String> {
         Key::Site(None) => Some("[first goroutine]".into()),
         Key::Site(Some(frame)) => Some(at(frame)),
         Key::Request(None) => Some("[no request]".into()),
-        Key::Request(Some(goid)) => Some(format!("[serving goroutine {goid}]")),
+        Key::Request(Some(Serving { goid, request })) => {
+            let name = request.as_ref().map_or_else(
+                || "unknown request".to_owned(),
+                |request| clean(&format!("{} {}", request.method, request.path)),
+            );
+            Some(format!("[{name} of goroutine {goid}]"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::folded;
+    use crate::picture::{GroupBy, Key, samples};
+
+    #[test]
+    fn each_stack_is_a_line_from_the_outermost_frame_on() {
+        let mut picture = samples::picture();
+        picture.coverage.torn = 3;
+        let text = folded(&picture);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "example.com/shop/report.(*Builder).work;example.com/shop/report.(*Builder).wait;[chan receive] 10000"
+        );
+        assert!(lines[1].starts_with("[and more];example.com/shop/tree.(*Node).walk;"));
+        assert!(lines[1].ends_with(";sync.(*Mutex).Lock;[sync.Mutex.Lock] 2"));
+        assert_eq!(
+            lines[2],
+            "example.com/shop/report.(*Builder).work;[running] 1"
+        );
+        assert_eq!(lines[4], "[unknown] 3");
+        assert_eq!(lines.len(), 5);
+    }
+
+    #[test]
+    fn what_makes_a_group_is_outermost() {
+        let mut picture = samples::picture();
+        picture.group_by = GroupBy::Site;
+        picture.groups.truncate(1);
+        let at = picture.groups[0].stacks[0].started_at.clone();
+        picture.groups[0].key = Key::Site(at);
+        picture.groups[0].count += 5;
+        let text = folded(&picture);
+        assert!(
+            text.starts_with("[go api/report.go:71];example.com/shop/report."),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("[go api/report.go:71];[other stacks] 5\n"),
+            "{text}"
+        );
     }
 }

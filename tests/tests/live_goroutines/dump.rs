@@ -80,11 +80,17 @@ fn place(line: &str) -> (String, u32) {
 }
 
 fn of_frame(frame: &Frame) -> Place {
-    let name = match &*frame.function {
-        "runtime.gopanic" => "panic",
-        other => other,
+    // A dump leaves out type arguments.
+    let name = match frame
+        .function
+        .split_once('[')
+        .zip(frame.function.rsplit_once(']'))
+    {
+        _ if &*frame.function == "runtime.gopanic" => "panic".to_owned(),
+        Some(((before, _), (_, after))) => format!("{before}[...]{after}"),
+        None => frame.function.to_string(),
     };
-    (name.to_owned(), frame.file.to_string(), frame.line)
+    (name, frame.file.to_string(), frame.line)
 }
 
 /// Whether a stack is the dumped one, frame by frame, with its `go` statement.

@@ -1,5 +1,6 @@
 //! The library's own look at a target, for what the command does not print of every goroutine.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use observer::finding::ProcessInfo;
@@ -51,7 +52,7 @@ fn paint<'a>(
 ) -> Picture {
     let names = ImageNames(&target.image);
     let mut painter = Painter::new(&names, monotonic_ns());
-    members.for_each(|member| painter.add(member.clone()));
+    members.for_each(|member| painter.add(member.clone(), |_| None));
     let process = Arc::new(ProcessInfo {
         pid: 0,
         start_ticks: 0,
@@ -94,12 +95,20 @@ const INTERRUPTING: [&str; 3] = [
 
 /// Whether a stack can be: each frame is at a call, of the function inside of it where the call names one, and the
 /// outermost is of the function that the goroutine was started with.
-pub fn is_sound(target: &Target, goroutine: &Goroutine) -> Result<(), String> {
+/// `known` holds pairs of frames that were found to be right.
+pub fn is_sound(
+    target: &Target,
+    goroutine: &Goroutine,
+    known: &mut BTreeSet<(u64, u64)>,
+) -> Result<(), String> {
     let image = &target.image;
     let name = |pc: u64| image.function_at(pc).map_or("", |function| function.name);
     let stack = &goroutine.stack;
     for pair in stack.windows(2) {
         let (inner, outer) = (pair[0], pair[1]);
+        if known.contains(&(inner, outer)) {
+            continue;
+        }
         let callee = image.function_at(if inner == goroutine.startpc {
             inner
         } else {
@@ -112,8 +121,9 @@ pub fn is_sound(target: &Target, goroutine: &Goroutine) -> Result<(), String> {
         let call = image.call_before(outer);
         let call =
             call.ok_or_else(|| format!("no call returns to {outer:#x} in {}", name(outer)))?;
+        // Assembly is called by way of a wrapper of the same name.
         if let Some(entry) = call.callee
-            && entry != callee.entry
+            && name(entry) != callee.name
             && !is_between(name(entry))
         {
             return Err(format!(
@@ -123,6 +133,7 @@ pub fn is_sound(target: &Target, goroutine: &Goroutine) -> Result<(), String> {
                 callee.name
             ));
         }
+        known.insert((inner, outer));
     }
     let outermost = *stack.last().ok_or("no frame at all")?;
     let at = name(if outermost == goroutine.startpc {

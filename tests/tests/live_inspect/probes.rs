@@ -46,8 +46,8 @@ fn layout(target: &Target, name: &str) -> Layout {
 
 /// Any goroutine: the site's own is not told.
 fn goroutine(target: &Target) -> u64 {
-    let all = target.inspector().snapshot(10).unwrap().unwrap();
-    all.goroutines[0].g_addr
+    let (all, _) = target.snapshot(10).unwrap();
+    all[0].g_addr
 }
 
 fn started<M: Memory>(memory: &M, target: &Target, at: u64, name: &str) -> RequestStarted {

@@ -23,7 +23,8 @@ const WANTED: &[Wanted] = &[
     wanted(
         &["runtime.g"],
         "stack.lo stack.hi m sched.sp sched.pc sched.bp syscallsp syscallpc syscallbp stktopsp atomicstatus goid \
-         schedlink waitsince waitreason parentGoid gopc startpc waiting labels",
+         schedlink waitsince waitreason parentGoid gopc startpc waiting labels \
+         trackingSeq",
     ),
     wanted(&["runtime.m"], "g0 procid curg p"),
     wanted(&["runtime.sudog"], "g next elem waitlink c"),

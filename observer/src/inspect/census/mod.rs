@@ -47,6 +47,9 @@ pub struct Channel {
 pub struct Member {
     /// The goroutine itself.
     pub goroutine: Goroutine,
+    /// What lies where the function that its own one called keeps its first argument, such as a method's receiver.
+    /// It may be gone: a hint, to be checked against what it points to.
+    pub argument: Option<u64>,
     /// The channels that it waits on; one that could not be read is left out.
     pub channels: Vec<Channel>,
     /// Address of the semaphore (of a mutex or a wait group) or of the `sync.Cond`'s list that it waits for.
@@ -192,7 +195,7 @@ impl<M: Memory, V: FnMut(Member)> Census<'_, M, V> {
             };
             let semaphore = waits.semaphore;
             let seen = self.inspector.describe(*addr, raw, window, waits);
-            let Some(goroutine) = not_final(seen)?.flatten() else {
+            let Some((goroutine, argument)) = not_final(seen)?.flatten() else {
                 members.push(None);
                 continue;
             };
@@ -215,6 +218,7 @@ impl<M: Memory, V: FnMut(Member)> Census<'_, M, V> {
                     .filter_map(|channel| channels.get(channel).copied())
                     .collect(),
                 goroutine,
+                argument,
                 semaphore,
                 thread,
                 labels,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::go::Frame;
-use crate::picture::{Awaited, Group, Key, Picture, Stack, Status, Waited, What};
+use crate::picture::{Awaited, Group, Key, Picture, Serving, Stack, Status, Waited, What};
 
 use super::layout::{Row, Terminal};
 use super::place::{short_file, short_function};
@@ -141,8 +141,12 @@ fn of_group(group: &Group, module: &str, terminal: &Terminal) -> String {
         (Key::Site(Some(at)), _) => format!("started at {}", site(at, module, terminal).join("  ")),
         (Key::Wait(status, reason), _) => state(*status, reason.as_deref()).to_owned(),
         (Key::Request(None), _) => "of no request that is known".to_owned(),
-        (Key::Request(Some(goid)), _) => {
-            format!("goroutine {goid}, which serves, and what it started")
+        (Key::Request(Some(Serving { goid, request })), _) => {
+            let name = request.as_ref().map_or_else(
+                || "unknown request".to_owned(),
+                |request| format!("{} {}", request.method, request.path),
+            );
+            format!("of {name}: goroutine {goid}, which serves it, and what that one started")
         }
     };
     let number = terminal.glyphs.number(group.count);
@@ -328,7 +332,7 @@ fn last(picture: &Picture, terminal: &Terminal) -> String {
     if left_out > 0 {
         let ageless = glyphs.number(totals.ageless);
         parts.push(format!(
-            "{} left out by --min-age, of {ageless} of which the age is not known",
+            "{} left out by --min-age ({ageless} of unknown age)",
             glyphs.number(left_out)
         ));
     }
@@ -352,4 +356,58 @@ fn last(picture: &Picture, terminal: &Terminal) -> String {
     ));
     parts.push(format!("read in {}", glyphs.duration(picture.took_ns)));
     wrapped(&glyphs.clean(&parts.join(" · ")), terminal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::goroutines;
+    use crate::picture::samples;
+    use crate::sink::human::{Glyphs, Terminal};
+    use crate::style::Styles;
+
+    fn terminal(width: usize, utf8: bool, verbose: bool) -> Terminal {
+        Terminal {
+            styles: Styles::new(false),
+            glyphs: Glyphs::new(utf8),
+            width,
+            verbose,
+        }
+    }
+
+    #[test]
+    fn on_a_terminal() {
+        let picture = samples::picture();
+        insta::assert_snapshot!(
+            "goroutines",
+            goroutines(&picture, &terminal(100, true, false))
+        );
+        insta::assert_snapshot!(
+            "goroutines_verbose",
+            goroutines(&picture, &terminal(100, true, true))
+        );
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_every_line_fits() {
+        let text = goroutines(&samples::picture(), &terminal(46, false, false));
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(46), "{text}");
+        assert!(text.is_ascii(), "{text}");
+        insta::assert_snapshot!("goroutines_narrow", text);
+    }
+
+    #[test]
+    fn what_was_left_out_is_said() {
+        let mut picture = samples::picture();
+        picture.coverage.every = 3;
+        picture.coverage.alive = 600_000;
+        picture.coverage.torn = 12;
+        picture.coverage.cut = true;
+        picture.totals.grouped -= 100;
+        picture.totals.ageless = 60;
+        picture.groups_other = (7, 1_000);
+        let text = goroutines(&picture, &terminal(100, true, false));
+        let (_, last) = text.trim_end().rsplit_once("\n\n").unwrap();
+        insta::assert_snapshot!("goroutines_left_out", last);
+    }
 }

@@ -141,6 +141,9 @@ pub struct GroupLine {
     /// request that is known. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_goid: Option<Option<u64>>,
+    /// By `request`: the request that it serves now; null where it could not be read. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Option<ServedRequest>>,
     /// How long they have been waiting.
     pub wait: Wait,
     /// Where they are: the most frequent first, at most 20.
@@ -148,6 +151,15 @@ pub struct GroupLine {
     /// Further stacks. Absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stacks_other: Option<u64>,
+}
+
+/// A request that is served now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServedRequest {
+    /// Method.
+    pub method: String,
+    /// Without query.
+    pub path: String,
 }
 
 /// How long goroutines have been waiting. The runtime notes only between which collections a wait began; where the
@@ -312,6 +324,7 @@ fn group_line(by: By, group: &picture::Group) -> GroupLine {
         state: None,
         wait_reason: None,
         serving_goid: None,
+        request: None,
         wait: group.waited.into(),
         stacks: group.stacks.iter().map(Stack::from).collect(),
         stacks_other: some(group.stacks_other),
@@ -323,7 +336,16 @@ fn group_line(by: By, group: &picture::Group) -> GroupLine {
             line.state = Some((*status).into());
             line.wait_reason = reason.as_ref().map(ToString::to_string);
         }
-        Key::Request(goid) => line.serving_goid = Some(*goid),
+        Key::Request(serving) => {
+            line.serving_goid = Some(serving.as_ref().map(|serving| serving.goid));
+            line.request = serving.as_ref().map(|serving| {
+                let request = serving.request.as_ref();
+                request.map(|request| ServedRequest {
+                    method: request.method.to_string(),
+                    path: request.path.to_string(),
+                })
+            });
+        }
     }
     line
 }
@@ -363,4 +385,34 @@ pub fn lines(picture: &Picture, clock: Clock, by_age: bool) -> impl Iterator<Ite
             schema: SCHEMA,
             body,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines;
+    use crate::picture::samples;
+    use crate::sink::Clock;
+    use crate::sink::wire::schema;
+
+    #[test]
+    fn lines_are_as_their_schema_has_them() {
+        let schema = serde_json::from_str(&schema().unwrap()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let clock = Clock {
+            realtime_minus_monotonic_ns: 1_800_000_000_000_000_000,
+        };
+        let mut picture = samples::picture();
+        picture.groups[1].stacks[0].frames.truncate(3);
+        let lines: Vec<serde_json::Value> = lines(&picture, clock, true)
+            .map(|line| serde_json::from_str(&line.to_json().unwrap()).unwrap())
+            .collect();
+        for line in &lines {
+            let faults: Vec<String> = validator
+                .iter_errors(line)
+                .map(|it| it.to_string())
+                .collect();
+            assert!(faults.is_empty(), "{faults:?} {line}");
+        }
+        insta::assert_snapshot!("goroutines", serde_json::to_string_pretty(&lines).unwrap());
+    }
 }
