@@ -8,6 +8,7 @@ mod chaos;
 mod deadlines;
 mod derived;
 mod detached_context;
+mod grpc_calls;
 mod health;
 mod ids;
 mod large_headers;
