@@ -27,6 +27,8 @@ const PROGRAMS: &[&str] = &[
     "modules/routers",
     "client",
     "modules/sql",
+    "modules/grpc/server",
+    "modules/grpc/client",
 ];
 
 /// Build the Go programs that the live tests observe

@@ -118,6 +118,14 @@ mod tests {
     }
 
     #[test]
+    fn a_call_of_grpc_names_no_method() {
+        let call = CallSide::new(Ids::default(), "store:8080/shop.Depot/Item");
+        assert!(call.fits(&request("POST", Some("/shop.Depot/Item"))));
+        assert!(!call.fits(&request("GET", Some("/shop.Depot/Item"))));
+        assert!(!call.fits(&request("POST", Some("/shop.Depot/Items"))));
+    }
+
+    #[test]
     fn escapes_are_undone() {
         let call = CallSide::new(Ids::default(), "GET store/a b/%c");
         assert!(call.fits(&request("GET", Some("/a%20b/%25c"))));

@@ -9,6 +9,7 @@ mod deadline_not_forwarded;
 mod deadlines;
 mod derived;
 mod detached_context;
+mod grpc_calls;
 mod health;
 mod ids;
 mod large_headers;

@@ -151,3 +151,73 @@ fn value_of(
     // A map is its own data word; a struct lies behind it.
     (is(key, wanted_key) && is(kind, wanted)).then_some(data)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::look_through;
+    use crate::target::RecordedMemory;
+
+    const ADDED: u64 = 0x1000;
+    const PAIRS: u64 = 0x2000;
+    const WORDS: u64 = 0x3000;
+    const TEXT: u64 = 0x8000;
+
+    fn words(memory: &mut RecordedMemory, at: u64, words: &[u64]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        memory.insert(at, &bytes);
+    }
+
+    /// Additions of these names and values by turns.
+    fn memory(added: &[&[&str]]) -> RecordedMemory {
+        let mut memory = RecordedMemory::new();
+        let len = |of: usize| u64::try_from(of).unwrap();
+        words(&mut memory, ADDED, &[PAIRS, len(added.len())]);
+        let mut slices = Vec::new();
+        let mut text = TEXT;
+        for (row, strings) in added.iter().enumerate() {
+            let at = WORDS + len(row) * 0x100;
+            slices.extend([at, len(strings.len()), len(strings.len())]);
+            let mut headers = Vec::new();
+            for string in *strings {
+                memory.insert(text, string.as_bytes());
+                headers.extend([text, len(string.len())]);
+                text += 0x40;
+            }
+            words(&mut memory, at, &headers);
+        }
+        words(&mut memory, PAIRS, &slices);
+        memory
+    }
+
+    #[test]
+    fn of_what_was_added_the_first_counts_and_the_map_before_it() {
+        let memory = memory(&[
+            &["X-Request-ID", "a-7", "tenant", "north"],
+            &["x-request-id", "b-8", "traceparent", "00-1", "odd"],
+        ]);
+        let names = ["x-request-id", "traceparent", "x-other"];
+        let mut found = vec![None; 3];
+        look_through(&memory, ADDED, &names, &mut found).unwrap();
+        let text = |of: &Option<Arc<str>>| of.as_deref().map(str::to_owned);
+        let said: Vec<_> = found.iter().map(text).collect();
+        assert_eq!(
+            said,
+            [Some("a-7".to_owned()), Some("00-1".to_owned()), None]
+        );
+        let mut found = vec![Some(Arc::from("of the map")), None, None];
+        look_through(&memory, ADDED, &names, &mut found).unwrap();
+        assert_eq!(found[0].as_deref(), Some("of the map"));
+    }
+
+    #[test]
+    fn nothing_added_or_nothing_to_read_is_nothing_found() {
+        let mut found = vec![None];
+        look_through(&memory(&[]), ADDED, &["x-request-id"], &mut found).unwrap();
+        assert_eq!(found, [None]);
+        let mut broken = RecordedMemory::new();
+        words(&mut broken, ADDED, &[0x10, 1 << 60]);
+        assert!(look_through(&broken, ADDED, &["x-request-id"], &mut found).is_err());
+    }
+}
