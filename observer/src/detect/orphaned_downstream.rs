@@ -63,7 +63,8 @@
 //!
 //! ## How sure
 //!
-//! Error. High where the request was cancelled by its client right when the call was given up.
+//! Error. High where the request names the very span that the call has sent (`parent_id`), or was cancelled by its
+//! client right when the call was given up.
 //! Medium where trace or request ID, method, path and time fit, and fit nothing else. With files of several hosts the difference of their clocks is estimated, and
 //! what the estimate may be wrong by is taken from the time that was wasted.
 //!
@@ -373,10 +374,12 @@ pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
 fn confidence(case: &Case<'_>, given_up_ns: u64, grace_ns: u64) -> Confidence {
     let left = matches!(case.request.cancelled, Some((CancelledBy::Client, at_ns))
         if at_ns >= given_up_ns && at_ns.saturating_sub(given_up_ns) < grace_ns);
-    if left && case.clock_ns.is_none() {
+    if case.clock_ns.is_some() {
+        Confidence::Medium
+    } else if left {
         Confidence::High
     } else {
-        Confidence::Medium
+        case.by.confidence()
     }
 }
 
