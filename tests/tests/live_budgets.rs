@@ -1,11 +1,6 @@
 //! A chain of three processes, each of which is told how long its caller waits: which of them loses that is found, and
 //! those that hand it on are silent.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "what a JSON value does not have is null"
-)]
-
 use std::thread;
 use std::time::Duration;
 
