@@ -54,6 +54,10 @@ fn move_times(value: &mut Value, ahead: Duration) {
 }
 
 /// A recording, as if it had been made on another host.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a file that is too short for its header is no recording, and the test fails"
+)]
 fn moved(path: &Path, host: &str, ahead: Duration) -> Result<()> {
     const MAGIC: usize = 8;
     let bytes = fs::read(path)?;

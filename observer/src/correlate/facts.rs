@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::finding::{CallEvidence, CancelledBy, ContextLink, ProcessInfo, RequestInfo};
 use crate::go::Frame;
-use crate::model::SentDeadline;
+use crate::model::{SentDeadline, SpanId, TraceId};
 
-use super::{CallSide, Ids, RequestSide};
+use super::{CallSide, Ids, RequestSide, Span};
 
 /// A deadline that held for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,17 @@ impl CallFact {
     pub fn side(&self) -> CallSide {
         let ids = self.request.as_ref().map(Ids::of).unwrap_or_default();
         CallSide::new(ids, &self.call.target)
+    }
+
+    /// What it has sent; `None` where nobody has read it.
+    #[must_use]
+    pub fn span(&self) -> Option<Option<Span>> {
+        let sent = self.call.sent.as_ref()?;
+        let trace = sent.trace_id.as_deref();
+        let trace = trace.and_then(|hex| u128::from_str_radix(hex, 16).ok());
+        let parent = sent.parent_id.as_deref();
+        let parent = parent.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        Some(trace.map(TraceId).zip(parent.map(SpanId)))
     }
 
     /// Moves all of its times, ns.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use observer_common::limits::MAX_PATH;
 
 use super::Ids;
+use super::ids::Key;
 
 /// A call, as far as joining needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,12 @@ impl CallSide {
         }
     }
 
+    /// Method and path, where both are known whole.
+    pub(super) fn line(&self) -> Option<Key> {
+        let path = self.path.as_ref().filter(|path| path.len() < MAX_PATH)?;
+        Some(Key::Line(Arc::clone(&self.method), Arc::clone(path)))
+    }
+
     /// Whether what is known of IDs, method and path allows that the request is this call's.
     #[must_use]
     pub fn fits(&self, request: &RequestSide) -> bool {
@@ -55,6 +62,18 @@ impl CallSide {
             _ => true,
         };
         !self.ids.differ(&request.ids) && method && path
+    }
+}
+
+impl RequestSide {
+    /// Method and path, as the URL of its call has them.
+    pub(super) fn line(&self) -> Option<Key> {
+        let path = self.path.as_ref().filter(|path| path.len() < MAX_PATH)?;
+        let path = match decoded(path.as_bytes()) {
+            Cow::Borrowed(_) => Arc::clone(path),
+            Cow::Owned(bytes) => Arc::from(String::from_utf8(bytes).ok()?),
+        };
+        Some(Key::Line(Arc::clone(self.method.as_ref()?), path))
     }
 }
 

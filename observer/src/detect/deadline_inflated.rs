@@ -72,7 +72,7 @@
 //! - the standard library asked. A dependency that asks by habit, or a goroutine that the handler
 //!   let go with a deadline of its own: info.
 
-use crate::finding::{Confidence, Finding, RuleName, Severity};
+use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
 use crate::model::{Call, CallId, Ctx, CtxId, Request, Root, Unit};
 
 use super::ask::Answer;
@@ -287,7 +287,7 @@ fn found(
     );
     finding.context = draft::chain(cx, &[], Some(ctx.id));
     let budget = deadline::Budget {
-        timer: inflated.over.timer(),
+        timer: Timer::Context,
         asked_ns: Some(inflated.asked_ns),
         left_ns: inflated.left_ns,
         over: inflated.over,

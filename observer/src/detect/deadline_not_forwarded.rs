@@ -61,12 +61,13 @@ use crate::finding::{
 };
 use crate::go::Frame;
 use crate::inspect::Inspection;
-use crate::model::{CallId, ReqId, SentDeadline, Unit};
+use crate::model::{Call, CallId, ReqId, SentDeadline, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
 use super::deadline::{Deadlines, hands_on, spent};
 use super::hop::{Below, Case};
+use super::joins::Joins;
 use super::timers::Topic;
 use super::{site, tell};
 
@@ -100,6 +101,10 @@ impl DeadlineNotForwarded {
     /// A request begins, and its call is known: does it know of the call's deadline?
     pub(super) fn joined(&mut self, join: Join, cx: &mut Context<'_>) {
         let id = ReqId(join.request);
+        if let Some((_, known)) = self.cases.get_mut(&id) {
+            *known = join;
+            return;
+        }
         let Some(request) = cx.model.request(id) else {
             return;
         };
@@ -121,10 +126,25 @@ impl DeadlineNotForwarded {
     }
 
     /// Where its handler is.
-    pub(super) fn answer(&mut self, id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
+    pub(super) fn answer(
+        &mut self,
+        id: ReqId,
+        answer: &Answer,
+        joins: &Joins,
+        cx: &mut Context<'_>,
+    ) {
         let Some((pid, join)) = self.cases.remove(&id) else {
             return;
         };
+        // By now it may be known better, or be in doubt.
+        let open = cx.model.call(CallId(join.call)).is_some_and(Call::is_open);
+        let now = joins.joined(CallId(join.call));
+        let Some(join) = now.or((!open).then_some(join)) else {
+            return;
+        };
+        if join.request != id.0 {
+            return;
+        }
         let stack = match answer {
             Answer::Work(work) => match &work.goroutine {
                 Inspection::Alive(goroutine) => site::frames(cx.code, pid, &goroutine.stack),

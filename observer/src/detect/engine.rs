@@ -172,6 +172,7 @@ impl Engine {
     /// From now on every request and every call is told of.
     pub const fn tell_all(&mut self) {
         self.rules.teller.listen();
+        self.rules.joins.tell();
     }
 
     /// What is told since the last time.
@@ -437,14 +438,21 @@ impl Rules {
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
             Topic::LeftBehind(call) => self.detached.spawned.answer(call, answer, cx),
-            Topic::NotForwarded(request) => self.not_forwarded.answer(request, answer, cx),
+            Topic::NotForwarded(request) => {
+                self.not_forwarded.answer(request, answer, &self.joins, cx);
+            }
             Topic::Orphaned(request) => self.orphaned.answer(request, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
             Topic::ContextId(request) => ids::context_answer(request, answer, cx),
-            Topic::Sent(call) => ids::sent_answer(call, answer, cx),
+            Topic::Sent(call) => {
+                ids::sent_answer(call, answer, cx);
+                for join in self.joins.sent(call, cx) {
+                    self.not_forwarded.joined(join, cx);
+                }
+            }
             Topic::PeerClosed(_) | Topic::Tell(_) => {}
         }
     }

@@ -63,7 +63,8 @@
 //!
 //! ## How sure
 //!
-//! Error. High where the request was cancelled by its client right when the call was given up.
+//! Error. High where the request names the very span that the call has sent (`parent_id`), or was cancelled by its
+//! client right when the call was given up.
 //! Medium where trace or request ID, method, path and time fit, and fit nothing else. With files of several hosts the difference of their clocks is estimated, and
 //! what the estimate may be wrong by is taken from the time that was wasted.
 //!
@@ -295,7 +296,7 @@ fn told(id: ReqId, watch: &Watch, below: Below, cx: &Context<'_>) -> Option<Find
         clock_ns: None,
         below,
     };
-    Some(finding(case, cx.thresholds.grace_ns))
+    Some(finding(&case, cx.thresholds.grace_ns))
 }
 
 /// Judges a call and its request that were told of.
@@ -307,13 +308,13 @@ pub fn judge(pair: &Pair, below: Below, grace_ns: u64) -> Option<Finding> {
     let now_ns = request.ended_ns().unwrap_or(request.until_ns);
     let sure_ns = grace_ns.saturating_add(case.error_ns());
     let late = now_ns.saturating_sub(call.over_ns()) > sure_ns;
-    (given_up && late).then(|| finding(case, grace_ns))
+    (given_up && late).then(|| finding(&case, grace_ns))
 }
 
 /// What is told of a case. The request is known up to its `until_ns`.
 #[must_use]
-pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
-    let Case { call, request, .. } = case;
+pub fn finding(case: &Case<'_>, grace_ns: u64) -> Finding {
+    let (call, request) = (case.call, case.request);
     let given_up_ns = call.over_ns();
     let now_ns = request.ended_ns().unwrap_or(request.until_ns);
     let after_ns = now_ns
@@ -329,7 +330,7 @@ pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
         fingerprint: Fingerprint(0),
         rule: RuleName::OrphanedDownstream,
         severity: Severity::Error,
-        confidence: confidence(&case, given_up_ns, grace_ns),
+        confidence: confidence(case, given_up_ns, grace_ns),
         message: format!(
             "{name} {works} {} after this call to it was given up: {}",
             span(after_ns),
@@ -373,10 +374,12 @@ pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
 fn confidence(case: &Case<'_>, given_up_ns: u64, grace_ns: u64) -> Confidence {
     let left = matches!(case.request.cancelled, Some((CancelledBy::Client, at_ns))
         if at_ns >= given_up_ns && at_ns.saturating_sub(given_up_ns) < grace_ns);
-    if left && case.clock_ns.is_none() {
+    if case.clock_ns.is_some() {
+        Confidence::Medium
+    } else if left {
         Confidence::High
     } else {
-        Confidence::Medium
+        case.by.confidence()
     }
 }
 

@@ -274,6 +274,8 @@ pub struct SentIds {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum JoinedBy {
+    /// The request names the very span that the call has sent.
+    ParentId,
     /// The same trace; method, path and time fit, and only these two.
     Trace,
     /// The same request ID; method, path and time fit, and only these two.
@@ -285,6 +287,7 @@ impl JoinedBy {
     #[must_use]
     pub const fn clause(self) -> &'static str {
         match self {
+            Self::ParentId => "same span",
             Self::Trace => "same trace",
             Self::RequestId => "same request ID",
         }
@@ -294,6 +297,7 @@ impl JoinedBy {
     #[must_use]
     pub const fn confidence(self) -> Confidence {
         match self {
+            Self::ParentId => Confidence::High,
             Self::Trace | Self::RequestId => Confidence::Medium,
         }
     }

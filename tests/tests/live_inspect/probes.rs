@@ -38,6 +38,7 @@ impl<M: Memory> MemRead for Probing<'_, M> {
 fn layout(target: &Target, name: &str) -> Layout {
     let wishes = Wishes {
         id_headers: vec![name.to_owned()],
+        deadline_headers: Vec::new(),
         read_ids: true,
     };
     let bias = target.process.mapping.bias;

@@ -240,16 +240,14 @@ impl View<'_> {
         if let Some(ns) = evidence.remaining_ns {
             parts.push(format!("{} left", glyphs.signed_duration(ns)));
         }
-        if let Some(site) = &evidence.deadline_site {
+        let site = evidence.deadline_site.as_ref();
+        let set = site.map(|site| format!("set at {}", self.file(site)));
+        let header = evidence.deadline_header.as_ref();
+        if let Some(from) = set.or_else(|| Some(format!("sent in {}", header?))) {
             let allowed = evidence
                 .deadline_ns
                 .map_or_else(String::new, |ns| format!("{} ", glyphs.signed_duration(ns)));
-            parts.push(self.clean(&format!("of {allowed}set at {}", self.file(site))));
-        } else if let Some(header) = &evidence.deadline_header {
-            let allowed = evidence
-                .deadline_ns
-                .map_or_else(String::new, |ns| format!("{} ", glyphs.signed_duration(ns)));
-            parts.push(self.clean(&format!("of {allowed}sent in {header}")));
+            parts.push(self.clean(&format!("of {allowed}{from}")));
         }
         Some(Row::facts("budget", 3, parts))
     }

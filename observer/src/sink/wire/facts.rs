@@ -284,8 +284,11 @@ impl CallLine {
                 duration_ns: self.call.duration_ns,
                 waited_ns: self.call.waited_ns,
                 outcome: self.call.outcome,
-                // Correlating is done by the requests' own IDs.
-                sent: None,
+                sent: self.call.sent.as_ref().map(|sent| finding::SentIds {
+                    id: sent.id_header.clone().zip(sent.id.clone()),
+                    trace_id: sent.trace_id.clone(),
+                    parent_id: sent.parent_id.clone(),
+                }),
             },
             given_up_by: self.given_up_by,
             deadline: self.deadline.as_ref().map(|it| correlate::CallDeadline {

@@ -226,7 +226,7 @@ fn more_than_the_caller_waits_for_is_more_than_the_request_has() {
             finding.message
         );
         let evidence = &finding.evidence;
-        assert_eq!(evidence.timer, Some(Timer::Caller));
+        assert_eq!(evidence.timer, Some(Timer::Context));
         assert_eq!(evidence.asked_ns, Some(5_000_000_000));
         assert_eq!(evidence.deadline_header.as_deref(), Some("X-Timeout-Ms"));
     }
