@@ -109,7 +109,9 @@ fn probes_walk_chains_of_every_version() {
         let (itab, data) = of("leaf");
         let mut links = [Link::default(); MAX_LINKS];
         let memory = Probing(&target.process.memory);
-        let count = walk::chain(&memory, Link { itab, data }, &mut links) as usize;
+        let leaf = Link { itab, data };
+        let mut block = layout(&target, "X-Number-0");
+        let count = walk::chain(&memory, &block, leaf, &mut links) as usize;
         let found: Vec<_> = links[..count]
             .iter()
             .map(|link| (link.itab, link.data))
@@ -119,6 +121,10 @@ fn probes_walk_chains_of_every_version() {
         if !variant.go.starts_with("1.20.") {
             assert_eq!((count, found[3]), (5, of("root")), "{variant:?}");
         }
+        // From there on nothing is asked.
+        let (timed, _) = of("timed");
+        assert!(block::note_node(&mut block, timed) && !block::note_node(&mut block, timed));
+        assert_eq!(walk::chain(&memory, &block, leaf, &mut links), 2);
     }
 }
 
