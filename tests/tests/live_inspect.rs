@@ -120,7 +120,7 @@ fn children_and_channels_are_the_programs_own() {
     for variant in variants() {
         let target = Target::start(variant);
         let inspector = target.inspector();
-        let (goroutines, coverage) = target.snapshot(LIMIT).unwrap();
+        let (goroutines, _) = target.snapshot(LIMIT).unwrap();
         for fact in target.facts_of("WAITS") {
             let (function, channels) = fact.split_first().unwrap();
             let waiting = goroutines

@@ -51,9 +51,9 @@ pub fn picture() -> Picture {
         status: Status::Waiting,
         wait_reason: Some("chan receive".into()),
         waited: WAITED,
-        started_at: Some(go.clone()),
+        started_at: Some(go),
         start: Some(start.clone()),
-        frames: vec![wait, start.clone()],
+        frames: vec![wait, start],
         cut: false,
         awaits: vec![Awaited {
             what: What::Channel(channel),
@@ -125,7 +125,7 @@ pub fn picture() -> Picture {
         ],
         awaits: Vec::new(),
         members: vec![known(1, None)],
-        ..workers.clone()
+        ..workers
     };
     let group = |stack: Stack| Group {
         key: Key::Stack,

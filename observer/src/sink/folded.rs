@@ -31,22 +31,23 @@ pub fn folded(picture: &Picture) -> String {
                 .chain(running)
                 .chain(frames)
                 .chain([format!("[{}]", state(stack))]);
-            line(&mut text, parts.collect(), stack.count);
+            line(&mut text, &parts.collect::<Vec<_>>(), stack.count);
         }
         let rest = root.into_iter().chain(["[other stacks]".to_owned()]);
-        line(&mut text, rest.collect(), group.count.saturating_sub(told));
+        let others = group.count.saturating_sub(told);
+        line(&mut text, &rest.collect::<Vec<_>>(), others);
     }
     line(
         &mut text,
-        vec!["[other groups]".to_owned()],
+        &["[other groups]".to_owned()],
         picture.groups_other.1,
     );
     let torn = u64::try_from(picture.coverage.torn).unwrap_or(u64::MAX);
-    line(&mut text, vec!["[unknown]".to_owned()], torn);
+    line(&mut text, &["[unknown]".to_owned()], torn);
     text
 }
 
-fn line(text: &mut String, parts: Vec<String>, count: u64) {
+fn line(text: &mut String, parts: &[String], count: u64) {
     if count > 0 {
         text.push_str(&parts.join(";"));
         text.push(' ');
