@@ -9,7 +9,7 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 16] = [
     "shop/front",
     "shop/store",
     "chain/front",
@@ -24,6 +24,8 @@ const PROGRAMS: [&str; 14] = [
     "modules/routers",
     "client",
     "modules/sql",
+    "calls",
+    "modules/http2/calls",
 ];
 
 /// Build the Go programs that the live tests observe
