@@ -29,6 +29,8 @@ const PROGRAMS: &[&str] = &[
     "modules/sql",
     "modules/grpc/server",
     "modules/grpc/client",
+    "calls",
+    "modules/http2/calls",
 ];
 
 /// Build the Go programs that the live tests observe

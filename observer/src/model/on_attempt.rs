@@ -54,7 +54,7 @@ impl On<'_> {
             return false;
         }
         if call.is_open() && self.is_handed_over(record) {
-            self.process.call_requests.insert(record.request, id);
+            self.name_call(record.request, id);
             return true;
         }
         let follows = redirect.is_some_and(|redirect| {
@@ -114,7 +114,7 @@ impl On<'_> {
         (attempts.target, attempts.url) = (target, record.url);
         (attempts.leased, attempts.answered) = (false, false);
         (attempts.stream_failed, attempts.in_doubt) = (false, false);
-        self.process.call_requests.insert(record.request, id);
+        self.name_call(record.request, id);
         self.facts.push(Fact::CallResumed(id));
     }
 

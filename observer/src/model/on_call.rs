@@ -57,11 +57,17 @@ impl On<'_> {
         };
         self.leave_last_call(record.header.goid);
         let id = self.begin_call(&record.header, begun);
-        if let Some(older) = self.process.call_requests.get(&record.request).copied() {
+        self.name_call(record.request, id);
+        self.facts.push(Fact::CallStarted(id));
+    }
+
+    /// A call goes by this `*http.Request` from now on.
+    pub(super) fn name_call(&mut self, request: u64, id: CallId) {
+        let older = self.process.call_requests.get(&request).copied();
+        if let Some(older) = older.filter(|older| *older != id) {
             self.model.resent(older);
         }
-        self.process.call_requests.insert(record.request, id);
-        self.facts.push(Fact::CallStarted(id));
+        self.process.call_requests.insert(request, id);
     }
 
     /// A call that its goroutine is in from now on.

@@ -466,7 +466,7 @@ pub(crate) fn call(
     record.method_len = fill(&mut record.method, b"GET");
     record.host_len = fill(&mut record.host, b"store:8080");
     record.path_len = fill(&mut record.path, b"/item/7");
-    record.url = url_of(request) as u32;
+    record.url = u32::try_from(url_of(request)).unwrap();
     Record::Call(Box::new(record))
 }
 
