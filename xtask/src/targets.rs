@@ -9,7 +9,7 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "shop/front",
     "shop/store",
     "chain/budget",
