@@ -91,7 +91,7 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 39] = [
+const ALL: [Planted; 41] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -123,6 +123,20 @@ const ALL: [Planted; 39] = [
     planted("cancel-ignored busy", "/ignored/busy", "error")
         .by("client")
         .wasted_ms(1700),
+    planted(
+        "cancel-ignored busy-method",
+        "/ignored/busy-method",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1700),
+    planted(
+        "cancel-ignored busy-inlined",
+        "/ignored/busy-inlined",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1700),
     planted(
         "cancel-ignored timeout-handler",
         "/ignored/timeout-handler",

@@ -40,6 +40,10 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/backoff/ok", Handler: s.backoffOK},
 		{Path: "/ignored/busy", PatienceMS: leave, Mode: "drop", Handler: computes},
 		{Path: "/ignored/busy/ok", PatienceMS: leave, Mode: "drop", Handler: computesOK},
+		{Path: "/ignored/busy-method", PatienceMS: leave, Mode: "drop", Handler: s.computes},
+		{Path: "/ignored/busy-method/ok", PatienceMS: leave, Mode: "drop", Handler: s.computesOK},
+		{Path: "/ignored/busy-inlined", PatienceMS: leave, Mode: "drop", Handler: s.spins},
+		{Path: "/ignored/busy-inlined/ok", PatienceMS: leave, Mode: "drop", Handler: s.computesOK},
 		{
 			Path: "/ignored/timeout-handler", Status: http.StatusServiceUnavailable,
 			Handler: http.TimeoutHandler(http.HandlerFunc(pastTimeout), brief, "too slow").ServeHTTP,
@@ -271,6 +275,25 @@ func computesOK(w http.ResponseWriter, r *http.Request) {
 		sum = mix(sum, 1000)
 	}
 	fmt.Fprintln(w, sum)
+}
+
+// A method value: the compiler puts a function of its own between the server and the handler.
+//
+//go:noinline
+func (s *service) computes(w http.ResponseWriter, r *http.Request) { // want: cancel-ignored busy-method
+	app.RequestID(r)
+	computes(w, r)
+}
+
+func (s *service) computesOK(w http.ResponseWriter, r *http.Request) { computesOK(w, r) }
+
+// So small that the compiler puts it into that function. On one line, because up to Go 1.19 nothing in an executable
+// says where such a method begins.
+func (s *service) spins(w http.ResponseWriter, r *http.Request) { spin(w, r) } // want: cancel-ignored busy-inlined
+
+//go:noinline
+func spin(w http.ResponseWriter, r *http.Request) {
+	computes(w, r)
 }
 
 //go:noinline
