@@ -141,7 +141,7 @@ const PAGE: u64 = 4096;
 /// What can be told of a cancel before a record is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CancelSight {
-    /// The two innermost return addresses.
+    /// The two innermost return addresses; at an end the first is the itab of the parent.
     pub pcs: [u64; 2],
     /// `CANCEL_…` bits.
     pub flags: u64,
@@ -161,7 +161,9 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
 ) -> Result<CancelSight, Skip> {
     let outer = mem.pair(regs.bp()).map_or(0, |[_, pc]| pc);
     if any_holds(&layout.cancel_end, outer) {
-        let pcs = [0, outer];
+        // The context that it is derived from comes first in a `cancelCtx`.
+        let above = mem.word(regs.arg::<0>()).unwrap_or(0);
+        let pcs = [above, outer];
         return Ok(CancelSight {
             pcs,
             flags: CANCEL_END,
