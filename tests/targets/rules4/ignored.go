@@ -30,6 +30,8 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/channel/ok", PatienceMS: leave, Mode: "drop", Handler: receivesOK},
 		{Path: "/ignored/poll", PatienceMS: 2750, Mode: "drop", Handler: polls},
 		{Path: "/ignored/poll/ok", PatienceMS: 2750, Mode: "drop", Handler: pollsOK},
+		{Path: "/ignored/poll-unseen", PatienceMS: leave, Mode: "drop", Handler: onlyLooks},
+		{Path: "/ignored/poll-unseen/ok", PatienceMS: leave, Mode: "drop", Handler: pollsOK},
 		{Path: "/ignored/workers", PatienceMS: leave, Mode: "drop", Handler: waitsForWorkers},
 		{Path: "/ignored/workers/ok", PatienceMS: leave, Mode: "drop", Handler: waitsForWorkersOK},
 		{Path: "/ignored/raw-call", PatienceMS: leave, Mode: "drop", Handler: s.rawCall},
@@ -51,6 +53,14 @@ func (s *service) ignoredRoutes() []app.Route {
 		{
 			Path: "/ignored/timeout-handler/ok", Status: http.StatusServiceUnavailable,
 			Handler: http.TimeoutHandler(http.HandlerFunc(pastTimeoutOK), brief, "too slow").ServeHTTP,
+		},
+		{
+			Path: "/ignored/timeout-client", PatienceMS: leave, Mode: "drop",
+			Handler: http.TimeoutHandler(http.HandlerFunc(pastClient), 3*work, "too slow").ServeHTTP,
+		},
+		{
+			Path: "/ignored/timeout-client/ok", PatienceMS: leave, Mode: "drop",
+			Handler: http.TimeoutHandler(http.HandlerFunc(pastTimeoutOK), 3*work, "too slow").ServeHTTP,
 		},
 	}
 }
@@ -104,6 +114,15 @@ func polls(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		beat(r.Context())
+	}
+	reply(w, nil)
+}
+
+// Nothing that observer sees happens in a round: there is no rhythm to excuse it.
+func onlyLooks(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	for i := 0; i < 3 && r.Context().Err() == nil; i++ {
+		time.Sleep(2 * tick) // want: cancel-ignored poll-unseen
 	}
 	reply(w, nil)
 }
@@ -247,6 +266,13 @@ func (s *service) backoffOK(w http.ResponseWriter, r *http.Request) {
 func pastTimeout(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	time.Sleep(work) // want: cancel-ignored timeout-handler
+	reply(w, nil)
+}
+
+// The client leaves long before the deadline: http.TimeoutHandler returns, and the handler inside works on.
+func pastClient(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored timeout-client
 	reply(w, nil)
 }
 
