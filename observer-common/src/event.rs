@@ -175,7 +175,8 @@ pub struct ContextCancelledShort {
     pub flags: u64,
     /// The error.
     pub err: Link,
-    /// The two innermost return addresses; 0 where not read.
+    /// The two innermost return addresses; 0 where not read. With [`CANCEL_END`] the first is the itab of the
+    /// context's parent: it tells a request's own context from its connection's.
     pub pcs: [u64; 2],
 }
 

@@ -151,7 +151,8 @@ const PAGE: u64 = 4096;
 /// What can be told of a cancel before a record is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CancelSight {
-    /// The two innermost return addresses, without what the transport hands its cancels through.
+    /// The two innermost return addresses, without what the transport hands its cancels through; at an end the first is
+    /// the itab of the parent.
     pub pcs: [u64; 2],
     /// What was read of the stack.
     pub innermost: Innermost,
@@ -174,7 +175,9 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     let above = mem.pair(regs.bp());
     let [next, around] = above.unwrap_or([0; 2]);
     if any_holds(&layout.cancel_end, around) {
-        let pcs = [0, around];
+        // The context that it is derived from comes first in a `cancelCtx`.
+        let parent = mem.word(regs.arg::<0>()).unwrap_or(0);
+        let pcs = [parent, around];
         let innermost = Innermost {
             first: None,
             outer: above,

@@ -160,7 +160,7 @@ fn cancel(pcs: &[u64], done: u64) -> (Memory, RegisterSet) {
     let mut memory = Memory::with_goroutine();
     let mut regs = stack(&mut memory, pcs);
     let mut ctx = [0u64; 14];
-    ctx[10] = done;
+    (ctx[0], ctx[1], ctx[10]) = (PARENT_ITAB, PARENT, done);
     memory.words(CHILD, &ctx);
     regs.args = [CHILD, 1, 0x52_0000, ERR, 0, 0, 0, 0, 0];
     (memory, regs)
@@ -180,7 +180,7 @@ fn the_end_of_a_request_needs_no_goroutine() {
         (0, 0, 0)
     );
     assert_eq!((event.ctx, event.flags), (CHILD, CANCEL_END));
-    assert_eq!(event.pcs, [0, inside(SERVE)]);
+    assert_eq!(event.pcs, [PARENT_ITAB, inside(SERVE)]);
     assert_eq!(event.err, link(0x52_0000, ERR));
 }
 

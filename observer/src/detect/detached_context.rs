@@ -77,6 +77,10 @@
 //! purpose; a warning when the handler waited on it and the request has a deadline or was
 //! cancelled.
 //!
+//! A warning or an info tells of the call as it was when it began (`outcome` `running`), and says nothing of its
+//! end. An error is shown once more when the handler has returned, with the call's end where that was seen
+//! (`unknown` where it was not).
+//!
 //! ## When silent
 //!
 //! - contexts of the standard library and of libraries, used inside the library that made them
@@ -109,8 +113,8 @@ use super::{deadline, ids, plumbing, site};
 /// The rule.
 #[derive(Debug, Default)]
 pub(super) struct DetachedContext {
-    /// Cases that run past their request's cancel, with what was shown.
-    running: BTreeMap<ReqId, Finding>,
+    /// Cases that run past their request's cancel, with what was shown and the call that it is about.
+    running: BTreeMap<ReqId, (Finding, Option<CallId>)>,
     /// Calls reported when they began: what becomes of them is the same occurrence.
     said: BTreeSet<CallId>,
     /// Deadlines that calls have lost whose requests are being described.
@@ -126,7 +130,8 @@ impl DetachedContext {
     /// Forgets what belongs to processes that `whose` names.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool + Copy) {
         self.spawned.forget(whose);
-        self.running.retain(|_, shown| !whose(shown.process.pid));
+        self.running
+            .retain(|_, (shown, _)| !whose(shown.process.pid));
         self.lost.retain(|_, lost| !whose(lost.pid));
     }
 
@@ -226,9 +231,10 @@ impl DetachedContext {
     /// A request worked on after its cancel. True where a detached context is why.
     pub(super) fn overran(&mut self, over: &Over, cx: &mut Context<'_>) -> bool {
         if over.again {
-            let Some(mut finding) = self.running.remove(&over.request) else {
+            let Some((mut finding, call)) = self.running.remove(&over.request) else {
                 return false;
             };
+            finding.evidence.call = draft::call_over(finding.evidence.call.take(), call, cx);
             finding.time_ns = cx.now_ns;
             finding.evidence.after_cancel_ns = Some(over.after_ns);
             finding.evidence.state = Some(WorkState::Ended);
@@ -243,7 +249,7 @@ impl DetachedContext {
         let said = call.is_some_and(|call| !self.said.insert(call));
         self.bound();
         if !over.ended {
-            cx.remember(&mut self.running, over.request, finding.clone());
+            cx.remember(&mut self.running, over.request, (finding.clone(), call));
         }
         match (over.ended, said) {
             (true, true) => cx.report_ended(finding, over.request),

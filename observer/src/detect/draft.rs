@@ -8,7 +8,8 @@ use crate::finding::{
 };
 use crate::go::{Frame, TypeName};
 use crate::model::{
-    Call, CallEnd, CallKind, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step, Unit,
+    Call, CallEnd, CallId, CallKind, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step,
+    Unit,
 };
 
 pub(super) use crate::finding::span;
@@ -235,6 +236,24 @@ pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -
         outcome,
         sent: call.sent().and_then(ids::sent_ids),
     }
+}
+
+/// A call that was shown while work sat in it, now that the work is over. Where its end was not seen, that is said.
+pub(super) fn call_over(
+    shown: Option<CallEvidence>,
+    call: Option<CallId>,
+    cx: &Context<'_>,
+) -> Option<CallEvidence> {
+    let shown = shown?;
+    let call = call.and_then(|id| cx.model.call(id));
+    Some(match call.filter(|call| !call.is_open()) {
+        Some(call) => call_evidence(call, cx.thresholds, cx.now_ns),
+        None => CallEvidence {
+            outcome: CallOutcome::Unknown,
+            duration_ns: None,
+            ..shown
+        },
+    })
 }
 
 /// What a call is called, without its path where paths are not to be shown.

@@ -190,7 +190,9 @@ impl Counting {
         let after_ns = cancelled_ns.map(|at_ns| ended_ns.saturating_sub(at_ns));
         let is_late = after_ns.is_some_and(|ns| ns > cx.thresholds.grace_ns);
         let working = self.working.get(&id).copied();
-        if let Some(after_ns) = after_ns.filter(|_| !is_late) {
+        // What `http.TimeoutHandler` left behind stops unseen.
+        let stopped = !is_late && request.timeout.is_none();
+        if let Some(after_ns) = after_ns.filter(|_| stopped) {
             self.figures.cancelled += 1;
             self.figures.recovered += 1;
             self.figures.latency.add(after_ns);

@@ -114,7 +114,7 @@ impl Overrun {
         cx.later(cx.thresholds.grace_ns, Topic::Overrun(id));
     }
 
-    /// A TimeoutHandler has answered for its worker, which should stop.
+    /// A TimeoutHandler has gone without its worker, which should stop.
     pub(super) fn worker(
         &mut self,
         id: ReqId,

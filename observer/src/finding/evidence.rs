@@ -143,7 +143,8 @@ impl Timer {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum CallOutcome {
-    /// Still going on.
+    /// Still going on when it was looked at. Only a line that tells the end of the work (`state` `ended`) tells the
+    /// end of its call.
     Running,
     /// Over, by itself.
     Done,

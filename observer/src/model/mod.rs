@@ -108,7 +108,8 @@ impl Default for Limits {
 pub struct Totals {
     /// Requests whose start was seen.
     pub requests: u64,
-    /// Requests that missed an event, or whose work could not be told from another's.
+    /// Requests that missed an event, or whose work could not be told from another's. Those whose start was not seen
+    /// are counted when they end.
     pub unknown: u64,
     /// Values of `Traceparent` that cannot be believed.
     pub traces_broken: u64,

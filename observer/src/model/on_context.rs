@@ -450,6 +450,7 @@ impl On<'_> {
 
     fn request_end(&mut self, record: &ContextCancelledShort) {
         let Some(id) = self.process.contexts.get(&record.ctx).copied() else {
+            self.unseen_end(record);
             return;
         };
         let [_, caller] = record.pcs;

@@ -1,8 +1,8 @@
 //! A handler begins; a connection ends under it; a handler returns.
 
 use observer_common::event::{
-    ConnReadError, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP, REQUEST_HTTP2, REQUEST_IDS_UNREAD,
-    RequestStarted,
+    ConnReadError, ContextCancelledShort, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP,
+    REQUEST_HTTP2, REQUEST_IDS_UNREAD, RequestStarted,
 };
 
 use crate::finding::CancelledBy;
@@ -11,12 +11,14 @@ use smallvec::SmallVec;
 
 use super::On;
 use super::call::CallEnd;
+use super::code::ContextKind;
 use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
 use super::process::ConnError;
 use super::request::{Ending, IoDeadline, Peer, Protocol, Request};
+use super::seen::Maker;
 use super::sent_deadline::SentDeadline;
 use super::text::{head, lossy, text};
 use super::trace::Trace;
@@ -317,6 +319,17 @@ impl On<'_> {
         let oldest = (queue.len() > limit).then(|| queue.pop_front()).flatten();
         if let Some(oldest) = oldest {
             self.forget_request(oldest);
+        }
+    }
+
+    /// Something of which nothing was seen ends: a request that was running before observer came, or a connection. The
+    /// first has a context right under its connection's; the second under the values that the server keeps for it.
+    pub(super) fn unseen_end(&mut self, record: &ContextCancelledShort) {
+        let [itab, caller] = record.pcs;
+        let by_conn = self.process.seen.maker(self.code, self.pid, caller) == Some(Maker::Conn);
+        let parent = self.process.seen.kind(self.code, self.pid, itab);
+        if !by_conn || parent == ContextKind::Cancel {
+            self.model.note_unknown();
         }
     }
 

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::code::{Code, ContextKind};
 
-/// Functions whose contexts are not what any function's are.
+/// Functions whose contexts, or whose cancels, are not what any function's are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Maker {
     /// The reader of a gRPC connection: for a stream.
@@ -14,10 +14,12 @@ pub(super) enum Maker {
     SqlBegin,
     /// `http.TimeoutHandler`: for what it calls.
     TimeoutHandler,
+    /// The server of HTTP/1: at the end of a request, and of a connection.
+    Conn,
 }
 
 /// By name. From the sources of Go 1.18 … 1.27 and of gRPC-go.
-const MAKERS: [(&str, Maker); 3] = [
+const MAKERS: [(&str, Maker); 4] = [
     (
         "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders",
         Maker::GrpcReader,
@@ -27,6 +29,7 @@ const MAKERS: [(&str, Maker); 3] = [
         "net/http.(*timeoutHandler).ServeHTTP",
         Maker::TimeoutHandler,
     ),
+    ("net/http.(*conn).serve", Maker::Conn),
 ];
 
 /// Answers remembered of each kind; beyond it all are forgotten and asked anew.

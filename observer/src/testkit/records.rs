@@ -350,7 +350,16 @@ pub(crate) fn request_end(code: &FakeCode, ctx: u64) -> Record {
 
 /// The same, told by another function.
 pub(crate) fn request_end_by(code: &FakeCode, ctx: u64, function: &str) -> Record {
-    cancelled_short(0, ctx, CANCEL_END, [0, code.pc(function)])
+    end_under(code, ctx, function, "context.cancelCtx")
+}
+
+/// The server is done with a connection: it cancels the connection's own context.
+pub(crate) fn conn_end(code: &FakeCode, ctx: u64) -> Record {
+    end_under(code, ctx, "net/http.(*conn).serve", "context.valueCtx")
+}
+
+fn end_under(code: &FakeCode, ctx: u64, function: &str, parent: &str) -> Record {
+    cancelled_short(0, ctx, CANCEL_END, [code.itab(parent), code.pc(function)])
 }
 
 /// A context dies with its parent.

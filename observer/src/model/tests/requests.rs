@@ -7,7 +7,8 @@ use super::{CANCEL_CTX, CHILD, ROOT, SERVING, get};
 use crate::finding::CancelledBy;
 use crate::inspect::RequestDetails;
 use crate::testkit::{
-    Created, MS, ModelScene, Record, call, cancel, cascade, request, request_end, request_end_by,
+    Created, MS, ModelScene, Record, call, cancel, cascade, conn_end, request, request_end,
+    request_end_by,
 };
 use observer_common::event::{REQUEST_BIG_MAP, REQUEST_HTTP2, REQUEST_IDS_UNREAD};
 
@@ -215,6 +216,38 @@ fn a_loss_makes_running_requests_unknown_and_later_ones_not() {
             .model
             .is_whole(scene.model.request(id(facts[0])).unwrap().epoch)
     );
+}
+
+#[test]
+fn what_ran_before_anybody_looked_is_unknown_when_it_ends() {
+    let mut scene = ModelScene::new();
+    // Its client leaves; it ends.
+    let cancelled = cascade(&scene.code, 12, 0x5000);
+    assert_eq!(scene.take(1, &cancelled), []);
+    assert_eq!(scene.model.totals().unknown, 0);
+    assert_eq!(scene.take(2, &request_end(&scene.code, 0x5000)), []);
+    assert_eq!(scene.model.totals().unknown, 1);
+    // Its connection, and idle ones.
+    for conn in [0x800, 0x900] {
+        assert_eq!(scene.take(3, &conn_end(&scene.code, conn)), []);
+    }
+    assert_eq!(scene.model.totals().unknown, 1);
+    // One whose start was seen is none of them, nor is its connection.
+    scene.take(4, &get(&scene.code));
+    scene.take(5, &request_end(&scene.code, ROOT));
+    scene.take(6, &conn_end(&scene.code, 0xa00));
+    assert_eq!(scene.model.totals().unknown, 1);
+    // Of HTTP/2 and gRPC, nothing else is cancelled there; so after a panic.
+    for by in [
+        "net/http/internal/http2.(*serverConn).runHandler.func1",
+        "google.golang.org/grpc/internal/transport.(*http2Server).finishStream",
+        "net/http.(*conn).serve.func1",
+    ] {
+        let end = request_end_by(&scene.code, 0x6000, by);
+        assert_eq!(scene.take(7, &end), []);
+    }
+    assert_eq!(scene.model.totals().unknown, 4);
+    assert_eq!(scene.model.totals().requests, 1);
 }
 
 #[test]
