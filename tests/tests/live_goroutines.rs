@@ -338,7 +338,7 @@ fn under_load_every_stack_is_sound_and_the_program_goes_on() {
             torn += coverage.torn;
             for member in &members {
                 if member.goroutine.stack_state == StackState::Whole {
-                    is_sound(&target, &member.goroutine)
+                    is_sound(&target, &member.goroutine, &mut known)
                         .unwrap_or_else(|why| panic!("{variant:?}: {why}\n{:?}", member.goroutine));
                     whole += 1;
                 }
