@@ -4,67 +4,8 @@ use observer_common::hook::HookId;
 
 use crate::finding::RuleName;
 
-/// How often a hook is hit on healthy traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rate {
-    /// Not at all: only when something goes wrong.
-    Rare,
-    /// Once or twice a request.
-    PerRequest,
-    /// Once per context or call.
-    PerOperation,
-    /// Once per goroutine.
-    Hot,
-}
+use super::hook::{ALWAYS, Hook, Rate, Since, always};
 
-impl Rate {
-    /// All classes, cheapest first.
-    pub const ALL: [Self; 4] = [Self::Rare, Self::PerRequest, Self::PerOperation, Self::Hot];
-
-    /// Name in `check` and JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rare => "rare",
-            Self::PerRequest => "per-request",
-            Self::PerOperation => "per-operation",
-            Self::Hot => "hot",
-        }
-    }
-}
-
-/// A symbol and the minor Go versions that have it.
-#[derive(Debug, Clone, Copy)]
-pub struct Since {
-    /// Function name as pclntab has it.
-    pub symbol: &'static str,
-    /// First minor version.
-    pub from: u32,
-    /// Last minor version; `u32::MAX` while it lives.
-    pub to: u32,
-}
-
-/// A hook: where something we care about happens.
-#[derive(Debug)]
-pub struct Hook {
-    /// Number shared with the kernel. The same hook in another module is an entry of its own, after the first.
-    pub id: HookId,
-    /// Where it is, by version; the first that is linked in is taken. Several for one version only in a module, whose
-    /// release decides.
-    pub symbols: &'static [Since],
-    /// Struct fields whose offsets the probe needs, as (type, field).
-    pub fields: &'static [(&'static str, &'static str)],
-    /// How often it is hit.
-    pub rate: Rate,
-    /// Rules that are blind or weaker without it.
-    pub rules: &'static [RuleName],
-    /// What it means when the function is not linked in; `None` where every program has it.
-    pub absent: Option<&'static str>,
-    /// Nothing can be observed without it.
-    pub required: bool,
-}
-
-const ALWAYS: u32 = u32::MAX;
 const GOID: (&str, &str) = ("runtime.g", "goid");
 const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
 const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
@@ -144,15 +85,6 @@ const REQUESTS_OF_HTTP2: &[RuleName] = &[
     OrphanedDownstream,
 ];
 
-/// A symbol that is the same in every version of Go.
-const fn always(symbol: &'static str) -> Since {
-    Since {
-        symbol,
-        from: 18,
-        to: ALWAYS,
-    }
-}
-
 /// A function that calls of `database/sql` pass.
 const fn sql(id: HookId, symbols: &'static [Since]) -> Hook {
     Hook {
@@ -196,11 +128,7 @@ const CALL_ENDS: &[RuleName] = &[DetachedContext, CancelIgnored, OrphanedDownstr
 pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::ContextCancel,
-        symbols: &[Since {
-            symbol: "context.(*cancelCtx).cancel",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("context.(*cancelCtx).cancel")],
         fields: &[GOID, ("context.cancelCtx", "err")],
         rate: Rate::PerRequest,
         rules: &RuleName::ALL,
@@ -291,11 +219,7 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::ConnCancel,
-        symbols: &[Since {
-            symbol: "net/http.(*persistConn).cancelRequest",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("net/http.(*persistConn).cancelRequest")],
         fields: &[GOID],
         rate: Rate::Rare,
         rules: &[PrematureCancel],
@@ -304,11 +228,7 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::BodyFail,
-        symbols: &[Since {
-            symbol: "net/http.(*persistConn).canceled",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("net/http.(*persistConn).canceled")],
         fields: &[GOID, ("net/http.persistConn", "canceledErr")],
         rate: Rate::Rare,
         rules: &[PrematureCancel],
@@ -337,11 +257,9 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::CallStreamEnd,
-        symbols: &[Since {
-            symbol: "golang.org/x/net/http2.(*clientStream).cleanupWriteRequest",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always(
+            "golang.org/x/net/http2.(*clientStream).cleanupWriteRequest",
+        )],
         fields: &[GOID],
         rate: Rate::PerOperation,
         rules: CALL_ENDS,
@@ -464,11 +382,7 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::CallStart,
-        symbols: &[Since {
-            symbol: "net/http.(*Transport).roundTrip",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("net/http.(*Transport).roundTrip")],
         fields: CALL_FIELDS,
         rate: Rate::PerOperation,
         rules: CALLS,
@@ -479,16 +393,8 @@ pub const CATALOGUE: &[Hook] = &[
     Hook {
         id: HookId::CallStart,
         symbols: &[
-            Since {
-                symbol: "golang.org/x/net/http2.(*Transport).roundTripOpt",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "golang.org/x/net/http2.(*Transport).RoundTripOpt",
-                from: 18,
-                to: ALWAYS,
-            },
+            always("golang.org/x/net/http2.(*Transport).roundTripOpt"),
+            always("golang.org/x/net/http2.(*Transport).RoundTripOpt"),
         ],
         fields: CALL_FIELDS,
         rate: Rate::PerOperation,
@@ -514,11 +420,7 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::DialStart,
-        symbols: &[Since {
-            symbol: "net.(*Dialer).DialContext",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("net.(*Dialer).DialContext")],
         fields: &[GOID, ("net.Dialer", "Timeout"), ("net.Dialer", "Deadline")],
         rate: Rate::PerOperation,
         rules: DIAL,
@@ -538,11 +440,7 @@ pub const CATALOGUE: &[Hook] = &[
     sql(HookId::SqlConn, &[always("database/sql.(*DB).conn")]),
     Hook {
         id: HookId::RequestStart,
-        symbols: &[Since {
-            symbol: "net/http.serverHandler.ServeHTTP",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("net/http.serverHandler.ServeHTTP")],
         fields: REQUEST,
         rate: Rate::PerRequest,
         rules: &[

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogue::Rate;
+use super::hook::Rate;
 use super::kernel::{Attached, Kernel, ProbeError, Scope};
 use super::plan::{Plan, PlannedSite};
 

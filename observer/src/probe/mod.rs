@@ -8,6 +8,7 @@ pub mod block;
 mod btf;
 mod catalogue;
 mod group;
+mod hook;
 mod kernel;
 pub mod object;
 mod plan;
@@ -16,8 +17,9 @@ mod said;
 mod starts;
 mod tracepoint;
 
-pub use catalogue::{CATALOGUE, Hook, Rate, Since};
+pub use catalogue::CATALOGUE;
 pub use group::{Groups, Place};
+pub use hook::{Hook, Rate, Since};
 pub use kernel::{Attached, Counters, Kernel, ProbeError, Programs, Scope};
 pub use plan::{HookPlan, Off, Plan, PlannedSite, SiteChoice, plan};
 pub use ring::Ring;

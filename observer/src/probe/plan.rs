@@ -8,7 +8,8 @@ use crate::go::image::Function;
 use crate::go::site::{NoSite, Site, SiteKind, Wanted, find_site};
 use crate::go::{Image, Layout};
 
-use super::catalogue::{CALL_SITES, CATALOGUE, Hook, ONLY_WITH, Rate, Since};
+use super::catalogue::{CALL_SITES, CATALOGUE, ONLY_WITH};
+use super::hook::{Hook, Rate, Since};
 
 /// Which sort of site to plan. Anything but [`SiteChoice::Cheap`] is for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
