@@ -7,8 +7,8 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::{
-    MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS, MAX_PATH, MAX_PEER, MAX_QUERY,
-    MAX_SPAWN_FRAMES, MAX_VALUE,
+    MAX_ADDRESS, MAX_CANCEL_FRAMES, MAX_DEADLINE, MAX_FRAMES, MAX_HOST, MAX_LINE, MAX_LINKS,
+    MAX_NETWORK, MAX_PATH, MAX_PEER, MAX_QUERY, MAX_SPAWN_FRAMES, MAX_VALUE,
 };
 
 /// Kinds of records. Numbers are never reused.
@@ -45,10 +45,22 @@ pub enum Kind {
     ConnCancelled = 24,
     /// [`BodyFailed`].
     BodyFailed = 25,
+    /// [`CallStreamEnded`].
+    CallStreamEnded = 26,
+    /// [`CallAttempt`].
+    CallAttempt = 28,
+    /// [`CallRedirected`].
+    CallRedirected = 29,
+    /// [`GrpcCalled`].
+    GrpcCalled = 31,
     /// [`SqlCalled`].
     SqlCalled = 41,
     /// [`SqlReturned`].
     SqlReturned = 46,
+    /// [`DialStarted`].
+    DialStarted = 51,
+    /// [`DialDone`].
+    DialDone = 52,
     /// [`SocketChanged`].
     SocketChanged = 61,
     /// [`GoroutineCreated`].
@@ -167,7 +179,8 @@ pub struct ContextCancelledShort {
     pub flags: u64,
     /// The error.
     pub err: Link,
-    /// The two innermost return addresses; 0 where not read.
+    /// The two innermost return addresses; 0 where not read. With [`CANCEL_END`] the first is the itab of the
+    /// context's parent: it tells a request's own context from its connection's.
     pub pcs: [u64; 2],
 }
 
@@ -187,6 +200,9 @@ pub struct DeadlineAsked {
 pub const REQUEST_BIG_MAP: u32 = 1;
 /// The IDs were not looked for.
 pub const REQUEST_IDS_UNREAD: u32 = 2;
+
+/// A server of HTTP/2 tells, before `net/http` may tell of the same.
+pub const REQUEST_HTTP2: u32 = 4;
 
 /// A handler is about to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -224,10 +240,17 @@ pub struct RequestStarted {
     pub search: [u64; SEARCH_WORDS],
     /// Working space of the probe: one group or bucket of the header map.
     pub scratch: [u64; SCRATCH_WORDS],
+    /// Row of the header name that gave `deadline`, from 1; 0: none found. At the end, where recordings that are
+    /// older have nothing.
+    pub deadline_row: u32,
+    /// Length of the value; `deadline` holds its beginning where it is longer.
+    pub deadline_len: u32,
+    /// How long the caller waits, as it sent it.
+    pub deadline: [u8; MAX_DEADLINE],
 }
 
 /// Words of state that the header search keeps in the record.
-pub const SEARCH_WORDS: usize = 12;
+pub const SEARCH_WORDS: usize = 13;
 /// Words of one bucket of a bucket map (336 bytes), the largest block read.
 pub const SCRATCH_WORDS: usize = 42;
 
@@ -324,7 +347,9 @@ pub struct CallStarted {
     /// Bytes in `host`.
     pub host_len: u32,
     /// Bytes in `path`.
-    pub path_len: u64,
+    pub path_len: u32,
+    /// Low half of `Request.URL`: what copies of a request share, and two requests do not. 0: not read.
+    pub url: u32,
     /// Method.
     pub method: [u8; 8],
     /// `URL.Host`.
@@ -378,6 +403,73 @@ pub struct BodyFailed {
     pub pcs: [u64; MAX_FRAMES],
 }
 
+/// gRPC's client makes a stream: of a call that streams, or of a unary one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct GrpcCalled {
+    /// Common part.
+    pub header: Header,
+    /// Return addresses in `pcs`.
+    pub frames: u32,
+    /// Links in `chain`; the first is the call's context itself.
+    pub links: u32,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_FRAMES],
+    /// From the call's context upwards.
+    pub chain: [Link; MAX_LINKS],
+    /// Bytes in `host`.
+    pub host_len: u32,
+    /// Bytes in `method`.
+    pub method_len: u32,
+    /// `ClientConn.authority`.
+    pub host: [u8; MAX_HOST],
+    /// `/package.Service/Method`.
+    pub method: [u8; MAX_PATH],
+}
+
+/// A stream of an HTTP/2 client is over: its answer has been read or let go, or nobody waits for it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CallStreamEnded {
+    /// Common part: the stream's own goroutine, which the round trip has started.
+    pub header: Header,
+    /// Why; zeros where both sides had done.
+    pub err: Link,
+    /// First bytes of the error's text, if it is an `errorString`.
+    pub text: [u8; 24],
+}
+
+/// A round trip takes a connection (Go ≤ 1.22).
+pub const ATTEMPT_BEGINS: u64 = 0;
+/// The connection has done with the request (Go ≤ 1.22).
+pub const ATTEMPT_OVER: u64 = 1;
+/// What failed is about to be tried again (Go ≥ 1.23).
+pub const ATTEMPT_AGAIN: u64 = 2;
+
+/// What `http.Transport` does within one round trip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CallAttempt {
+    /// Common part: who calls, but for the end of an attempt, which the connection's reader tells.
+    pub header: Header,
+    /// The `*http.Request`, maybe a copy of the one that the call began with.
+    pub request: u64,
+    /// An `ATTEMPT_…`.
+    pub what: u64,
+}
+
+/// The round trip that begins with the next record of this goroutine follows a redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct CallRedirected {
+    /// Common part.
+    pub header: Header,
+    /// The `*http.Request`.
+    pub request: u64,
+    /// Of the request whose answer was the redirect: `Request.Response.Request.URL`.
+    pub previous_url: u64,
+}
+
 /// `database/sql` does something on a context: asks for a connection, or hands a query to a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
@@ -412,6 +504,45 @@ pub struct SqlReturned {
     pub conn: u64,
     /// The error of what it was used for last.
     pub err: Link,
+}
+
+/// A dialer that could not be read.
+pub const TIMEOUT_UNREAD: u64 = i64::MAX as u64;
+
+/// `net.Dialer` is asked for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct DialStarted {
+    /// Common part.
+    pub header: Header,
+    /// `Dialer.Timeout`, ns as an `i64`; not above 0: none; [`TIMEOUT_UNREAD`].
+    pub timeout_ns: u64,
+    /// `wall` and `ext` of `Dialer.Deadline`; zeros: none.
+    pub deadline: [u64; 2],
+    /// Return addresses in `pcs`.
+    pub frames: u32,
+    /// Links in `chain`; the first is the dial's context itself.
+    pub links: u32,
+    /// Return addresses, innermost first.
+    pub pcs: [u64; MAX_FRAMES],
+    /// From the dial's context upwards.
+    pub chain: [Link; MAX_LINKS],
+    /// Bytes in `network`.
+    pub network_len: u32,
+    /// Bytes in `address`.
+    pub address_len: u32,
+    /// `tcp`, `unix`.
+    pub network: [u8; MAX_NETWORK],
+    /// `store:5432`, a path.
+    pub address: [u8; MAX_ADDRESS],
+}
+
+/// A TCP connection that was dialled is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct DialDone {
+    /// Common part: who dialled, or a goroutine that it has started for one of several addresses.
+    pub header: Header,
 }
 
 /// A TCP socket with an observed local port changes its state, or an observed process begins to
@@ -472,16 +603,22 @@ const _: () = {
     assert!(size_of::<ContextCancelled>() == 48 + 40 + 64);
     assert!(size_of::<ContextCancelledShort>() == 48 + 48);
     assert!(size_of::<DeadlineAsked>() == 48 + 32);
-    assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 96 + 336);
+    assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 104 + 336 + 32);
     assert!(size_of::<ConnReadError>() == 48 + 16 + 48 + 8 + 16 + 8 + 64);
     assert!(size_of::<GrpcStarted>() == 48 + 16 + 256 + 96);
     assert!(size_of::<GrpcEnded>() == 56);
     assert!(size_of::<IoDeadlineSet>() == 48 + 40 + 64);
+    assert!(size_of::<GrpcCalled>() == 48 + 8 + 128 + 256 + 8 + 64 + 96);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<CallCancelled>() == 72);
     assert!(size_of::<ConnCancelled>() == 56);
     assert!(size_of::<BodyFailed>() == 48 + 16 + 128);
+    assert!(size_of::<CallStreamEnded>() == 48 + 16 + 24);
+    assert!(size_of::<CallAttempt>() == 48 + 16);
+    assert!(size_of::<CallRedirected>() == 48 + 16);
     assert!(size_of::<SqlCalled>() == 48 + 16 + 8 + 128 + 256 + 8 + 192);
+    assert!(size_of::<DialStarted>() == 48 + 32 + 128 + 256 + 8 + 16 + 112);
+    assert!(size_of::<DialDone>() == 48);
     assert!(size_of::<SqlReturned>() == 48 + 24);
     assert!(size_of::<SocketChanged>() == 48 + 8 + 32 + 16 + 8);
     assert!(size_of::<GoroutineCreated>() == 48 + 24 + 80);

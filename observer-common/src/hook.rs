@@ -2,7 +2,8 @@
 //!
 //! A number is never reused: recordings hold them.
 
-/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; `database/sql` from 41, sockets from 61, goroutines from 71.
+/// A hook that has a probe. Blocks of ten: contexts, servers, HTTP client, gRPC client; `database/sql` from 41, dials from 51,
+/// sockets from 61, goroutines from 71.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum HookId {
@@ -34,6 +35,20 @@ pub enum HookId {
     ConnCancel = 24,
     /// Reading a response body failed on such a connection.
     BodyFail = 25,
+    /// A stream of an HTTP/2 client is over, and with it a round trip.
+    CallStreamEnd = 26,
+    /// A round trip of HTTP/1 takes a connection, or has done with it (Go ≤ 1.22).
+    CallAttempt = 28,
+    /// The transport is about to try a request again (Go ≥ 1.23).
+    CallRetry = 29,
+    /// gRPC's client makes a stream, for a unary call, too.
+    GrpcCall = 31,
+    /// A gRPC server's stream is found closed by who would write to it.
+    GrpcClosed = 32,
+    /// An answer is written where gRPC is served through `net/http`.
+    GrpcHttpWrite = 33,
+    /// A handler is about to run on a stream of `golang.org/x/net/http2`.
+    Http2Start = 34,
     /// `database/sql` asks its pool for a connection.
     SqlConn = 41,
     /// A query is handed to a driver.
@@ -46,6 +61,10 @@ pub enum HookId {
     SqlStmtExec = 45,
     /// A connection goes back to the pool.
     SqlReturn = 46,
+    /// `net.Dialer` is asked for a connection.
+    DialStart = 51,
+    /// A TCP connection that was dialled is there.
+    DialDone = 52,
     /// A TCP socket changes its state: a tracepoint of the kernel, the same for all processes.
     SocketState = 61,
     /// A goroutine was made and is about to be queued.
@@ -56,7 +75,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 32] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -68,6 +87,9 @@ impl HookId {
         Self::CallCancel,
         Self::ConnCancel,
         Self::BodyFail,
+        Self::CallStreamEnd,
+        Self::CallAttempt,
+        Self::CallRetry,
         Self::SocketState,
         Self::DeadlineAsk,
         Self::SqlConn,
@@ -76,8 +98,14 @@ impl HookId {
         Self::SqlStmtQuery,
         Self::SqlStmtExec,
         Self::SqlReturn,
+        Self::DialStart,
+        Self::DialDone,
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
+        Self::GrpcCall,
+        Self::GrpcClosed,
+        Self::GrpcHttpWrite,
+        Self::Http2Start,
         Self::GoroutineCreate,
         Self::GoroutineEnd,
     ];
@@ -97,6 +125,9 @@ impl HookId {
             Self::CallCancel => "call-cancel",
             Self::ConnCancel => "conn-cancel",
             Self::BodyFail => "body-fail",
+            Self::CallStreamEnd => "call-stream-end",
+            Self::CallAttempt => "call-attempt",
+            Self::CallRetry => "call-retry",
             Self::SocketState => "socket-state",
             Self::DeadlineAsk => "deadline-ask",
             Self::SqlConn => "sql-conn",
@@ -105,8 +136,14 @@ impl HookId {
             Self::SqlStmtQuery => "sql-stmt-query",
             Self::SqlStmtExec => "sql-stmt-exec",
             Self::SqlReturn => "sql-return",
+            Self::DialStart => "dial-start",
+            Self::DialDone => "dial-done",
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
+            Self::GrpcCall => "grpc-call",
+            Self::GrpcClosed => "grpc-closed",
+            Self::GrpcHttpWrite => "grpc-http-write",
+            Self::Http2Start => "http2-start",
             Self::GoroutineCreate => "goroutine-create",
             Self::GoroutineEnd => "goroutine-end",
         }
@@ -130,12 +167,21 @@ impl HookId {
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),
             25 => Some(Self::BodyFail),
+            26 => Some(Self::CallStreamEnd),
+            28 => Some(Self::CallAttempt),
+            29 => Some(Self::CallRetry),
+            31 => Some(Self::GrpcCall),
+            32 => Some(Self::GrpcClosed),
+            33 => Some(Self::GrpcHttpWrite),
+            34 => Some(Self::Http2Start),
             41 => Some(Self::SqlConn),
             42 => Some(Self::SqlQuery),
             43 => Some(Self::SqlExec),
             44 => Some(Self::SqlStmtQuery),
             45 => Some(Self::SqlStmtExec),
             46 => Some(Self::SqlReturn),
+            51 => Some(Self::DialStart),
+            52 => Some(Self::DialDone),
             61 => Some(Self::SocketState),
             71 => Some(Self::GoroutineCreate),
             72 => Some(Self::GoroutineEnd),

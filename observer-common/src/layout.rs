@@ -4,7 +4,7 @@
 //! attachment. Offsets come from `observer/src/go/data/offsets.json`, addresses from the image
 //! plus the load bias.
 
-use crate::limits::{MAX_HEADER_NAME, MAX_HEADER_NAMES, MAX_RANGES};
+use crate::limits::{MAX_HEADER_NAME, MAX_HEADER_NAMES, MAX_NODES, MAX_RANGES};
 
 /// Code addresses `[start, end)` in the process; empty when both are 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,6 +85,8 @@ impl HeaderName {
 pub const ENABLED: u32 = 1;
 /// Request IDs are read in the kernel at the request's start.
 pub const READ_IDS: u32 = 1 << 1;
+/// Deadlines that callers send are read in the kernel at the request's start.
+pub const READ_DEADLINES: u32 = 1 << 2;
 /// `propagateCancel` is a method: receiver first (Go ≥ 1.21).
 pub const CREATE_IS_METHOD: u32 = 1 << 3;
 /// A `timerCtx` begins with a pointer to its `cancelCtx` (Go 1.20).
@@ -132,6 +134,22 @@ pub struct Layout {
     pub grpc_ctx: u32,
     /// `method` of gRPC's stream.
     pub grpc_method: u32,
+    /// `Dialer.Timeout`; `Dialer.Deadline` follows it.
+    pub dialer_timeout: u32,
+    /// `ClientConn.authority` of gRPC's client.
+    pub grpc_authority: u32,
+    /// Context of what a server of HTTP/2 calls a request: an `http.Request` up to Go 1.26, then a struct of its own.
+    pub h2_ctx: u32,
+    /// Its method.
+    pub h2_method: u32,
+    /// Its `RequestURI`.
+    pub h2_uri: u32,
+    /// Its header map.
+    pub h2_header: u32,
+    /// `Request.Response`: what redirected to it.
+    pub req_response: u32,
+    /// `Response.Request`.
+    pub response_req: u32,
     /// `g.gopc`.
     pub g_gopc: u32,
     /// `g.startpc`.
@@ -154,9 +172,15 @@ pub struct Layout {
     pub cancel_self: Range,
     /// The caller whose cancels say only that a call is done: sent short.
     pub cancel_short: Range,
+    /// What sends the answer of a unary gRPC handler that has returned (up to 1.83).
+    pub grpc_answer: Range,
+    /// Itabs of contexts whose creation is an event: a chain is known from there on. 0: unused, or not learnt yet.
+    pub nodes: [u64; MAX_NODES],
+    /// What the transport hands its cancels through: who cancels is its caller.
+    pub cancel_via: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
-    /// Request ID headers in order of preference; the last row is [`TRACE_HEADER`].
+    /// Request ID headers in order of preference, then those of deadlines; the last row is [`TRACE_HEADER`].
     pub headers: [HeaderName; MAX_HEADER_NAMES],
 }
 
@@ -180,6 +204,14 @@ impl Layout {
         conn_remote: 0,
         grpc_ctx: 0,
         grpc_method: 0,
+        dialer_timeout: 0,
+        grpc_authority: 0,
+        h2_ctx: 0,
+        h2_method: 0,
+        h2_uri: 0,
+        h2_header: 0,
+        req_response: 0,
+        response_req: 0,
         g_gopc: 0,
         g_startpc: 0,
         g_m: 0,
@@ -191,6 +223,9 @@ impl Layout {
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
         cancel_short: Range { start: 0, end: 0 },
+        grpc_answer: Range { start: 0, end: 0 },
+        nodes: [0; MAX_NODES],
+        cancel_via: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };
@@ -200,6 +235,14 @@ impl Layout {
     #[must_use]
     pub const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether nothing is asked beyond a link with this itab, which is not 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_node(&self, itab: u64) -> bool {
+        let [a, b, c, d, e, f] = self.nodes;
+        (itab == a) | (itab == b) | (itab == c) | (itab == d) | (itab == e) | (itab == f)
     }
 }
 

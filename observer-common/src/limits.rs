@@ -8,6 +8,8 @@ pub const MAX_CANCEL_FRAMES: usize = 8;
 pub const MAX_SPAWN_FRAMES: usize = 10;
 /// Links of a context chain kept at most.
 pub const MAX_LINKS: usize = 16;
+/// Itabs of contexts that chains are known from: three types, each as two interfaces.
+pub const MAX_NODES: usize = 6;
 /// Bytes of a request line kept: method, a space, and 96 bytes of path.
 pub const MAX_LINE: usize = 112;
 /// Bytes of the path that are shown.
@@ -18,10 +20,20 @@ pub const MAX_VALUE: usize = 64;
 pub const MAX_PEER: usize = 64;
 /// Bytes of a call's host kept.
 pub const MAX_HOST: usize = 64;
+/// Bytes of a dial's network kept: the longest is `unixpacket`.
+pub const MAX_NETWORK: usize = 16;
+/// Bytes of a dial's address kept: a path of a Unix socket has up to 107, hosts are seldom that long.
+pub const MAX_ADDRESS: usize = 112;
 /// Bytes of a query: enough for the verb and, unless very many columns come before it, the table.
 pub const MAX_QUERY: usize = 192;
-/// Header names looked for in one request: request IDs in order, then `Traceparent`.
-pub const MAX_HEADER_NAMES: usize = 4;
+/// Names of headers that hold a request's ID.
+pub const MAX_ID_HEADERS: usize = 3;
+/// Names of headers in which a caller says how long it waits.
+pub const MAX_DEADLINE_HEADERS: usize = 2;
+/// Header names looked for in one request: request IDs in order, deadlines in order, then `Traceparent`.
+pub const MAX_HEADER_NAMES: usize = MAX_ID_HEADERS + MAX_DEADLINE_HEADERS + 1;
+/// Bytes of a deadline's value kept: no sound one is longer.
+pub const MAX_DEADLINE: usize = 24;
 /// Length of the longest header name that can be configured.
 pub const MAX_HEADER_NAME: usize = 32;
 /// Groups of a Swiss map, or buckets of an old map, looked at in the kernel.

@@ -24,13 +24,14 @@ pub fn context_create(ctx: ProbeContext) -> u32 {
 
 #[inline(always)]
 fn create(hit: &Hit) {
-    match context::create_detail(&USER, hit.layout, &hit.regs) {
+    let (detail, outer) = context::create_detail(&USER, hit.layout, &hit.regs);
+    match detail {
         Detail::None => hit.skip(Skip::Quiet),
         Detail::Short(caller) => hit.send(|record: &mut ContextCreatedShort| {
             context::created_short(&USER, hit.layout, &hit.regs, caller, record).map(|()| false)
         }),
         Detail::Full => hit.send(|record: &mut ContextCreated| {
-            context::created(&USER, hit.layout, &hit.regs, record)
+            context::created(&USER, hit.layout, &hit.regs, outer, record)
         }),
     }
 }

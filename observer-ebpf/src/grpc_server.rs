@@ -35,6 +35,29 @@ pub fn grpc_http_end(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// `google.golang.org/grpc/internal/transport.(*http2Server).streamContextErr`.
+#[uprobe]
+pub fn grpc_closed(ctx: ProbeContext) -> u32 {
+    answer(&ctx, HookId::GrpcClosed);
+    0
+}
+
+/// `google.golang.org/grpc/internal/transport.(*serverHandlerTransport).write`, up to 1.68 `Write`.
+#[uprobe]
+pub fn grpc_http_write(ctx: ProbeContext) -> u32 {
+    answer(&ctx, HookId::GrpcHttpWrite);
+    0
+}
+
+#[inline(always)]
+fn answer(ctx: &ProbeContext, hook: HookId) {
+    if let Some(hit) = Hit::new(ctx, hook) {
+        hit.send(|record: &mut GrpcEnded| {
+            grpc::answered(&USER, hit.layout, &hit.regs, record).map(|()| false)
+        });
+    }
+}
+
 #[inline(always)]
 fn end(ctx: &ProbeContext, hook: HookId) {
     if let Some(hit) = Hit::new(ctx, hook) {

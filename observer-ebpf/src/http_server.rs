@@ -35,6 +35,30 @@ fn start<const SWISS: bool>(ctx: &ProbeContext) {
     }
 }
 
+/// `golang.org/x/net/http2.(*serverConn).runHandler` where maps are Swiss maps.
+#[uprobe]
+pub fn http2_start_swiss(ctx: ProbeContext) -> u32 {
+    start_by_http2::<true>(&ctx);
+    0
+}
+
+/// The same where maps have buckets.
+#[uprobe]
+pub fn http2_start_buckets(ctx: ProbeContext) -> u32 {
+    start_by_http2::<false>(&ctx);
+    0
+}
+
+#[inline(always)]
+fn start_by_http2<const SWISS: bool>(ctx: &ProbeContext) {
+    if let Some(hit) = Hit::new(ctx, HookId::Http2Start) {
+        hit.send(|record: &mut RequestStarted| {
+            request::started_by_http2::<SWISS, _, _>(&USER, hit.layout, &hit.regs, record)
+                .map(|()| false)
+        });
+    }
+}
+
 /// `net/http.(*connReader).handleReadError`, from Go 1.25 `handleReadErrorLocked`.
 #[uprobe]
 pub fn conn_read_error(ctx: ProbeContext) -> u32 {

@@ -6,7 +6,9 @@
 #![no_main]
 
 mod context;
+mod dial;
 mod goroutine;
+mod grpc_client;
 mod grpc_server;
 mod http_client;
 mod http_server;

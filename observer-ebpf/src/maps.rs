@@ -108,16 +108,21 @@ pub fn chosen(pid: u32) -> bool {
         .is_some_and(|word| word >> (pid % 64) & 1 != 0)
 }
 
-/// Counts; a loss also in the total that every record carries.
+/// Counts; a loss also in the total that every record carries. Gives what was counted before on this CPU.
 #[inline(always)]
-pub fn count(hook: HookId, counter: Counter) {
+pub fn count(hook: HookId, counter: Counter) -> u64 {
+    let mut before = 0;
     if let Some(row) = COUNTS.get_ptr_mut(hook as u32 * COUNTERS + counter as u32) {
         // SAFETY: the row belongs to this CPU; a lost increment by preemption is acceptable here.
-        unsafe { *row += 1 };
+        unsafe {
+            before = *row;
+            *row = before + 1;
+        }
     }
     if counter.is_loss() {
         change(LOST_EVENTS);
     }
+    before
 }
 
 /// The start of a process could not be told.
@@ -142,12 +147,15 @@ pub fn lost() -> u64 {
     LOST.get(LOST_EVENTS).copied().unwrap_or(0)
 }
 
+/// Without a wake-up: the reader looks by itself.
+pub const QUIETLY: u64 = BPF_RB_NO_WAKEUP as u64;
+
 /// How to submit: quietly while little waits, because the reader looks by itself.
 #[inline(always)]
 pub fn wake() -> u64 {
     if EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
-        u64::from(BPF_RB_NO_WAKEUP)
+        QUIETLY
     }
 }

@@ -71,6 +71,8 @@ pub struct Hit {
     pub layout: &'static Layout,
     /// Process, in the initial namespace.
     pub pid: u32,
+    /// Its number on this CPU.
+    number: u64,
 }
 
 impl Hit {
@@ -95,19 +97,22 @@ impl Hit {
         if cookie.has(FILTER_PIDS) && !maps::chosen(pid) {
             return None;
         }
-        maps::count(hook, Counter::Hits);
+        let number = maps::count(hook, Counter::Hits);
         Some(Self {
             hook,
             regs,
             layout,
             pid,
+            number,
         })
     }
 
     /// Sends a record about this process, see [`send`].
     #[inline(always)]
     pub fn send<T: Record>(&self, fill: impl FnOnce(&mut T) -> Result<bool, Skip>) {
-        send(self.hook, self.pid, fill);
+        // What waits is asked for now and then: so many records hardly matter to what waits at a wake-up.
+        let ask = self.number % ASK_EVERY == 0;
+        send_with(self.hook, self.pid, ask, fill);
     }
 
     /// Counts why nothing was sent.
@@ -117,9 +122,22 @@ impl Hit {
     }
 }
 
+/// Hits of a hook on one CPU between two looks at how much waits in the ring: a call of the kernel each.
+const ASK_EVERY: u64 = 16;
+
 /// Reserves a record, lets `fill` write it, and sends it. Every way to fail is counted.
 #[inline(always)]
 pub fn send<T: Record>(hook: HookId, pid: u32, fill: impl FnOnce(&mut T) -> Result<bool, Skip>) {
+    send_with(hook, pid, true, fill);
+}
+
+#[inline(always)]
+fn send_with<T: Record>(
+    hook: HookId,
+    pid: u32,
+    ask: bool,
+    fill: impl FnOnce(&mut T) -> Result<bool, Skip>,
+) {
     let Some(mut entry) = maps::EVENTS.reserve::<T>(0) else {
         maps::count(hook, Counter::RingFull);
         return;
@@ -136,13 +154,13 @@ pub fn send<T: Record>(hook: HookId, pid: u32, fill: impl FnOnce(&mut T) -> Resu
             // SAFETY: no preconditions.
             header.time_ns = unsafe { bpf_ktime_get_ns() };
             header.lost = maps::lost();
-            entry.submit(maps::wake());
+            entry.submit(if ask { maps::wake() } else { maps::QUIETLY });
             if partial {
                 maps::count(hook, Counter::ReadPartial);
             }
         }
         Err(why) => {
-            entry.discard(u64::from(aya_ebpf::bindings::BPF_RB_NO_WAKEUP));
+            entry.discard(maps::QUIETLY);
             skip(hook, why);
         }
     }
@@ -180,8 +198,11 @@ macro_rules! records {
 
 records!(
     BodyFailed,
+    CallAttempt,
     CallCancelled,
+    CallRedirected,
     CallStarted,
+    CallStreamEnded,
     ConnCancelled,
     ConnReadError,
     ContextCancelled,
@@ -189,8 +210,11 @@ records!(
     ContextCreated,
     ContextCreatedShort,
     DeadlineAsked,
+    DialDone,
+    DialStarted,
     GoroutineCreated,
     GoroutineEnded,
+    GrpcCalled,
     GrpcEnded,
     GrpcStarted,
     IoDeadlineSet,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Folders from the ground up, and what each may name.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("style", &[]),
     ("foreign", &[]),
     ("stream", &[]),
@@ -13,6 +13,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("go", &[]),
     ("finding", &["go"]),
     ("inspect", &["target", "go"]),
+    ("picture", &["go", "finding", "inspect"]),
     ("probe", &["go", "finding", "inspect"]),
     ("model", &["stream", "go", "finding", "inspect"]),
     ("correlate", &["go", "finding", "model"]),
@@ -29,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "foreign",
             "go",
             "finding",
+            "picture",
             "model",
             "correlate",
             "error",
@@ -40,7 +42,9 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ),
     (
         "cli",
-        &["style", "target", "finding", "error", "config", "sink"],
+        &[
+            "style", "target", "finding", "picture", "error", "config", "sink",
+        ],
     ),
     (
         "daemon",
@@ -50,6 +54,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "go",
             "finding",
             "inspect",
+            "picture",
             "probe",
             "model",
             "correlate",

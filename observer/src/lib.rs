@@ -15,6 +15,7 @@ pub mod inspect;
 #[cfg(test)]
 mod layers;
 pub mod model;
+pub mod picture;
 pub mod probe;
 pub mod record;
 pub mod sink;

@@ -119,6 +119,8 @@ fn check_stacks(image: &Image, said: &Said, bias: u64, label: &str) -> usize {
             let ours: Vec<Frame> = image
                 .frames(pcs[at] - bias)
                 .iter()
+                // The runtime leaves these out, too.
+                .filter(|frame| !frame.is_generated())
                 .map(as_printed)
                 .collect();
             let end = (at + ours.len()).min(logical.len());
@@ -129,6 +131,30 @@ fn check_stacks(image: &Image, said: &Said, bias: u64, label: &str) -> usize {
         }
     }
     compared
+}
+
+/// A method that was inlined into the wrapper of its value is declared where the source says, if the tables tell that.
+fn check_declaration(image: &Image, version: &str, said: &Said, bias: u64, label: &str) {
+    const METHOD: &str = "func (s *service) inlined() {";
+    let return_addresses = said.stacks.iter().flat_map(|(pcs, _)| pcs);
+    let inlined: Vec<u64> = return_addresses
+        .map(|pc| pc - bias)
+        .filter(|pc| {
+            let frames = image.frames(*pc);
+            let is_method = |frame: &Frame| &*frame.function == "main.(*service).inlined";
+            frames.first().is_some_and(is_method) && frames.last().is_some_and(Frame::is_generated)
+        })
+        .collect();
+    assert_eq!(inlined.len(), 1, "{label}");
+    let line = SOURCE.lines().position(|line| line == METHOD);
+    let line = u32::try_from(line.expect("the method") + 1).expect("a line");
+    let has_lines = !["1.18.", "1.19."]
+        .iter()
+        .any(|old| version.starts_with(old));
+    let declared = image.declaration(inlined[0]);
+    let at = declared.map(|frame| (frame.function.to_string(), frame.line));
+    let expected = has_lines.then(|| ("main.(*service).inlined".to_owned(), line));
+    assert_eq!(at, expected, "{label}");
 }
 
 fn check_itabs(image: &Image, said: &Said, bias: u64, label: &str) {
@@ -244,6 +270,7 @@ fn check(version: &str, flavour: Flavour) {
         "{label}: {compared} frames in {} stacks equal",
         said.stacks.len()
     );
+    check_declaration(&image, version, &said, bias, &label);
     check_itabs(&image, &said, bias, &label);
     check_allgs(&image, &label);
     check_sites(&image, &label);

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::{
-    go::FULL_VARIABLE,
-    live::{Code, Load, Observer, breakpoints, get, on_each_version, start},
+    go::{CI_VERSIONS, FULL_VARIABLE},
+    live::{Code, Held, Load, Observer, breakpoints, get, on_each_version, start},
     target::Flavor,
 };
 
@@ -70,18 +70,17 @@ fn attaching_and_detaching_leaves_no_trace() -> Result<()> {
 
 #[test]
 fn killing_observer_leaves_no_trace() -> Result<()> {
-    let kills = if env::var_os(FULL_VARIABLE).is_some() {
-        20
-    } else {
-        1
-    };
+    let full = env::var_os(FULL_VARIABLE).is_some();
+    let [.., newest] = CI_VERSIONS;
     on_each_version(|go, flavor| {
+        let often = full || (go == newest && flavor == Flavor::Plain);
+        let kills = if often { 20 } else { 1 };
         let program = start("bench", go, flavor, &["-mode", "json"])?;
         let load = Load::of(&program, "/")
-            .during(Duration::from_secs(60), 4)
+            .during(Duration::from_secs(120), 4)
             .flag("-rate", &500)
             .start()?;
-        for _ in 0..kills {
+        for kill in 0..kills {
             let observer = Observer::of(program.pid())?;
             let start_line =
                 observer.wait_for(Duration::from_secs(1), |lines| lines.first().cloned())?;
@@ -92,9 +91,18 @@ fn killing_observer_leaves_no_trace() -> Result<()> {
                 breakpoints(&code)?,
                 code.len()
             );
+            let held = Held::by(observer.pid())?;
+            ensure!(
+                held.count("link_id") >= code.len(),
+                "{} sites, but {held:?}",
+                code.len()
+            );
+            // At any moment of its work, and of the program's.
+            thread::sleep(Duration::from_millis(kill * 37 % 200));
             // Dropping it is kill -9.
             drop(observer);
-            restored(&code)?;
+            restored(&code).with_context(|| format!("kill {kill}"))?;
+            held.gone().with_context(|| format!("kill {kill}"))?;
         }
         let report = load.interrupt()?;
         ensure!(

@@ -31,7 +31,7 @@ fn orphan(case: &str, by: &str, joined: &str, below: &str) -> Result<Expect> {
         .also(Role::Below, STORE, &format!("{below} {case}"))
 }
 
-fn in_front() -> Result<[Expect; 5]> {
+fn in_front() -> Result<[Expect; 6]> {
     let ignored = "cancel-ignored";
     Ok([
         orphan("deadline", "deadline", "request_id", ignored)?
@@ -45,12 +45,15 @@ fn in_front() -> Result<[Expect; 5]> {
         orphan("code", "code", "request_id", ignored)?.fact("/confidence", "high"),
         orphan("unread", "deadline", "request_id", "cancel-undelivered")?
             .fact("/confidence", "medium"),
-        orphan("traced", "deadline", "trace", ignored)?
+        orphan("traced", "deadline", "parent_id", ignored)?
             .fact("/confidence", "high")
             .fact(
                 "/evidence/downstream/request/trace_id",
                 "4bf92f3577b34da6a3ce929d0e0e4736",
             ),
+        orphan("spans", "deadline", "parent_id", ignored)?
+            .fact("/confidence", "high")
+            .times(2),
     ])
 }
 
@@ -59,9 +62,21 @@ fn in_store() -> Result<Vec<Expect>> {
         let expect = Expect::new("error", STORE, &format!("cancel-ignored {case}"))?;
         Ok(expect
             .by("client")
-            .times(if case == "twins" { 2 } else { 1 }))
+            .times(if ["twins", "spans"].contains(&case) {
+                2
+            } else {
+                1
+            }))
     };
-    let cases = ["deadline", "client", "code", "traced", "twins", "anonymous"];
+    let cases = [
+        "deadline",
+        "client",
+        "code",
+        "traced",
+        "twins",
+        "spans",
+        "anonymous",
+    ];
     let mut all = cases
         .iter()
         .map(|case| ignored(case))

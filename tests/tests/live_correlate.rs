@@ -53,9 +53,37 @@ fn move_times(value: &mut Value, ahead: Duration) {
     }
 }
 
+/// A recording, as if it had been made on another host.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "a file that is too short for its header is no recording, and the test fails"
+)]
+fn moved(path: &Path, host: &str, ahead: Duration) -> Result<()> {
+    const MAGIC: usize = 8;
+    let bytes = fs::read(path)?;
+    let length = bytes.get(MAGIC..MAGIC + 4).context("a length")?;
+    let length = usize::try_from(u32::from_le_bytes(length.try_into()?))?;
+    let (head, rest) = bytes[MAGIC + 4..].split_at(length);
+    let mut header: Value = serde_json::from_slice(head)?;
+    let clock = header["realtime_minus_monotonic_ns"].as_i64();
+    let clock = clock.context("a clock")? + i64::try_from(ahead.as_nanos())?;
+    header["realtime_minus_monotonic_ns"] = clock.into();
+    header["host"] = host.into();
+    header["boot_id"] = format!("boot of {host}").into();
+    let header = serde_json::to_vec(&header)?;
+    let length = u32::try_from(header.len())?.to_le_bytes();
+    fs::write(path, [&bytes[..MAGIC], &length, &header, rest].concat())?;
+    Ok(())
+}
+
 fn correlate(files: &[&Path], args: &[&str]) -> Result<Output> {
+    offline("correlate", files, args)
+}
+
+/// A command that reads files.
+fn offline(command: &str, files: &[&Path], args: &[&str]) -> Result<Output> {
     let output = Command::new(observer_binary()?)
-        .arg("correlate")
+        .arg(command)
         .args(files)
         .args(args)
         .env_remove("OBSERVER_TEST_FULL")
@@ -76,8 +104,18 @@ fn lines(output: &Output) -> Result<Vec<Value>> {
         .collect()
 }
 
-fn observed(program: &Program) -> Result<Observer> {
-    Observer::attach(&["--pid", &program.pid().to_string(), "--facts"], 1)
+/// The same observer tells facts and records.
+fn observed(program: &Program, recording: &Path, more: &[&str]) -> Result<Observer> {
+    let pid = program.pid().to_string();
+    let recording = recording.to_str().context("a path in UTF-8")?;
+    let args = ["--pid", &pid, "--facts", "--record", recording];
+    Observer::attach(&[&args, more].concat(), 1)
+}
+
+/// Findings of a rule, those of the files themselves left out.
+fn of_rule<'a>(told: &'a [Value], rule: &'a str) -> Vec<&'a Value> {
+    let first = told.iter().filter(|line| line["type"] == "finding");
+    first.filter(|line| line["rule"] == rule).collect()
 }
 
 #[test]
@@ -86,7 +124,11 @@ fn files_of_two_hosts_tell_what_one_did_to_the_other() -> Result<()> {
         let hosts = TwoHosts::new()?;
         let store = hosts.start(1, STORE, (go, flavor), &[])?;
         let front = hosts.start(0, FRONT, (go, flavor), &["-store", &store.url("")])?;
-        let (at_front, at_store) = (observed(&front)?, observed(&store)?);
+        let folder = tempfile::tempdir()?;
+        let [rec_front, rec_store] =
+            ["front.rec", "store.rec"].map(|name| folder.path().join(name));
+        let at_front = observed(&front, &rec_front, &[])?;
+        let at_store = observed(&store, &rec_store, &[])?;
         for (path, times) in [
             ("/quick", 10),
             ("/deadline", 1),
@@ -107,7 +149,6 @@ fn files_of_two_hosts_tell_what_one_did_to_the_other() -> Result<()> {
         let ignored = findings(&at_store, store.pid());
         ensure!(ignored.len() == 1, "{}", at_store.shown());
 
-        let folder = tempfile::tempdir()?;
         let [edge, below] = ["edge.jsonl", "below.jsonl"].map(|name| folder.path().join(name));
         file(&edge, &at_front, "edge", Duration::ZERO)?;
         file(&below, &at_store, "below", AHEAD)?;
@@ -124,6 +165,23 @@ fn files_of_two_hosts_tell_what_one_did_to_the_other() -> Result<()> {
         };
         check(finding, ignored[0].text("/id")).with_context(|| shown.clone())?;
         ensure!(end["type"] == "end" && end["why"] == "files_ended", "{end}");
+        ensure!(
+            said.contains("the clock of below is 3 s ahead of that of edge"),
+            "{said}"
+        );
+
+        // Their recordings say the same.
+        moved(&rec_front, "edge", Duration::ZERO)?;
+        moved(&rec_store, "below", AHEAD)?;
+        let output = offline("replay", &[&rec_front, &rec_store], &["--output", "json"])?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told = lines(&output)?;
+        let shown = format!("{said}\n{}", String::from_utf8_lossy(&output.stdout));
+        let [finding] = of_rule(&told, "orphaned-downstream")[..] else {
+            anyhow::bail!("not one finding: {shown}");
+        };
+        check(finding, ignored[0].text("/id")).with_context(|| shown.clone())?;
+        ensure!(of_rule(&told, "cancel-ignored").len() == 1, "{shown}");
         ensure!(
             said.contains("the clock of below is 3 s ahead of that of edge"),
             "{said}"
@@ -178,5 +236,79 @@ fn check(finding: &Value, ignored: &str) -> Result<()> {
     ensure!(error < 100_000_000, "sure to {error} only");
     let wasted = number("/evidence/after_cancel_ns")? / 1_000_000;
     ensure!((1_400..2_000).contains(&wasted), "{wasted} ms wasted");
+    Ok(())
+}
+
+const BUDGET: &str = "chain/budget";
+const HEADER: [&str; 2] = ["--deadline-header", "X-Timeout-Ms"];
+
+#[test]
+fn files_of_two_hosts_tell_which_did_not_hand_its_deadline_on() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let hosts = TwoHosts::new()?;
+        let last = hosts.start(1, BUDGET, (go, flavor), &[])?;
+        let args = ["-faulty", "-next", &last.url("")];
+        let front = hosts.start(0, BUDGET, (go, flavor), &args)?;
+        let folder = tempfile::tempdir()?;
+        let [rec_front, rec_last] = ["front.rec", "last.rec"].map(|name| folder.path().join(name));
+        let at_front = observed(&front, &rec_front, &HEADER)?;
+        let at_last = observed(&last, &rec_last, &HEADER)?;
+        for (path, times) in [("/kept/ok", 10), ("/lost", 1), ("/later", 1)] {
+            let ids = format!("{}-", path.trim_matches('/').replace('/', "-"));
+            let load = Load::of(&front, path).ids(&ids).times(times, 1);
+            let load = load.flag("-header", &"X-Timeout-Ms: 1000");
+            load.through(&hosts.on(0)).run()?;
+        }
+        thread::sleep(SETTLED / 3);
+        let (at_front, at_last) = (at_front.stop()?, at_last.stop()?);
+        for (run, program) in [(&at_front, &front), (&at_last, &last)] {
+            ensure!(findings(run, program.pid()).is_empty(), "{}", run.shown());
+        }
+        let [edge, below] = ["edge.jsonl", "below.jsonl"].map(|name| folder.path().join(name));
+        file(&edge, &at_front, "edge", Duration::ZERO)?;
+        file(&below, &at_last, "below", AHEAD)?;
+        moved(&rec_front, "edge", Duration::ZERO)?;
+        moved(&rec_last, "below", AHEAD)?;
+        for (command, files) in [
+            ("correlate", [&edge, &below]),
+            ("replay", [&rec_front, &rec_last]),
+        ] {
+            let output = offline(command, &files.map(|file| &**file), &["--output", "json"])?;
+            let told = lines(&output)?;
+            let shown = format!("{command}: {}", String::from_utf8_lossy(&output.stdout));
+            let found = of_rule(&told, "deadline-not-forwarded");
+            ensure!(found.len() == 2 && told.len() == 3, "{shown}");
+            for case in ["lost", "later"] {
+                let rule = format!("deadline-not-forwarded {case}");
+                let line = marker(BUDGET, &rule)?;
+                let here = found.iter().find(|finding| line.is(&finding["site"]));
+                let here = here.with_context(|| format!("{case}: {shown}"))?;
+                let below = &here["evidence"]["downstream"];
+                ensure!(here["severity"] == "warning", "{shown}");
+                ensure!(here["confidence"] == "medium", "{shown}");
+                ensure!(below["host"] == "below", "{shown}");
+                ensure!(below["request"]["id"] == format!("{case}-0"), "{shown}");
+                let given = below["deadline_ns"].as_i64();
+                let expected = (case == "later").then_some(30_000_000_000);
+                ensure!(given == expected, "{given:?}: {shown}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn what_a_killed_test_left_behind_is_removed() -> Result<()> {
+    let mut gone = Command::new("true").spawn()?;
+    let name = format!("observer-{}-a", gone.id());
+    gone.wait()?;
+    let added = Command::new("ip").args(["netns", "add", &name]).status()?;
+    ensure!(added.success(), "no namespace");
+    let _hosts = TwoHosts::new()?;
+    let listed = Command::new("ip").args(["netns", "list"]).output()?;
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    ensure!(!listed.contains(&name), "{listed}");
+    let own = format!("observer-{}-a", std::process::id());
+    ensure!(listed.contains(&own), "{listed}");
     Ok(())
 }

@@ -37,6 +37,7 @@ fn ground(program: &Program) -> Result<Ground> {
     let (mut kernel, ring) = Kernel::load()?;
     let wishes = block::Wishes {
         id_headers: vec!["X-Request-Id".to_owned()],
+        deadline_headers: Vec::new(),
         read_ids: true,
         follow_goroutines: true,
     };

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use observer::go::Frame;
 use observer::inspect::{Goroutine, Inspection, StackState, Status};
 
-use dump::{Dumped, parse, shown};
+use dump::{Dumped, parse, plain, shown};
 use target::{Target, hex, variants};
 
 /// Bound on goroutines read at once in these tests.
@@ -71,7 +71,7 @@ fn assert_equal(target: &Target, goroutine: &Goroutine, dumped: &Dumped) {
     }
     assert_eq!(mine, dumped.functions, "{context}");
     let creator = target.image.frames(goroutine.gopc);
-    let creator = creator.last().map(|frame| frame.function.to_string());
+    let creator = creator.last().map(|frame| plain(&frame.function));
     assert_eq!(creator, dumped.created_by, "{context}");
 }
 
@@ -81,13 +81,13 @@ fn every_wait_equals_the_programs_own_dump() {
         let mut target = Target::start(variant);
         let dumped = parse(&target.ask("dump"));
         let inspector = target.inspector();
-        let snapshot = inspector.snapshot(LIMIT).unwrap().unwrap();
-        assert!(!snapshot.cut);
-        assert_eq!(snapshot.torn, 0, "{variant:?}");
+        let (goroutines, coverage) = target.snapshot(LIMIT).unwrap();
+        assert!(!coverage.cut && coverage.every == 1);
+        assert_eq!(coverage.torn, 0, "{variant:?}");
         let mut compared = 0;
         // Goroutine 1 dumps, and so is elsewhere when it is read.
         for dumped in dumped.iter().filter(|dumped| dumped.goid != 1) {
-            let in_snapshot = snapshot.goroutines.iter().find(|g| g.goid == dumped.goid);
+            let in_snapshot = goroutines.iter().find(|g| g.goid == dumped.goid);
             let in_snapshot = in_snapshot.unwrap_or_else(|| panic!("{variant:?} {dumped:?}"));
             assert_equal(&target, in_snapshot, dumped);
             let Inspection::Alive(found) = inspector.inspect(dumped.goid, None) else {
@@ -100,14 +100,14 @@ fn every_wait_equals_the_programs_own_dump() {
         }
         assert!(compared >= 20, "{variant:?}: {compared}");
         // What the dump leaves out belongs to the runtime.
-        for goroutine in &snapshot.goroutines {
+        for goroutine in &goroutines {
             if dumped.iter().all(|dumped| dumped.goid != goroutine.goid) {
                 let start = target.image.function_at(goroutine.startpc).unwrap();
                 assert!(start.name.starts_with("runtime."), "{}", start.name);
             }
         }
         assert_eq!(inspector.inspect(999_999, None), Inspection::Gone);
-        let stale = snapshot.goroutines.last().unwrap();
+        let stale = goroutines.last().unwrap();
         assert_eq!(
             inspector.inspect(999_999, Some(stale.g_addr)),
             Inspection::Gone
@@ -120,11 +120,10 @@ fn children_and_channels_are_the_programs_own() {
     for variant in variants() {
         let target = Target::start(variant);
         let inspector = target.inspector();
-        let snapshot = inspector.snapshot(LIMIT).unwrap().unwrap();
+        let (goroutines, _) = target.snapshot(LIMIT).unwrap();
         for fact in target.facts_of("WAITS") {
             let (function, channels) = fact.split_first().unwrap();
-            let waiting = snapshot
-                .goroutines
+            let waiting = goroutines
                 .iter()
                 .find(|g| {
                     let start = target.image.function_at(g.startpc);
@@ -143,10 +142,7 @@ fn children_and_channels_are_the_programs_own() {
             continue;
         }
         let children = &children.unwrap()[&1];
-        let of_main = snapshot
-            .goroutines
-            .iter()
-            .filter(|g| g.parent_goid == Some(1));
+        let of_main = goroutines.iter().filter(|g| g.parent_goid == Some(1));
         assert_eq!(children.len(), of_main.count(), "{variant:?}");
         assert!(children.len() >= 20);
         let three = inspector.find_children(&[1].into(), 3).unwrap().unwrap();
@@ -159,13 +155,12 @@ fn stacks_of_a_busy_program_are_whole_or_said_to_be_torn() {
     for variant in variants() {
         let mut target = Target::start(variant);
         target.ask("busy");
-        let inspector = target.inspector();
         let (mut walked, mut torn) = (0, 0);
         let end = Instant::now() + Duration::from_secs(1);
         while Instant::now() < end {
-            let snapshot = inspector.snapshot(LIMIT).unwrap().unwrap();
-            torn += snapshot.torn;
-            for goroutine in &snapshot.goroutines {
+            let (goroutines, coverage) = target.snapshot(LIMIT).unwrap();
+            torn += coverage.torn;
+            for goroutine in &goroutines {
                 if goroutine.stack_state != StackState::Whole {
                     continue;
                 }
@@ -204,7 +199,7 @@ fn a_kill_in_the_middle_ends_in_unknown() {
         let mut last = Inspection::Gone;
         while begun.elapsed() < Duration::from_micros(delay_us) + Duration::from_millis(50) {
             let inspector = target.inspector();
-            let _ = inspector.snapshot(LIMIT);
+            let _ = target.snapshot(LIMIT);
             let _ = inspector.find_children(&[1].into(), LIMIT);
             last = inspector.inspect(1, None);
         }

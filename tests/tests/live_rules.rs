@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Load, Observer, Role, exactly, on_each_build, on_each_version, start,
+    Connection, Expect, Load, Observer, Role, exactly, on_each_build, on_each_version, start,
 };
 use observer_tests::target::Flavor;
 
@@ -78,6 +78,11 @@ impl Planted {
             // At least the grace time; the client may be late by any part of the rest.
             expect = expect.after_cancel_ms(500..ms + 900);
         }
+        let calls = self.marked.starts_with("detached-context ") && self.severity == "error";
+        if calls && self.marked != "detached-context wait" {
+            // The work is over, and so is its call; before Go 1.23 nothing tells when.
+            expect = expect.fact("/evidence/call/outcome", "done|unknown");
+        }
         if self.marked == "premature-cancel read-deadline-wait" {
             // Its wait ends with the cancel.
             expect = expect.or_no_site();
@@ -91,7 +96,7 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 39] = [
+const ALL: [Planted; 43] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -101,6 +106,13 @@ const ALL: [Planted; 39] = [
     planted("cancel-ignored poll", "/ignored/poll", "warning")
         .by("client")
         .wasted_ms(850),
+    planted(
+        "cancel-ignored poll-unseen",
+        "/ignored/poll-unseen",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1500),
     planted("cancel-ignored workers", "/ignored/workers", "error")
         .by("client")
         .wasted_ms(1700),
@@ -124,11 +136,32 @@ const ALL: [Planted; 39] = [
         .by("client")
         .wasted_ms(1700),
     planted(
+        "cancel-ignored busy-method",
+        "/ignored/busy-method",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1700),
+    planted(
+        "cancel-ignored busy-inlined",
+        "/ignored/busy-inlined",
+        "error",
+    )
+    .by("client")
+    .wasted_ms(1700),
+    planted(
         "cancel-ignored timeout-handler",
         "/ignored/timeout-handler",
         "error",
     )
     .by("deadline")
+    .wasted_ms(1700),
+    planted(
+        "cancel-ignored timeout-client",
+        "/ignored/timeout-client",
+        "error",
+    )
+    .by("client")
     .wasted_ms(1700),
     planted(
         "detached-context background",
@@ -290,8 +323,9 @@ fn before_ancestry(go: &str) -> bool {
 
 /// Where the work is in a goroutine of which nothing else tells whose it is, or where the context is of
 /// a type that only Go 1.21 brought.
-const NEED_GO_1_21: [&str; 6] = [
+const NEED_GO_1_21: [&str; 7] = [
     "cancel-ignored timeout-handler",
+    "cancel-ignored timeout-client",
     "detached-context spawned",
     "detached-context spawned-waited",
     "detached-context spawned-orphan",
@@ -347,6 +381,35 @@ fn up_to_go_1_20_a_timed_out_request_is_unknown() -> Result<()> {
     let gaps = begun["not_covered"].to_string();
     ensure!(gaps.contains("http.TimeoutHandler"), "{gaps}");
     Ok(())
+}
+
+/// What ran before observer came is known when it ends, whether its client waits or leaves; connections are no requests.
+#[test]
+fn requests_in_flight_at_attach_are_unknown() -> Result<()> {
+    const ROUTE: &str = "/ignored/poll";
+    on_each_version(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let mut idle = Connection::open(program.address)?;
+        idle.exchange("/notcalled/cancel/ok", "idle")?;
+        let mut patient = Connection::open(program.address)?;
+        patient.send(ROUTE, "patient")?;
+        let mut leaves = Connection::open(program.address)?;
+        leaves.send(ROUTE, "leaves")?;
+        thread::sleep(Duration::from_millis(200));
+        let observer = Observer::of(program.pid())?;
+        drop(idle);
+        drop(leaves);
+        patient.receive()?;
+        patient.exchange("/notcalled/cancel/ok", "next")?;
+        drop(patient);
+        thread::sleep(Duration::from_secs(1));
+        let run = observer.stop()?;
+        exactly(&run, program.pid(), &[])?;
+        let end = run.end()?;
+        ensure!(end["requests_unknown"] == 2, "{}", run.shown());
+        ensure!(end["requests"] == 1, "{}", run.shown());
+        Ok(())
+    })
 }
 
 /// On several connections it is the requests' own work; the one that its request left behind is harm.

@@ -23,6 +23,36 @@ fn recordings_replay_to_their_goldens() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_recording_that_is_cut_off_replays_as_far_as_it_goes() -> Result<()> {
+    let packed = folder().join("cancelers-go1.27.3.rec.gz");
+    let scratch = tempfile::tempdir()?;
+    let recording = scratch.path().join("recording");
+    unpack(&packed, &recording)?;
+    let whole = fs::read(&recording)?;
+    fs::write(
+        &recording,
+        whole.get(..whole.len() - 1000).context("it is short")?,
+    )?;
+    let output = Command::new(observer_tests::live::observer_binary()?)
+        .args(["replay", "--output", "json"])
+        .arg(&recording)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(2), "{}: {said}", output.status);
+    ensure!(said.contains("it ends inside an entry"), "{said}");
+    let lines = String::from_utf8(output.stdout)?;
+    let begun = found(&lines);
+    let golden = fs::read_to_string(packed.with_extension("jsonl"))?;
+    ensure!(
+        begun.lines().count() > 1
+            && golden.starts_with(begun.lines().next().context("nothing is found")?),
+        "{begun}"
+    );
+    ensure!(lines.contains(r#""type":"end""#), "no end line in {lines}");
+    Ok(())
+}
+
 fn replay(packed: &Path) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let recording = scratch.path().join("recording");

@@ -91,6 +91,14 @@ pub fn ensure_bench() -> Result<()> {
     setup_wrk()
 }
 
+/// A PostgreSQL to start.
+pub fn ensure_postgres() -> Result<()> {
+    if Postgres::find().is_some() {
+        return Ok(());
+    }
+    setup_postgres()
+}
+
 fn setup_bpf() -> Result<()> {
     setup_compiler()?;
     setup_linker()?;

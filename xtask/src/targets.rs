@@ -9,21 +9,31 @@ use observer_tests::{
 use crate::setup;
 
 /// The programs in `tests/targets/` that live tests start.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: &[&str] = &[
     "shop/front",
     "shop/store",
+    "chain/budget",
     "chain/front",
     "chain/store",
+    "chain/tier",
     "rules4",
+    "deadlines",
+    "dials",
+    "leaks",
     "cancelers",
     "healthy",
     "bench",
     "execs",
+    "fresh",
     "undelivered",
     "ids",
     "modules/routers",
     "client",
     "modules/sql",
+    "modules/grpc/server",
+    "modules/grpc/client",
+    "calls",
+    "modules/http2/calls",
 ];
 
 /// Build the Go programs that the live tests observe
@@ -40,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
     let versions: &[&str] = if args.full { &VERSIONS } else { &CI_VERSIONS };
     let sources = workspace_root().join("tests/targets");
     for program in PROGRAMS
-        .into_iter()
+        .iter()
         .filter(|program| sources.join(program).is_dir())
     {
         for version in versions {

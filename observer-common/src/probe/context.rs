@@ -9,7 +9,8 @@ use crate::layout::{CREATE_IS_METHOD, Layout, Range, TIMER_BY_POINTER};
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
-use super::{Skip, walk};
+use super::Skip;
+use super::walk::{self, Innermost};
 
 /// How much of an event is worth writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,19 +60,25 @@ fn family<R: Registers>(layout: &Layout, regs: &R) -> (Link, Link) {
     }
 }
 
-/// Looks one frame up: most creations are the server's and the client's own.
+/// Looks one frame up: most creations are the server's and the client's own. Gives that frame, too, for the walk.
 #[inline(always)]
-pub fn create_detail<M: MemRead, R: Registers>(mem: &M, layout: &Layout, regs: &R) -> Detail {
-    let Some([_, caller]) = mem.pair(regs.bp()) else {
-        return Detail::Full;
+pub fn create_detail<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+) -> (Detail, Option<[u64; 2]>) {
+    let outer = mem.pair(regs.bp());
+    let Some([_, caller]) = outer else {
+        return (Detail::Full, None);
     };
-    if Range::any_holds_return(&layout.create_drop, caller) {
+    let detail = if Range::any_holds_return(&layout.create_drop, caller) {
         Detail::None
     } else if Range::any_holds_return(&layout.create_short, caller) {
         Detail::Short(caller)
     } else {
         Detail::Full
-    }
+    };
+    (detail, outer)
 }
 
 /// Fills the short record of a creation.
@@ -104,6 +111,7 @@ pub fn created<M: MemRead, R: Registers>(
     mem: &M,
     layout: &Layout,
     regs: &R,
+    outer: Option<[u64; 2]>,
     record: &mut ContextCreated,
 ) -> Result<bool, Skip> {
     record.header.kind = Kind::ContextCreated as u8;
@@ -117,9 +125,11 @@ pub fn created<M: MemRead, R: Registers>(
     };
     let deadline = child.data.wrapping_add(u64::from(layout.ctx_deadline));
     record.deadline = mem.pair(deadline).unwrap_or([0; 2]);
-    let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
+    let first = mem.word(regs.sp());
+    let innermost = Innermost { first, outer };
+    let (frames, partial) = walk::stack_on(mem, regs, innermost, &mut record.pcs);
     record.frames = frames;
-    record.links = walk::chain(mem, parent, &mut record.chain);
+    record.links = walk::chain(mem, layout, parent, &mut record.chain);
     Ok(partial)
 }
 
@@ -129,8 +139,11 @@ const PAGE: u64 = 4096;
 /// What can be told of a cancel before a record is reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CancelSight {
-    /// The two innermost return addresses.
+    /// The two innermost return addresses, without what the transport hands its cancels through; at an end the first is
+    /// the itab of the parent.
     pub pcs: [u64; 2],
+    /// What was read of the stack.
+    pub innermost: Innermost,
     /// `CANCEL_…` bits.
     pub flags: u64,
     /// How much to write; `Short`'s value is unused here.
@@ -147,17 +160,35 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
     layout: &Layout,
     regs: &R,
 ) -> Result<CancelSight, Skip> {
-    let outer = mem.pair(regs.bp()).map_or(0, |[_, pc]| pc);
-    if Range::any_holds_return(&layout.cancel_end, outer) {
-        let pcs = [0, outer];
+    let above = mem.pair(regs.bp());
+    let [next, around] = above.unwrap_or([0; 2]);
+    if Range::any_holds_return(&layout.cancel_end, around) {
+        // The context that it is derived from comes first in a `cancelCtx`.
+        let parent = mem.word(regs.arg::<0>()).unwrap_or(0);
+        let pcs = [parent, around];
+        let innermost = Innermost {
+            first: None,
+            outer: above,
+        };
         return Ok(CancelSight {
             pcs,
+            innermost,
             flags: CANCEL_END,
             detail: Detail::Short(0),
         });
     }
-    let inner = mem.word(regs.sp()).unwrap_or(0);
+    let first = mem.word(regs.sp());
+    let inner = first.unwrap_or(0);
+    let outer = if layout.cancel_via.holds_return(around) {
+        mem.pair(next).map_or(around, |[_, pc]| pc)
+    } else {
+        around
+    };
     let pcs = [inner, outer];
+    let innermost = Innermost {
+        first,
+        outer: above,
+    };
     let cascade = layout.cancel_self.holds_return(inner) | layout.cancel_self.holds_return(outer);
     let ctx = regs.arg::<0>();
     let err = ctx.wrapping_add(u64::from(layout.ctx_err));
@@ -175,7 +206,12 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
         (false, false) if !known => Detail::Full,
         _ => Detail::Short(0),
     };
-    Ok(CancelSight { pcs, flags, detail })
+    Ok(CancelSight {
+        pcs,
+        innermost,
+        flags,
+        detail,
+    })
 }
 
 /// Fills the short record of a cancel.
@@ -226,7 +262,7 @@ pub fn cancelled<M: MemRead, R: Registers>(
         itab: regs.arg::<2>(),
         data: regs.arg::<3>(),
     };
-    let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
+    let (frames, partial) = walk::stack_on(mem, regs, sight.innermost, &mut record.pcs);
     record.frames = u64::from(frames);
     Ok(partial)
 }

@@ -9,7 +9,7 @@ use core::ptr::{read_volatile, write_volatile};
 
 use crate::event::{REQUEST_BIG_MAP, RequestStarted, SCRATCH_WORDS, SEARCH_WORDS};
 use crate::layout::{HeaderName, Layout};
-use crate::limits::{MAX_GROUPS, MAX_HEADER_NAMES, MAX_VALUE};
+use crate::limits::{MAX_DEADLINE, MAX_GROUPS, MAX_HEADER_NAMES, MAX_ID_HEADERS, MAX_VALUE};
 use crate::mem::MemRead;
 
 /// Bytes of a Swiss group of `string → []string`.
@@ -19,6 +19,8 @@ const BUCKET_BYTES: u64 = 336;
 /// Smallest tophash of a full cell.
 const MIN_TOP_HASH: u64 = 5;
 const PAGE: u64 = 4096;
+/// The first row of deadlines.
+const DEADLINE_ROW: u64 = MAX_ID_HEADERS as u64;
 /// The last row of header names is the trace header's.
 const TRACE_ROW: u64 = MAX_HEADER_NAMES as u64 - 1;
 
@@ -39,8 +41,10 @@ const ROW: usize = 5;
 const KEPT: usize = 6;
 /// Length of the matched header's value.
 const LENGTH: usize = 7;
+/// Row of the best deadline header found; larger than any row when none.
+const BEST_DEADLINE: usize = 8;
 /// The slot's key, zero padded: four words.
-const KEY: usize = 8;
+const KEY: usize = 9;
 
 #[inline(always)]
 fn get(record: &RequestStarted, word: usize) -> u64 {
@@ -72,6 +76,7 @@ pub fn find<const SWISS: bool, M: MemRead>(
     record: &mut RequestStarted,
 ) {
     set(record, BEST, MAX_HEADER_NAMES as u64);
+    set(record, BEST_DEADLINE, MAX_HEADER_NAMES as u64);
     set(record, TRACED, 0);
     set(record, NEXT, 0);
     if map == 0 {
@@ -103,12 +108,14 @@ pub fn find<const SWISS: bool, M: MemRead>(
     }
 }
 
-/// The preferred ID header and the trace header are found.
+/// The preferred ID header, the preferred deadline and the trace header are found.
 #[inline(always)]
 fn done(layout: &Layout, record: &RequestStarted) -> bool {
     let id = get(record, BEST) == 0 || layout.headers[0].len == 0;
+    let deadline =
+        get(record, BEST_DEADLINE) == DEADLINE_ROW || layout.headers[MAX_ID_HEADERS].len == 0;
     let trace = get(record, TRACED) != 0 || layout.headers[MAX_HEADER_NAMES - 1].len == 0;
-    id && trace
+    id && deadline && trace
 }
 
 /// Go ≥ 1.24: `used`, `seed`, `dirPtr`, `dirLen`.
@@ -267,7 +274,11 @@ fn matches<M: MemRead>(
         }
     }
     let row = get(record, ROW);
-    row == TRACE_ROW || row < get(record, BEST)
+    if row < DEADLINE_ROW {
+        row < get(record, BEST)
+    } else {
+        row == TRACE_ROW || row < get(record, BEST_DEADLINE)
+    }
 }
 
 /// Reads the first value of the matched header.
@@ -299,7 +310,22 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
         }
         return;
     }
-    // A read that fails spoils what a header of less worth has left there.
+    if row >= DEADLINE_ROW {
+        // A read that fails spoils what a header of less worth has left there.
+        record.deadline_row = 0;
+        let kept = if kept > MAX_DEADLINE as u64 {
+            MAX_DEADLINE as u64
+        } else {
+            kept
+        };
+        if mem.read_prefix(text, &mut record.deadline, kept) {
+            // No header is as long as 4 GiB.
+            record.deadline_len = get(record, LENGTH) as u32;
+            record.deadline_row = (row - DEADLINE_ROW) as u32 + 1;
+            set(record, BEST_DEADLINE, row);
+        }
+        return;
+    }
     record.id_len = 0;
     record.id_row = 0;
     if mem.read_prefix(text, &mut record.id, kept) {

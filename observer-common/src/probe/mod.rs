@@ -15,6 +15,7 @@
 pub mod call;
 pub mod conn;
 pub mod context;
+pub mod dial;
 pub mod goroutine;
 pub mod grpc;
 pub mod headers;

@@ -1,7 +1,7 @@
 //! `serverHandler.ServeHTTP`: a request begins.
 
-use crate::event::{Kind, Link, REQUEST_IDS_UNREAD, RequestStarted, SCRATCH_WORDS};
-use crate::layout::{Layout, READ_IDS};
+use crate::event::{Kind, Link, REQUEST_HTTP2, REQUEST_IDS_UNREAD, RequestStarted, SCRATCH_WORDS};
+use crate::layout::{Layout, READ_DEADLINES, READ_IDS};
 use crate::limits::{MAX_LINE, MAX_PATH};
 use crate::mem::MemRead;
 use crate::regs::Registers;
@@ -26,30 +26,86 @@ pub fn started<const SWISS: bool, M: MemRead, R: Registers>(
     regs: &R,
     record: &mut RequestStarted,
 ) -> Result<(), Skip> {
-    record.header.kind = Kind::RequestStarted as u8;
-    walk::goid(mem, layout, regs.g(), &mut record.header)?;
     record.writer = Link {
         itab: regs.arg::<1>(),
         data: regs.arg::<2>(),
     };
     record.request = regs.arg::<3>();
+    let at = Offsets {
+        ctx: layout.req_ctx,
+        method: 0,
+        uri: layout.req_uri,
+        header: layout.req_header,
+    };
+    fill::<SWISS, M, R>(mem, layout, regs, at, record)
+}
+
+/// Where a request keeps what is told of it, in bytes.
+#[derive(Clone, Copy)]
+struct Offsets {
+    ctx: u32,
+    method: u32,
+    uri: u32,
+    header: u32,
+}
+
+/// The same for `(*serverConn).runHandler(rw, req, handler)` of a server of HTTP/2.
+///
+/// # Errors
+/// See [`started`].
+#[inline(always)]
+pub fn started_by_http2<const SWISS: bool, M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut RequestStarted,
+) -> Result<(), Skip> {
+    record.writer = Link {
+        itab: 0,
+        data: regs.arg::<1>(),
+    };
+    record.request = regs.arg::<2>();
+    let at = Offsets {
+        ctx: layout.h2_ctx,
+        method: layout.h2_method,
+        uri: layout.h2_uri,
+        header: layout.h2_header,
+    };
+    fill::<SWISS, M, R>(mem, layout, regs, at, record)?;
+    record.flags |= REQUEST_HTTP2;
+    Ok(())
+}
+
+/// What the request itself says; writer and address are there.
+#[inline(always)]
+fn fill<const SWISS: bool, M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    at: Offsets,
+    record: &mut RequestStarted,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::RequestStarted as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    let last = if at.ctx > at.uri { at.ctx } else { at.uri };
     // Not a byte more than the struct has: what follows may lie on a page that was never touched.
     let block: &mut [u8; SCRATCH_WORDS * 8] = zerocopy::transmute_mut!(&mut record.scratch);
-    if !mem.read_prefix(record.request, block, u64::from(layout.req_ctx) + INTERFACE) {
+    if !mem.read_prefix(record.request, block, u64::from(last) + INTERFACE) {
         return Err(Skip::Object);
     }
     let head: &[u64; REQUEST_WORDS] = record.scratch.first_chunk().ok_or(Skip::Object)?;
     // Masked, not compared: the verifier must see the bound in the very register that is used.
-    let ctx = (layout.req_ctx / 8) as usize & (REQUEST_WORDS - 2);
-    let uri = (layout.req_uri / 8) as usize & (REQUEST_WORDS - 2);
-    let header = (layout.req_header / 8) as usize & (REQUEST_WORDS - 2);
+    let ctx = (at.ctx / 8) as usize & (REQUEST_WORDS - 2);
+    let uri = (at.uri / 8) as usize & (REQUEST_WORDS - 2);
+    let header = (at.header / 8) as usize & (REQUEST_WORDS - 2);
     record.ctx = Link {
         itab: head[ctx],
         data: head[ctx + 1],
     };
+    let method = (at.method / 8) as usize & (REQUEST_WORDS - 2);
     let method = Text {
-        at: head[0],
-        len: head[1],
+        at: head[method],
+        len: head[method + 1],
     };
     let target = Text {
         at: head[uri],
@@ -60,11 +116,15 @@ pub fn started<const SWISS: bool, M: MemRead, R: Registers>(
     record.id_row = 0;
     record.id_len = 0;
     record.trace_len = 0;
-    record.flags = 0;
-    if layout.has(READ_IDS) {
-        headers::find::<SWISS, M>(mem, layout, map, record);
+    record.deadline_row = 0;
+    record.deadline_len = 0;
+    record.flags = if layout.has(READ_IDS) {
+        0
     } else {
-        record.flags = REQUEST_IDS_UNREAD;
+        REQUEST_IDS_UNREAD
+    };
+    if layout.has(READ_IDS | READ_DEADLINES) {
+        headers::find::<SWISS, M>(mem, layout, map, record);
     }
     Ok(())
 }

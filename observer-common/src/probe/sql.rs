@@ -142,7 +142,7 @@ fn fill<M: MemRead, R: Registers>(
     walk::goroutine(mem, layout, regs.g(), &mut record.header, &mut record.chain)?;
     record.hook = hook as u64;
     record.conn = args.conn;
-    record.links = walk::chain(mem, args.ctx, &mut record.chain);
+    record.links = walk::chain(mem, layout, args.ctx, &mut record.chain);
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
     record.frames = frames;
     let [text, len] = args.query;

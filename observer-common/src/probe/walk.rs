@@ -64,17 +64,51 @@ pub fn stack<const N: usize, M: MemRead, R: Registers>(
     regs: &R,
     pcs: &mut [u64; N],
 ) -> (u32, bool) {
-    let Some(first) = mem.word(regs.sp()) else {
+    let first = mem.word(regs.sp());
+    let outer = if first.is_some() {
+        mem.pair(regs.bp())
+    } else {
+        None
+    };
+    stack_on(mem, regs, Innermost { first, outer }, pcs)
+}
+
+/// What a probe has read of a stack to find out whether the rest is worth reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Innermost {
+    /// Innermost return address, if it could be read.
+    pub first: Option<u64>,
+    /// The innermost frame, likewise: the frame pointer above, and its return address.
+    pub outer: Option<[u64; 2]>,
+}
+
+/// [`stack`], where its innermost frame was read before.
+#[inline(always)]
+pub fn stack_on<const N: usize, M: MemRead, R: Registers>(
+    mem: &M,
+    regs: &R,
+    innermost: Innermost,
+    pcs: &mut [u64; N],
+) -> (u32, bool) {
+    let Some(first) = innermost.first else {
         return (0, true);
     };
     pcs[0] = first;
     let mut frame = regs.bp();
-    let mut count = 1u32;
-    for slot in pcs.iter_mut().skip(1) {
-        if frame == 0 {
+    let Some([mut next, pc]) = innermost.outer else {
+        return (1, frame != 0);
+    };
+    if pc == 0 || frame == 0 {
+        return (1, false);
+    }
+    pcs[1] = pc;
+    let mut count = 2u32;
+    for slot in pcs.iter_mut().skip(2) {
+        if next <= frame {
             return (count, false);
         }
-        let Some([next, pc]) = mem.pair(frame) else {
+        frame = next;
+        let Some([above, pc]) = mem.pair(frame) else {
             return (count, true);
         };
         if pc == 0 {
@@ -82,10 +116,7 @@ pub fn stack<const N: usize, M: MemRead, R: Registers>(
         }
         *slot = pc;
         count += 1;
-        if next <= frame {
-            return (count, false);
-        }
-        frame = next;
+        next = above;
     }
     (count, false)
 }
@@ -119,10 +150,16 @@ pub fn frames<const N: usize, M: MemRead>(mem: &M, frame: u64, pcs: &mut [u64; N
 
 /// Links from `first` upwards, as if every type kept its parent at offset 0.
 ///
-/// Types are not known here; user space decides how far the links can be believed. Ends at a nil
-/// interface, at a failed read (contexts without fields point nowhere useful), or when full.
+/// Types are not known here; user space decides how far the links can be believed. Ends at a context whose
+/// creation is an event, at a nil interface, at a failed read (contexts without fields point nowhere useful), or
+/// when full.
 #[inline(always)]
-pub fn chain<M: MemRead>(mem: &M, first: Link, links: &mut [Link; MAX_LINKS]) -> u32 {
+pub fn chain<M: MemRead>(
+    mem: &M,
+    layout: &Layout,
+    first: Link,
+    links: &mut [Link; MAX_LINKS],
+) -> u32 {
     let mut link = first;
     let mut count = 0u32;
     for slot in links.iter_mut() {
@@ -131,6 +168,9 @@ pub fn chain<M: MemRead>(mem: &M, first: Link, links: &mut [Link; MAX_LINKS]) ->
         }
         *slot = link;
         count += 1;
+        if layout.is_node(link.itab) {
+            return count;
+        }
         let Some([itab, data]) = mem.pair(link.data) else {
             return count;
         };

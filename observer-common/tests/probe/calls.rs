@@ -1,8 +1,15 @@
 //! Outgoing calls.
 
-use observer_common::event::{BodyFailed, CallCancelled, CallStarted, ConnCancelled, Kind};
+use observer_common::event::{
+    ATTEMPT_AGAIN, ATTEMPT_BEGINS, ATTEMPT_OVER, BodyFailed, CallAttempt, CallCancelled,
+    CallRedirected, CallStarted, CallStreamEnded, ConnCancelled, Kind,
+};
+use observer_common::layout::Layout;
 use observer_common::probe::Skip;
-use observer_common::probe::call::{body_failed, cancelled, conn_cancelled, started};
+use observer_common::probe::call::{
+    attempted, body_failed, cancelled, conn_cancelled, head, redirected, retried, started,
+    stream_ended,
+};
 use observer_common::regs::RegisterSet;
 
 use super::memory::{GOID, HEAP, Memory, PARENT_GOID, inside, layout, link, record, stack};
@@ -37,8 +44,103 @@ fn call(method: &[u8], host: &[u8], path: &[u8]) -> (Memory, RegisterSet) {
 
 fn start(memory: &Memory, regs: &RegisterSet) -> (CallStarted, bool) {
     let mut event: CallStarted = record();
-    let partial = started(memory, &layout(), regs, &mut event).unwrap();
+    let head = head(memory, &layout(), regs).unwrap();
+    let partial = started(memory, &layout(), regs, head, &mut event).unwrap();
     (event, partial)
+}
+
+/// `Response` one word before `ctx`, as up to Go 1.22; three words before it; and unknown.
+fn layouts() -> [Layout; 3] {
+    let at = |req_response| Layout {
+        req_response,
+        response_req: 64,
+        ..layout()
+    };
+    let ctx = layout().req_ctx;
+    [at(ctx - 8), at(ctx - 24), at(0)]
+}
+
+#[test]
+fn a_redirected_request_names_the_one_before() {
+    let (response, previous, url) = (HEAP + 0x1000, HEAP + 0x1400, HEAP + 0x1800);
+    for (gap, layout) in [1, 3].into_iter().zip(layouts()) {
+        let (mut memory, regs) = call(b"GET", b"store", b"/x");
+        let plain = head(&memory, &layout, &regs).unwrap();
+        assert_eq!((plain.ctx, plain.response), (link(0x54_0000, CTX), 0));
+        memory.words(REQUEST + 248 - 8 * gap, &[response]);
+        let found = head(&memory, &layout, &regs).unwrap();
+        assert_eq!((found.ctx, found.response), (plain.ctx, response));
+        let mut event: CallRedirected = record();
+        let unread = redirected(&memory, &layout, &regs, found, &mut event);
+        assert_eq!(unread, Err(Skip::Object));
+        memory.words(response + 64, &[previous]);
+        memory.words(previous, &[0, 0, url]);
+        redirected(&memory, &layout, &regs, found, &mut event).unwrap();
+        assert_eq!(event.header.kind, Kind::CallRedirected as u8);
+        assert_eq!((event.header.goid, event.request), (GOID, REQUEST));
+        assert_eq!(event.previous_url, url);
+    }
+    let (mut memory, regs) = call(b"GET", b"store", b"/x");
+    memory.words(REQUEST + 240, &[response]);
+    let [.., unknown] = layouts();
+    let found = head(&memory, &unknown, &regs).unwrap();
+    assert_eq!((found.ctx, found.response), (link(0x54_0000, CTX), 0));
+}
+
+#[test]
+fn attempts_say_what_they_are() {
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, &[inside(1), inside(2)]);
+    let mut event: CallAttempt = record();
+    for (function, what) in [(HEAP + 8, ATTEMPT_BEGINS), (0, ATTEMPT_OVER)] {
+        regs.args = [HEAP, REQUEST, function, 0, 0, 0, 0, 0, 0];
+        attempted(&memory, &layout(), &regs, &mut event).unwrap();
+        assert_eq!(event.header.kind, Kind::CallAttempt as u8);
+        let told = (event.header.goid, event.request, event.what);
+        assert_eq!(told, (GOID, REQUEST, what));
+    }
+    regs.args = [REQUEST, 0, 0, 0, 0, 0, 0, 0, 0];
+    retried(&memory, &layout(), &regs, &mut event).unwrap();
+    assert_eq!((event.request, event.what), (REQUEST, ATTEMPT_AGAIN));
+    regs.g = 8;
+    for failed in [
+        attempted(&memory, &layout(), &regs, &mut event),
+        retried(&memory, &layout(), &regs, &mut event),
+    ] {
+        assert_eq!(failed, Err(Skip::Goroutine));
+    }
+}
+
+#[test]
+fn a_stream_tells_who_started_it_and_why_it_ended() {
+    let mut memory = Memory::with_goroutine();
+    let mut regs = stack(&mut memory, &[inside(1), inside(2)]);
+    let mut event: CallStreamEnded = record();
+    stream_ended(&memory, &layout(), &regs, &mut event).unwrap();
+    assert_eq!(event.header.kind, Kind::CallStreamEnded as u8);
+    let who = (event.header.goid, event.header.parent_goid);
+    assert_eq!(who, (GOID, PARENT_GOID));
+    assert_eq!((event.err, event.text), (link(0, 0), [0; 24]));
+    let text = b"http2: response body closed";
+    let at = memory.bytes(TEXTS, text);
+    memory.words(HEAP, &[at, text.len() as u64]);
+    regs.args = [REQUEST, 0x55_0000, HEAP, 0, 0, 0, 0, 0, 0];
+    stream_ended(&memory, &layout(), &regs, &mut event).unwrap();
+    assert_eq!(event.err, link(0x55_0000, HEAP));
+    assert_eq!(event.text[..], text[..24]);
+    // An error of another type has no text there.
+    memory.words(HEAP, &[8, u64::MAX]);
+    stream_ended(&memory, &layout(), &regs, &mut event).unwrap();
+    assert_eq!(event.text, [0; 24]);
+    let orphan = Layout {
+        g_parent_words: 0,
+        ..layout()
+    };
+    stream_ended(&memory, &orphan, &regs, &mut event).unwrap();
+    assert_eq!(event.header.parent_goid, 0);
+    regs.g = 8;
+    let lost = stream_ended(&memory, &layout(), &regs, &mut event);
+    assert_eq!(lost, Err(Skip::Goroutine));
 }
 
 #[test]
@@ -97,11 +199,7 @@ fn a_part_that_cannot_be_read_leaves_the_others() {
 fn without_its_context_a_call_is_a_loss() {
     let (mut memory, regs) = call(b"GET", b"store", b"/x");
     memory.cut(REQUEST + 248);
-    let mut event: CallStarted = record();
-    assert_eq!(
-        started(&memory, &layout(), &regs, &mut event),
-        Err(Skip::Object)
-    );
+    assert_eq!(head(&memory, &layout(), &regs), Err(Skip::Object));
 }
 
 #[test]

@@ -52,13 +52,25 @@ fn creation(pcs: &[u64]) -> (Memory, RegisterSet) {
     (memory, regs)
 }
 
+/// The full record, as the probe fills it: after a look at the caller.
+fn full(
+    memory: &Memory,
+    layout: &Layout,
+    regs: &RegisterSet,
+    event: &mut ContextCreated,
+) -> Result<bool, Skip> {
+    let (detail, outer) = create_detail(memory, layout, regs);
+    assert_eq!(detail, Detail::Full);
+    created(memory, layout, regs, outer, event)
+}
+
 #[test]
 fn a_creation_is_told_with_chain_stack_and_deadline() {
     let pcs = [inside(7), inside(8), inside(USER)];
     let (memory, regs) = creation(&pcs);
-    assert_eq!(create_detail(&memory, &ranges(), &regs), Detail::Full);
+    assert_eq!(create_detail(&memory, &ranges(), &regs).0, Detail::Full);
     let mut event: ContextCreated = record();
-    assert_eq!(created(&memory, &ranges(), &regs, &mut event), Ok(false));
+    assert_eq!(full(&memory, &ranges(), &regs, &mut event), Ok(false));
     assert_eq!(event.header.kind, Kind::ContextCreated as u8);
     assert_eq!(event.header.goid, GOID);
     assert_eq!(event.header.parent_goid, PARENT_GOID);
@@ -83,14 +95,14 @@ fn up_to_1_20_the_function_takes_parent_and_child_only() {
     let inner = HEAP + 0x180;
     memory.words(CHILD, &[inner, 0, 5, 6]);
     let mut event: ContextCreated = record();
-    created(&memory, &old, &regs, &mut event).unwrap();
+    full(&memory, &old, &regs, &mut event).unwrap();
     assert_eq!(event.child, link(CHILD_ITAB, CHILD));
     assert_eq!(event.chain[0], link(PARENT_ITAB, PARENT));
     assert_eq!(event.indirect, inner);
     assert_eq!(event.deadline, [5, 6]);
     // The method's registers would have named another parent.
     old.flags = ENABLED;
-    created(&memory, &old, &regs, &mut event).unwrap();
+    full(&memory, &old, &regs, &mut event).unwrap();
     assert_eq!(event.indirect, 0);
 }
 
@@ -99,7 +111,7 @@ fn a_deadline_that_cannot_be_read_is_none() {
     let (mut memory, regs) = creation(&[inside(7), inside(USER)]);
     memory.cut(CHILD + 88);
     let mut event: ContextCreated = record();
-    assert_eq!(created(&memory, &ranges(), &regs, &mut event), Ok(false));
+    assert_eq!(full(&memory, &ranges(), &regs, &mut event), Ok(false));
     assert_eq!(event.deadline, [0, 0]);
 }
 
@@ -107,11 +119,11 @@ fn a_deadline_that_cannot_be_read_is_none() {
 fn callers_of_our_own_knowledge_are_dropped_or_told_short() {
     // The caller is one frame up: the constructor lies between.
     let (memory, regs) = creation(&[inside(7), inside(DROP), inside(USER)]);
-    assert_eq!(create_detail(&memory, &ranges(), &regs), Detail::None);
+    assert_eq!(create_detail(&memory, &ranges(), &regs).0, Detail::None);
     let (memory, regs) = creation(&[inside(7), inside(SHORT), inside(USER)]);
     let caller = inside(SHORT);
     assert_eq!(
-        create_detail(&memory, &ranges(), &regs),
+        create_detail(&memory, &ranges(), &regs).0,
         Detail::Short(caller)
     );
     let mut event: ContextCreatedShort = record();
@@ -124,22 +136,22 @@ fn callers_of_our_own_knowledge_are_dropped_or_told_short() {
     // A stack that cannot be read is no reason to drop anything.
     let mut blind = regs;
     blind.bp = 8;
-    assert_eq!(create_detail(&memory, &ranges(), &blind), Detail::Full);
+    assert_eq!(create_detail(&memory, &ranges(), &blind).0, Detail::Full);
 }
 
 #[test]
 fn a_call_that_is_the_callers_last_instruction_is_still_the_callers() {
     let range = function(DROP);
     let (memory, regs) = creation(&[inside(7), range.end, inside(USER)]);
-    assert_eq!(create_detail(&memory, &ranges(), &regs), Detail::None);
+    assert_eq!(create_detail(&memory, &ranges(), &regs).0, Detail::None);
     let (memory, regs) = creation(&[inside(7), range.start, inside(USER)]);
-    assert_eq!(create_detail(&memory, &ranges(), &regs), Detail::Full);
+    assert_eq!(create_detail(&memory, &ranges(), &regs).0, Detail::Full);
 }
 
 #[test]
 fn an_empty_range_holds_nothing() {
     let (memory, regs) = creation(&[inside(7), 0, inside(USER)]);
-    assert_eq!(create_detail(&memory, &layout(), &regs), Detail::Full);
+    assert_eq!(create_detail(&memory, &layout(), &regs).0, Detail::Full);
     assert!(!observer_common::layout::Range::default().holds_return(0));
 }
 
@@ -148,7 +160,7 @@ fn cancel(pcs: &[u64], done: u64) -> (Memory, RegisterSet) {
     let mut memory = Memory::with_goroutine();
     let mut regs = stack(&mut memory, pcs);
     let mut ctx = [0u64; 14];
-    ctx[10] = done;
+    (ctx[0], ctx[1], ctx[10]) = (PARENT_ITAB, PARENT, done);
     memory.words(CHILD, &ctx);
     regs.args = [CHILD, 1, 0x52_0000, ERR, 0, 0, 0, 0, 0];
     (memory, regs)
@@ -168,7 +180,7 @@ fn the_end_of_a_request_needs_no_goroutine() {
         (0, 0, 0)
     );
     assert_eq!((event.ctx, event.flags), (CHILD, CANCEL_END));
-    assert_eq!(event.pcs, [0, inside(SERVE)]);
+    assert_eq!(event.pcs, [PARENT_ITAB, inside(SERVE)]);
     assert_eq!(event.err, link(0x52_0000, ERR));
 }
 
@@ -219,6 +231,28 @@ fn a_first_cancel_is_told_whole_and_a_second_short() {
         (CANCEL_AGAIN, Detail::Short(0))
     );
     assert_eq!(sight.pcs, [inside(7), inside(USER)]);
+}
+
+#[test]
+fn a_cancel_is_its_callers_that_hands_it_through() {
+    const VIA: u64 = 6;
+    let through = Layout {
+        cancel_via: function(VIA),
+        ..ranges()
+    };
+    let pcs = [inside(7), inside(VIA), inside(READ_LOOP), inside(10)];
+    let (memory, regs) = cancel(&pcs, 0);
+    let sight = cancel_detail(&memory, &through, &regs).unwrap();
+    assert_eq!(sight.detail, Detail::Short(0));
+    assert_eq!(sight.pcs, [inside(7), inside(READ_LOOP)]);
+    // Whoever else cancels so is told whole, with all frames.
+    let pcs = [inside(7), inside(VIA), inside(USER)];
+    let (memory, regs) = cancel(&pcs, 0);
+    let sight = cancel_detail(&memory, &through, &regs).unwrap();
+    assert_eq!(sight.detail, Detail::Full);
+    let mut event: ContextCancelled = record();
+    cancelled(&memory, &through, &regs, sight, &mut event).unwrap();
+    assert_eq!(event.pcs[..3], pcs);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use observer_common::event::{REQUEST_BIG_MAP, RequestStarted};
 use observer_common::layout::{HeaderName, Layout};
-use observer_common::limits::{MAX_GROUPS, MAX_VALUE};
+use observer_common::limits::{
+    MAX_DEADLINE, MAX_GROUPS, MAX_HEADER_NAMES, MAX_ID_HEADERS, MAX_VALUE,
+};
 use observer_common::probe::headers::find;
 
 use super::maps::{
@@ -22,7 +24,7 @@ fn wanted(names: &[&str]) -> Layout {
     for (row, name) in layout.headers.iter_mut().zip(rows) {
         *row = name;
     }
-    layout.headers[3] = HeaderName::new("Traceparent").unwrap();
+    layout.headers[MAX_HEADER_NAMES - 1] = HeaderName::new("Traceparent").unwrap();
     let lens = layout.headers.iter().filter(|row| row.len != 0);
     layout.header_lens = lens.fold(0, |lens, row| lens | 1 << row.len);
     layout
@@ -293,4 +295,53 @@ fn a_block_that_is_not_there_is_left_to_user_space() {
     assert_eq!(search::<true>(&memory, 8, &NAMES), found(0, "", ""));
     let map = memory.words(MAP, &[3, 0, 8, 1]);
     assert_eq!(search::<true>(&memory, map, &NAMES), found(0, "", ""));
+}
+
+/// Row, length and kept part of the deadline that a map holds, beside its ID and trace.
+fn deadline(memory: &Memory, map: u64, names: &[&str]) -> (u32, u32, String) {
+    let mut layout = wanted(&NAMES);
+    for (row, name) in layout.headers[MAX_ID_HEADERS..].iter_mut().zip(names) {
+        *row = HeaderName::new(name).unwrap();
+        layout.header_lens |= 1 << row.len;
+    }
+    let mut event: RequestStarted = record();
+    (event.deadline_row, event.deadline_len, event.flags) = (0, 0, 0);
+    (event.id_row, event.id_len, event.trace_len) = (0, 0, 0);
+    find::<true, _>(memory, &layout, map, &mut event);
+    assert_eq!((event.id_row, event.trace_len), (1, 55));
+    let kept = (event.deadline_len as usize).min(MAX_DEADLINE);
+    let text = String::from_utf8(event.deadline[..kept].to_vec()).unwrap();
+    (event.deadline_row, event.deadline_len, text)
+}
+
+#[test]
+fn a_deadline_is_found_beside_id_and_trace() {
+    const TIMEOUT: Option<Entry<'static>> = Some(("X-Timeout", "250m"));
+    const MS: Option<Entry<'static>> = Some(("X-Timeout-Ms", "300"));
+    let names = ["X-Timeout", "X-Timeout-Ms"];
+    for slots in [[ID, TIMEOUT, MS, PARENT], [PARENT, MS, TIMEOUT, ID]] {
+        let mut memory = Memory::default();
+        let map = small_swiss(&mut memory, &slots);
+        let first = (1, 4, "250m".to_owned());
+        assert_eq!(deadline(&memory, map, &names), first);
+        let turned = [names[1], names[0]];
+        let other = (1, 3, "300".to_owned());
+        assert_eq!(deadline(&memory, map, &turned), other);
+        let second = ["Grpc-Timeout", "X-Timeout-Ms"];
+        let (_, len, text) = other;
+        assert_eq!(deadline(&memory, map, &second), (2, len, text));
+        assert_eq!(deadline(&memory, map, &[]), (0, 0, String::new()));
+    }
+}
+
+#[test]
+fn of_a_long_deadline_the_length_is_told() {
+    let long = "9".repeat(MAX_DEADLINE + 5);
+    let mut memory = Memory::default();
+    let map = small_swiss(&mut memory, &[Some(("X-Timeout", &long)), ID, PARENT]);
+    let (row, len, text) = deadline(&memory, map, &["X-Timeout"]);
+    assert_eq!(
+        (row, len as usize, text.len()),
+        (1, long.len(), MAX_DEADLINE)
+    );
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod conns;
 mod contexts;
+mod dials;
 mod goroutines;
 mod grpc;
 mod headers;

@@ -102,6 +102,7 @@ pub fn layout() -> Layout {
         syscall_error_err: 16,
         conn_remote: 72,
         conn_canceled: 248,
+        dialer_timeout: 0,
         ..Layout::EMPTY
     }
 }

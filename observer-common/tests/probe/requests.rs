@@ -1,9 +1,9 @@
 //! A request begins.
 
-use observer_common::event::{Kind, REQUEST_IDS_UNREAD, RequestStarted};
+use observer_common::event::{Kind, REQUEST_HTTP2, REQUEST_IDS_UNREAD, RequestStarted};
 use observer_common::layout::{HeaderName, Layout, READ_IDS};
 use observer_common::probe::Skip;
-use observer_common::probe::request::started;
+use observer_common::probe::request::{started, started_by_http2};
 use observer_common::regs::RegisterSet;
 
 use super::maps::{buckets_of, small_swiss};
@@ -154,4 +154,39 @@ fn what_cannot_be_read_is_a_loss() {
     let blind = RegisterSet { g: 8, ..regs() };
     let result = started::<true, _, _>(&memory, &layout(), &blind, &mut event);
     assert_eq!(result, Err(Skip::Goroutine));
+}
+
+/// `http2.ServerRequest` of Go 1.27.
+#[test]
+fn a_stream_of_http2_is_read_where_its_server_keeps_it() {
+    let mut memory = Memory::with_goroutine();
+    memory.bytes(LINE, b"POST");
+    memory.bytes(LINE + 0x100, b"/shop.Depot/Echo");
+    let mut words = [0u64; 22];
+    [words[0], words[1]] = [0x56_0000, CTX];
+    [words[6], words[7]] = [LINE, 4];
+    [words[18], words[19]] = [LINE + 0x100, 16];
+    memory.words(REQUEST, &words);
+    let regs = RegisterSet {
+        args: [HEAP + 0x700, WRITER, REQUEST, 0, 0, 0, 0, 0, 0],
+        g: G,
+        ..RegisterSet::default()
+    };
+    let layout = Layout {
+        h2_ctx: 0,
+        h2_method: 48,
+        h2_header: 72,
+        h2_uri: 144,
+        ..layout()
+    };
+    let mut event: RequestStarted = record();
+    started_by_http2::<true, _, _>(&memory, &layout, &regs, &mut event).unwrap();
+    assert_eq!(event.request, REQUEST);
+    assert_eq!(event.writer, link(0, WRITER));
+    assert_eq!(event.ctx, link(0x56_0000, CTX));
+    assert_eq!(
+        (method(&event), path(&event)),
+        (&b"POST"[..], &b"/shop.Depot/Echo"[..])
+    );
+    assert_eq!(event.flags, REQUEST_IDS_UNREAD | REQUEST_HTTP2);
 }

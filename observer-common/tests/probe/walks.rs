@@ -79,7 +79,7 @@ fn a_chain_ends_at_nil_at_unreadable_memory_or_when_full() {
     }
     let chain = |memory: &Memory, first| {
         let mut links = record();
-        let count = walk::chain(memory, first, &mut links);
+        let count = walk::chain(memory, &layout(), first, &mut links);
         links[..count as usize].to_vec()
     };
     let full = chain(&memory, link(0x1000, at(0)));
@@ -102,7 +102,7 @@ fn a_chain_that_loops_is_bounded() {
     let mut memory = Memory::default();
     memory.words(HEAP, &[0x1000, HEAP]);
     let mut links = record();
-    let count = walk::chain(&memory, link(0x1000, HEAP), &mut links);
+    let count = walk::chain(&memory, &layout(), link(0x1000, HEAP), &mut links);
     assert_eq!(count as usize, MAX_LINKS);
 }
 
@@ -127,5 +127,25 @@ fn a_goroutine_is_read_with_its_creator_where_go_keeps_it() {
     assert_eq!(
         walk::goid(&memory, &old, 8, &mut header),
         Err(Skip::Goroutine)
+    );
+}
+
+#[test]
+fn a_chain_ends_where_nothing_more_is_asked() {
+    let mut memory = Memory::default();
+    let at = |n: u64| HEAP + 32 * n;
+    for n in 0..8 {
+        memory.words(at(n), &[0x1000 + n + 1, at(n + 1)]);
+    }
+    let mut layout = layout();
+    layout.nodes[2] = 0x1003;
+    let mut links = record();
+    let count = walk::chain(&memory, &layout, link(0x1000, HEAP), &mut links);
+    assert_eq!(count, 4);
+    assert_eq!(links[3], link(0x1003, at(3)));
+    layout.nodes[0] = 0x1000;
+    assert_eq!(
+        walk::chain(&memory, &layout, link(0x1000, HEAP), &mut links),
+        1
     );
 }

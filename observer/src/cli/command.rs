@@ -2,13 +2,14 @@
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use super::{check, correlate, explain, generate, ps, replay, run};
+use super::{check, correlate, explain, generate, goroutines, ps, replay, run};
 
 const AFTER_HELP: &str = "\
 Examples:
   observer ps                           which Go processes are there
   observer check --pid 4121             what could be observed of one
   sudo observer run --pid 4121          observe it; Ctrl-C ends
+  sudo observer goroutines --pid 4121   what its goroutines do now
   observer explain cancel-ignored       what a finding means and how to fix it
 
 Every flag of `run` has an environment variable (--grace: OBSERVER_GRACE; lists comma separated)
@@ -44,6 +45,8 @@ pub enum Command {
     Ps(ps::PsArgs),
     /// Say what could be observed of a process or an executable, and why not the rest
     Check(check::CheckArgs),
+    /// Show what the goroutines of a running process do: grouped stacks, since when, who started them
+    Goroutines(goroutines::GoroutinesArgs),
     /// Replay a recording: the same findings, without the target and without root
     Replay(Box<replay::ReplayArgs>),
     /// Find what several processes and hosts did to each other, from their JSON lines

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::{self, FailOn, OutputForm, Settings, Span};
+use crate::config::{Settings, Span};
 use crate::error::{Error, Exit};
 use crate::sink::{Delivery, Sinks};
-use crate::style::Color;
 
+use super::shown::ShownArgs;
 use super::{Engine, show};
 
 const GRACE: Duration = Duration::from_millis(500);
@@ -33,10 +33,6 @@ pub struct CorrelateArgs {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Read settings from this file instead of /etc/observer/observer.toml
-    #[arg(long, env = "OBSERVER_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-
     /// How long work may go on after its caller gave up [default: 500ms]
     #[arg(
         long,
@@ -46,25 +42,9 @@ pub struct CorrelateArgs {
     )]
     pub grace: Option<Span>,
 
-    /// Exit with 1 when a finding is at least this severe [default: never]
-    #[arg(long, env = "OBSERVER_FAIL_ON", value_name = "SEVERITY")]
-    pub fail_on: Option<FailOn>,
-
-    /// Form of the output on stdout [default: human]
-    #[arg(long, short, env = "OBSERVER_OUTPUT", value_name = "FORM")]
-    pub output: Option<OutputForm>,
-
-    /// When to colour [default: auto]
-    #[arg(long, env = "OBSERVER_COLOR", value_name = "WHEN")]
-    pub color: Option<Color>,
-
-    /// Show all that is known about each finding
-    #[arg(long, short, conflicts_with = "quiet")]
-    pub verbose: bool,
-
-    /// Show findings and the last line only
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// Which findings are shown, and how.
+    #[command(flatten)]
+    pub shown: ShownArgs,
 }
 
 /// Everything that joining depends on, besides where output goes.
@@ -78,19 +58,10 @@ pub struct Options {
 
 /// Runs it.
 pub(super) fn run(args: CorrelateArgs, engine: &impl Engine) -> Result<Exit, Error> {
-    let flags = Settings {
+    let settings = args.shown.settings(Settings {
         grace: args.grace,
-        fail_on: args.fail_on,
-        output: args.output,
-        color: args.color,
-        verbose: args.verbose.then_some(true),
-        quiet: args.quiet.then_some(true),
         ..Settings::default()
-    };
-    let file = config::from_file(args.config.as_deref())?;
-    // A service's log is not the place for what is said of several.
-    let settings = flags.over(Settings { log: None, ..file });
-    super::warn_of_variables(settings.quiet, settings.color);
+    })?;
     let options = Options {
         files: args.files,
         grace: settings.grace.map_or(GRACE, |span| span.0),

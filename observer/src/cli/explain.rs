@@ -75,6 +75,7 @@ const fn source(rule: RuleName) -> &'static str {
         RuleName::DeadlineInflated => include_str!("../detect/deadline_inflated.rs"),
         RuleName::TimeoutMismatch => include_str!("../detect/timeout_mismatch.rs"),
         RuleName::DeadlineTooShort => include_str!("../detect/deadline_too_short.rs"),
+        RuleName::DeadlineNotForwarded => include_str!("../detect/deadline_not_forwarded.rs"),
         RuleName::OrphanedDownstream => include_str!("../detect/orphaned_downstream.rs"),
         RuleName::GoroutineLeak => include_str!("../detect/goroutine_leak.rs"),
     }

@@ -1,14 +1,12 @@
 //! The headers in which IDs of requests are looked for.
 
 use observer_common::layout::TRACE_HEADER;
-use observer_common::limits::{MAX_HEADER_NAME, MAX_HEADER_NAMES};
+use observer_common::limits::{MAX_HEADER_NAME, MAX_ID_HEADERS};
 
 use crate::config::{IdReading, Settings};
 use crate::error::Error;
 
 const REQUEST_ID_HEADER: &str = "X-Request-Id";
-/// ID headers that probes look for.
-const PROBED_HEADERS: usize = MAX_HEADER_NAMES - 1;
 /// ID headers that are looked for in the memory of a suspicious request: no service has so many.
 const LAZY_HEADERS: usize = 16;
 /// Length of the longest name of one.
@@ -31,7 +29,7 @@ pub(super) fn of(settings: &Settings) -> Result<Vec<String>, Error> {
     }
     let always = settings.request_ids.unwrap_or_default() == IdReading::Always;
     let (most, longest) = if always {
-        (PROBED_HEADERS, MAX_HEADER_NAME)
+        (MAX_ID_HEADERS, MAX_HEADER_NAME)
     } else {
         (LAZY_HEADERS, LAZY_HEADER_NAME)
     };
@@ -55,7 +53,7 @@ pub(super) fn of(settings: &Settings) -> Result<Vec<String>, Error> {
 }
 
 /// RFC 9110, section 5.6.2.
-fn is_token(name: &str) -> bool {
+pub(super) fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()

@@ -6,8 +6,10 @@
 mod check;
 mod command;
 pub mod correlate;
+mod deadline_headers;
 pub mod explain;
 mod generate;
+pub mod goroutines;
 mod id_headers;
 mod look;
 mod ps;
@@ -17,6 +19,7 @@ pub mod run;
 mod schema;
 mod screen;
 mod show;
+mod shown;
 mod wrap;
 
 use std::ffi::OsString;
@@ -26,7 +29,8 @@ use std::process::ExitCode;
 use clap::{ArgMatches, FromArgMatches as _};
 
 use crate::error::{Error, Exit, Subject};
-use crate::sink::{Sinks, Start};
+use crate::picture::Picture;
+use crate::sink::{Clock, Sinks, Start};
 use crate::style::Color;
 
 pub use command::Cli;
@@ -64,6 +68,12 @@ pub trait Engine {
     /// # Errors
     /// Where it is not there, not Go, too old or unreadable.
     fn examine(&self, subject: &Subject) -> Result<Start, Error>;
+
+    /// What the goroutines of a process do now, and the clock that its times are by.
+    ///
+    /// # Errors
+    /// Where it is not there, not Go, unreadable, or ends meanwhile.
+    fn goroutines(&self, options: &goroutines::Options) -> Result<(Picture, Clock), Error>;
 }
 
 /// The whole program: parses, runs, reports.
@@ -128,6 +138,7 @@ fn dispatch(command: Command, engine: &impl Engine) -> Result<Exit, Error> {
         Command::Run(args) => run::run(*args, engine),
         Command::Ps(args) => ps::run(&args, engine),
         Command::Check(args) => check::run(args, engine),
+        Command::Goroutines(args) => goroutines::run(&args, engine),
         Command::Replay(args) => replay::run(*args, engine),
         Command::Correlate(args) => correlate::run(*args, engine),
         Command::Explain(args) => explain::run(&args),

@@ -40,7 +40,7 @@ pub(super) fn run(args: &PsArgs, engine: &impl Engine) -> Result<Exit, Error> {
 /// One line each: pid, Go version, hooks, name, module, executable.
 pub(super) fn table(processes: &[Start], terminal: &Terminal) -> String {
     if processes.is_empty() {
-        return "no Go processes that you may look at\n".into();
+        return "no Go processes found (only root sees those of other users)\n".into();
     }
     let head = ["PID", "GO", "HOOKS", "NAME", "MODULE", "EXECUTABLE"].map(str::to_owned);
     let rows = processes.iter().map(|start| {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::{self, BenchPrograms, BenchSites, IdReading, Settings};
+use crate::config::{self, BenchPrograms, BenchSites, DeadlineHeader, IdReading, Settings};
 use crate::error::{Error, Exit};
 use crate::finding::RuleChoice;
 use crate::sink::{Delivery, Sinks};
 use crate::target::cgroup::{is_hex, unit_name};
 
-use super::{Engine, id_headers, show};
+use super::{Engine, deadline_headers, id_headers, show};
 
 const GRACE: Duration = Duration::from_millis(500);
 const LEAKS: Leaks = Leaks {
@@ -152,6 +152,8 @@ pub struct Options {
     pub goroutines: bool,
     /// How request IDs are found.
     pub request_ids: RequestIds,
+    /// Headers in which callers say how long they wait; the first that is present wins.
+    pub deadline_headers: Vec<DeadlineHeader>,
     /// Never let a request's path out of the model; routes only.
     pub redact_path: bool,
     /// Import path prefixes that count as the main module.
@@ -205,6 +207,10 @@ impl Options {
                     .into(),
             });
         }
+        let request_ids = RequestIds {
+            headers: id_headers::of(settings)?,
+            reading: settings.request_ids.unwrap_or_default(),
+        };
         Ok(Self {
             selectors,
             wait: settings.wait.unwrap_or(false),
@@ -217,10 +223,8 @@ impl Options {
             }),
             deadlines: deadlines(settings),
             goroutines: settings.goroutines.unwrap_or(false),
-            request_ids: RequestIds {
-                headers: id_headers::of(settings)?,
-                reading: settings.request_ids.unwrap_or_default(),
-            },
+            deadline_headers: deadline_headers::of(settings, &request_ids.headers)?,
+            request_ids,
             redact_path: settings.redact_path.unwrap_or(false),
             own_packages: settings.own_packages.clone().unwrap_or_default(),
             record: settings.record.clone(),

@@ -7,11 +7,12 @@ use clap::Parser as _;
 
 use super::command::{Command, command};
 use super::run::{Options, Selector};
-use super::{Cli, Engine, check, correlate, generate, ps, refusal, replay, run, show};
+use super::{Cli, Engine, check, correlate, generate, goroutines, ps, refusal, replay, run, show};
 use crate::config::{IdReading, Settings};
 use crate::error::{Error, Exit, Notice, Subject};
 use crate::finding::RuleName;
-use crate::sink::{Delivery, Glyphs, Sinks, Start, Terminal, samples};
+use crate::picture::Picture;
+use crate::sink::{Clock, Delivery, Glyphs, Sinks, Start, Terminal, samples};
 use crate::style::Styles;
 
 /// Remembers what it was asked for.
@@ -28,7 +29,7 @@ impl Engine for Fake {
 
     fn replay(&self, options: &replay::Options, _: &mut Sinks) -> Result<(), Error> {
         Err(Error::NotARecording {
-            path: options.file.clone(),
+            path: options.files.iter().collect(),
         })
     }
 
@@ -44,6 +45,10 @@ impl Engine for Fake {
 
     fn examine(&self, _: &Subject) -> Result<Start, Error> {
         Ok(samples::start())
+    }
+
+    fn goroutines(&self, options: &goroutines::Options) -> Result<(Picture, Clock), Error> {
+        Err(Error::NoSuchProcess { pid: options.pid })
     }
 }
 
@@ -94,6 +99,7 @@ fn manual_pages() {
         "-run",
         "-ps",
         "-check",
+        "-goroutines",
         "-replay",
         "-correlate",
         "-explain",
@@ -141,7 +147,7 @@ fn every_flag_has_an_environment_variable() {
             };
             let has_none = matches!(
                 (sub.get_name(), long),
-                ("replay" | "correlate", "verbose" | "quiet") | ("check", "pid")
+                ("replay" | "correlate", "verbose" | "quiet") | ("check" | "goroutines", "pid")
             );
             let expected = format!("OBSERVER_{}", long.to_uppercase().replace('-', "_"));
             let env = arg.get_env().map(|env| env.to_string_lossy().into_owned());
@@ -424,6 +430,18 @@ fn headers_that_cannot_be_looked_for_are_refused() {
     let (problem, remedy) = refused(&many);
     assert!(problem.contains("more headers than the 16"), "{problem}");
     assert!(!remedy.contains("lazy"), "{remedy}");
+
+    let (problem, _) = refused("--deadline-header A,B=s,C");
+    assert!(problem.contains("more headers than the 2"), "{problem}");
+    let (problem, _) = refused("--deadline-header X:Y");
+    assert!(problem.contains("cannot be the name"), "{problem}");
+    let longer = format!("--deadline-header X-{}", "n".repeat(31));
+    let (problem, _) = refused(&longer);
+    assert!(problem.contains("longer than the 32 bytes"), "{problem}");
+    for id in ["x-request-id", "traceparent"] {
+        let (problem, _) = refused(&format!("--deadline-header {id}"));
+        assert!(problem.contains("is the name of an ID"), "{problem}");
+    }
 
     // The trace header has a place of its own.
     for fits in [

@@ -18,8 +18,8 @@ use crate::error::{Cause, Error};
 
 pub use settings::{AllowEntry, Settings};
 pub use values::{
-    BadValue, BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, RuleSetting, Size, Span,
-    nearest_rule, parse_rule, pid,
+    BadValue, BenchPrograms, BenchSites, DeadlineHeader, FailOn, IdReading, OutputForm,
+    RuleSetting, Size, Span, nearest_rule, parse_rule, pid,
 };
 
 /// Read where `--config` names no other; it need not be there.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::style::Color;
 
 use super::values::{
-    BenchPrograms, BenchSites, FailOn, IdReading, OutputForm, Percent, RuleSetting, Size, Span,
-    pid, port,
+    BenchPrograms, BenchSites, DeadlineHeader, FailOn, IdReading, OutputForm, Percent, RuleSetting,
+    Size, Span, pid, port,
 };
 
 /// What one source says. `None` leaves it to the next one.
@@ -203,6 +203,17 @@ pub struct Settings {
     )]
     pub request_ids: Option<IdReading>,
 
+    /// Header in which callers say how long they wait: as grpc-timeout does (1S, 250m), or a number of
+    /// milliseconds, with HEADER=s of seconds; repeatable, the first that is present wins
+    #[arg(
+        long,
+        env = "OBSERVER_DEADLINE_HEADER",
+        value_name = "HEADER",
+        value_delimiter = ',',
+        help_heading = "Requests"
+    )]
+    pub deadline_header: Option<Vec<DeadlineHeader>>,
+
     /// Show routes only, never the paths of requests
     #[arg(long, env = "OBSERVER_REDACT_PATH", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
@@ -374,6 +385,7 @@ impl Settings {
             write_baseline: self.write_baseline.or(below.write_baseline),
             request_id_header: self.request_id_header.or(below.request_id_header),
             request_ids: self.request_ids.or(below.request_ids),
+            deadline_header: self.deadline_header.or(below.deadline_header),
             redact_path: self.redact_path.or(below.redact_path),
             output: self.output.or(below.output),
             log: self.log.or(below.log),

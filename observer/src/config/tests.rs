@@ -34,6 +34,7 @@ short-deadline-depth = 7
 baseline = "known.txt"
 write-baseline = "new.txt"
 request-id-header = ["X-Request-Id", "X-Correlation-Id"]
+deadline-header = ["X-Timeout", "X-Wait=s"]
 request-ids = "always"
 redact-path = true
 output = "json"

@@ -141,6 +141,34 @@ impl FromStr for RuleSetting {
     }
 }
 
+/// `NAME` or `NAME=UNIT`: a header in which callers say how long they wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadlineHeader {
+    /// As it was given.
+    pub name: String,
+    /// A number without a unit means seconds, not milliseconds.
+    pub in_seconds: bool,
+}
+
+impl FromStr for DeadlineHeader {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        let (name, unit) = text.split_once('=').unwrap_or((text, "ms"));
+        let in_seconds = match unit {
+            "ms" => false,
+            "s" => true,
+            other => {
+                return Err(BadValue(format!(
+                    "there is no unit `{other}` for numbers without one; it is ms or s"
+                )));
+            }
+        };
+        let name = name.to_owned();
+        Ok(Self { name, in_seconds })
+    }
+}
+
 /// A rule by its name.
 ///
 /// # Errors
@@ -150,9 +178,15 @@ pub fn parse_rule(name: &str) -> Result<RuleName, BadValue> {
         .into_iter()
         .find(|rule| rule.as_str() == name)
         .ok_or_else(|| {
-            let near = nearest_rule(name)
-                .map(|near| format!("; did you mean `{near}`?"))
-                .unwrap_or_default();
+            let near = nearest_rule(name).map_or_else(
+                || {
+                    format!(
+                        "; there are {}",
+                        RuleName::ALL.map(RuleName::as_str).join(", ")
+                    )
+                },
+                |near| format!("; did you mean `{near}`?"),
+            );
             BadValue(format!("there is no rule `{name}`{near}"))
         })
 }
@@ -190,7 +224,8 @@ from_string!(
     Span: "a time in quotes, like \"500ms\"",
     Size: "a size in quotes, like \"64MiB\"",
     Percent: "a part in quotes, like \"10%\"",
-    RuleSetting: "rules in quotes, like \"cancel-ignored\""
+    RuleSetting: "rules in quotes, like \"cancel-ignored\"",
+    DeadlineHeader: "headers in quotes, like \"X-Timeout\" or \"X-Timeout=s\""
 );
 
 /// Takes a string, and says what is expected where there is none.
@@ -286,7 +321,7 @@ pub enum BenchPrograms {
 mod tests {
     use std::time::Duration;
 
-    use super::{Percent, RuleSetting, Size, Span};
+    use super::{DeadlineHeader, Percent, RuleSetting, Size, Span};
     use crate::finding::{Level, RuleName, Severity};
 
     #[test]
@@ -335,6 +370,20 @@ mod tests {
     }
 
     #[test]
+    fn deadline_headers() {
+        let header = |text: &str| text.parse::<DeadlineHeader>();
+        for (text, name, in_seconds) in [
+            ("X-Timeout", "X-Timeout", false),
+            ("x-timeout=ms", "x-timeout", false),
+            ("X-Timeout=s", "X-Timeout", true),
+        ] {
+            let name = name.to_owned();
+            assert_eq!(header(text), Ok(DeadlineHeader { name, in_seconds }));
+        }
+        insta::assert_snapshot!(header("X-Timeout=h").unwrap_err(), @"there is no unit `h` for numbers without one; it is ms or s");
+    }
+
+    #[test]
     fn rules_and_levels() {
         let rule = |text: &str| text.parse::<RuleSetting>();
         let named = rule("cancel-ignored").unwrap();
@@ -342,7 +391,11 @@ mod tests {
         let level = rule("detached-context=info").unwrap().level;
         assert_eq!(level, Some(Level::Always(Severity::Info)));
         insta::assert_snapshot!(rule("cancel-ignord").unwrap_err(), @"there is no rule `cancel-ignord`; did you mean `cancel-ignored`?");
-        insta::assert_snapshot!(rule("xyz").unwrap_err(), @"there is no rule `xyz`");
+        let unlike = rule("xyz").unwrap_err().to_string();
+        assert!(
+            unlike.starts_with("there is no rule `xyz`; there are cancel-ignored, "),
+            "{unlike}"
+        );
         insta::assert_snapshot!(rule("cancel-ignored=loud").unwrap_err(), @"there is no level `loud`; it is one of off, info, warning, error");
     }
 }

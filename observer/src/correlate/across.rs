@@ -30,6 +30,16 @@ pub enum Told {
     Call(Box<CallFact>),
 }
 
+impl Told {
+    /// Moves all of its times, ns.
+    pub fn shift(&mut self, by_ns: i64) {
+        match self {
+            Self::Request(fact) => fact.shift(by_ns),
+            Self::Call(fact) => fact.shift(by_ns),
+        }
+    }
+}
+
 /// A call and the request that it led to, the request on the call's clock.
 #[derive(Debug, Clone)]
 pub struct Pair {
@@ -172,12 +182,16 @@ impl Across {
         of: &impl Fn(HostIndex) -> Offset,
     ) -> (Vec<Pair>, JoinTotals) {
         let mut joiner = Joiner::new(LIMIT);
+        joiner.keep_lines();
         let mut pairs = Vec::new();
         for (_, happens) in all {
             match *happens {
                 Happens::Call(number) => {
                     if let Some(call) = self.calls.get(number) {
                         joiner.call_started(number as u64, call.fact.side());
+                        if let Some(span) = call.fact.span() {
+                            joiner.call_sent(number as u64, span);
+                        }
                     }
                 }
                 Happens::Request(number) => {
@@ -187,7 +201,9 @@ impl Across {
                             let call = call.and_then(|call| self.calls.get(call));
                             call.is_some_and(|call| overlaps(call, request, of))
                         };
-                        joiner.request_started_among(number as u64, &request.fact.side(), may);
+                        let side = request.fact.side();
+                        joiner.request_started_among(number as u64, &side, may);
+                        joiner.seek(number as u64, &side, may);
                     }
                 }
                 Happens::End(number) => {

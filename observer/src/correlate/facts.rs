@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::finding::{CallEvidence, CancelledBy, ContextLink, ProcessInfo, RequestInfo};
 use crate::go::Frame;
+use crate::model::{SentDeadline, SpanId, TraceId};
 
-use super::{CallSide, Ids, RequestSide};
+use super::{CallSide, Ids, RequestSide, Span};
 
 /// A deadline that held for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct RequestFact {
     pub cancelled: Option<(CancelledBy, u64)>,
     /// Time that it was given, ns.
     pub deadline_ns: Option<i64>,
+    /// What its caller said of how long it waits.
+    pub sent_deadline: SentDeadline,
     /// Nothing was lost of it.
     pub whole: bool,
     /// All of this is known up to here, ns.
@@ -71,6 +74,17 @@ impl CallFact {
     pub fn side(&self) -> CallSide {
         let ids = self.request.as_ref().map(Ids::of).unwrap_or_default();
         CallSide::new(ids, &self.call.target)
+    }
+
+    /// What it has sent; `None` where nobody has read it.
+    #[must_use]
+    pub fn span(&self) -> Option<Option<Span>> {
+        let sent = self.call.sent.as_ref()?;
+        let trace = sent.trace_id.as_deref();
+        let trace = trace.and_then(|hex| u128::from_str_radix(hex, 16).ok());
+        let parent = sent.parent_id.as_deref();
+        let parent = parent.and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        Some(trace.map(TraceId).zip(parent.map(SpanId)))
     }
 
     /// Moves all of its times, ns.

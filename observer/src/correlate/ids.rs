@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::finding::{IdSource, JoinedBy, RequestInfo};
-use crate::model::TraceId;
+use crate::model::{SpanId, TraceId};
 
 /// What one side knows. An ID that is not known says nothing; one that differs says no.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ids {
     /// The trace.
     pub trace: Option<TraceId>,
+    /// The span that the sender calls itself by. On a call only where its own header was read.
+    pub parent: Option<SpanId>,
     /// Request ID, and the header that it came in: the same value in another header may mean
     /// something else.
     pub request: Option<(Arc<str>, Arc<str>)>,
@@ -20,6 +22,8 @@ pub struct Ids {
 pub(super) enum Key {
     Trace(TraceId),
     Request(Arc<str>, Arc<str>),
+    /// Method and path, for calls of which nothing else is known at first.
+    Line(Arc<str>, Arc<str>),
 }
 
 impl Ids {
@@ -39,7 +43,9 @@ impl Ids {
         let header = request.id_source.as_ref().and_then(IdSource::header);
         let value = request.id.as_deref().filter(|_| !request.id_truncated);
         let trace = request.trace_id.as_deref();
+        let parent = request.parent_id.as_deref();
         Self {
+            parent: parent.and_then(|hex| u64::from_str_radix(hex, 16).ok().map(SpanId)),
             trace: trace.and_then(|hex| u128::from_str_radix(hex, 16).ok().map(TraceId)),
             request: header
                 .zip(value)
@@ -90,6 +96,7 @@ mod tests {
     fn only_ids_of_one_kind_can_differ() {
         let of = |trace: Option<u128>, header: &str, value: &str| Ids {
             trace: trace.map(TraceId),
+            parent: None,
             request: Some((header.into(), value.into())),
         };
         let one = of(Some(1), "X-Request-Id", "a");

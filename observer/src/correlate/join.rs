@@ -3,6 +3,8 @@
 //! Calls wait here while they run; a request that begins meanwhile looks for its own among them. One
 //! that is the only one left whose IDs, method and path fit is taken for it. Where several fit, none
 //! is: a call that may have another's request has none.
+//!
+//! What a call itself has sent is known a moment later, if at all: a request that names a span waits for that.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +13,12 @@ use rustc_hash::FxHashMap;
 use super::ids::Key;
 use super::{CallSide, RequestSide};
 use crate::finding::JoinedBy;
+use crate::model::{SpanId, TraceId};
 
 /// Running calls of one ID that are told apart; with more, none of them is joined.
 const PER_ID: usize = 32;
+/// Requests that wait to hear what calls have sent.
+const WAITING: usize = 64;
 /// Running calls at once.
 pub const DEFAULT_LIMIT: usize = 32_768;
 
@@ -39,10 +44,25 @@ pub struct JoinTotals {
     pub evicted: u64,
 }
 
+/// What the sender of a `traceparent` calls itself.
+pub type Span = (TraceId, SpanId);
+
 #[derive(Debug)]
 struct Entry {
     side: CallSide,
     state: State,
+    /// What it has sent; `None`: nobody has read it.
+    sent: Option<Option<Span>>,
+}
+
+/// A request that names a span.
+#[derive(Debug)]
+struct Waiting {
+    span: Span,
+    /// Calls that may be its own.
+    calls: Vec<u64>,
+    /// It was counted as ambiguous.
+    ambiguous: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +81,9 @@ pub struct Joiner {
     limit: usize,
     calls: BTreeMap<u64, Entry>,
     by_key: FxHashMap<Key, Row>,
+    waiting: BTreeMap<u64, Waiting>,
+    /// Calls without an ID are kept, too.
+    keeps_lines: bool,
     totals: JoinTotals,
 }
 
@@ -85,13 +108,26 @@ impl Joiner {
             limit: limit.max(1),
             calls: BTreeMap::new(),
             by_key: FxHashMap::default(),
+            waiting: BTreeMap::new(),
+            keeps_lines: false,
             totals: JoinTotals::default(),
         }
     }
 
+    /// From now on calls without an ID are kept, too: what they have sent may tell.
+    pub const fn keep_lines(&mut self) {
+        self.keeps_lines = true;
+    }
+
+    fn keys(&self, side: &CallSide) -> Vec<Key> {
+        let line = side.line().filter(|_| self.keeps_lines);
+        side.ids.keys().map(|(key, _)| key).chain(line).collect()
+    }
+
     /// A call begins. Numbers rise.
     pub fn call_started(&mut self, call: u64, side: CallSide) {
-        if side.ids.is_empty() {
+        let keys = self.keys(&side);
+        if keys.is_empty() {
             return;
         }
         if self.calls.len() >= self.limit
@@ -101,7 +137,7 @@ impl Joiner {
             self.totals.evicted += 1;
             self.call_ended(oldest);
         }
-        for (key, _) in side.ids.keys() {
+        for key in keys {
             let row = self.by_key.entry(key).or_default();
             if row.calls.len() < PER_ID {
                 row.calls.push(call);
@@ -110,13 +146,22 @@ impl Joiner {
             }
         }
         let state = State::Free;
-        self.calls.insert(call, Entry { side, state });
+        let sent = None;
+        self.calls.insert(call, Entry { side, state, sent });
     }
 
     /// A call is over: no request that begins from now on is its own. Gives the one that is.
     pub fn call_ended(&mut self, call: u64) -> Option<Join> {
         let entry = self.calls.remove(&call)?;
-        for (key, _) in entry.side.ids.keys() {
+        self.waiting.retain(|_, waiting| {
+            let Some(place) = waiting.calls.iter().position(|one| *one == call) else {
+                return true;
+            };
+            waiting.calls.remove(place);
+            // One that is over and may have sent the span leaves the others in doubt.
+            entry.sent.is_some_and(|sent| sent != Some(waiting.span))
+        });
+        for key in self.keys(&entry.side) {
             let Some(row) = self.by_key.get_mut(&key) else {
                 continue;
             };
@@ -173,6 +218,121 @@ impl Joiner {
         None
     }
 
+    /// A request that has just begun names a span: of which calls that may be its own is not known yet what they have
+    /// sent? Also the join, where that is known of all of them.
+    pub fn seek(
+        &mut self,
+        request: u64,
+        side: &RequestSide,
+        may: impl Fn(u64) -> bool,
+    ) -> (Vec<u64>, Option<Join>) {
+        let none = (Vec::new(), None);
+        let Some(span) = side.ids.trace.zip(side.ids.parent) else {
+            return none;
+        };
+        let mut calls = Vec::new();
+        let keys = side.ids.keys().map(|(key, _)| key).chain(side.line());
+        for key in keys {
+            let Some(row) = self.by_key.get(&key) else {
+                continue;
+            };
+            if row.beyond > 0 && !matches!(key, Key::Line(..)) {
+                return none;
+            }
+            let fitting = row.calls.iter().copied();
+            calls.extend(fitting.filter(|call| may(*call) && self.fits(*call, side)));
+        }
+        calls.sort_unstable();
+        calls.dedup();
+        if calls.is_empty() {
+            return none;
+        }
+        let unread = |call: &u64| self.calls.get(call).is_some_and(|one| one.sent.is_none());
+        let unread: Vec<u64> = calls.iter().copied().filter(unread).collect();
+        let has_one = |call: &u64| self.request_of(*call) == Some(request);
+        let waiting = Waiting {
+            span,
+            ambiguous: !calls.iter().any(has_one),
+            calls,
+        };
+        self.waiting.insert(request, waiting);
+        if self.waiting.len() > WAITING {
+            self.waiting.pop_first();
+        }
+        (unread, self.decide(request).map(|(join, _)| join))
+    }
+
+    /// What a running call has sent was read. Gives the joins that follow; one that is only surer now is none.
+    pub fn call_sent(&mut self, call: u64, sent: Option<Span>) -> Vec<Join> {
+        let Some(entry) = self.calls.get_mut(&call) else {
+            return Vec::new();
+        };
+        entry.sent = Some(sent);
+        let about = |waiting: &Waiting| waiting.calls.contains(&call);
+        let waiting = self.waiting.iter().filter(|(_, waiting)| about(waiting));
+        let waiting: Vec<u64> = waiting.map(|(request, _)| *request).collect();
+        let decided = waiting.into_iter();
+        decided
+            .filter_map(|request| self.decide(request))
+            .filter_map(|(join, is_new)| is_new.then_some(join))
+            .collect()
+    }
+
+    /// The request of a running call.
+    #[must_use]
+    pub fn joined(&self, call: u64) -> Option<Join> {
+        match self.calls.get(&call)?.state {
+            State::Joined(join) => Some(join),
+            State::Free | State::Doubtful => None,
+        }
+    }
+
+    fn request_of(&self, call: u64) -> Option<u64> {
+        self.joined(call).map(|join| join.request)
+    }
+
+    /// Once it is known what every call has sent that may be a request's own: exactly one of those without
+    /// another request has sent its span. Also whether the two were not joined before.
+    fn decide(&mut self, request: u64) -> Option<(Join, bool)> {
+        let waiting = self.waiting.get(&request)?;
+        let mut mine = Vec::new();
+        for call in &waiting.calls {
+            if self.calls.get(call)?.sent? == Some(waiting.span) {
+                mine.push(*call);
+            }
+        }
+        let waiting = self.waiting.remove(&request)?;
+        mine.retain(|call| self.request_of(*call).is_none_or(|other| other == request));
+        let [call] = mine[..] else {
+            return None;
+        };
+        // Who hands on what came in names no span of its own: that is the trace, and no more.
+        let handed_on = self.calls.get(&call)?.side.ids.parent == Some(waiting.span.1);
+        let by = if handed_on {
+            JoinedBy::Trace
+        } else {
+            JoinedBy::ParentId
+        };
+        let before = self.joined(call);
+        if before.is_some_and(|join| join.by == by) {
+            return None;
+        }
+        for other in waiting.calls.into_iter().filter(|other| *other != call) {
+            if self.request_of(other) == Some(request) {
+                self.set(other, State::Doubtful);
+                self.totals.joined = self.totals.joined.saturating_sub(1);
+            }
+        }
+        let join = Join { call, request, by };
+        self.set(call, State::Joined(join));
+        if before.is_none() {
+            self.totals.joined += 1;
+            let counted = u64::from(waiting.ambiguous);
+            self.totals.ambiguous = self.totals.ambiguous.saturating_sub(counted);
+        }
+        Some((join, before.is_none()))
+    }
+
     /// Numbers of what was joined and what was not.
     #[must_use]
     pub const fn totals(&self) -> JoinTotals {
@@ -194,6 +354,11 @@ impl Joiner {
     #[cfg(test)]
     pub(super) fn by_key_is_empty(&self) -> bool {
         self.by_key.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting_is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Forgets calls that `gone` names.

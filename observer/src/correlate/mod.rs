@@ -16,5 +16,5 @@ pub use across::{Across, Host, HostClock, Joined, Pair, Told};
 pub use clocks::Offset;
 pub use facts::{CallDeadline, CallFact, RequestFact};
 pub use ids::Ids;
-pub use join::{Join, JoinTotals, Joiner};
+pub use join::{Join, JoinTotals, Joiner, Span};
 pub use sides::{CallSide, RequestSide};

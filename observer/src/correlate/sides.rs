@@ -6,6 +6,7 @@ use std::sync::Arc;
 use observer_common::limits::MAX_PATH;
 
 use super::Ids;
+use super::ids::Key;
 
 /// A call, as far as joining needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,16 +31,23 @@ pub struct RequestSide {
 }
 
 impl CallSide {
-    /// Splits `GET store:8080/item/7`. Where paths are hidden it ends with the host.
+    /// Splits `GET store:8080/item/7`. Where paths are hidden it ends with the host. A call of gRPC names no method: it
+    /// is a POST.
     #[must_use]
     pub fn new(ids: Ids, target: &str) -> Self {
-        let (method, place) = target.split_once(' ').unwrap_or(("GET", target));
+        let (method, place) = target.split_once(' ').unwrap_or(("POST", target));
         let path = place.find('/').and_then(|at| place.get(at..));
         Self {
             ids,
             method: Arc::from(method),
             path: path.map(Arc::from),
         }
+    }
+
+    /// Method and path, where both are known whole.
+    pub(super) fn line(&self) -> Option<Key> {
+        let path = self.path.as_ref().filter(|path| path.len() < MAX_PATH)?;
+        Some(Key::Line(Arc::clone(&self.method), Arc::clone(path)))
     }
 
     /// Whether what is known of IDs, method and path allows that the request is this call's.
@@ -54,6 +62,18 @@ impl CallSide {
             _ => true,
         };
         !self.ids.differ(&request.ids) && method && path
+    }
+}
+
+impl RequestSide {
+    /// Method and path, as the URL of its call has them.
+    pub(super) fn line(&self) -> Option<Key> {
+        let path = self.path.as_ref().filter(|path| path.len() < MAX_PATH)?;
+        let path = match decoded(path.as_bytes()) {
+            Cow::Borrowed(_) => Arc::clone(path),
+            Cow::Owned(bytes) => Arc::from(String::from_utf8(bytes).ok()?),
+        };
+        Some(Key::Line(Arc::clone(self.method.as_ref()?), path))
     }
 }
 
@@ -114,6 +134,14 @@ mod tests {
         let hidden = CallSide::new(Ids::default(), "GET store:8080");
         assert!(hidden.fits(&request("GET", Some("/item/7"))));
         assert!(!hidden.fits(&request("POST", Some("/item/7"))));
+    }
+
+    #[test]
+    fn a_call_of_grpc_names_no_method() {
+        let call = CallSide::new(Ids::default(), "store:8080/shop.Depot/Item");
+        assert!(call.fits(&request("POST", Some("/shop.Depot/Item"))));
+        assert!(!call.fits(&request("GET", Some("/shop.Depot/Item"))));
+        assert!(!call.fits(&request("POST", Some("/shop.Depot/Items"))));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Joining: what is joined, what never is, and that doubt is no join.
 
 mod across;
+mod spans;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::{CallSide, Ids, Join, Joiner, RequestSide};
 fn ids(request: &str) -> Ids {
     Ids {
         trace: None,
+        parent: None,
         request: Some(("X-Request-Id".into(), request.into())),
     }
 }
@@ -144,6 +146,7 @@ fn some_ids() -> impl Strategy<Value = Ids> {
     let header = any::<bool>();
     (trace, id, header).prop_map(|(trace, id, header)| Ids {
         trace: trace.map(TraceId),
+        parent: None,
         request: id.map(|id| {
             let header = if header { "X-Request-Id" } else { "X-Trace" };
             (header.into(), ["a", "b", "c"][id].into())
@@ -194,6 +197,7 @@ proptest! {
                     };
                     prop_assert!(!call.ids.differ(&side.ids));
                     let same = match join.by {
+                        JoinedBy::ParentId => false,
                         JoinedBy::Trace => call.ids.trace == side.ids.trace && call.ids.trace.is_some(),
                         JoinedBy::RequestId => call.ids.request == side.ids.request && call.ids.request.is_some(),
                     };

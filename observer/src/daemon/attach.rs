@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use observer_common::layout::Layout as Block;
+use observer_common::layout::{ENABLED, Layout as Block};
 use observer_common::limits::MAX_SLOTS;
 
 use crate::cli::run::Options;
 use crate::config::{BenchPrograms, BenchSites, IdReading};
-use crate::detect::probed;
+use crate::detect::{Thresholds, probed};
 use crate::error::{Error, Notice, Subject};
 use crate::probe::{
     Groups, Kernel, Place, Plan, PlannedSite, Programs, Rate, Scope, SiteChoice, block, plan,
@@ -69,6 +69,8 @@ pub(super) struct Attacher {
     release: String,
     /// Canonical names of request ID headers, best first.
     id_headers: Vec<String>,
+    /// Those in which callers say how long they wait.
+    deadline_headers: Vec<Arc<str>>,
     /// Processes of an executable may follow one another.
     follows: bool,
     /// Processes per executable among those chosen at the start.
@@ -91,14 +93,19 @@ impl Attacher {
     pub(super) fn new(
         options: &Options,
         release: String,
-        id_headers: Vec<String>,
+        thresholds: &Thresholds,
         follows: bool,
         chosen: HashMap<FileId, usize>,
     ) -> Self {
         Self {
             options: options.clone(),
             release,
-            id_headers,
+            id_headers: thresholds.id_headers.clone(),
+            deadline_headers: thresholds
+                .deadline_headers
+                .iter()
+                .map(|header| Arc::clone(&header.name))
+                .collect(),
             follows,
             chosen,
             sites: BTreeMap::new(),
@@ -287,6 +294,7 @@ impl Attacher {
     fn block(&self, target: &Target) -> Block {
         let wishes = block::Wishes {
             id_headers: probed(&self.id_headers).map(str::to_owned).collect(),
+            deadline_headers: self.deadline_headers.clone(),
             read_ids: self.options.request_ids.reading == IdReading::Always,
             follow_goroutines: self.options.goroutines,
         };
@@ -381,14 +389,41 @@ impl Attacher {
         Ok(())
     }
 
+    /// Tells the probes, by process and itab, which links of chains nothing is asked beyond.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn note_nodes(
+        &mut self,
+        kernel: &mut Kernel,
+        observed: &[Observed],
+        nodes: Vec<(u32, u64)>,
+    ) -> Result<(), Error> {
+        for (pid, itab) in nodes {
+            let of = observed.iter().find(|of| of.target.pid() == pid);
+            let Some((slot, sites)) =
+                of.and_then(|of| Some((of.slot, self.sites.get_mut(&of.slot)?)))
+            else {
+                continue;
+            };
+            if block::note_node(&mut sites.block, itab) {
+                kernel
+                    .set_layout(slot, &sites.block)
+                    .map_err(|error| errors::of_probe(&self.release, error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Switches all events off at once, before the sites are detached one by one.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub(super) fn silence(&self, kernel: &mut Kernel) -> Result<(), Error> {
-        for (slot, sites) in &self.sites {
+    pub(super) fn silence(&mut self, kernel: &mut Kernel) -> Result<(), Error> {
+        for (slot, sites) in &mut self.sites {
+            sites.block.flags &= !ENABLED;
             kernel
-                .silence(*slot, &sites.block)
+                .set_layout(*slot, &sites.block)
                 .map_err(|error| errors::of_probe(&self.release, error))?;
         }
         Ok(())

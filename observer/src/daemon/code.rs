@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::go::{Frame, TypeName};
 use crate::inspect::{TargetTypes, TypeNames as _};
-use crate::model::{Code, Handed, Unit};
+use crate::model::{Code, ContextKind, Handed, Unit};
 use crate::record::Resolved;
 
 use super::subject::Target;
@@ -26,6 +26,7 @@ pub(super) struct LiveCode {
     types: Cache<Option<Arc<TypeName>>>,
     functions: Cache<Option<Arc<Frame>>>,
     handed: Cache<Handed, (u64, u64)>,
+    nodes: RefCell<Vec<(u32, u64)>>,
     noted: RefCell<Vec<Resolved>>,
     notes: bool,
 }
@@ -58,6 +59,12 @@ impl LiveCode {
 
     pub(super) fn target(&self, pid: u32) -> Option<&Arc<Target>> {
         self.targets.get(&pid)
+    }
+
+    /// Itabs, by process, of contexts whose creation is an event: those that were met since the last time. Only what
+    /// every process of an executable has at one place.
+    pub(super) fn take_nodes(&self) -> Vec<(u32, u64)> {
+        std::mem::take(&mut self.nodes.borrow_mut())
     }
 
     pub(super) fn take_noted(&self) -> Vec<Resolved> {
@@ -106,6 +113,12 @@ impl Code for LiveCode {
             bias: target.bias(),
         };
         let name = types.of_itab(itab).map(Arc::new);
+        if ContextKind::of(name.as_deref()).is_node() {
+            let in_file = itab.wrapping_sub(target.bias());
+            if target.image.itab_type_vaddr(in_file).is_some() {
+                self.nodes.borrow_mut().push((pid, itab));
+            }
+        }
         let mut cache = self.types.borrow_mut();
         if cache.len() >= CACHED {
             cache.clear();

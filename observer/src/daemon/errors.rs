@@ -17,10 +17,7 @@ pub(super) fn of_target(pid: u32, error: TargetError) -> Error {
             subject: Subject::Pid(pid),
             why: "it is a thread of the kernel".into(),
         },
-        TargetError::NotPermitted { .. } => refused(
-            pid,
-            &caps::read(None, CapSet::Effective).unwrap_or_default(),
-        ),
+        TargetError::NotPermitted { .. } => not_permitted(pid),
         TargetError::NotElf { .. } => Error::NotGo {
             subject: Subject::Pid(pid),
             why: "its executable is not a 64-bit ELF file".into(),
@@ -40,6 +37,14 @@ pub(super) fn of_target(pid: u32, error: TargetError) -> Error {
             source: Some(other.into()),
         },
     }
+}
+
+/// We may not look at a process.
+pub(super) fn not_permitted(pid: u32) -> Error {
+    refused(
+        pid,
+        &caps::read(None, CapSet::Effective).unwrap_or_default(),
+    )
 }
 
 /// Why we may not look at a process, by what we can.

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use crate::correlate::Host;
+use crate::detect::Thresholds;
+use crate::record::RecordingHeader;
+use crate::sink::Clock;
 
 /// Differs with each boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -17,4 +20,10 @@ pub(super) fn this() -> Host {
         name: Arc::from(name),
         boot_id: Arc::from(boot_id.trim()),
     }
+}
+
+/// The header of a recording that begins here and now.
+pub(super) fn recording(clock: Clock, thresholds: &Thresholds) -> RecordingHeader {
+    let here = this();
+    RecordingHeader::new(clock, thresholds, here.name, here.boot_id)
 }

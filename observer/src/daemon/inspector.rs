@@ -9,7 +9,7 @@ use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::inspect::{
     Answering, Child, ConnState, ContextId, Goroutine, Inspection, Inspector, RequestDetails,
     RequestReading, Runtime, TargetTypes, id_in_contexts, inspect_conn, inspect_metadata,
-    inspect_request, local_port, response_headers,
+    inspect_outgoing, inspect_request, local_port, response_headers,
 };
 use crate::target::Memory as _;
 
@@ -62,8 +62,12 @@ pub(super) fn answer(target: &Target, ask: &Ask, families: &mut Families) -> Ans
         Question::Sent {
             request,
             ctx,
+            stream,
             headers,
-        } => Answer::Sent(sent(target, (*request, *ctx), headers)),
+        } => Answer::Sent(match stream {
+            Some(itab) => sent_by_grpc(target, (*itab, *ctx), headers),
+            None => sent(target, (*request, *ctx), headers),
+        }),
         Question::Peers { requests } => {
             Answer::Peers(requests.iter().map(|one| peer(target, one)).collect())
         }
@@ -214,6 +218,28 @@ fn sent(
         RequestReading::Is(details) => Some(details.headers),
         RequestReading::Reused | RequestReading::Unreadable => None,
     }
+}
+
+/// Metadata that the context of a gRPC call holds.
+fn sent_by_grpc(
+    target: &Target,
+    ctx: (u64, u64),
+    headers: &[String],
+) -> Option<Vec<Option<Arc<str>>>> {
+    let offsets = &target.offsets;
+    let offsets = (
+        offsets.context.as_ref()?,
+        offsets.local.as_ref()?,
+        offsets.outgoing.as_ref()?,
+    );
+    let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+    inspect_outgoing(
+        &target.process.memory,
+        offsets,
+        &types(target),
+        ctx,
+        &headers,
+    )
 }
 
 fn conn(target: &Target, writer: u64) -> Option<ConnState> {

@@ -2,6 +2,7 @@
 //!
 //! All I/O and all clocks are here and below; what is decided, is decided elsewhere.
 
+mod across;
 mod arrivals;
 mod attach;
 mod claim;
@@ -13,6 +14,7 @@ mod detach;
 mod errors;
 mod families;
 mod fleet;
+mod goroutines;
 mod host;
 mod inspector;
 mod observe;
@@ -23,9 +25,13 @@ mod sockets;
 mod subject;
 mod thresholds;
 
-use crate::cli::{Engine, correlate as correlate_cli, replay as replay_cli, run as run_cli};
+use crate::cli::{
+    Engine, correlate as correlate_cli, goroutines as goroutines_cli, replay as replay_cli,
+    run as run_cli,
+};
 use crate::error::{Error, Subject};
-use crate::sink::{Sinks, Start};
+use crate::picture::Picture;
+use crate::sink::{Clock, Sinks, Start};
 
 /// observer as the command line sees it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,5 +56,9 @@ impl Engine for Daemon {
 
     fn examine(&self, subject: &Subject) -> Result<Start, Error> {
         subject::examine(subject)
+    }
+
+    fn goroutines(&self, options: &goroutines_cli::Options) -> Result<(Picture, Clock), Error> {
+        goroutines::look(options)
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Notice};
 use crate::go::ImageCache;
 use crate::model::Limits;
 use crate::probe::{Kernel, Ring};
-use crate::record::{Answered, Recorder, RecordingHeader};
+use crate::record::{Answered, Recorder};
 use crate::sink::{End, EndReason, Losses, Output, Sinks};
 use crate::stream::{Event, Order, decode, executed};
 use crate::target::{FileId, Host};
@@ -72,7 +72,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let recorder = options
         .record
         .as_deref()
-        .map(|path| Recorder::create(path, &RecordingHeader::new(clock, &thresholds)))
+        .map(|path| Recorder::create(path, &host::recording(clock, &thresholds)))
         .transpose()?;
     let ring_bytes = options.bench.ring_bytes.unwrap_or(RING_BYTES);
     let (mut kernel, ring) =
@@ -85,7 +85,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let attacher = Attacher::new(
         options,
         release,
-        thresholds.id_headers.clone(),
+        &thresholds,
         selection.is_some(),
         targets.per_executable(),
     );
@@ -422,6 +422,9 @@ impl Loop {
         if lost {
             self.say_loss(sinks)?;
         }
+        let nodes = self.code.take_nodes();
+        self.attacher
+            .note_nodes(&mut self.kernel, &self.observed, nodes)?;
         self.sockets
             .watch_noted(&mut self.kernel)
             .map_err(|error| errors::of_probe("", error))?;

@@ -1,17 +1,23 @@
 //! `replay`: the core fed from a recording instead of a kernel.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use crate::cli::replay::Options;
-use crate::detect::{Ask, Engine};
+use crate::correlate::Host;
+use crate::detect::hop::Below;
+use crate::detect::{Ask, Engine, Thresholds};
 use crate::error::{Error, Notice};
+use crate::finding::{Emission, Finding};
 use crate::go::{Frame, TypeName};
 use crate::model::{Code, Handed, Limits, Unit};
 use crate::record::{Entry, Reader, Resolved};
 use crate::sink::{Clock, DeliveryTimes, End, EndReason, Output, Sinks, Stats};
 use crate::stream::decode;
+
+use super::across::{Gathered, Known, Measures};
 
 /// Questions that wait for their answer at once.
 const OPEN: usize = 1024;
@@ -93,95 +99,275 @@ impl Code for RecordedCode {
 /// Replays.
 ///
 /// # Errors
-/// The file is no recording, too new, or damaged.
+/// A file is no recording, too new, or damaged.
 pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
-    let mut reader = Reader::open(&options.file)?;
-    let header = reader.header();
-    let clock = Clock {
-        realtime_minus_monotonic_ns: header.realtime_minus_monotonic_ns,
-    };
-    sinks.set_clock(clock);
-    let mut engine = Engine::new(
-        Limits::default(),
-        header.thresholds.clone(),
-        header.realtime_minus_monotonic_ns,
-    );
-    let mut code = RecordedCode::default();
-    let mut open: Vec<Ask> = Vec::new();
-    let (mut begun_ns, mut now_ns, mut whole) = (None, 0, false);
-    while let Some(entry) = reader.next_entry()? {
-        match entry {
-            Entry::Event(at_ns, words) => {
-                now_ns = at_ns.max(now_ns);
-                if let Some(event) = decode(zerocopy::IntoBytes::as_bytes(words.as_slice())) {
-                    engine.event(event, at_ns, &code);
-                }
-            }
-            Entry::Loss => {
-                engine.loss();
-            }
-            Entry::Clock(realtime_minus_monotonic_ns) => {
-                engine.clock(realtime_minus_monotonic_ns);
-            }
-            Entry::Tick(at_ns) => {
-                now_ns = at_ns.max(now_ns);
-                engine.tick(at_ns, &code);
-            }
-            Entry::Answer(at_ns, answered) => {
-                let asked = |ask: &Ask| {
-                    ask.pid == answered.ask.pid && ask.question == answered.ask.question
-                };
-                if let Some(place) = open.iter().position(asked) {
-                    let ask = open.remove(place);
-                    engine.answer(ask.id, &answered.answer, at_ns, &code);
-                }
-            }
-            Entry::Resolved(resolved) => code.learn(*resolved),
-            Entry::ProcessEnded(pid) => {
-                engine.process_ended(pid);
-                code.forget(pid);
-            }
-            Entry::End(at_ns) => {
-                now_ns = at_ns;
-                whole = true;
-                engine.finish(at_ns);
-            }
-        }
-        begun_ns = begun_ns.or((now_ns > 0).then_some(now_ns));
-        open.extend(engine.take_asks());
-        // A question that was not asked while recording has no answer.
-        let excess = open.len().saturating_sub(OPEN);
-        open.drain(..excess);
-        for emission in engine.take_emitted() {
+    match &options.files[..] {
+        [file] => one(file, sinks),
+        files => several(files, sinks),
+    }
+}
+
+/// One recording: what was shown when it was made.
+fn one(path: &Path, sinks: &mut Sinks) -> Result<(), Error> {
+    let mut played = Played::open(path)?;
+    sinks.set_clock(played.clock);
+    while played.step() {
+        for emission in played.engine.take_emitted() {
             sinks.emit(emission);
         }
     }
-    if !whole {
-        sinks.emit(Output::Notice(Notice::RecordingUnfinished {
-            path: options.file.clone(),
-        }));
-        engine.finish(now_ns);
-        for emission in engine.take_emitted() {
-            sinks.emit(emission);
-        }
+    if played.is_cut() {
+        sinks.emit(unfinished(path));
     }
-    let totals = engine.totals();
-    let stats = Stats {
-        time_ns: now_ns,
-        duration_ns: now_ns.saturating_sub(begun_ns.unwrap_or(now_ns)),
-        requests: totals.requests,
-        requests_unknown: totals.unknown,
-        traceparents_broken: totals.traces_broken,
-        events: totals.events,
-        delivery: DeliveryTimes::of(engine.delivery()),
-        health: engine.health(),
-        joins: engine.joins(),
-        ..Stats::default()
-    };
+    for emission in played.engine.take_emitted() {
+        sinks.emit(emission);
+    }
+    let stats = played.stats();
     sinks.emit(Output::Stats(stats.clone()));
     sinks.emit(Output::End(End {
         why: EndReason::RecordingEnded,
         stats,
     }));
-    Ok(())
+    played.damage.map_or(Ok(()), Err)
+}
+
+/// Recordings of several observers: what each has shown, by time, and then what goes on between them.
+fn several(files: &[PathBuf], sinks: &mut Sinks) -> Result<(), Error> {
+    let mut gathered = Gathered::of_engines();
+    let mut shown: Vec<(i128, Clock, Emission)> = Vec::new();
+    let mut measures: Option<Measures> = None;
+    let mut totals = Stats::default();
+    let mut damage = None;
+    for (source, path) in files.iter().enumerate() {
+        let mut played = Played::open(path)?;
+        let clock = played.clock;
+        let thresholds = played.thresholds.clone();
+        let measured = measures.get_or_insert_with(|| Measures {
+            grace_ns: thresholds.grace_ns,
+            deadlines: thresholds.deadlines.clone(),
+        });
+        measured.grace_ns = measured.grace_ns.max(thresholds.grace_ns);
+        played.engine.tell_all();
+        loop {
+            let goes_on = played.step();
+            if !goes_on {
+                played.engine.tell_rest(played.now_ns, &played.code);
+            }
+            for emission in played.engine.take_emitted() {
+                let (Emission::Finding(finding) | Emission::Update(finding, _)) = &emission;
+                note(&mut gathered, source, finding, clock);
+                let at_ns =
+                    i128::from(finding.time_ns) + i128::from(clock.realtime_minus_monotonic_ns);
+                shown.push((at_ns, clock, emission));
+            }
+            for mut told in played.engine.take_told() {
+                told.shift(clock.realtime_minus_monotonic_ns);
+                gathered.take(told, &played.host, source);
+            }
+            if !goes_on {
+                break;
+            }
+        }
+        if played.is_cut() {
+            sinks.emit(unfinished(path));
+        }
+        let stats = played.stats();
+        damage = damage.or(played.damage);
+        totals.requests += stats.requests;
+        totals.requests_unknown += stats.requests_unknown;
+        totals.traceparents_broken += stats.traceparents_broken;
+        totals.deadlines_broken += stats.deadlines_broken;
+        totals.events += stats.events;
+    }
+    shown.sort_by_key(|(at_ns, ..)| *at_ns);
+    for (_, clock, emission) in shown {
+        sinks.set_clock(clock);
+        sinks.emit(emission);
+    }
+    let Some(measures) = measures else {
+        return damage.map_or(Ok(()), Err);
+    };
+    sinks.set_clock(Clock::default());
+    let found = gathered.judge(&measures, sinks);
+    for emission in found.emissions {
+        sinks.emit(emission);
+    }
+    let stats = Stats {
+        requests: totals.requests,
+        requests_unknown: totals.requests_unknown,
+        traceparents_broken: totals.traceparents_broken,
+        deadlines_broken: totals.deadlines_broken,
+        events: totals.events,
+        ..found.stats
+    };
+    let why = EndReason::FilesEnded;
+    sinks.emit(Output::End(End { why, stats }));
+    damage.map_or(Ok(()), Err)
+}
+
+fn unfinished(path: &Path) -> Output {
+    let path = path.to_owned();
+    Output::Notice(Notice::RecordingUnfinished { path })
+}
+
+/// Where a request stood, as a finding about it says.
+fn note(gathered: &mut Gathered, source: usize, finding: &Finding, clock: Clock) {
+    let Some(request) = &finding.request else {
+        return;
+    };
+    let start = clock.rfc3339(request.start_ns);
+    let below = Below {
+        site: finding.site.clone(),
+        stack: finding.stack.clone(),
+        wait_reason: finding.evidence.wait_reason.clone(),
+        wait_ns: finding.evidence.wait_ns,
+        state: finding.evidence.state,
+    };
+    let id = finding.id;
+    let whose = (source, finding.process.pid, request.goid, start);
+    gathered.note(whose, Known { id, below });
+}
+
+/// A recording that is being replayed.
+struct Played {
+    reader: Reader,
+    clock: Clock,
+    host: Host,
+    thresholds: Thresholds,
+    engine: Engine,
+    code: RecordedCode,
+    open: Vec<Ask>,
+    begun_ns: Option<u64>,
+    now_ns: u64,
+    /// Its end was read.
+    whole: bool,
+    /// What could not be read of it: nothing from there on.
+    damage: Option<Error>,
+}
+
+impl Played {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let reader = Reader::open(path)?;
+        let header = reader.header();
+        let clock = Clock {
+            realtime_minus_monotonic_ns: header.realtime_minus_monotonic_ns,
+        };
+        let thresholds = header.thresholds.clone();
+        let named = |name: &Arc<str>| {
+            if name.is_empty() {
+                // An older one: a host of its own, as far as can be told.
+                Arc::from(path.display().to_string())
+            } else {
+                Arc::clone(name)
+            }
+        };
+        let host = Host {
+            name: named(&header.host),
+            boot_id: named(&header.boot_id),
+        };
+        let engine = Engine::new(
+            Limits::default(),
+            thresholds.clone(),
+            header.realtime_minus_monotonic_ns,
+        );
+        Ok(Self {
+            reader,
+            clock,
+            host,
+            thresholds,
+            engine,
+            code: RecordedCode::default(),
+            open: Vec::new(),
+            begun_ns: None,
+            now_ns: 0,
+            whole: false,
+            damage: None,
+        })
+    }
+
+    /// It just stops, with its last entry whole: whoever recorded it was killed.
+    const fn is_cut(&self) -> bool {
+        !self.whole && self.damage.is_none()
+    }
+
+    /// Takes the next entry in; false at the end, and at what cannot be read, when everything before it has been.
+    fn step(&mut self) -> bool {
+        let entry = self.reader.next_entry().unwrap_or_else(|error| {
+            self.damage = Some(error);
+            None
+        });
+        let Some(entry) = entry else {
+            if !self.whole {
+                self.engine.finish(self.now_ns);
+            }
+            return false;
+        };
+        self.take(entry);
+        self.begun_ns = self.begun_ns.or((self.now_ns > 0).then_some(self.now_ns));
+        self.open.extend(self.engine.take_asks());
+        // A question that was not asked while recording has no answer.
+        let excess = self.open.len().saturating_sub(OPEN);
+        self.open.drain(..excess);
+        true
+    }
+
+    fn take(&mut self, entry: Entry) {
+        match entry {
+            Entry::Event(at_ns, words) => {
+                self.now_ns = at_ns.max(self.now_ns);
+                if let Some(event) = decode(zerocopy::IntoBytes::as_bytes(words.as_slice())) {
+                    self.engine.event(event, at_ns, &self.code);
+                }
+            }
+            Entry::Loss => {
+                self.engine.loss();
+            }
+            Entry::Clock(realtime_minus_monotonic_ns) => {
+                self.engine.clock(realtime_minus_monotonic_ns);
+            }
+            Entry::Tick(at_ns) => {
+                self.now_ns = at_ns.max(self.now_ns);
+                self.engine.tick(at_ns, &self.code);
+            }
+            Entry::Answer(at_ns, answered) => {
+                let asked = |ask: &Ask| {
+                    ask.pid == answered.ask.pid && ask.question == answered.ask.question
+                };
+                if let Some(place) = self.open.iter().position(asked) {
+                    let ask = self.open.remove(place);
+                    self.engine
+                        .answer(ask.id, &answered.answer, at_ns, &self.code);
+                }
+            }
+            Entry::Resolved(resolved) => self.code.learn(*resolved),
+            Entry::ProcessEnded(pid) => {
+                self.engine.process_ended(pid);
+                self.code.forget(pid);
+            }
+            Entry::End(at_ns) => {
+                self.now_ns = at_ns;
+                self.whole = true;
+                self.engine.finish(at_ns);
+            }
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let totals = self.engine.totals();
+        Stats {
+            time_ns: self.now_ns,
+            duration_ns: self
+                .now_ns
+                .saturating_sub(self.begun_ns.unwrap_or(self.now_ns)),
+            requests: totals.requests,
+            requests_unknown: totals.unknown,
+            traceparents_broken: totals.traces_broken,
+            deadlines_broken: totals.deadlines_broken,
+            events: totals.events,
+            delivery: DeliveryTimes::of(self.engine.delivery()),
+            health: self.engine.health(),
+            joins: self.engine.joins(),
+            ..Stats::default()
+        }
+    }
 }

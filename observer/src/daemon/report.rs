@@ -74,6 +74,7 @@ impl Loop {
             requests: totals.requests,
             requests_unknown: totals.unknown,
             traceparents_broken: totals.traces_broken,
+            deadlines_broken: totals.deadlines_broken,
             events: totals.events,
             lost: self.losses(&counters),
             findings_evicted: self.engine.findings_evicted(),

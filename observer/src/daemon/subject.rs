@@ -1,15 +1,16 @@
 //! One process or file understood: what `ps`, `check` and `run` have in common.
 
 use std::fs::File;
+use std::os::unix::fs::FileTypeExt as _;
 use std::sync::Arc;
 
 use crate::error::{Error, Subject};
 use crate::finding::{HookState, ProcessInfo};
 use crate::go::grpc::GRPC;
-use crate::go::{Image, ImageCache, Layout};
+use crate::go::{Image, ImageCache, ImageError, Layout};
 use crate::inspect::{
-    AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, RequestOffsets,
-    ResponseOffsets,
+    AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, OutgoingOffsets,
+    RequestOffsets, ResponseOffsets,
 };
 use crate::model::Unit;
 use crate::probe::{Plan, Rate, SiteChoice, plan};
@@ -28,6 +29,7 @@ pub(super) struct Offsets {
     pub(super) conn: Option<ConnOffsets>,
     pub(super) context: Option<ContextOffsets>,
     pub(super) local: Option<LocalOffsets>,
+    pub(super) outgoing: Option<OutgoingOffsets>,
     pub(super) response: Option<ResponseOffsets>,
     /// `http.response.conn`.
     pub(super) response_conn: Option<u32>,
@@ -43,6 +45,7 @@ impl Offsets {
             conn: ConnOffsets::of(layout),
             context: ContextOffsets::of(layout, minor, map),
             local: LocalOffsets::of(layout),
+            outgoing: OutgoingOffsets::of(layout),
             response: ResponseOffsets::of(layout, map, serves_http2_of_its_own(image)),
             response_conn: layout.field("net/http.response", "conn"),
         }
@@ -176,7 +179,7 @@ pub(super) const GOROUTINES_ONLY_WITH: &str =
 /// What the hooks that are off, and what this Go does not keep, leave unseen.
 pub(super) fn not_covered(plan: &Plan, layout: &Layout) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
-    for hook in &plan.hooks {
+    for hook in plan.told() {
         if let Err(off) = &hook.outcome {
             let reason = if off.harmless {
                 off.reason.clone()
@@ -260,11 +263,16 @@ pub(super) fn examine(subject: &Subject) -> Result<Start, Error> {
             ))
         }
         Subject::Path(path) => {
-            let file = File::open(path).map_err(|source| Error::Unreadable {
+            let unreadable = |source| Error::Unreadable {
                 what: "executable",
                 path: path.clone(),
                 source,
-            })?;
+            };
+            // Opening a pipe waits for its writer.
+            if path.metadata().map_err(unreadable)?.file_type().is_fifo() {
+                return Err(errors::of_image(subject.clone(), ImageError::NotElf));
+            }
+            let file = File::open(path).map_err(unreadable)?;
             let image =
                 Image::open(&file).map_err(|error| errors::of_image(subject.clone(), error))?;
             let layout = Layout::for_version(image.go_version())

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::cli::run::Options;
+use crate::config;
 use crate::detect::{Deadlines, LeakTimes, Thresholds};
 use crate::finding::RuleName;
+use crate::model::{DeadlineHeader, PlainUnit};
 
 fn ns(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
@@ -20,11 +22,27 @@ pub(super) fn of(options: &Options) -> Thresholds {
             .iter()
             .map(|name| canonical(name))
             .collect(),
+        deadline_headers: options
+            .deadline_headers
+            .iter()
+            .map(deadline_header)
+            .collect(),
         redact_path: options.redact_path,
         deadlines: deadlines(options),
         leaks: LeakTimes {
             after_ns: ns(options.leaks.after),
             proved_after_ns: ns(options.leaks.proved_after),
+        },
+    }
+}
+
+fn deadline_header(header: &config::DeadlineHeader) -> DeadlineHeader {
+    DeadlineHeader {
+        name: canonical(&header.name).into(),
+        plain: if header.in_seconds {
+            PlainUnit::S
+        } else {
+            PlainUnit::Ms
         },
     }
 }

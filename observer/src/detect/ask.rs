@@ -45,10 +45,13 @@ pub enum Question {
     },
     /// What IDs an outgoing call carries.
     Sent {
-        /// The `*http.Request`.
+        /// The `*http.Request`; 0 of gRPC.
         request: u64,
         /// Data word of its context: it is believed while it has this one.
         ctx: u64,
+        /// Of gRPC: the other word of the context, whose metadata is looked through in place of the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stream: Option<u64>,
         /// Canonical names of headers to look for.
         headers: Vec<String>,
     },

@@ -39,8 +39,8 @@ pub(super) fn handler(unit: &Unit, code: &dyn Code, pcs: &[u64]) -> Option<Frame
     let frames: Vec<(u64, Frame)> = pcs
         .iter()
         .flat_map(|&pc| {
-            let frames = code.frames(pid, pc);
-            frames.iter().map(|f| (pc, f.clone())).collect::<Vec<_>>()
+            let frames = site::written(code, pid, pc).into_iter();
+            frames.map(move |frame| (pc, frame))
         })
         .collect();
     let served = frames
@@ -63,6 +63,7 @@ pub(super) fn handler(unit: &Unit, code: &dyn Code, pcs: &[u64]) -> Option<Frame
         let under = frames.iter().take(served).enumerate();
         under.rev().find(|(_, (_, frame))| is_user(frame))
     };
-    let (_, (pc, _)) = dispatched.or_else(outermost)?;
-    code.function(pid, *pc).as_deref().cloned()
+    let (_, (pc, frame)) = dispatched.or_else(outermost)?;
+    let declared = code.function(pid, *pc);
+    Some(declared.as_deref().unwrap_or(frame).clone())
 }

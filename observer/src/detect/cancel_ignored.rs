@@ -60,8 +60,10 @@
 //!
 //! High, error: the root context was cancelled and the handler had not returned, or the goroutine
 //! was seen inside a call on the dead context. Medium, warning: the derived context is dead and
-//! no call was seen, and nothing on another live context has begun since. A handler that looks
-//! at its context regularly and stops within two of its rounds: warning. Where a
+//! no call was seen, and nothing on another live context has begun since. A handler that makes a
+//! context or a call in each round of a loop, and stops within two of its rounds: warning. Looks at
+//! `ctx.Err()` and `time.Sleep` are not seen: a handler that does nothing else in its rounds is an
+//! error where they are longer than the grace time, however soon it stops. Where a
 //! context above the connection was cancelled (`BaseContext` at shutdown): info, and error from
 //! the moment on at which the deadline of `Server.Shutdown` passes, where its context was made by
 //! the goroutine that calls it.
@@ -72,8 +74,8 @@
 //!
 //! - work that ends within the grace time, clean-up in `defer` included;
 //! - the cancel that follows when a handler returns in the normal way;
-//! - work that `http.TimeoutHandler` left behind where its connection's workers cannot be told
-//!   apart, and in all cases up to Go 1.20, where a goroutine does not say who started it: the
+//! - work that `http.TimeoutHandler` left behind, after its deadline or after the client left, where
+//!   its connection's workers cannot be told apart, and in all cases up to Go 1.20, where a goroutine does not say who started it: the
 //!   request is unknown, and counted as such;
 //! - requests of which events were lost: they are unknown, and counted as such.
 
@@ -258,6 +260,8 @@ fn ended(mut shown: Finding, over: &Over, request: &Request, cx: &Context<'_>) -
     shown.message = message(over);
     shown.evidence.after_cancel_ns = Some(over.after_ns);
     shown.evidence.state = Some(WorkState::Ended);
+    let call = over.seen.as_ref().and_then(|seen| seen.call);
+    shown.evidence.call = draft::call_over(shown.evidence.call.take(), call, cx);
     shown.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     shown
 }

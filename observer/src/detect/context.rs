@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::finding::{CaseId, Finding, Phase};
-use crate::model::{Code, CtxId, Model, Protocol, ReqId, Request, Unit};
+use crate::model::{Code, CtxId, DeadlineHeader, Model, Protocol, ReqId, Request, Unit};
 
 use super::ask::{Ask, Question, Reading};
 use super::deadline::Deadlines;
@@ -18,6 +18,9 @@ pub struct Thresholds {
     pub grace_ns: u64,
     /// Canonical names of request ID headers, best first.
     pub id_headers: Vec<String>,
+    /// Headers in which callers say how long they wait, best first; absent in older recordings.
+    #[serde(default)]
+    pub deadline_headers: Vec<DeadlineHeader>,
     /// Never show a path.
     pub redact_path: bool,
     /// When a goroutine that has outlived its request is a leak; absent in older recordings.

@@ -3,7 +3,7 @@
 
 use crate::finding::{Finding, Severity, Timer};
 use crate::go::Frame;
-use crate::model::{Call, Ctx, CtxId, Request, Root, Unit};
+use crate::model::{Call, Ctx, CtxId, Request, Root, SentDeadline, Unit};
 
 use super::context::Context;
 use super::plumbing::is_router;
@@ -61,6 +61,51 @@ impl Deadlines {
 pub(super) fn left_ns(ctx: &Ctx, now_ns: u64) -> Option<i64> {
     let at_ns = i64::try_from(ctx.deadline_at_ns()?).ok()?;
     at_ns.checked_sub(i64::try_from(now_ns).ok()?)
+}
+
+/// A deadline that a request has.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Over<'a> {
+    /// This context has it.
+    Context(&'a Ctx),
+    /// Its caller sent it in this header: ns that it allows, and when it passes, monotonic ns.
+    Caller(&'a str, i64, u64),
+}
+
+impl<'a> From<&'a Ctx> for Over<'a> {
+    fn from(ctx: &'a Ctx) -> Self {
+        Self::Context(ctx)
+    }
+}
+
+impl Over<'_> {
+    /// Time from `now_ns` until it passes; negative once it has.
+    pub(super) fn left_ns(self, now_ns: u64) -> Option<i64> {
+        match self {
+            Self::Context(ctx) => left_ns(ctx, now_ns),
+            Self::Caller(_, _, at_ns) => {
+                let now_ns = i64::try_from(now_ns).ok()?;
+                i64::try_from(at_ns).ok()?.checked_sub(now_ns)
+            }
+        }
+    }
+
+    /// What it is to whom it bounds.
+    pub(super) const fn timer(self) -> Timer {
+        match self {
+            Self::Context(_) => Timer::Context,
+            Self::Caller(..) => Timer::Caller,
+        }
+    }
+}
+
+/// The deadline that a request's caller sent.
+pub(super) fn sent(request: &Request) -> Option<Over<'_>> {
+    let SentDeadline::Is(ns, header) = &request.sent_deadline else {
+        return None;
+    };
+    let at_ns = request.sent_deadline_at_ns()?;
+    Some(Over::Caller(header, *ns, at_ns))
 }
 
 /// The context is `http.Client.Timeout`'s.
@@ -203,8 +248,8 @@ pub(super) struct Budget<'a> {
     pub(super) asked_ns: Option<i64>,
     /// What was left of the deadline, ns.
     pub(super) left_ns: i64,
-    /// The context that has the deadline.
-    pub(super) over: &'a Ctx,
+    /// The deadline.
+    pub(super) over: Over<'a>,
 }
 
 impl Budget<'_> {
@@ -214,13 +259,29 @@ impl Budget<'_> {
         evidence.timer = Some(self.timer);
         evidence.asked_ns = self.asked_ns;
         evidence.remaining_ns = Some(self.left_ns);
-        evidence.deadline_ns = self.over.deadline_ns;
-        evidence.deadline_site = line(unit, self.over, cx);
+        match self.over {
+            Over::Context(ctx) => {
+                evidence.deadline_ns = ctx.deadline_ns;
+                evidence.deadline_site = line(unit, ctx, cx);
+            }
+            Over::Caller(header, ns, _) => {
+                evidence.deadline_ns = Some(ns);
+                evidence.deadline_header = Some(header.to_owned());
+            }
+        }
+    }
+}
+
+/// Where the deadline of a finding comes from, for a sentence.
+pub(super) fn origin(finding: &Finding) -> String {
+    match &finding.evidence.deadline_header {
+        Some(header) => header.clone(),
+        None => place_name(finding.evidence.deadline_site.as_ref()),
     }
 }
 
 /// `file.go:31`, for a sentence.
-pub(super) fn place_name(site: Option<&Frame>) -> String {
+fn place_name(site: Option<&Frame>) -> String {
     site.map_or_else(
         || "its line".to_owned(),
         |site| {

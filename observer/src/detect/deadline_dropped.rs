@@ -61,22 +61,24 @@
 //! error when the call still went on after the request's deadline had passed.
 //!
 //! The request's deadline is that of `http.TimeoutHandler`, one that the service's own middleware
-//! has set before it called the next handler, or one above the place where a chain was cut.
+//! has set before it called the next handler, one above the place where a chain was cut, or the one that
+//! its caller sent in a header that observer was told of (`--deadline-header`): then a call on the
+//! request's own context has none either.
 //!
 //! ## When silent
 //!
-//! - `http.Client.Timeout` or a deadline of its own bounds the call;
+//! - `http.Client.Timeout`, `net.Dialer.Timeout` or a deadline of its own bounds the call;
 //! - a call on the request's context beside another that has a timeout: what a handler allows one
 //!   call is not what the request has;
 //! - where descent or deadline are not known. What a dependency does inside itself, or a goroutine
 //!   that the handler let go: info.
 
-use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
-use crate::model::{Call, CallId, Ctx, Request, Root, Unit};
+use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity};
+use crate::model::{Call, CallId, Request, Root, Unit};
 
 use super::ask::Answer;
 use super::context::Context;
-use super::deadline::spent;
+use super::deadline::{Over, spent};
 use super::outlived::Outlived;
 use super::timers::Topic;
 use super::{deadline, detached_context, draft, site};
@@ -111,7 +113,7 @@ impl DeadlineDropped {
             return;
         };
         let Some(request) = call.owner else { return };
-        let left_ns = deadline::left_ns(over, cx.now_ns).unwrap_or(0);
+        let left_ns = over.left_ns(cx.now_ns).unwrap_or(0);
         let wait_ns = left_ns
             .max(0)
             .saturating_add(cx.thresholds.deadlines.tolerance_ns(left_ns));
@@ -146,36 +148,61 @@ impl DeadlineDropped {
     }
 }
 
-/// Adds the lost deadline to what detached-context says of the same call.
-pub(super) fn absorbed(finding: &mut Finding, call: &Call, cx: &Context<'_>) {
-    if let Some((dropped, _)) = dropped(call, cx) {
-        finding.evidence.deadline_ns = dropped.evidence.deadline_ns;
-        finding.evidence.remaining_ns = dropped.evidence.remaining_ns;
-        finding.evidence.deadline_site = dropped.evidence.deadline_site;
-        finding.evidence.timer = dropped.evidence.timer;
+/// The deadline that a call has lost, as it stood when the call began: by the time that its request is described, both
+/// may be over.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) pid: u32,
+    evidence: Box<Evidence>,
+}
+
+impl Lost {
+    /// What deadline-dropped would say of a call that begins.
+    pub(super) fn by(call: &Call, cx: &Context<'_>) -> Option<Self> {
+        let (dropped, _) = dropped(call, cx)?;
+        Some(Self {
+            pid: call.pid,
+            evidence: Box::new(dropped.evidence),
+        })
+    }
+
+    /// Adds it to what detached-context says of the same call.
+    pub(super) fn put(self, finding: &mut Finding) {
+        finding.evidence.deadline_ns = self.evidence.deadline_ns;
+        finding.evidence.remaining_ns = self.evidence.remaining_ns;
+        finding.evidence.deadline_site = self.evidence.deadline_site;
+        finding.evidence.deadline_header = self.evidence.deadline_header;
+        finding.evidence.timer = self.evidence.timer;
     }
 }
 
-/// The finding, and the context that has the deadline.
-fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, &'a Ctx)> {
-    if matches!(call.root, Root::Unknown)
+/// The finding, and the deadline.
+fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, Over<'a>)> {
+    if call.bounded
+        || matches!(call.root, Root::Unknown)
         || cx.model.bound_of(cx.model.context_of_call(call)).is_some()
     {
         return None;
     }
     let request = deadline::running(call, cx)?;
-    if matches!(call.root, Root::Request(_)) && request.timeout.is_none() {
+    let sent = deadline::sent(request);
+    if matches!(call.root, Root::Request(_)) && request.timeout.is_none() && sent.is_none() {
         return None;
     }
     let unit = cx.unit(call.pid)?;
     let stack = site::frames(cx.code, call.pid, &call.pcs);
     let over = match call.root {
         // Only the handler inside has been given that context.
-        Root::Request(_) if deadline::in_worker(&stack) => deadline::handlers(request, cx)?,
-        Root::Request(_) | Root::Unknown => return None,
+        Root::Request(_) => deadline::handlers(request, cx)
+            .filter(|_| deadline::in_worker(&stack))
+            .map(Over::from)
+            .or(sent)?,
+        Root::Unknown => return None,
         Root::Detached(_) if detached_context::is_aside(&stack) => return None,
         Root::Detached(_) => deadline::beyond_cut(call.ctx, cx)
-            .or_else(|| deadline::own(request, &stack, &unit, cx))?,
+            .or_else(|| deadline::own(request, &stack, &unit, cx))
+            .map(Over::from)
+            .or(sent)?,
     };
     let severity = if deadline::is_handlers(call.goid, &stack, request) {
         Severity::Warning
@@ -189,7 +216,7 @@ fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, &'a Ctx)> {
 fn found(
     call: &Call,
     request: &Request,
-    over: &Ctx,
+    over: Over<'_>,
     unit: &Unit,
     stack: Vec<crate::go::Frame>,
     severity: Severity,
@@ -202,12 +229,12 @@ fn found(
         cx.now_ns,
         unit,
     );
-    let left_ns = deadline::left_ns(over, call.start_ns).unwrap_or(0);
+    let left_ns = over.left_ns(call.start_ns).unwrap_or(0);
     finding.context = draft::chain(cx, &call.steps, call.ctx);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.call = Some(draft::call_evidence(call, cx.thresholds, cx.now_ns));
     let budget = deadline::Budget {
-        timer: Timer::Context,
+        timer: over.timer(),
         asked_ns: None,
         left_ns,
         over,
@@ -222,10 +249,11 @@ fn found(
     } else {
         format!("call to {target} has no deadline, its request's has passed")
     };
-    finding.help = format!(
-        "hand on the context that has the deadline of {}",
-        deadline::place_name(finding.evidence.deadline_site.as_ref())
-    );
+    let origin = deadline::origin(&finding);
+    finding.help = match over {
+        Over::Context(_) => format!("hand on the context that has the deadline of {origin}"),
+        Over::Caller(..) => format!("give the call a context with the time that {origin} leaves"),
+    };
     let at = site::direct(unit, &stack).cloned();
     draft::place(&mut finding, unit, at.as_ref(), stack);
     finding

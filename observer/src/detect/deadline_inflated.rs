@@ -7,7 +7,8 @@
 //! A `WithTimeout` or `WithDeadline` whose time is longer than what the request has left, by more
 //! than the tolerance (`--deadline-tolerance`). Under a parent with a sooner deadline it has no
 //! effect: the parent's holds. On a context that does not descend from the request's it has one:
-//! a call on it may run on when the request is over.
+//! a call on it may run on when the request is over. The same holds for a deadline that the caller sent in a
+//! header (`--deadline-header`): no context knows of it, and `deadline_header` names it.
 //!
 //! `at` is the line that asked. `asked_ns` is what it asked for, `remaining_ns` what the request
 //! had left, and `deadline_site` the line that set the request's deadline.
@@ -76,7 +77,7 @@ use crate::model::{Call, CallId, Ctx, CtxId, Request, Root, Unit};
 
 use super::ask::Answer;
 use super::context::Context;
-use super::deadline::spent;
+use super::deadline::{Over, spent};
 use super::outlived::Outlived;
 use super::timers::Topic;
 use super::{deadline, draft, site};
@@ -92,7 +93,7 @@ struct Inflated<'a> {
     ctx: &'a Ctx,
     asked_ns: i64,
     left_ns: i64,
-    over: &'a Ctx,
+    over: Over<'a>,
 }
 
 impl DeadlineInflated {
@@ -137,11 +138,13 @@ impl DeadlineInflated {
             return;
         };
         let stack = site::frames(cx.code, call.pid, &call.pcs);
-        let over = deadline::beyond_cut(call.ctx, cx)
-            .or_else(|| deadline::own(request, &stack, &unit, cx));
+        let detached = matches!(call.root, Root::Detached(_));
+        let inside = deadline::beyond_cut(call.ctx, cx)
+            .or_else(|| deadline::own(request, &stack, &unit, cx))
+            .filter(|_| detached);
+        let over = inside.map(Over::from).or_else(|| deadline::sent(request));
         let Some(over) = over else { return };
-        let (Some(asked_ns), Some(left_ns)) =
-            (ctx.deadline_ns, deadline::left_ns(over, ctx.created_ns))
+        let (Some(asked_ns), Some(left_ns)) = (ctx.deadline_ns, over.left_ns(ctx.created_ns))
         else {
             return;
         };
@@ -159,7 +162,8 @@ impl DeadlineInflated {
             left_ns,
             over,
         };
-        let wait_ns = deadline::left_ns(over, cx.now_ns)
+        let wait_ns = over
+            .left_ns(cx.now_ns)
             .unwrap_or(0)
             .saturating_add(cx.thresholds.deadlines.tolerance_ns(left_ns));
         let Some(severity) = deadline::at_most(&unit, &stack, severity) else {
@@ -168,8 +172,9 @@ impl DeadlineInflated {
         let Some(mut finding) = found(&inflated, severity, &unit, cx) else {
             return;
         };
+        let what = if detached { "detached call" } else { "call" };
         finding.message = format!(
-            "detached call to {} has {} where the request has {}",
+            "{what} to {} has {} where the request has {}",
             draft::target(call, cx.thresholds),
             spent(asked_ns),
             spent(left_ns)
@@ -202,8 +207,13 @@ impl DeadlineInflated {
         else {
             return;
         };
+        let detached = cx
+            .model
+            .call(id)
+            .is_some_and(|call| matches!(call.root, Root::Detached(_)));
+        let what = if detached { "detached call" } else { "call" };
         finding.message = format!(
-            "detached call to {target} goes on past the request's deadline: it asked for {}",
+            "{what} to {target} goes on past the request's deadline: it asked for {}",
             finding.evidence.asked_ns.map_or_else(String::new, spent)
         );
         cx.report_grown(finding, owner);
@@ -230,17 +240,23 @@ fn clamped<'a>(id: CtxId, cx: &'a Context<'_>) -> Option<Inflated<'a>> {
             ctx,
             asked_ns,
             left_ns,
-            over,
+            over: over.into(),
         })
 }
 
-/// The context of the request's own that bounds a detached call.
+/// The context of the request's own that bounds a call which its deadline does not reach.
 fn detached_bound<'a>(
     call: &Call,
     request: &Request,
     cx: &'a Context<'_>,
 ) -> Option<(&'a Ctx, std::sync::Arc<Unit>)> {
-    if !matches!(call.root, Root::Detached(_)) {
+    let may = match call.root {
+        Root::Detached(_) => true,
+        // Nothing in its chain knows of what the caller sent.
+        Root::Request(_) => deadline::sent(request).is_some(),
+        Root::Unknown => false,
+    };
+    if !may {
         return None;
     }
     let ctx = cx.model.bound_of(cx.model.context_of_call(call))?;
@@ -279,7 +295,7 @@ fn found(
     budget.put(&mut finding, unit, cx);
     finding.help = format!(
         "ask for less than what the deadline of {} leaves, or for nothing",
-        deadline::place_name(finding.evidence.deadline_site.as_ref())
+        deadline::origin(&finding)
     );
     draft::place(&mut finding, unit, at.as_ref(), made);
     Some(finding)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::Frame;
 use crate::inspect::Inspection;
-use crate::model::{CtxId, ReqId, Request, Root};
+use crate::model::{CallId, CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::busy;
@@ -17,18 +17,27 @@ use super::overrun;
 use super::timers::Topic;
 use super::{ids, sight, site};
 
+/// Work that goes on.
+#[derive(Debug)]
+struct Case {
+    request: ReqId,
+    /// The call that it sits in.
+    call: Option<CallId>,
+    shown: Finding,
+}
+
 /// Watches derived contexts.
 #[derive(Debug, Default)]
 pub(super) struct Derived {
-    /// Cases that run, with the request and what was shown.
-    running: BTreeMap<CtxId, (ReqId, Finding)>,
+    /// Cases that run, with what was shown.
+    running: BTreeMap<CtxId, Case>,
 }
 
 impl Derived {
     /// Forgets what belongs to processes that `whose` names.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
         self.running
-            .retain(|_, (_, shown)| !whose(shown.process.pid));
+            .retain(|_, case| !whose(case.shown.process.pid));
     }
 
     #[cfg(test)]
@@ -99,7 +108,7 @@ impl Derived {
         let said = self
             .running
             .values()
-            .any(|(of, shown)| *of == request_id && shown.process.pid == pid);
+            .any(|case| case.request == request_id && case.shown.process.pid == pid);
         // One that waits for a living context of its request will hear of the request's cancel.
         let listens = !work.waits_on.is_empty();
         if said || listens || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
@@ -162,6 +171,7 @@ impl Derived {
             deadline_ns: ctx.deadline_ns,
             ..Evidence::default()
         };
+        let call = call.map(|call| call.id);
         finding.message = if in_call {
             format!("call still waits {} after {}", span(after_ns), by.clause())
         } else {
@@ -175,14 +185,19 @@ impl Derived {
             .flatten()
             .or_else(|| site::direct(&unit, &stack).cloned());
         draft::place(&mut finding, &unit, at.as_ref(), stack);
-        cx.remember(&mut self.running, id, (request_id, finding.clone()));
+        let case = Case {
+            request: request_id,
+            call,
+            shown: finding.clone(),
+        };
+        cx.remember(&mut self.running, id, case);
         cx.report_running(finding, id);
     }
 
     /// The dead context's CancelFunc was called: the work on it is over.
     pub(super) fn cancel_called(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        if let Some((request, shown)) = self.running.remove(&id) {
-            ended(id, shown, request, cx);
+        if let Some(case) = self.running.remove(&id) {
+            ended(id, case, cx);
         }
     }
 
@@ -194,7 +209,7 @@ impl Derived {
         let ended: Vec<CtxId> = self
             .running
             .iter()
-            .filter(|(_, (of, _))| *of == request)
+            .filter(|(_, case)| case.request == request)
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
@@ -204,7 +219,12 @@ impl Derived {
 }
 
 /// Work on a derived context that was shown while it ran is over.
-fn ended(id: CtxId, mut shown: Finding, request: ReqId, cx: &mut Context<'_>) {
+fn ended(id: CtxId, case: Case, cx: &mut Context<'_>) {
+    let Case {
+        request,
+        call,
+        mut shown,
+    } = case;
     let Some(at_ns) = shown.evidence.cancelled_at_ns else {
         return;
     };
@@ -216,6 +236,7 @@ fn ended(id: CtxId, mut shown: Finding, request: ReqId, cx: &mut Context<'_>) {
         .evidence
         .cancelled_by
         .map_or("its context died", CancelledBy::clause);
+    shown.evidence.call = draft::call_over(shown.evidence.call.take(), call, cx);
     let what = if shown.evidence.call.is_some() {
         "call waited"
     } else {

@@ -9,11 +9,13 @@
 //! that passes no cancellation on. The finding is made when the context is *used*, never when it
 //! is made: a context that is never waited on harms nobody.
 //!
-//! Calls are round trips of `net/http` and what `database/sql` does: queries, statements and the
-//! beginning of transactions, over any driver. `db.Query`, `db.Exec` and the like without a
+//! Calls are round trips of `net/http`, calls and streams of gRPC, and what `database/sql` does: queries,
+//! statements and the beginning of transactions, over any driver. `db.Query`, `db.Exec` and the like without a
 //! context use `context.Background()`. A query is named by its verb and its table, never by its
 //! text. Who waits for a connection of the pool is told as that (`sql_conn`), because nothing is
-//! running in the database then.
+//! running in the database then. So are plain dials (`dial`): `net.Dialer`, `net.Dial` and
+//! `net.DialTimeout`, which have no context but `context.Background()`; not those that an HTTP
+//! transport, `database/sql`, gRPC or a resolver makes for connections that it keeps.
 //!
 //! `at` is the line that brought the context in: the one that passes `context.Background()` or
 //! `context.TODO()`, or that calls `context.WithoutCancel`, even where a helper that many share
@@ -75,6 +77,10 @@
 //! purpose; a warning when the handler waited on it and the request has a deadline or was
 //! cancelled.
 //!
+//! A warning or an info tells of the call as it was when it began (`outcome` `running`), and says nothing of its
+//! end. An error is shown once more when the handler has returned, with the call's end where that was seen
+//! (`unknown` where it was not).
+//!
 //! ## When silent
 //!
 //! - contexts of the standard library and of libraries, used inside the library that made them
@@ -90,24 +96,29 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::Frame;
-use crate::model::{Call, CallId, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit};
+use crate::model::{
+    Call, CallId, CallKind, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit,
+};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
+use super::deadline_dropped::Lost;
 use super::draft::{self, span};
 use super::overrun::Over;
 use super::passer;
 use super::spawned::{self, Spawned};
 use super::timers::Topic;
-use super::{deadline, deadline_dropped, ids, plumbing, site};
+use super::{deadline, ids, plumbing, site};
 
 /// The rule.
 #[derive(Debug, Default)]
 pub(super) struct DetachedContext {
-    /// Cases that run past their request's cancel, with what was shown.
-    running: BTreeMap<ReqId, Finding>,
+    /// Cases that run past their request's cancel, with what was shown and the call that it is about.
+    running: BTreeMap<ReqId, (Finding, Option<CallId>)>,
     /// Calls reported when they began: what becomes of them is the same occurrence.
     said: BTreeSet<CallId>,
+    /// Deadlines that calls have lost whose requests are being described.
+    lost: BTreeMap<CallId, Lost>,
     /// Calls by goroutines of their own.
     pub(super) spawned: Spawned,
 }
@@ -119,7 +130,9 @@ impl DetachedContext {
     /// Forgets what belongs to processes that `whose` names.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool + Copy) {
         self.spawned.forget(whose);
-        self.running.retain(|_, shown| !whose(shown.process.pid));
+        self.running
+            .retain(|_, (shown, _)| !whose(shown.process.pid));
+        self.lost.retain(|_, lost| !whose(lost.pid));
     }
 
     /// Forgets a request whose end was not seen well enough to be told.
@@ -129,7 +142,7 @@ impl DetachedContext {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.running.len() + self.spawned.len()
+        self.running.len() + self.lost.len() + self.spawned.len()
     }
 
     /// A call begins: on what?
@@ -147,6 +160,7 @@ impl DetachedContext {
         let Some(request) = running_owner(call, cx) else {
             return;
         };
+        let lost = Lost::by(call, cx);
         if spawned::is_unbounded(call, request, cx) {
             let request = request.id;
             cx.ask_handler(request, Topic::Detached(id));
@@ -154,10 +168,14 @@ impl DetachedContext {
             let question = Question::Request(cx.reading(request));
             ids::ask(request.id, Topic::Detached(id), question, cx);
         }
+        if let Some(lost) = lost {
+            cx.remember(&mut self.lost, id, lost);
+        }
     }
 
     /// The request is described: say it.
     pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
+        let lost = self.lost.remove(&id);
         let Some(owner) = cx.model.call(id).and_then(|call| call.owner) else {
             return;
         };
@@ -192,7 +210,9 @@ impl DetachedContext {
                 "call to {} does not descend from its request",
                 draft::target(call, cx.thresholds)
             );
-            deadline_dropped::absorbed(&mut finding, call, cx);
+            if let Some(lost) = lost {
+                lost.put(&mut finding);
+            }
             if finding.severity == Severity::Warning && spawned {
                 self.spawned.keep(id, finding.clone(), cx);
             }
@@ -211,9 +231,10 @@ impl DetachedContext {
     /// A request worked on after its cancel. True where a detached context is why.
     pub(super) fn overran(&mut self, over: &Over, cx: &mut Context<'_>) -> bool {
         if over.again {
-            let Some(mut finding) = self.running.remove(&over.request) else {
+            let Some((mut finding, call)) = self.running.remove(&over.request) else {
                 return false;
             };
+            finding.evidence.call = draft::call_over(finding.evidence.call.take(), call, cx);
             finding.time_ns = cx.now_ns;
             finding.evidence.after_cancel_ns = Some(over.after_ns);
             finding.evidence.state = Some(WorkState::Ended);
@@ -228,7 +249,7 @@ impl DetachedContext {
         let said = call.is_some_and(|call| !self.said.insert(call));
         self.bound();
         if !over.ended {
-            cx.remember(&mut self.running, over.request, finding.clone());
+            cx.remember(&mut self.running, over.request, (finding.clone(), call));
         }
         match (over.ended, said) {
             (true, true) => cx.report_ended(finding, over.request),
@@ -250,7 +271,11 @@ impl DetachedContext {
         let last = || {
             cx.model
                 .last_call_of(over.pid, over.goid)
-                .filter(|call| call.is_open())
+                // A stream may be open while its goroutine does something else. When a dial has failed is not seen; and
+                // one that goes on waits, where it can be seen.
+                .filter(|call| {
+                    call.is_open() && !matches!(call.kind, CallKind::Dial | CallKind::GrpcStream)
+                })
         };
         let call = match &over.seen {
             Some(seen) => seen.call.and_then(|id| cx.model.call(id)),

@@ -8,7 +8,8 @@ use crate::finding::{
 };
 use crate::go::{Frame, TypeName};
 use crate::model::{
-    Call, CallEnd, CallKind, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step, Unit,
+    Call, CallEnd, CallId, CallKind, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step,
+    Unit,
 };
 
 pub(super) use crate::finding::span;
@@ -228,12 +229,31 @@ pub(super) fn call_evidence(call: &Call, thresholds: &Thresholds, now_ns: u64) -
     CallEvidence {
         kind: call.kind.as_str(),
         target: target(call, thresholds),
+        attempts: call.attempts(),
         start_ns: call.start_ns,
         duration_ns: ended_ns.map(|ended_ns| ended_ns.saturating_sub(call.start_ns)),
         waited_ns: call.waited_ns,
         outcome,
         sent: call.sent().and_then(ids::sent_ids),
     }
+}
+
+/// A call that was shown while work sat in it, now that the work is over. Where its end was not seen, that is said.
+pub(super) fn call_over(
+    shown: Option<CallEvidence>,
+    call: Option<CallId>,
+    cx: &Context<'_>,
+) -> Option<CallEvidence> {
+    let shown = shown?;
+    let call = call.and_then(|id| cx.model.call(id));
+    Some(match call.filter(|call| !call.is_open()) {
+        Some(call) => call_evidence(call, cx.thresholds, cx.now_ns),
+        None => CallEvidence {
+            outcome: CallOutcome::Unknown,
+            duration_ns: None,
+            ..shown
+        },
+    })
 }
 
 /// What a call is called, without its path where paths are not to be shown.

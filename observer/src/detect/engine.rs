@@ -14,6 +14,7 @@ use super::cancel_undelivered::CancelUndelivered;
 use super::context::{Asks, Context, Thresholds};
 use super::deadline_dropped::DeadlineDropped;
 use super::deadline_inflated::DeadlineInflated;
+use super::deadline_not_forwarded::DeadlineNotForwarded;
 use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
@@ -69,6 +70,7 @@ struct Rules {
     short: DeadlineTooShort,
     health: Counting,
     joins: Joins,
+    not_forwarded: DeadlineNotForwarded,
     orphaned: OrphanedDownstream,
     leaks: GoroutineLeak,
     teller: Teller,
@@ -78,8 +80,10 @@ impl Engine {
     /// A new engine. The clock difference is realtime minus monotonic, ns.
     #[must_use]
     pub fn new(limits: Limits, thresholds: Thresholds, realtime_minus_monotonic_ns: i64) -> Self {
+        let model = Model::new(limits, realtime_minus_monotonic_ns)
+            .with_deadline_headers(thresholds.deadline_headers.clone());
         Self {
-            model: Model::new(limits, realtime_minus_monotonic_ns),
+            model,
             rules: Rules::default(),
             thresholds,
             timers: Timers::default(),
@@ -171,6 +175,7 @@ impl Engine {
     /// From now on every request and every call is told of.
     pub const fn tell_all(&mut self) {
         self.rules.teller.listen();
+        self.rules.joins.tell();
     }
 
     /// What is told since the last time.
@@ -246,6 +251,7 @@ impl Engine {
             + self.rules.undelivered.len()
             + self.rules.inflated.len()
             + self.rules.dropped.len()
+            + self.rules.not_forwarded.len()
             + self.rules.orphaned.len()
             + self.rules.leaks.len()
     }
@@ -309,6 +315,7 @@ impl Rules {
         self.inflated.forget(whose);
         self.dropped.forget(whose);
         self.health.forget(whose);
+        self.not_forwarded.forget(whose);
         self.orphaned.forget(whose);
         self.leaks.forget(whose);
     }
@@ -316,7 +323,9 @@ impl Rules {
     fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
         match fact {
             Fact::RequestStarted(request) => {
-                self.joins.request_started(request, cx);
+                if let Some(join) = self.joins.request_started(request, cx) {
+                    self.not_forwarded.joined(join, cx);
+                }
                 self.headers.request_started(request, cx);
             }
             Fact::RequestCancelled(request) => {
@@ -374,6 +383,10 @@ impl Rules {
                 self.dropped.call_started(call, cx);
                 self.mismatch.call_started(call, cx);
             }
+            Fact::CallResumed(call) => {
+                self.joins.call_ended(call);
+                self.joins.call_started(call, cx);
+            }
             Fact::CallEnded(call) => {
                 self.teller.call_ended(call, cx);
                 if let Some(join) = self.joins.call_ended(call) {
@@ -402,14 +415,15 @@ impl Rules {
             Topic::Orphaned(request) => self.orphaned.look(request, cx),
             Topic::Tell(call) => self.teller.call(call, cx),
             Topic::Leak(id) => self.leaks.look(id, cx),
+            Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
             Topic::LargeHeaders(_)
-            | Topic::TimeoutWorker(_)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
             | Topic::Premature(_)
             | Topic::Peers(_)
             | Topic::ContextId(_)
             | Topic::Sent(_)
+            | Topic::NotForwarded(_)
             | Topic::WriteFailed(_) => {}
         }
     }
@@ -433,14 +447,22 @@ impl Rules {
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
             Topic::LeftBehind(call) => self.detached.spawned.answer(call, answer, cx),
+            Topic::NotForwarded(request) => {
+                self.not_forwarded.answer(request, answer, &self.joins, cx);
+            }
             Topic::Orphaned(request) => self.orphaned.answer(request, answer, cx),
             Topic::WriteFailed(request) => self.mismatch.write_answer(request, answer, cx),
             Topic::Premature(request) => self.premature.request_answer(request, answer, cx),
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
             Topic::ContextId(request) => ids::context_answer(request, answer, cx),
-            Topic::Sent(call) => ids::sent_answer(call, answer, cx),
             Topic::Leak(id) => self.leaks.answer(id, answer, cx),
+            Topic::Sent(call) => {
+                ids::sent_answer(call, answer, cx);
+                for join in self.joins.sent(call, cx) {
+                    self.not_forwarded.joined(join, cx);
+                }
+            }
             Topic::PeerClosed(_) | Topic::Tell(_) => {}
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! `docs/health.md` defines each. Takes what the rules conclude; it must not judge anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::finding::{CancelledBy, Finding, Phase, RuleName, Severity};
 use crate::model::{Ending, Health, Model, ReqId, Request, Root};
@@ -22,9 +22,32 @@ pub(super) struct Counting {
     /// Running requests about which something is known.
     open: BTreeMap<ReqId, Open>,
     /// Ended requests that were counted; whether as having lost something.
-    ended: BTreeMap<ReqId, bool>,
+    ended: Ended,
     /// Work that goes on beyond grace.
     working: BTreeMap<ReqId, Working>,
+}
+
+/// Ended requests by number. They end nearly in the order in which they began, so a new one's place is
+/// near the end.
+#[derive(Debug, Default)]
+struct Ended(VecDeque<(ReqId, bool)>);
+
+impl Ended {
+    /// Remembers one; gives what was known of it before. Beyond the bound the lowest number goes.
+    fn insert(&mut self, id: ReqId, lost: bool) -> Option<bool> {
+        let younger = self.0.iter().rev().take_while(|(of, _)| *of > id).count();
+        let place = self.0.len().saturating_sub(younger);
+        if let Some((of, before)) = place.checked_sub(1).and_then(|last| self.0.get_mut(last))
+            && *of == id
+        {
+            return Some(std::mem::replace(before, lost));
+        }
+        self.0.insert(place, (id, lost));
+        if self.0.len() > ENDED {
+            self.0.pop_front();
+        }
+        None
+    }
 }
 
 /// A running request.
@@ -122,6 +145,7 @@ impl Counting {
                 | RuleName::CancelNotCalled
                 | RuleName::PrematureCancel
                 | RuleName::TimeoutMismatch
+                | RuleName::DeadlineNotForwarded
                 | RuleName::DeadlineTooShort => false,
             };
         if !is_loss {
@@ -167,7 +191,9 @@ impl Counting {
         let after_ns = cancelled_ns.map(|at_ns| ended_ns.saturating_sub(at_ns));
         let is_late = after_ns.is_some_and(|ns| ns > cx.thresholds.grace_ns);
         let working = self.working.get(&id).copied();
-        if let Some(after_ns) = after_ns.filter(|_| !is_late) {
+        // What `http.TimeoutHandler` left behind stops unseen.
+        let stopped = !is_late && request.timeout.is_none();
+        if let Some(after_ns) = after_ns.filter(|_| stopped) {
             self.figures.cancelled += 1;
             self.figures.recovered += 1;
             self.figures.latency.add(after_ns);
@@ -176,9 +202,9 @@ impl Counting {
         // Nobody could tell what a handler did that was so late, and was not found: hijacked, unseen.
         if !lost && had && !is_late {
             self.figures.requests += 1;
-            self.remember_ended(id, false);
+            self.ended.insert(id, false);
         } else if lost {
-            self.remember_ended(id, true);
+            self.ended.insert(id, true);
         }
         if working.is_some_and(|working| working.goid == request.goid) {
             self.stopped(id, ended_ns, cx.model, cx.thresholds);
@@ -216,19 +242,10 @@ impl Counting {
                 }
                 before.then_some(true)
             }
-            None => self.remember_ended(id, true),
+            None => self.ended.insert(id, true),
         };
         self.figures.requests += u64::from(before.is_none());
         self.figures.lost += u64::from(before != Some(true));
-    }
-
-    /// What was known of it before.
-    fn remember_ended(&mut self, id: ReqId, lost: bool) -> Option<bool> {
-        let before = self.ended.insert(id, lost);
-        if self.ended.len() > ENDED {
-            self.ended.pop_first();
-        }
-        before
     }
 
     /// Forgets what belongs to processes that `whose` names: what became of it is not known.

@@ -101,7 +101,8 @@ pub(super) fn context_answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
 /// Asks what an outgoing call tells its callee, while it is on its way and nobody has asked. The answer comes to the
 /// model, see [`Call::sent`](crate::model::Call::sent).
 pub(super) fn ask_sent(id: CallId, cx: &mut Context<'_>) {
-    let open = |call: &&Call| call.kind == CallKind::Http && call.is_open();
+    let carries = |call: &Call| call.kind == CallKind::Http || call.kind.is_grpc();
+    let open = |call: &&Call| carries(call) && call.is_open();
     let Some(call) = cx.model.call(id).filter(open) else {
         return;
     };
@@ -115,6 +116,7 @@ pub(super) fn ask_sent(id: CallId, cx: &mut Context<'_>) {
     let question = Question::Sent {
         request: call.handle,
         ctx: call.ctx_data,
+        stream: call.kind.is_grpc().then_some(call.ctx_itab),
         headers,
     };
     cx.ask(call.pid, Topic::Sent(id), question);
@@ -160,6 +162,11 @@ pub(super) fn sent_ids(sent: &Sent) -> Option<SentIds> {
 /// The ID of a request: the first of the configured headers that it came with. Without one, what the service made:
 /// the header of its answer tells, or a context.
 pub(super) fn of(request: &Request, thresholds: &Thresholds) -> Option<Id> {
+    // Most requests without an ID are not suspicious: nobody has looked further.
+    let untold = request.id_value.is_none() && request.trace == Trace::None;
+    if untold && request.details.is_none() && request.context_id.is_none() {
+        return None;
+    }
     let names = || thresholds.id_headers.iter().enumerate();
     let found = |value: Option<&str>, source| Some(Id::new(value?, false, source));
     let details = request.details.as_ref();

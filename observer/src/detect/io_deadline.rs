@@ -5,6 +5,7 @@
 //! nothing is claimed.
 
 use crate::finding::{Evidence, ServerLimits, Timer};
+use crate::go::Frame;
 use crate::inspect::ConnState;
 use crate::model::{IoDeadline, Request, Unit};
 
@@ -97,9 +98,13 @@ impl Passed {
     pub(super) fn tell(&self, evidence: &mut Evidence, unit: &Unit, cx: &Context<'_>) {
         evidence.timer = Some(self.timer);
         evidence.asked_ns = self.asked_ns;
-        evidence.timer_site = self.set.as_ref().and_then(|set| {
-            let stack = site::frames(cx.code, unit.process.pid, &set.pcs);
-            site::direct(unit, &stack).cloned()
-        });
+        evidence.timer_site = self.site(unit, cx);
+    }
+
+    /// The line that set it, where the handler did.
+    pub(super) fn site(&self, unit: &Unit, cx: &Context<'_>) -> Option<Frame> {
+        let set = self.set.as_ref()?;
+        let stack = site::frames(cx.code, unit.process.pid, &set.pcs);
+        site::direct(unit, &stack).cloned()
     }
 }

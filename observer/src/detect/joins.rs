@@ -9,23 +9,75 @@ use super::context::{Context, Thresholds};
 #[derive(Debug, Default)]
 pub(super) struct Joins {
     joiner: Joiner,
+    /// The first process that was seen.
+    first: Option<u32>,
+    /// There is another.
+    several: bool,
+    /// Somebody else may know the other side.
+    tells: bool,
+    since_ns: u64,
+    read: usize,
 }
+
+/// Calls of which it is read what they have sent, in one second at most: each costs a few reads of memory. The
+/// others are joined by what is known without.
+const A_SECOND: usize = 100;
+const SECOND_NS: u64 = 1_000_000_000;
 
 impl Joins {
     /// A call begins: it is known by the IDs of the request that it is made for.
-    pub(super) fn call_started(&mut self, id: CallId, cx: &Context<'_>) {
-        let over_http = |call: &&Call| call.kind == CallKind::Http;
-        let Some(call) = cx.model.call(id).filter(over_http) else {
+    pub(super) fn call_started(&mut self, id: CallId, cx: &mut Context<'_>) {
+        let joins = |call: &&Call| call.kind == CallKind::Http || call.kind.is_grpc();
+        let Some(call) = cx.model.call(id).filter(joins) else {
             return;
         };
-        let Some(request) = call.owner.and_then(|owner| cx.model.request(owner)) else {
-            return;
-        };
-        let ids = ids(request, cx.thresholds);
-        if !ids.is_empty() {
+        let request = call.owner.and_then(|owner| cx.model.request(owner));
+        let ids = request.map(|request| ids(request, cx.thresholds));
+        let ids = ids.unwrap_or_default();
+        let pid = call.pid;
+        if self.several || !ids.is_empty() {
             self.joiner
-                .call_started(id.0, CallSide::new(ids, &call.target));
+                .call_started(id.0, CallSide::new(ids, call.asks_for()));
         }
+        self.sees(pid);
+        if self.tells && self.may_read(1, cx.now_ns) {
+            super::ids::ask_sent(id, cx);
+        }
+    }
+
+    /// What is told of calls has to say what they have sent.
+    pub(super) const fn tell(&mut self) {
+        self.tells = true;
+    }
+
+    fn sees(&mut self, pid: u32) {
+        if *self.first.get_or_insert(pid) != pid && !self.several {
+            self.several = true;
+            self.joiner.keep_lines();
+        }
+    }
+
+    fn may_read(&mut self, calls: usize, now_ns: u64) -> bool {
+        if now_ns.saturating_sub(self.since_ns) >= SECOND_NS {
+            (self.since_ns, self.read) = (now_ns, 0);
+        }
+        self.read = self.read.saturating_add(calls);
+        self.read <= A_SECOND
+    }
+
+    /// It was read what a call has sent. Gives the joins that follow.
+    pub(super) fn sent(&mut self, id: CallId, cx: &Context<'_>) -> Vec<Join> {
+        let Some(sent) = cx.model.call(id).and_then(Call::sent) else {
+            return Vec::new();
+        };
+        let span = sent.trace.context();
+        let span = span.map(|span| (span.trace_id, span.parent_id));
+        self.joiner.call_sent(id.0, span)
+    }
+
+    /// The request of a running call, as it is known now.
+    pub(super) fn joined(&self, id: CallId) -> Option<Join> {
+        self.joiner.joined(id.0)
     }
 
     /// A call is over. Gives the request that it led to.
@@ -33,20 +85,29 @@ impl Joins {
         self.joiner.call_ended(id.0)
     }
 
-    /// A request begins.
-    pub(super) fn request_started(&mut self, id: ReqId, cx: &Context<'_>) {
+    /// A request begins. Gives the call that led to it.
+    pub(super) fn request_started(&mut self, id: ReqId, cx: &mut Context<'_>) -> Option<Join> {
+        let request = cx.model.request(id)?;
+        self.sees(request.pid);
         if self.joiner.is_empty() {
-            return;
+            return None;
         }
-        let Some(request) = cx.model.request(id) else {
-            return;
-        };
         let side = RequestSide {
             ids: ids(request, cx.thresholds),
             method: request.method.clone(),
             path: request.path.clone(),
         };
-        self.joiner.request_started(id.0, &side);
+        let join = self.joiner.request_started(id.0, &side);
+        if !self.several {
+            return join;
+        }
+        let (unread, decided) = self.joiner.seek(id.0, &side, |_| true);
+        if self.may_read(unread.len(), cx.now_ns) {
+            for call in unread {
+                super::ids::ask_sent(CallId(call), cx);
+            }
+        }
+        decided.or(join)
     }
 
     /// A request has ended: of calls whose end no event tells, the last that could be known is this.
@@ -81,8 +142,10 @@ impl Joins {
 /// The IDs that came with a request, as far as they are known at once.
 fn ids(request: &Request, thresholds: &Thresholds) -> Ids {
     let id = super::ids::of(request, thresholds).filter(|id| !id.truncated);
+    let trace = request.trace.context();
     Ids {
-        trace: request.trace.context().map(|trace| trace.trace_id),
+        trace: trace.map(|trace| trace.trace_id),
+        parent: trace.map(|trace| trace.parent_id),
         request: id.and_then(|id| Some((id.source.header()?.into(), id.value.into()))),
     }
 }

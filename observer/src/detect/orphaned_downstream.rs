@@ -63,7 +63,8 @@
 //!
 //! ## How sure
 //!
-//! Error. High where the request was cancelled by its client right when the call was given up.
+//! Error. High where the request names the very span that the call has sent (`parent_id`), or was cancelled by its
+//! client right when the call was given up.
 //! Medium where trace or request ID, method, path and time fit, and fit nothing else. With files of several hosts the difference of their clocks is estimated, and
 //! what the estimate may be wrong by is taken from the time that was wasted.
 //!
@@ -78,18 +79,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::correlate::{CallFact, Join, Pair, RequestFact};
+use crate::correlate::{Join, Pair, RequestFact};
 use crate::finding::{
-    CallOutcome, CancelledBy, Causes, Confidence, Downstream, Evidence, Finding, Fingerprint,
-    JoinedBy, Routes, RuleName, Severity, Timer, WorkState,
+    CallOutcome, CancelledBy, Causes, Confidence, Evidence, Finding, Fingerprint, JoinedBy, Routes,
+    RuleName, Severity, Timer, WorkState,
 };
-use crate::go::Frame;
 use crate::inspect::Inspection;
 use crate::model::{CallEnd, CallId, ReqId};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
 use super::draft::span;
+use super::hop::{Below, Case};
 use super::overrun::{LOOKS, RETRY_NS};
 use super::sight::{Seen, Sight, see};
 use super::timers::Topic;
@@ -110,38 +111,6 @@ struct Watch {
     given_up_ns: u64,
     looks: u32,
     shown: Option<Finding>,
-}
-
-/// What was seen of the work below.
-#[derive(Debug, Clone, Default)]
-pub struct Below {
-    /// The line that it was at.
-    pub site: Option<Frame>,
-    /// Its stack, innermost first.
-    pub stack: Vec<Frame>,
-    /// Go's own wait reason.
-    pub wait_reason: Option<String>,
-    /// Length of that wait, ns.
-    pub wait_ns: Option<u64>,
-    /// Running or waiting; over.
-    pub state: Option<WorkState>,
-}
-
-/// One case: a call that was given up, and the request that it had led to.
-#[derive(Debug, Clone)]
-pub struct Case<'a> {
-    /// The call.
-    pub call: &'a CallFact,
-    /// The request, by the caller's clock.
-    pub request: &'a RequestFact,
-    /// How they are known to belong together.
-    pub by: JoinedBy,
-    /// Name of the request's host, where that is another.
-    pub host: Option<std::sync::Arc<str>>,
-    /// See [`Downstream::clock_ns`].
-    pub clock_ns: Option<(i64, u64)>,
-    /// What was seen of the work.
-    pub below: Below,
 }
 
 impl OrphanedDownstream {
@@ -327,7 +296,7 @@ fn told(id: ReqId, watch: &Watch, below: Below, cx: &Context<'_>) -> Option<Find
         clock_ns: None,
         below,
     };
-    Some(finding(case, cx.thresholds.grace_ns))
+    Some(finding(&case, cx.thresholds.grace_ns))
 }
 
 /// Judges a call and its request that were told of.
@@ -335,36 +304,22 @@ fn told(id: ReqId, watch: &Watch, below: Below, cx: &Context<'_>) -> Option<Find
 pub fn judge(pair: &Pair, below: Below, grace_ns: u64) -> Option<Finding> {
     let (call, request) = (&*pair.call, &pair.request);
     let given_up = call.given_up_by.is_some() && call.call.outcome == CallOutcome::Cancelled;
-    let clock_ns = pair
-        .other_host
-        .as_ref()
-        .map(|(_, ns, error_ns)| (*ns, *error_ns));
+    let case = Case::of(pair, below);
     let now_ns = request.ended_ns().unwrap_or(request.until_ns);
-    let sure_ns = grace_ns.saturating_add(clock_ns.map_or(0, |(_, error_ns)| error_ns));
+    let sure_ns = grace_ns.saturating_add(case.error_ns());
     let late = now_ns.saturating_sub(call.over_ns()) > sure_ns;
-    (given_up && late).then(|| {
-        let host = pair.other_host.as_ref().map(|(name, ..)| name.clone());
-        let by = pair.by;
-        let case = Case {
-            call,
-            request,
-            by,
-            host,
-            clock_ns,
-            below,
-        };
-        finding(case, grace_ns)
-    })
+    (given_up && late).then(|| finding(&case, grace_ns))
 }
 
 /// What is told of a case. The request is known up to its `until_ns`.
 #[must_use]
-pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
-    let Case { call, request, .. } = case;
+pub fn finding(case: &Case<'_>, grace_ns: u64) -> Finding {
+    let (call, request) = (case.call, case.request);
     let given_up_ns = call.over_ns();
     let now_ns = request.ended_ns().unwrap_or(request.until_ns);
-    let error_ns = case.clock_ns.map_or(0, |(_, error_ns)| error_ns);
-    let after_ns = now_ns.saturating_sub(given_up_ns).saturating_sub(error_ns);
+    let after_ns = now_ns
+        .saturating_sub(given_up_ns)
+        .saturating_sub(case.error_ns());
     let by = call.given_up_by.unwrap_or(CancelledBy::Unknown);
     let name = &request.process.name;
     let ended = request.ended_ns().is_some();
@@ -375,7 +330,7 @@ pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
         fingerprint: Fingerprint(0),
         rule: RuleName::OrphanedDownstream,
         severity: Severity::Error,
-        confidence: confidence(&case, given_up_ns, grace_ns),
+        confidence: confidence(case, given_up_ns, grace_ns),
         message: format!(
             "{name} {works} {} after this call to it was given up: {}",
             span(after_ns),
@@ -403,21 +358,7 @@ pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
             remaining_ns: deadline.map(|deadline| deadline.left_ns),
             deadline_site: deadline.and_then(|deadline| deadline.site.clone()),
             timer: deadline.map(|_| Timer::Context),
-            downstream: Some(Box::new(Downstream {
-                process: request.process.clone(),
-                host: case.host,
-                request: request.request.clone(),
-                site: case.below.site,
-                stack: case.below.stack,
-                wait_reason: case.below.wait_reason,
-                wait_ns: case.below.wait_ns,
-                joined_by: case.by,
-                cancelled_by: request.cancelled.map(|(by, _)| by),
-                cancelled_at_ns: request.cancelled.map(|(_, at_ns)| at_ns),
-                deadline_ns: request.deadline_ns,
-                remaining_ns: deadline.and_then(|deadline| left_below(call, request, deadline)),
-                clock_ns: case.clock_ns,
-            })),
+            downstream: Some(Box::new(case.downstream())),
             ..Evidence::default()
         },
         count: 1,
@@ -429,25 +370,16 @@ pub fn finding(case: Case<'_>, grace_ns: u64) -> Finding {
     }
 }
 
-/// Time that the caller had left when the request began.
-fn left_below(
-    call: &CallFact,
-    request: &RequestFact,
-    deadline: &crate::correlate::CallDeadline,
-) -> Option<i64> {
-    let way_ns = i64::try_from(request.request.start_ns).ok()?;
-    let start_ns = i64::try_from(call.call.start_ns).ok()?;
-    deadline.left_ns.checked_sub(way_ns.checked_sub(start_ns)?)
-}
-
 /// Its client leaving right then is the call being given up.
 fn confidence(case: &Case<'_>, given_up_ns: u64, grace_ns: u64) -> Confidence {
     let left = matches!(case.request.cancelled, Some((CancelledBy::Client, at_ns))
         if at_ns >= given_up_ns && at_ns.saturating_sub(given_up_ns) < grace_ns);
-    if left && case.clock_ns.is_none() {
+    if case.clock_ns.is_some() {
+        Confidence::Medium
+    } else if left {
         Confidence::High
     } else {
-        Confidence::Medium
+        case.by.confidence()
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::finding::CancelledBy;
 use crate::go::Frame;
 use crate::inspect::{Child, ConnState, ErrorKind, Inspection};
-use crate::model::{Call, Cancel, Ctx, ReqId, Request, Root};
+use crate::model::{Call, CallKind, Cancel, Ctx, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
@@ -114,7 +114,7 @@ impl Overrun {
         cx.later(cx.thresholds.grace_ns, Topic::Overrun(id));
     }
 
-    /// A TimeoutHandler has answered for its worker, which should stop.
+    /// A TimeoutHandler has gone without its worker, which should stop.
     pub(super) fn worker(
         &mut self,
         id: ReqId,
@@ -294,7 +294,21 @@ pub(super) fn call_in<'a>(
 ) -> Option<&'a Call> {
     let call = cx.model.last_call_of(pid, goid)?;
     let inside = |frame: &Frame| call.kind.inside().contains(&&*frame.function);
-    (call.is_open() && stack.iter().any(inside)).then_some(call)
+    let sits = call.is_open() && stack.iter().any(inside);
+    (sits && !has_other_streams(call, cx)).then_some(call)
+}
+
+/// Whether the same goroutine has begun another stream of gRPC that still runs: it may sit in that one.
+fn has_other_streams(call: &Call, cx: &Context<'_>) -> bool {
+    let request = call.owner.and_then(|owner| cx.model.request(owner));
+    let calls = request.into_iter().flat_map(|request| &request.calls);
+    let other = |other: &Call| {
+        other.kind == CallKind::GrpcStream
+            && other.id != call.id
+            && other.goid == call.goid
+            && other.is_open()
+    };
+    call.kind == CallKind::GrpcStream && calls.filter_map(|id| cx.model.call(*id)).any(other)
 }
 
 /// Contexts made for the request that did not die with it.

@@ -71,6 +71,7 @@
 //!
 //! - a cancel function of your own that stops *another* goroutine's call or read: `errgroup`,
 //!   hedged requests, first answer wins;
+//! - plain dials that have no `Dialer.Timeout`: whether one had failed before is not to be seen;
 //! - bodies over HTTP/2, whose streams end in another way; rows of `database/sql` that die while
 //!   they are read, and queries inside a transaction, whose end cannot be seen;
 //! - a goroutine that is merely still alive when its context dies;

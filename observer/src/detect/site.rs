@@ -65,11 +65,16 @@ pub(super) fn serves(function: &str) -> bool {
     SERVERS.contains(&function)
 }
 
-/// All logical frames of a stack, innermost first.
+/// All logical frames of a stack, innermost first, without what the compiler wrote: nobody can change that.
 pub(super) fn frames(code: &dyn Code, pid: u32, pcs: &[u64]) -> Vec<Frame> {
-    pcs.iter()
-        .flat_map(|pc| code.frames(pid, *pc).iter().cloned().collect::<Vec<_>>())
-        .collect()
+    pcs.iter().flat_map(|pc| written(code, pid, *pc)).collect()
+}
+
+/// The logical frames at one address, innermost first, without what the compiler wrote.
+pub(super) fn written(code: &dyn Code, pid: u32, pc: u64) -> Vec<Frame> {
+    let frames = code.frames(pid, pc);
+    let written = frames.iter().filter(|frame| !frame.is_generated());
+    written.cloned().collect()
 }
 
 /// The frame that called into package `context`: first logical frame outside it.

@@ -86,7 +86,7 @@ impl Spawned {
         let Some(request) = cx.model.request(id) else {
             return;
         };
-        let calls: Vec<CallId> = request.calls.clone();
+        let calls = request.calls.clone();
         let grace_ns = i64::try_from(cx.thresholds.grace_ns).unwrap_or(i64::MAX);
         for call in calls {
             if let Some(shown) = self.shown.remove(&call) {
@@ -139,6 +139,7 @@ pub(super) fn is_unbounded(call: &Call, request: &Request, cx: &Context<'_>) -> 
     let stack = site::frames(cx.code, call.pid, &call.pcs);
     call.root == Root::Detached(Cut::Empty)
         && bound.is_none()
+        && !call.bounded
         && !deadline::is_handlers(call.goid, &stack, request)
 }
 

@@ -64,7 +64,10 @@ pub(super) fn request(request: &Request, cx: &Context<'_>) -> Option<RequestFact
             .and_then(|root| root.cancelled.as_ref())
             .filter(|cancel| cancel.by != CancelledBy::NormalEnd)
             .map(|cancel| (cancel.by, cancel.at_ns)),
-        deadline_ns: deadline.and_then(|ctx| ctx.deadline_ns),
+        deadline_ns: deadline
+            .and_then(|ctx| ctx.deadline_ns)
+            .or(request.sent_deadline.ns()),
+        sent_deadline: request.sent_deadline.clone(),
         whole: cx.model.is_whole(request.epoch),
         until_ns: cx.now_ns,
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::correlate::Told;
 use crate::finding::CallOutcome;
-use crate::model::{CallEnd, CallId, ReqId};
+use crate::model::{Call, CallEnd, CallId, ReqId};
 
 use super::context::Context;
 use super::tell;
@@ -44,46 +44,53 @@ impl Teller {
         }
     }
 
-    /// A call has ended a while ago.
+    /// A call has ended a while ago, unless it has gone on since; or its request has.
     pub(super) fn call(&mut self, id: CallId, cx: &Context<'_>) {
-        if self.open.remove(&id).is_none() {
+        let call = cx.model.call(id);
+        let goes_on = call.is_some_and(|call| call.is_open() && !is_left(call, cx));
+        if goes_on || self.open.remove(&id).is_none() {
             return;
         }
-        let call = cx.model.call(id).and_then(|call| tell::call(call, cx));
-        self.told
-            .extend(call.map(|call| Told::Call(Box::new(call))));
+        let Some(mut fact) = call.and_then(|call| tell::call(call, cx)) else {
+            return;
+        };
+        if call.is_some_and(Call::is_open) {
+            fact.call.outcome = CallOutcome::Unknown;
+            fact.call.duration_ns = None;
+        }
+        self.told.push(Told::Call(Box::new(fact)));
     }
 
-    /// A handler has returned, and with it calls whose end Go does not tell (up to 1.22). Those that
-    /// are done may be forgotten with it.
-    pub(super) fn request_ended(&mut self, id: ReqId, cx: &Context<'_>) {
+    /// A handler has returned. Calls that are done may be forgotten with it; of the others, the end may come from another
+    /// goroutine in a moment, or not be told at all.
+    pub(super) fn request_ended(&mut self, id: ReqId, cx: &mut Context<'_>) {
         if !self.listens {
             return;
         }
         let Some(request) = cx.model.request(id) else {
             return;
         };
+        let mut left = Vec::new();
         for id in &request.calls {
             let Some(call) = cx.model.call(*id) else {
                 continue;
             };
+            if call.is_open() && call.inner.is_none() {
+                left.push(*id);
+            }
             let done = matches!(call.ended, Some((_, CallEnd::Done)));
-            let endless = call.is_open() && call.inner.is_none();
-            if !(done || endless) || self.open.remove(id).is_none() {
-                continue;
+            if done && self.open.remove(id).is_some() {
+                let fact = tell::call(call, cx);
+                self.told
+                    .extend(fact.map(|fact| Told::Call(Box::new(fact))));
             }
-            let Some(mut fact) = tell::call(call, cx) else {
-                continue;
-            };
-            if endless {
-                fact.call.outcome = CallOutcome::Unknown;
-                fact.call.duration_ns = None;
-            }
-            self.told.push(Told::Call(Box::new(fact)));
         }
         let request = tell::request(request, cx);
         self.told
             .extend(request.map(|request| Told::Request(Box::new(request))));
+        for id in left {
+            cx.later(SETTLES_NS, Topic::Tell(id));
+        }
     }
 
     /// What still runs, at the end.
@@ -100,4 +107,14 @@ impl Teller {
         self.told
             .extend(running.map(|request| Told::Request(Box::new(request))));
     }
+}
+
+/// Its request is over, and nothing of the transport's says that the call goes on.
+fn is_left(call: &Call, cx: &Context<'_>) -> bool {
+    let over = |owner| {
+        cx.model
+            .request(owner)
+            .is_none_or(|owner| owner.ended.is_some())
+    };
+    call.inner.is_none() && call.owner.is_some_and(over)
 }

@@ -68,7 +68,9 @@
 //!
 //! - the timeout is as long as the context's deadline or longer;
 //! - the context has no deadline: then there is one clock;
-//! - read deadlines: where one kills a request, `premature-cancel` says so.
+//! - read deadlines: where one kills a request, `premature-cancel` says so;
+//! - deadlines on a hijacked connection, or on one that the service has dialled: no context hangs on
+//!   them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -246,7 +248,7 @@ fn of_client(mismatch: &Mismatch<'_>, severity: Severity, cx: &Context<'_>) -> O
         timer: Timer::ClientTimeout,
         asked_ns: timeout.deadline_ns,
         left_ns: mismatch.spare_ns,
-        over: mismatch.over,
+        over: mismatch.over.into(),
     };
     budget.put(&mut finding, &unit, cx);
     finding.help = "make Client.Timeout longer than any deadline, and let the context rule".into();
@@ -321,13 +323,13 @@ fn of_server(
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
     finding.evidence.cancelled_at_ns = Some(cancel.at_ns);
-    passed.tell(&mut finding.evidence, unit, cx);
+    finding.evidence.timer_site = passed.site(unit, cx);
     finding.evidence.server = io_deadline::limits(conn);
     let budget = Budget {
         timer: passed.timer,
         asked_ns: passed.asked_ns,
         left_ns: spare_ns,
-        over,
+        over: over.into(),
     };
     budget.put(&mut finding, unit, cx);
     let of = passed

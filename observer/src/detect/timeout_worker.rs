@@ -1,13 +1,16 @@
-//! Which goroutine works inside an `http.TimeoutHandler` whose deadline has passed?
+//! Which goroutine works inside an `http.TimeoutHandler` that has gone: its deadline has passed, or its request was
+//! cancelled?
 //!
 //! The worker is a child of the goroutine that serves the connection, and so are the workers of the
 //! connection's other requests. As long as the deadline has not fired, the serving goroutine
 //! waits inside this request, so its children are this worker and those that earlier requests left
 //! behind. They are therefore read shortly before the deadline, and what was there when an earlier
-//! request timed out is not this one's.
+//! request timed out is not this one's. A cancel comes unannounced; but then the connection, or the stream, is at
+//! its end and serves nothing else, so that it is early enough to look once grace is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::finding::CancelledBy;
 use crate::inspect::Child;
 use crate::model::{Cancel, Ctx, CtxId, ReqId, Request, Root};
 
@@ -103,7 +106,17 @@ impl TimeoutWorkers {
         let Some((ctx, request)) = handled(id, cx) else {
             return;
         };
-        if !ctx.died_of_its_deadline() || !cx.model.is_whole(request.epoch) {
+        if !cx.model.is_whole(request.epoch) {
+            return;
+        }
+        if !ctx.died_of_its_deadline() {
+            if let Some(cancel) = left(request, cx) {
+                let id = request.id;
+                // At even times: one look through all goroutines then serves many requests.
+                let due_ns = cancel.at_ns.saturating_add(cx.thresholds.grace_ns);
+                let even_ns = due_ns.next_multiple_of(LEAD_NS / 2);
+                cx.later(even_ns.saturating_sub(cx.now_ns), Topic::TimeoutWorker(id));
+            }
             return;
         }
         let Some(cancel) = ctx.cancelled.clone() else {
@@ -129,7 +142,21 @@ impl TimeoutWorkers {
         conclude(request, own, &cancel, overrun, cx);
     }
 
-    /// The workers after the deadline.
+    /// Grace is over since the request of a TimeoutHandler was cancelled.
+    pub(super) fn look_behind(&self, id: ReqId, overrun: &Overrun, cx: &mut Context<'_>) {
+        // One that has not gone is looked at itself.
+        let gone = cx
+            .model
+            .request(id)
+            .filter(|request| cx.model.is_whole(request.epoch) && !overrun.watches(id));
+        if let Some(request) = gone {
+            let (pid, parent_goid) = (request.pid, request.goid);
+            let question = Question::Children { parent_goid };
+            cx.ask(pid, Topic::TimeoutWorker(id), question);
+        }
+    }
+
+    /// The workers after the deadline, or the cancel.
     pub(super) fn late_answer(
         &self,
         id: ReqId,
@@ -152,7 +179,12 @@ impl TimeoutWorkers {
         let Some(ctx) = request.timeout.and_then(|ctx| cx.model.context(ctx)) else {
             return;
         };
-        let Some(cancel) = ctx.cancelled.clone() else {
+        let cancel = if ctx.died_of_its_deadline() {
+            ctx.cancelled.as_ref()
+        } else {
+            left(request, cx)
+        };
+        let Some(cancel) = cancel.cloned() else {
             return;
         };
         let earlier = self.earlier.get(&(ctx.pid, ctx.goid));
@@ -170,6 +202,12 @@ impl TimeoutWorkers {
             conclude(id, own.iter(), &cancel, overrun, cx);
         }
     }
+}
+
+/// The cancel of a request that came before its handler had returned.
+fn left<'a>(request: &Request, cx: &'a Context<'_>) -> Option<&'a Cancel> {
+    let cancel = cx.model.context(request.root)?.cancelled.as_ref()?;
+    (cancel.by != CancelledBy::NormalEnd).then_some(cancel)
 }
 
 /// A context that counts as its request's deadline, made by the TimeoutHandler.

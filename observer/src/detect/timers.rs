@@ -44,6 +44,8 @@ pub(super) enum Topic {
     Sent(CallId),
     /// The request works on for a call that was given up.
     Orphaned(ReqId),
+    /// Where is the handler that does not know its caller's deadline?
+    NotForwarded(ReqId),
     /// A call has ended, and how is settled.
     Tell(CallId),
     /// A write to the client failed: by a deadline?

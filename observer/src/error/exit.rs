@@ -55,6 +55,8 @@ impl Error {
             | Self::NotGo { .. }
             | Self::GoTooOld { .. }
             | Self::ProcessExited { .. }
+            | Self::ExitedWhileRead { .. }
+            | Self::NoGoroutines { .. }
             | Self::ProcessReplaced { .. }
             | Self::BadElf { .. }
             | Self::ElfTooLarge { .. }

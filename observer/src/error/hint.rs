@@ -22,6 +22,12 @@ impl Error {
                 "if it restarts often, select it by name instead of by pid: `observer run --exe NAME`"
                     .into()
             }
+            Self::ExitedWhileRead { .. } => {
+                "if it restarted, its pid is another now: `observer ps`".into()
+            }
+            Self::NoGoroutines { pid, .. } => format!(
+                "please report this with the output of `observer check --pid {pid} --output json`"
+            ),
             Self::ProcessReplaced { pid, .. } => {
                 format!("look at what it is now, then try again: `observer check --pid {pid}`")
             }
@@ -89,6 +95,9 @@ impl Error {
             ),
             Self::UnknownKeys { keys, .. } => nearest_keys(keys)
                 .unwrap_or_else(|| "keys are the flags' long names: `observer run --help`".into()),
+            Self::Unreadable { path, source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                format!("it is no text in UTF-8; see what it is: `file {}`", path.display())
+            }
             Self::Unreadable { path, .. } => {
                 format!("see whether it is there and who may read it: `ls -l {}`", path.display())
             }
@@ -103,7 +112,7 @@ impl Error {
                     .into()
             }
             Self::RecordingDamaged { .. } => {
-                "record again, and let observer end by itself (`--duration 30s`) or by SIGINT".into()
+                "what stands before that was replayed; to have all, record again and let observer end by itself (`--duration 30s`) or by SIGINT".into()
             }
             Self::Output { path, source, .. } => output(path.as_deref(), source),
             Self::StubObject => {

@@ -89,6 +89,20 @@ pub enum Error {
         /// Whose.
         pid: u32,
     },
+    /// The process ended while its goroutines were read.
+    #[error("pid {pid} exited while observer was reading its goroutines")]
+    ExitedWhileRead {
+        /// Whose.
+        pid: u32,
+    },
+    /// Where the runtime keeps its goroutines, or what they look like, is not known.
+    #[error("cannot read the goroutines of pid {pid}: {why}")]
+    NoGoroutines {
+        /// Whose.
+        pid: u32,
+        /// What is missing.
+        why: String,
+    },
     /// The process called `execve` while we were attaching.
     #[error("pid {pid} replaced itself while observer was attaching: it is now `{}`", exe.display())]
     ProcessReplaced {

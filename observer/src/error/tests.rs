@@ -23,6 +23,11 @@ fn all() -> Vec<Error> {
             version: "go1.16.15".into(),
         },
         Error::ProcessExited { pid: 4121 },
+        Error::ExitedWhileRead { pid: 4121 },
+        Error::NoGoroutines {
+            pid: 4121,
+            why: "runtime.forEachGRace and runtime.atomicAllG are missing".into(),
+        },
         Error::ProcessReplaced {
             pid: 4121,
             exe: "/bin/sh".into(),

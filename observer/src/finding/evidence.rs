@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::go::Frame;
 
-use super::{ProcessInfo, RequestInfo};
+use super::{Confidence, ProcessInfo, RequestInfo};
 
 /// Who cancelled, from the frames and the error of the root of the cascade.
 #[derive(
@@ -99,6 +99,8 @@ pub enum WorkState {
 pub enum Timer {
     /// A context's deadline.
     Context,
+    /// The deadline that the request's caller sent in a header.
+    Caller,
     /// `http.Client.Timeout`.
     ClientTimeout,
     /// `http.Server.ReadTimeout`.
@@ -117,6 +119,7 @@ impl Timer {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Context => "context deadline",
+            Self::Caller => "caller's deadline",
             Self::ClientTimeout => "http.Client.Timeout",
             Self::ReadTimeout => "http.Server.ReadTimeout",
             Self::ReadDeadline => "a read deadline set by code",
@@ -140,7 +143,8 @@ impl Timer {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum CallOutcome {
-    /// Still going on.
+    /// Still going on when it was looked at. Only a line that tells the end of the work (`state` `ended`) tells the
+    /// end of its call.
     Running,
     /// Over, by itself.
     Done,
@@ -225,10 +229,15 @@ pub struct ServerLimits {
 /// An outgoing call in evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallEvidence {
-    /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections.
+    /// `http`; `grpc` for a unary call, `grpc_stream` for one that streams; `sql` for what `database/sql` runs, `sql_conn` for
+    /// a wait for one of its connections; `dial` for a connection that code makes itself.
     pub kind: &'static str,
-    /// `GET store:8080/item/7`, `SELECT FROM items`.
+    /// `GET store:8080/item/7`, `store:8080/shop.Depot/Item`, `SELECT FROM items`, `tcp store:5432`; where it was redirected,
+    /// what was asked for first.
     pub target: String,
+    /// Round trips seen of a call of HTTP: the first, redirects, and what the transport tried again. `None` of
+    /// any other.
+    pub attempts: Option<u32>,
     /// Monotonic start, ns.
     pub start_ns: u64,
     /// Length so far, ns; `None` where the end is unknown.
@@ -266,6 +275,8 @@ pub struct SentIds {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum JoinedBy {
+    /// The request names the very span that the call has sent.
+    ParentId,
     /// The same trace; method, path and time fit, and only these two.
     Trace,
     /// The same request ID; method, path and time fit, and only these two.
@@ -277,8 +288,18 @@ impl JoinedBy {
     #[must_use]
     pub const fn clause(self) -> &'static str {
         match self {
+            Self::ParentId => "same span",
             Self::Trace => "same trace",
             Self::RequestId => "same request ID",
+        }
+    }
+
+    /// How sure it is that the two belong together, where nothing else tells.
+    #[must_use]
+    pub const fn confidence(self) -> Confidence {
+        match self {
+            Self::ParentId => Confidence::High,
+            Self::Trace | Self::RequestId => Confidence::Medium,
         }
     }
 }
@@ -341,6 +362,8 @@ pub struct Evidence {
     pub remaining_ns: Option<i64>,
     /// The line that set the deadline that counts.
     pub deadline_site: Option<Frame>,
+    /// The header in which the deadline that counts came.
+    pub deadline_header: Option<String>,
     /// Which timer fired, or fires first.
     pub timer: Option<Timer>,
     /// The line that set that timer, where a handler did.

@@ -231,6 +231,7 @@ pub fn orphaned_downstream() -> Finding {
             call: Some(CallEvidence {
                 kind: "http",
                 target: "GET store:8080/report".into(),
+                attempts: Some(1),
                 start_ns: START_NS + 2_000_000,
                 duration_ns: Some(300_000_000),
                 waited_ns: None,
@@ -328,6 +329,7 @@ pub fn premature_cancel() -> Finding {
                 kind: "http",
                 waited_ns: None,
                 target: "GET store:8080/item/7".into(),
+                attempts: Some(3),
                 start_ns: START_NS + 9_000_000,
                 duration_ns: Some(3_000_000),
                 outcome: CallOutcome::Cancelled,

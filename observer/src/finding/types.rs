@@ -88,6 +88,8 @@ pub enum RuleName {
     TimeoutMismatch,
     /// A short deadline was set deep in the code.
     DeadlineTooShort,
+    /// A call has a deadline that the process it calls was not told of.
+    DeadlineNotForwarded,
     /// A call was given up, and the process that it called worked on.
     OrphanedDownstream,
     /// A goroutine that a request started is stuck after its end.
@@ -96,7 +98,7 @@ pub enum RuleName {
 
 impl RuleName {
     /// Every rule, in catalogue order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::CancelIgnored,
         Self::DetachedContext,
         Self::CancelNotCalled,
@@ -106,6 +108,7 @@ impl RuleName {
         Self::DeadlineInflated,
         Self::TimeoutMismatch,
         Self::DeadlineTooShort,
+        Self::DeadlineNotForwarded,
         Self::OrphanedDownstream,
         Self::GoroutineLeak,
     ];
@@ -123,6 +126,7 @@ impl RuleName {
             Self::DeadlineInflated => "deadline-inflated",
             Self::TimeoutMismatch => "timeout-mismatch",
             Self::DeadlineTooShort => "deadline-too-short",
+            Self::DeadlineNotForwarded => "deadline-not-forwarded",
             Self::OrphanedDownstream => "orphaned-downstream",
             Self::GoroutineLeak => "goroutine-leak",
         }

@@ -66,6 +66,15 @@ mod tests {
             for field in ["ctx", "method"] {
                 assert!(offset(&version, field).is_some(), "{version} {field}");
             }
+            for (of, field) in [
+                ("google.golang.org/grpc.ClientConn", "authority"),
+                ("google.golang.org/grpc/metadata.rawMD", "md"),
+                ("google.golang.org/grpc/metadata.rawMD", "added"),
+            ] {
+                let known = types(&version).and_then(|types| types.get(of)?.as_ref());
+                let at = known.and_then(|of| *of.fields.get(field)?);
+                assert!(at.is_some(), "{version} {of}.{field}");
+            }
         }
     }
 

@@ -168,6 +168,18 @@ mod tests {
         }
     }
 
+    /// Where the server of HTTP/2 inside net/http has a struct of its own for a request, all is known of it.
+    #[test]
+    fn a_stream_of_http2_has_its_fields_since_it_has_a_struct() {
+        for minor in 18..=27 {
+            let layout = layout(&format!("go1.{minor}.1")).expect("a layout");
+            for field in ["Context", "Method", "Header", "RequestURI"] {
+                let at = layout.field("net/http/internal/http2.ServerRequest", field);
+                assert_eq!(at.is_some(), minor >= 27, "1.{minor} {field}");
+            }
+        }
+    }
+
     #[test]
     fn a_newer_go_gets_the_newest_layout_unproved() {
         let layout = layout("go1.28rc1").expect("a layout");

@@ -7,13 +7,11 @@ use crate::target::{Memory, MemoryError};
 use super::outer::outer;
 use super::raw_g::RawG;
 use super::stack::{WalkEnd, Window, walk};
+use super::waits::Waits;
 use super::{AllGs, GOffsets, StackTable, Status};
-use crate::target::fields::u64_at;
 
 /// How often a goroutine that moved under the look is looked at again.
 const ATTEMPTS: usize = 3;
-/// Channels listed for one waiting goroutine: a select with more cases is cut there.
-const MAX_WAITING: usize = 64;
 
 /// What is known of one executable's runtime in one process.
 #[derive(Clone, Copy)]
@@ -51,8 +49,9 @@ pub struct Goroutine {
     pub status: Status,
     /// Why it waits, in the runtime's words; only for [`Status::Waiting`] and [`Status::Leaked`].
     pub wait_reason: Option<Arc<str>>,
-    /// A moment (`CLOCK_MONOTONIC`) at which it was known to wait already. The runtime notes it at garbage
-    /// collections only, so the wait began earlier, and between two collections there is none.
+    /// When the marking of a garbage collection ended (`CLOCK_MONOTONIC`): the one before that which found it waiting.
+    /// So the wait may have begun later than that; it began before the end of the next collection. `None` until one
+    /// has found it.
     pub wait_since_ns: Option<u64>,
     /// Return addresses, innermost first, load bias taken off. Look up `pc - 1`, except for an address that is
     /// a function's first: such a goroutine has not begun.
@@ -158,7 +157,10 @@ impl<'a, M: Memory> Inspector<'a, M> {
         let window = before
             .resume_point()
             .map(|(_, sp)| Window::new(sp, before.stack_hi));
-        let Some(mut seen) = self.describe(addr, &before, window)? else {
+        let Some(waits) = self.waits(addr, &before, None)? else {
+            return Ok(Look::Moved);
+        };
+        let Some((mut seen, _)) = self.describe(addr, &before, window, waits)? else {
             return Ok(Look::Moved);
         };
         if before.status == Status::Running {
@@ -178,45 +180,35 @@ impl<'a, M: Memory> Inspector<'a, M> {
         })
     }
 
-    /// Everything about a g but the second look. `None` where its parts do not fit together.
+    /// Everything about a g but the second look, and the walk's `argument`. `None` where its parts do not fit together.
     pub(super) fn describe(
         &self,
         addr: u64,
         raw: &RawG,
         window: Option<Window>,
-    ) -> Result<Option<Goroutine>, MemoryError> {
+        waits: Waits,
+    ) -> Result<Option<(Goroutine, Option<u64>)>, MemoryError> {
+        let mut argument = None;
         let (stack, stack_state) = match (raw.resume_point(), window) {
             (Some((pc, _)), Some(mut window)) => {
-                let (pcs, end) = walk(
-                    self.memory,
-                    self.runtime.table,
-                    self.runtime.bias,
-                    pc,
-                    &mut window,
-                )?;
-                match end {
-                    WalkEnd::Top => (pcs, StackState::Whole),
-                    WalkEnd::Bound => (pcs, StackState::Cut),
+                let (table, bias) = (self.runtime.table, self.runtime.bias);
+                let found = walk(self.memory, table, bias, pc, &mut window)?;
+                argument = found.argument;
+                match found.end {
+                    WalkEnd::Top => (found.pcs, StackState::Whole),
+                    WalkEnd::Bound => (found.pcs, StackState::Cut),
                     WalkEnd::Lost => return Ok(None),
                 }
             }
             _ if raw.should_have_stack() => return Ok(None),
             _ => (Vec::new(), StackState::None),
         };
-        let waits = matches!(raw.status, Status::Waiting | Status::Leaked);
-        let waiting_channels = if waits {
-            match self.waiting_channels(addr, raw.waiting)? {
-                Some(channels) => channels,
-                None => return Ok(None),
-            }
-        } else {
-            Vec::new()
-        };
-        Ok(Some(Goroutine {
+        let goroutine = Goroutine {
             goid: raw.goid,
             g_addr: addr,
             status: raw.status,
-            wait_reason: waits
+            wait_reason: raw
+                .waits()
                 .then(|| self.runtime.table.wait_reason(raw.wait_reason))
                 .flatten()
                 .map(Arc::from),
@@ -227,43 +219,9 @@ impl<'a, M: Memory> Inspector<'a, M> {
             gopc: self.unbiased(raw.gopc),
             startpc: self.unbiased(raw.startpc),
             parent_goid: raw.parent_goid,
-            waiting_channels,
-        }))
-    }
-
-    /// Channels of a sudog list; `None` where a sudog belongs to another goroutine: the list was let go.
-    fn waiting_channels(&self, g: u64, first: u64) -> Result<Option<Vec<u64>>, MemoryError> {
-        let at = &self.runtime.offsets.sudog;
-        let last = at.g.max(at.waitlink).max(at.channel);
-        let len = usize::try_from(last).unwrap_or(0).saturating_add(8);
-        let mut channels = Vec::new();
-        let mut next = first;
-        for _ in 0..MAX_WAITING {
-            if next == 0 {
-                break;
-            }
-            let block = self.memory.read_bytes(next, len)?;
-            let (Some(owner), Some(link), Some(channel)) = (
-                u64_at(&block, at.g),
-                u64_at(&block, at.waitlink),
-                u64_at(&block, at.channel),
-            ) else {
-                return Ok(None);
-            };
-            if owner != g {
-                return Ok(None);
-            }
-            // From Go 1.26 a semaphore's or a sync.Cond's sudog is listed too. It has no channel, and its link leads
-            // to others that wait for the same.
-            if channel == 0 {
-                break;
-            }
-            if !channels.contains(&channel) {
-                channels.push(channel);
-            }
-            next = link;
-        }
-        Ok(Some(channels))
+            waiting_channels: waits.channels,
+        };
+        Ok(Some((goroutine, argument)))
     }
 
     /// An address as the executable has it; 0 stays 0.

@@ -6,26 +6,30 @@
 //! executable (offsets and tables come in from outside) and draws no conclusions.
 
 mod allgs;
+mod census;
 mod conn;
 mod context;
 mod context_id;
 mod error_kind;
 mod gomap;
 mod goroutine;
+mod listed;
 mod metadata;
 mod offsets;
 mod outer;
 mod raw_g;
 mod request;
 mod response;
-mod snapshot;
+mod served;
 mod stack;
 mod strings;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 pub use allgs::AllGs;
+pub use census::{CensusOffsets, Channel, Coverage, LabelShape, Labels, Member};
 pub use conn::{ConnState, Reading, ServerTimeouts, inspect_conn, local_port};
 pub use context::{
     CancelState, Chain, ChainEnd, Children, Link, ParentAt, children, inspect_cancel, walk_chain,
@@ -34,15 +38,16 @@ pub use context_id::{ContextId, REQUEST_ID_KEYS, RequestIdKey, id_in_contexts};
 pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
 pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
-pub use metadata::inspect_metadata;
+pub use listed::Child;
+pub use metadata::{inspect_metadata, inspect_outgoing};
 pub use offsets::{
-    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, RequestOffsets,
-    ServerOffsets, SudogOffsets, timer_holds_pointer,
+    ConnOffsets, ContextOffsets, ErrorOffsets, GOffsets, LocalOffsets, OutgoingOffsets,
+    RequestOffsets, ServerOffsets, SudogOffsets, timer_holds_pointer,
 };
 pub use outer::CallSite;
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use response::{Answering, ResponseOffsets, response_headers};
-pub use snapshot::{Child, Snapshot};
+pub use served::{Served, ServedOffsets, served};
 pub use stack::StackTable;
 pub use tables::TargetTypes;

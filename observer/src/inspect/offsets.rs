@@ -58,6 +58,16 @@ pub struct GOffsets {
     pub startpc: u32,
     /// `waiting`, the list of sudogs.
     pub waiting: u32,
+    /// `m`, the thread it is on.
+    #[serde(default)]
+    pub m: Option<u32>,
+    /// `labels`, the profiler's.
+    #[serde(default)]
+    pub labels: Option<u32>,
+    /// `trackingSeq`, 8 bits: goes up each time it stops running (`casgstatus`, runtime/proc.go), so that one which
+    /// came back to the same place meanwhile is told from one that never left.
+    #[serde(default)]
+    pub stops: Option<u32>,
     /// Fields of the sudogs on that list.
     pub sudog: SudogOffsets,
 }
@@ -82,6 +92,9 @@ impl GOffsets {
             gopc: g("gopc")?,
             startpc: g("startpc")?,
             waiting: g("waiting")?,
+            m: g("m"),
+            labels: g("labels"),
+            stops: g("trackingSeq"),
             sudog: SudogOffsets::of(layout)?,
         })
     }
@@ -104,6 +117,9 @@ impl GOffsets {
             self.gopc,
             self.startpc,
             self.waiting,
+            self.m.unwrap_or(0),
+            self.labels.unwrap_or(0),
+            self.stops.unwrap_or(0),
         ]
         .into_iter()
         .max()
@@ -123,6 +139,10 @@ pub struct SudogOffsets {
     pub waitlink: u32,
     /// `c`, the channel; nil for a semaphore.
     pub channel: u32,
+    /// `elem`, from Go 1.26: what a goroutine without a channel waits for, the address of a semaphore or of a
+    /// `sync.Cond`'s list. Before, no goroutine names it.
+    #[serde(default)]
+    pub semaphore: Option<u32>,
 }
 
 impl SudogOffsets {
@@ -138,6 +158,7 @@ impl SudogOffsets {
             g: field("g")?,
             waitlink: field("waitlink")?,
             channel: if two_words { channel + 8 } else { channel },
+            semaphore: field("elem").filter(|_| two_words).map(|elem| elem + 8),
         })
     }
 }
@@ -246,6 +267,27 @@ impl LocalOffsets {
             key: layout.field("context.valueCtx", "key")?,
             value: usize::try_from(layout.field("context.valueCtx", "val")?).ok()?,
             port: layout.field("net.TCPAddr", "Port")?,
+        })
+    }
+}
+
+/// What gRPC keeps outgoing metadata in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OutgoingOffsets {
+    /// `metadata.rawMD.md`, a map.
+    pub map: u32,
+    /// `metadata.rawMD.added`, a `[][]string` of names and values by turns.
+    pub added: u32,
+}
+
+impl OutgoingOffsets {
+    /// As the layout has them; `None` without gRPC.
+    #[must_use]
+    pub fn of(layout: &Layout) -> Option<Self> {
+        const RAW: &str = "google.golang.org/grpc/metadata.rawMD";
+        Some(Self {
+            map: layout.field(RAW, "md")?,
+            added: layout.field(RAW, "added")?,
         })
     }
 }

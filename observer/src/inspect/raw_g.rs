@@ -77,6 +77,12 @@ pub(super) struct RawG {
     pub(super) gopc: u64,
     pub(super) startpc: u64,
     pub(super) waiting: u64,
+    /// The thread's struct; 0 where it is on none, or that was not asked for.
+    pub(super) m: u64,
+    /// The profiler's labels; 0 where it has none, or that was not asked for.
+    pub(super) labels: u64,
+    /// Counts how often it stopped running, modulo 256; 0 where that was not asked for.
+    pub(super) stops: u8,
 }
 
 impl RawG {
@@ -108,6 +114,9 @@ impl RawG {
             gopc: u64_at(block, at.gopc)?,
             startpc: u64_at(block, at.startpc)?,
             waiting: u64_at(block, at.waiting)?,
+            m: at.m.map_or(Some(0), |offset| u64_at(block, offset))?,
+            labels: at.labels.map_or(Some(0), |offset| u64_at(block, offset))?,
+            stops: at.stops.map_or(Some(0), |offset| u8_at(block, offset))?,
         })
     }
 
@@ -120,6 +129,11 @@ impl RawG {
         };
         let on_stack = sp >= self.stack_lo && sp < self.stack_hi;
         (pc != 0 && on_stack).then_some((pc, sp))
+    }
+
+    /// Whether it has a wait reason, and may have what it waits on.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.status, Status::Waiting | Status::Leaked)
     }
 
     /// Whether a state that should have a stack to walk has none: the read fell into a switch.
@@ -137,7 +151,9 @@ impl RawG {
         let same_life = self.goid == earlier.goid
             && self.status == earlier.status
             && self.stack_lo == earlier.stack_lo
-            && self.stack_hi == earlier.stack_hi;
+            && self.stack_hi == earlier.stack_hi
+            && self.labels == earlier.labels
+            && self.stops == earlier.stops;
         if self.status == Status::Running {
             return same_life;
         }

@@ -91,44 +91,62 @@ impl Window {
     }
 }
 
-/// Return addresses from `pc` outwards, load bias taken off, without the top frame itself.
+/// What a walk found.
+pub(super) struct Walk {
+    /// Return addresses from the innermost outwards, load bias taken off, without the top frame itself.
+    pub(super) pcs: Vec<u64>,
+    pub(super) end: WalkEnd,
+    /// The first word behind the return address of the last frame but one: where the function that the goroutine's
+    /// own one called keeps its first argument, if it still does (the spill area of Go's ABI). `None` unless the walk
+    /// reached the top.
+    pub(super) argument: Option<u64>,
+}
+
+/// Walks from `pc` outwards.
 pub(super) fn walk(
     memory: &impl Memory,
     table: &(impl StackTable + ?Sized),
     bias: u64,
     pc: u64,
     window: &mut Window,
-) -> Result<(Vec<u64>, WalkEnd), MemoryError> {
+) -> Result<Walk, MemoryError> {
     let mut pcs = Vec::new();
     let mut pc = pc.wrapping_sub(bias);
     let mut sp = window.start;
-    loop {
+    // Where the return addresses of the last frame and of the one before it are.
+    let (mut last, mut before) = (None, None);
+    let end = loop {
         let Some(step) = table.stack_step(pc) else {
-            return Ok((pcs, WalkEnd::Lost));
+            break WalkEnd::Lost;
         };
         if step.top {
-            return Ok((pcs, WalkEnd::Top));
+            break WalkEnd::Top;
         }
         if pcs.len() >= MAX_FRAMES {
-            return Ok((pcs, WalkEnd::Bound));
+            break WalkEnd::Bound;
         }
         pcs.push(pc);
         if step.writes_sp {
-            return Ok((pcs, WalkEnd::Bound));
+            break WalkEnd::Bound;
         }
         let Ok(frame) = u64::try_from(step.sp_delta) else {
-            return Ok((pcs, WalkEnd::Lost));
+            break WalkEnd::Lost;
         };
         let slot = sp.saturating_add(frame);
         let Some(caller) = window.word(memory, slot)? else {
-            let end = if window.is_beyond_bound(slot) {
+            break if window.is_beyond_bound(slot) {
                 WalkEnd::Bound
             } else {
                 WalkEnd::Lost
             };
-            return Ok((pcs, end));
         };
+        (last, before) = (Some(slot), last);
         pc = caller.wrapping_sub(bias);
         sp = slot.saturating_add(8);
-    }
+    };
+    let argument = match before.filter(|_| end == WalkEnd::Top) {
+        Some(slot) => window.word(memory, slot.saturating_add(8))?,
+        None => None,
+    };
+    Ok(Walk { pcs, end, argument })
 }

@@ -20,12 +20,11 @@ pub(super) struct Resolved {
 
 impl On<'_> {
     /// Walks the links as far as their types can be trusted.
-    pub(super) fn resolve(&self, links: &[Link]) -> Resolved {
+    pub(super) fn resolve(&mut self, links: &[Link]) -> Resolved {
         let mut steps = Vec::new();
         let mut cut = false;
         for link in links {
-            let type_name = self.code.type_of(self.pid, link.itab);
-            let kind = ContextKind::of(type_name.as_deref());
+            let kind = self.kind(*link);
             if kind.is_node()
                 && let Some(id) = self.process.contexts.get(&link.data)
                 && let Some(ctx) = self.model.contexts.get(*id)
@@ -44,7 +43,7 @@ impl On<'_> {
             steps.push(Step {
                 itab: link.itab,
                 data: link.data,
-                type_name,
+                type_name: self.code.type_of(self.pid, link.itab),
             });
             match kind {
                 ContextKind::Through => {}
@@ -75,8 +74,8 @@ impl On<'_> {
     }
 
     /// The type of one link.
-    pub(super) fn kind(&self, link: Link) -> ContextKind {
-        ContextKind::of(self.code.type_of(self.pid, link.itab).as_deref())
+    pub(super) fn kind(&mut self, link: Link) -> ContextKind {
+        self.process.seen.kind(self.code, self.pid, link.itab)
     }
 }
 

@@ -96,7 +96,7 @@ pub struct Ctx {
     pub cancelled: Option<Cancel>,
     /// When its CancelFunc was called.
     pub cancel_called_ns: Option<u64>,
-    /// The transport's own context of a call.
+    /// Made by the standard library for a call: the transport's own, that of rows, a dial's.
     pub internal: bool,
     /// That call, where known.
     pub call: Option<CallId>,

@@ -19,6 +19,8 @@ pub enum Fact {
     CancelCalled(CtxId),
     /// A call begins.
     CallStarted(CallId),
+    /// A call that was, or seemed, over goes on: it was redirected.
+    CallResumed(CallId),
     /// A call is over, or is taken for over.
     CallEnded(CallId),
     /// A call failed because its context died.

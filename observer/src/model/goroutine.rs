@@ -4,9 +4,7 @@ use observer_common::event::Header;
 
 use super::On;
 use super::ids::ReqId;
-
-/// Hits of the serving goroutine remembered per request.
-const BEATS: usize = 6;
+use super::request::BEATS;
 
 impl On<'_> {
     /// The request that the goroutine of a hit works for: it serves it, or was started by a

@@ -16,16 +16,21 @@ mod health;
 mod ids;
 mod instant;
 mod latency;
+mod on_attempt;
 mod on_call;
 mod on_context;
+mod on_dial;
 mod on_goroutine;
 mod on_grpc;
+mod on_grpc_call;
 mod on_request;
 mod on_socket;
 mod on_sql;
 mod process;
 mod request;
+mod seen;
 mod sent;
+mod sent_deadline;
 mod spawned;
 mod stacks;
 mod table;
@@ -44,6 +49,7 @@ pub use ids::{CallId, ConnId, CtxId, GoId, ReqId};
 pub use latency::Latency;
 pub use request::{Delivery, Ending, IoDeadline, Peer, Protocol, Request};
 pub use sent::Sent;
+pub use sent_deadline::{DeadlineHeader, PlainUnit, SentDeadline};
 pub use spawned::Spawned;
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
@@ -59,6 +65,7 @@ use crate::stream::Event;
 use connection::Connections;
 use process::{Process, Processes};
 use stacks::Stacks;
+use text::Texts;
 
 /// Bounds of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,10 +114,13 @@ impl Default for Limits {
 pub struct Totals {
     /// Requests whose start was seen.
     pub requests: u64,
-    /// Requests that missed an event, or whose work could not be told from another's.
+    /// Requests that missed an event, or whose work could not be told from another's. Those whose start was not seen
+    /// are counted when they end.
     pub unknown: u64,
     /// Values of `Traceparent` that cannot be believed.
     pub traces_broken: u64,
+    /// Deadlines in headers of requests that cannot be believed.
+    pub deadlines_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Entries forgotten because a table was full.
@@ -126,12 +136,15 @@ pub struct Model {
     /// Grows with every loss: what began in an earlier epoch may have missed something.
     epoch: u64,
     totals: Totals,
+    /// Headers in which callers say how long they wait, as the probes look for them.
+    deadline_headers: Vec<DeadlineHeader>,
     processes: Processes,
     requests: Table<ReqId, Request>,
     contexts: Table<CtxId, Ctx>,
     calls: Table<CallId, Call>,
     spawned: Table<GoId, Spawned>,
     stacks: Stacks,
+    texts: Texts,
     connections: Connections,
     /// Running requests by their peer, where that was asked for.
     by_peer: FxHashMap<SocketAddr, Vec<ReqId>>,
@@ -152,6 +165,13 @@ impl Model {
             connections: Connections::new(limits.connections, limits.connections_over),
             ..Self::default()
         }
+    }
+
+    /// Callers say in these headers how long they wait, the best first.
+    #[must_use]
+    pub fn with_deadline_headers(mut self, headers: Vec<DeadlineHeader>) -> Self {
+        self.deadline_headers = headers;
+        self
     }
 
     /// Takes one event at `now_ns`; facts are appended in order.
@@ -186,11 +206,17 @@ impl Model {
             Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
+            Event::CallRedirected(record) => on.call_redirected(record),
+            Event::CallAttempt(record) => on.call_attempt(record),
+            Event::CallStreamEnded(record) => on.call_stream_ended(record),
             Event::CallCancelled(record) => on.call_cancelled(record),
             Event::ConnCancelled(record) => on.conn_cancelled(record),
             Event::BodyFailed(record) => on.body_failed(record),
+            Event::GrpcCalled(record) => on.grpc_called(record),
             Event::SqlCalled(record) => on.sql_called(record),
             Event::SqlReturned(record) => on.sql_returned(record),
+            Event::DialStarted(record) => on.dial_started(record),
+            Event::DialDone(record) => on.dial_done(record),
             Event::GoroutineCreated(record) => on.goroutine_created(record),
             Event::GoroutineEnded(record) => on.goroutine_ended(record),
             Event::SocketChanged(_) => {}

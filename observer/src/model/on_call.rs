@@ -9,14 +9,14 @@ use observer_common::event::{
 use crate::finding::CancelledBy;
 
 use super::On;
-use super::call::{Call, CallEnd, CallKind, FailedRead};
+use super::call::{Attempts, Call, CallEnd, CallKind, FailedRead};
 use super::chain::links;
 use super::context::Root;
 use super::fact::Fact;
 use super::ids::{CallId, CtxId};
 use super::process::{DeadConn, Parting};
 use super::request::surplus;
-use super::text::{head, lossy};
+use super::text::head;
 
 /// What reads a connection of the transport.
 const READ_LOOP: &str = "net/http.(*persistConn).readLoop";
@@ -32,28 +32,42 @@ pub(super) struct Begun<'a> {
     pub(super) links: &'a [Link],
     pub(super) pcs: Arc<[u64]>,
     pub(super) keeps_conn: bool,
+    pub(super) bounded: bool,
+    /// Low half of the address of its URL; 0 where it has none.
+    pub(super) url: u32,
 }
 
 impl On<'_> {
     pub(super) fn call_started(&mut self, record: &CallStarted) {
+        if self.goes_on(record) {
+            return;
+        }
         let begun = Begun {
             kind: CallKind::Http,
             handle: record.request,
-            target: target(record),
+            target: self.target(record),
             links: links(&record.chain, record.links),
             pcs: self
                 .model
                 .stacks
                 .keep(&record.pcs, u64::from(record.frames)),
             keeps_conn: false,
+            bounded: false,
+            url: record.url,
         };
         self.leave_last_call(record.header.goid);
         let id = self.begin_call(&record.header, begun);
-        if let Some(older) = self.process.call_requests.get(&record.request).copied() {
+        self.name_call(record.request, id);
+        self.facts.push(Fact::CallStarted(id));
+    }
+
+    /// A call goes by this `*http.Request` from now on.
+    pub(super) fn name_call(&mut self, request: u64, id: CallId) {
+        let older = self.process.call_requests.get(&request).copied();
+        if let Some(older) = older.filter(|older| *older != id) {
             self.model.resent(older);
         }
-        self.process.call_requests.insert(record.request, id);
-        self.facts.push(Fact::CallStarted(id));
+        self.process.call_requests.insert(request, id);
     }
 
     /// A call that its goroutine is in from now on.
@@ -65,6 +79,8 @@ impl On<'_> {
             _ => by_goroutine,
         };
         let (pid, now_ns, epoch) = (self.pid, self.model.now_ns, self.model.epoch);
+        let before = self.process.calls.get(&header.goid).copied();
+        let before = before.filter(|id| self.model.calls.get(*id).is_some_and(|it| !it.is_over()));
         let call = Call {
             id: CallId(0),
             kind: begun.kind,
@@ -73,8 +89,14 @@ impl On<'_> {
             parent_goid: header.parent_goid,
             g: header.g,
             handle: begun.handle,
+            ctx_itab: begun.links.first().map_or(0, |link| link.itab),
             ctx_data: begun.links.first().map_or(0, |link| link.data),
             sent: None,
+            attempts: Attempts {
+                before,
+                url: begun.url,
+                ..Attempts::new(Arc::clone(&begun.target))
+            },
             target: begun.target,
             ctx: resolved.ctx,
             steps: resolved.steps,
@@ -88,6 +110,7 @@ impl On<'_> {
             ended: None,
             failed: false,
             keeps_conn: begun.keeps_conn,
+            bounded: begun.bounded,
             epoch,
         };
         let (id, _) = self.model.calls.insert(|id| Call { id, ..call });
@@ -95,11 +118,30 @@ impl On<'_> {
             request.calls.push(id);
             for oldest in surplus(&mut request.calls, self.model.limits.per_request) {
                 self.model.totals.evicted += 1;
-                self.model.calls.remove(oldest);
+                self.forget_call(oldest);
             }
         }
         self.process.calls.insert(header.goid, id);
         id
+    }
+
+    /// Drops a call, and its address unless that means a younger one already.
+    pub(super) fn forget_call(&mut self, id: CallId) {
+        let Some(call) = self.model.calls.remove(id) else {
+            return;
+        };
+        let process = if call.pid == self.pid {
+            Some(&mut *self.process)
+        } else {
+            self.model.processes.get_mut(call.pid)
+        };
+        if call.kind == CallKind::Http
+            && let Some(process) = process
+            && process.call_requests.get(&call.handle) == Some(&id)
+        {
+            process.call_requests.remove(&call.handle);
+        }
+        self.model.calls.recycle(call);
     }
 
     /// A goroutine is in one call at a time; its body or its rows may still be read later.
@@ -121,7 +163,15 @@ impl On<'_> {
             return;
         };
         let Some(cancel) = &ctx.cancelled else { return };
-        let end = if cancel.by == CancelledBy::Parent {
+        if cancel.by == CancelledBy::Code
+            && let Some(call) = ctx.call
+            && self.is_answer(&cancel.pcs)
+        {
+            self.answered(call, id);
+            return;
+        }
+        // Its own deadline is what gRPC's configuration allows the method.
+        let end = if matches!(cancel.by, CancelledBy::Parent | CancelledBy::Deadline) {
             CallEnd::Cancelled
         } else {
             CallEnd::Done
@@ -130,10 +180,15 @@ impl On<'_> {
         if let Some(call) = ctx.call
             && let Some(call) = self.model.calls.get_mut(call)
             && call.inner == Some(id)
-            && call.ended.is_none()
+            && !call.is_over()
         {
             call.ended = Some((at_ns, end));
             self.facts.push(Fact::CallEnded(call.id));
+            // Its own context was alive, so it was under way: it cannot succeed any more.
+            if call.kind == CallKind::Dial && end == CallEnd::Cancelled {
+                let id = call.id;
+                self.fail(id);
+            }
         }
         if end == CallEnd::Done {
             self.forget_context(id);
@@ -150,6 +205,10 @@ impl On<'_> {
         let Some(entry) = self.model.calls.get(call) else {
             return;
         };
+        if entry.kind.is_grpc() {
+            self.grpc_call_failed(call, goid);
+            return;
+        }
         let killed = matches!(entry.ended, Some((_, CallEnd::Cancelled)));
         // Rows that are closed after their context died may have been read before, or not be wanted.
         if entry.inner != Some(id) || !killed || entry.kind != CallKind::Http {
@@ -247,6 +306,18 @@ impl On<'_> {
             .any(|frame| &*frame.function == function)
     }
 
+    /// `GET store:8080/item/7`.
+    pub(super) fn target(&mut self, record: &CallStarted) -> Arc<str> {
+        let method = match head(&record.method, u64::from(record.method_len)) {
+            [] => b"GET",
+            method => method,
+        };
+        let host = head(&record.host, u64::from(record.host_len));
+        let path = head(&record.path, u64::from(record.path_len));
+        let target = self.model.texts.keep_joined(&[method, b" ", host, path]);
+        target.unwrap_or_default()
+    }
+
     fn fail_body(&mut self, id: CallId, read: FailedRead) {
         if let Some(call) = self.model.calls.get_mut(id)
             && call.failed_read.is_none()
@@ -271,7 +342,7 @@ impl On<'_> {
         if call.handle != record.request {
             return;
         }
-        if !matches!(call.ended, Some((_, CallEnd::Done | CallEnd::Cancelled))) {
+        if !call.is_over() {
             call.ended = Some((now_ns, CallEnd::Cancelled));
             self.facts.push(Fact::CallEnded(id));
         }
@@ -284,20 +355,4 @@ impl On<'_> {
             self.process.partings.insert(record.header.goid, parting);
         }
     }
-}
-
-/// `GET store:8080/item/7`.
-fn target(record: &CallStarted) -> Arc<str> {
-    let method = match head(&record.method, u64::from(record.method_len)) {
-        [] => b"GET",
-        method => method,
-    };
-    let host = head(&record.host, u64::from(record.host_len));
-    let path = head(&record.path, record.path_len);
-    let mut target = String::with_capacity(method.len() + 1 + host.len() + path.len());
-    target.push_str(&lossy(method));
-    target.push(' ');
-    target.push_str(&lossy(host));
-    target.push_str(&lossy(path));
-    target.into()
 }

@@ -1,5 +1,6 @@
 //! Contexts are created and cancelled.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use observer_common::event::{
@@ -19,18 +20,17 @@ use super::ids::{CtxId, ReqId};
 use super::instant::Instant;
 use super::process::Origin;
 use super::request::{Ending, Protocol, surplus};
+use super::seen::Maker;
 
 /// Between two cancels that race for a context, ns: a goroutine may be off its processor for that long between
 /// the site and the lock behind it. Much less than what it takes to free a context and use its memory again.
 const AT_ONCE_NS: u64 = 50_000_000;
-/// What makes the context of a transaction, which outlives the call that begins it.
-const BEGIN: &str = "database/sql.(*DB).beginDC";
 
 impl On<'_> {
     pub(super) fn context_created(&mut self, record: &ContextCreated) {
         let header = &record.header;
         let type_name = self.code.type_of(self.pid, record.child.itab);
-        let kind = ContextKind::of(type_name.as_deref());
+        let kind = self.kind(record.child);
         let resolved = self.resolve(links(&record.chain, record.links));
         let by_goroutine = self.owner(header);
         let owner = match &resolved.root {
@@ -53,7 +53,10 @@ impl On<'_> {
         if let Some(asked) = asked {
             self.learn_clock(asked, &pcs);
         }
+        let dial = self.made_by_dial(header.goid, &pcs);
         let mut ctx = self.blank(header, ptr, record.child);
+        ctx.internal = dial.is_some();
+        ctx.call = dial;
         ctx.type_name = type_name;
         ctx.parent = resolved.ctx;
         ctx.steps = resolved.steps;
@@ -63,14 +66,24 @@ impl On<'_> {
         ctx.deadline_ns = own.and_then(|own| self.time_left(own));
         ctx.asked_ns = asked.and_then(|asked| self.time_left(asked));
         let id = self.add(ctx);
+        if let Some(dial) = dial {
+            if let Some(call) = self.model.calls.get_mut(dial)
+                && call.inner.is_none()
+            {
+                call.inner = Some(id);
+            }
+            return;
+        }
         self.note_timeout_handler(id);
+        self.note_client_stream(header.goid, id);
         self.facts.push(Fact::ContextCreated(id));
     }
 
     /// A context that a call of the standard library makes for itself, or that of a gRPC server's stream.
     pub(super) fn context_created_short(&mut self, record: &ContextCreatedShort) {
         let header = &record.header;
-        if self.is_of_stream(record.caller) {
+        let maker = self.process.seen.maker(self.code, self.pid, record.caller);
+        if maker == Some(Maker::GrpcReader) {
             let mut ctx = self.blank(header, record.child.data, record.child);
             ctx.type_name = self.code.type_of(self.pid, record.child.itab);
             ctx.pcs = self.model.stacks.keep(&[record.caller], 1);
@@ -79,9 +92,12 @@ impl On<'_> {
         }
         let parent = self.process.contexts.get(&record.parent.data).copied();
         let parent = parent.filter(|_| self.kind(record.parent).is_node());
-        let call = if self.is_in(record.caller, BEGIN) {
+        let call = if maker == Some(Maker::SqlBegin) {
+            // It outlives the call that begins it.
             self.transaction_begun(header.goid);
             None
+        } else if self.is_of_client_stream(record.caller) {
+            self.grpc_call_of(header.goid)
         } else {
             self.process.calls.get(&header.goid).copied()
         };
@@ -171,13 +187,17 @@ impl On<'_> {
         } else {
             self.model.processes.get_mut(ctx.pid)
         };
-        let Some(process) = process else { return };
-        let other = (ctx.data != ctx.ptr).then_some(ctx.data);
-        for address in [Some(ctx.ptr), other].into_iter().flatten() {
-            if process.contexts.get(&address) == Some(&ctx.id) {
-                process.contexts.remove(&address);
+        if let Some(process) = process {
+            let other = (ctx.data != ctx.ptr).then_some(ctx.data);
+            for address in [Some(ctx.ptr), other].into_iter().flatten() {
+                if let Entry::Occupied(known) = process.contexts.entry(address)
+                    && *known.get() == ctx.id
+                {
+                    known.remove();
+                }
             }
         }
+        self.model.contexts.recycle(ctx);
     }
 
     /// Inside `http.TimeoutHandler` its deadline counts as the request's own.
@@ -188,13 +208,13 @@ impl On<'_> {
         let Root::Request(request) = ctx.root else {
             return;
         };
+        let (code, pid, seen) = (self.code, self.pid, &mut self.process.seen);
         let by_handler = ctx.deadline_ns.is_some()
-            && ctx.pcs.iter().take(4).any(|pc| {
-                self.code
-                    .frames(self.pid, *pc)
-                    .iter()
-                    .any(|frame| &*frame.function == "net/http.(*timeoutHandler).ServeHTTP")
-            });
+            && ctx
+                .pcs
+                .iter()
+                .take(4)
+                .any(|pc| seen.maker(code, pid, *pc) == Some(Maker::TimeoutHandler));
         if by_handler && let Some(request) = self.model.requests.get_mut(request) {
             request.timeout = Some(id);
         }
@@ -306,6 +326,7 @@ impl On<'_> {
 
     fn say_cancelled(&mut self, id: CtxId, request: Option<ReqId>) {
         self.wait_cancelled(id);
+        self.dial_cancelled(id);
         match request {
             Some(request) => {
                 let ends = self
@@ -429,6 +450,7 @@ impl On<'_> {
 
     fn request_end(&mut self, record: &ContextCancelledShort) {
         let Some(id) = self.process.contexts.get(&record.ctx).copied() else {
+            self.unseen_end(record);
             return;
         };
         let [_, caller] = record.pcs;
@@ -453,6 +475,7 @@ impl On<'_> {
             });
         }
         self.wait_cancelled(id);
+        self.dial_cancelled(id);
         // net/http may have done with it while its gRPC handler works on.
         let over_http = self.model.requests.get(request);
         if over_http.is_none_or(|request| request.protocol != Protocol::GrpcOverHttp) {

@@ -12,12 +12,13 @@ use super::fact::Fact;
 use super::ids::{CtxId, ReqId};
 use super::on_request::Beginning;
 use super::request::{Ending, Protocol};
+use super::sent_deadline::SentDeadline;
 use super::text::{head, text};
 
-/// What makes the contexts of a gRPC server's streams.
-const READER: &str = "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders";
 /// Every gRPC request is one.
 const METHOD: &str = "POST";
+/// Where callers say how long they wait.
+const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 impl On<'_> {
     pub(super) fn grpc_started(&mut self, record: &GrpcStarted) {
@@ -56,8 +57,8 @@ impl On<'_> {
     }
 
     /// The stream's own context: values lie between, nothing else.
-    fn cancelable(&self, chain: &[Link]) -> Option<Link> {
-        let kind = |link: &&Link| self.kind(**link);
+    fn cancelable(&mut self, chain: &[Link]) -> Option<Link> {
+        let mut kind = |link: &&Link| self.kind(**link);
         let first = chain.iter().find(|link| kind(link) != ContextKind::Through);
         first.filter(|link| kind(link).is_node()).copied()
     }
@@ -68,8 +69,18 @@ impl On<'_> {
             let ctx = self.model.contexts.get(*ctx);
             ctx.is_some_and(|ctx| ctx.deadline_ns.is_some())
         });
+        let at_ns = bound.and_then(|ctx| self.model.contexts.get(ctx)?.deadline_at_ns());
         if let Some(request) = self.model.requests.get_mut(id) {
             request.timeout = bound;
+            request.sent_deadline = match at_ns {
+                Some(at_ns) => {
+                    let left_ns = i128::from(at_ns) - i128::from(request.start_ns);
+                    let left_ns = i64::try_from(left_ns).unwrap_or(i64::MAX);
+                    SentDeadline::Is(left_ns, GRPC_TIMEOUT.into())
+                }
+                None if ctx.is_some() => SentDeadline::None,
+                None => SentDeadline::Unknown,
+            };
         }
     }
 
@@ -99,12 +110,6 @@ impl On<'_> {
         if let Some(id) = self.process.writers.get(&record.stream).copied() {
             self.end(id, Ending::Normal);
         }
-    }
-
-    /// Whether a context was made by the reader of a gRPC connection, for a stream.
-    pub(super) fn is_of_stream(&self, caller: u64) -> bool {
-        let frames = self.code.frames(self.pid, caller);
-        frames.iter().any(|frame| &*frame.function == READER)
     }
 }
 

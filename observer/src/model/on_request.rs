@@ -1,20 +1,26 @@
 //! A handler begins; a connection ends under it; a handler returns.
 
 use observer_common::event::{
-    ConnReadError, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP, REQUEST_IDS_UNREAD, RequestStarted,
+    ConnReadError, ContextCancelledShort, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP,
+    REQUEST_HTTP2, REQUEST_IDS_UNREAD, RequestStarted,
 };
 
 use crate::finding::CancelledBy;
 
+use smallvec::SmallVec;
+
 use super::On;
 use super::call::CallEnd;
+use super::code::ContextKind;
 use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
 use super::process::ConnError;
 use super::request::{Ending, IoDeadline, Peer, Protocol, Request};
-use super::text::{head, text};
+use super::seen::Maker;
+use super::sent_deadline::SentDeadline;
+use super::text::{head, lossy, text};
 use super::trace::Trace;
 
 /// `ECONNRESET` and `EPIPE` on Linux.
@@ -50,33 +56,88 @@ fn id_cut(record: &RequestStarted) -> bool {
 
 impl On<'_> {
     pub(super) fn request_started(&mut self, record: &RequestStarted) {
+        if let Some(id) = self.told_by_http2(record) {
+            self.comes_through_net_http(id, record);
+            return;
+        }
         let id = self.begin(&Beginning {
             header: &record.header,
             ctx: record.ctx,
-            root: None,
+            root: self.made_by_http2(record),
             request: record.request,
             writer: record.writer.data,
             protocol: Protocol::Http,
         });
-        let trace = text(head(&record.trace, record.trace_len));
-        let trace = trace.map_or(Trace::None, |header| Trace::of(&header));
+        let trace = match head(&record.trace, record.trace_len) {
+            [] => Trace::None,
+            header => Trace::of(&lossy(header)),
+        };
         self.model.totals.traces_broken += u64::from(trace == Trace::Broken);
+        let deadline = self.sent_deadline(record);
+        self.model.totals.deadlines_broken += u64::from(deadline == SentDeadline::Broken);
         let line = &record.line;
         let path = usize::try_from(record.path_at)
             .ok()
             .and_then(|at| line.get(at..));
         if let Some(request) = self.model.requests.get_mut(id) {
-            request.method = text(head(line, u64::from(record.method_len)));
+            let texts = &mut self.model.texts;
+            request.method = texts.keep(head(line, u64::from(record.method_len)));
             request.path =
-                path.and_then(|path| text(shown(head(path, u64::from(record.path_len)))));
+                path.and_then(|path| texts.keep(shown(head(path, u64::from(record.path_len)))));
+            request.by_http2 = record.flags & REQUEST_HTTP2 != 0;
             request.id_row = record.id_row;
             request.id_value = text(head(&record.id, u64::from(record.id_len)));
             request.id_cut = id_cut(record);
             request.trace = trace;
+            request.sent_deadline = deadline;
             request.headers_left = record.flags & REQUEST_BIG_MAP != 0;
             request.ids_open = record.flags & (REQUEST_IDS_UNREAD | REQUEST_BIG_MAP) != 0;
         }
         self.facts.push(Fact::RequestStarted(id));
+    }
+
+    /// How long the caller waits, as it says.
+    fn sent_deadline(&self, record: &RequestStarted) -> SentDeadline {
+        let headers = &self.model.deadline_headers;
+        let unseen = record.flags & REQUEST_BIG_MAP != 0 && record.deadline_row == 0;
+        if headers.is_empty() || unseen {
+            return SentDeadline::Unknown;
+        }
+        let (row, len) = (record.deadline_row, record.deadline_len);
+        let value = text(head(&record.deadline, u64::from(len)));
+        SentDeadline::of(headers, row, value.as_deref(), len)
+    }
+
+    /// The request that its server of HTTP/2 told of already, on the same goroutine and with the same context.
+    fn told_by_http2(&self, record: &RequestStarted) -> Option<ReqId> {
+        let serving = *self.process.serving.get(&record.header.goid)?;
+        let request = self.model.requests.get(serving)?;
+        let same = request.by_http2
+            && request.ctx_data == record.ctx.data
+            && request.epoch == self.model.epoch;
+        same.then_some(serving)
+    }
+
+    /// A stream's context, where it was seen to be made: unencrypted, it hangs below a connection that is itself the
+    /// request of a handler, and dies with that.
+    fn made_by_http2(&self, record: &RequestStarted) -> Option<CtxId> {
+        let by_http2 = record.flags & REQUEST_HTTP2 != 0;
+        let known = by_http2.then(|| self.process.contexts.get(&record.ctx.data))??;
+        let ctx = self.model.contexts.get(*known)?;
+        let fresh = ctx.cancelled.is_none() && !ctx.is_root;
+        fresh.then_some(*known)
+    }
+
+    /// From now on it is where `net/http` has it.
+    fn comes_through_net_http(&mut self, id: ReqId, record: &RequestStarted) {
+        let Some(request) = self.model.requests.get_mut(id) else {
+            return;
+        };
+        self.process.writers.remove(&request.writer);
+        request.request = record.request;
+        request.writer = record.writer.data;
+        request.by_http2 = false;
+        self.process.writers.insert(record.writer.data, id);
     }
 
     /// A request begins on the goroutine of a hit: without name and IDs yet.
@@ -113,15 +174,17 @@ impl On<'_> {
             id_cut: false,
             context_id: None,
             trace: Trace::None,
+            sent_deadline: SentDeadline::Unknown,
+            by_http2: false,
             ids_open: false,
             headers_left: false,
             start_ns,
             ended: None,
-            contexts: Vec::new(),
-            calls: Vec::new(),
-            spawned: Vec::new(),
+            contexts: SmallVec::new(),
+            calls: SmallVec::new(),
+            spawned: SmallVec::new(),
             details: None,
-            beats_ns: Vec::new(),
+            beats_ns: SmallVec::new(),
             peer: Peer::Unasked,
             delivery: None,
             read_deadline: None,
@@ -260,6 +323,17 @@ impl On<'_> {
         }
     }
 
+    /// Something of which nothing was seen ends: a request that was running before observer came, or a connection. The
+    /// first has a context right under its connection's; the second under the values that the server keeps for it.
+    pub(super) fn unseen_end(&mut self, record: &ContextCancelledShort) {
+        let [itab, caller] = record.pcs;
+        let by_conn = self.process.seen.maker(self.code, self.pid, caller) == Some(Maker::Conn);
+        let parent = self.process.seen.kind(self.code, self.pid, itab);
+        if !by_conn || parent == ContextKind::Cancel {
+            self.model.note_unknown();
+        }
+    }
+
     /// Whether nothing that was made for a request is left to judge: every CancelFunc was called
     /// and every call is done.
     fn is_settled(&self, id: ReqId) -> bool {
@@ -310,11 +384,10 @@ impl On<'_> {
         let Some(request) = self.model.requests.get_mut(id) else {
             return;
         };
-        request.beats_ns = Vec::new();
         let calls = std::mem::take(&mut request.calls);
         let contexts = std::mem::take(&mut request.contexts);
         for call in calls {
-            self.model.calls.remove(call);
+            self.forget_call(call);
         }
         for ctx in contexts {
             self.forget_context(ctx);
@@ -328,7 +401,7 @@ impl On<'_> {
     }
 
     /// Drops what was kept for a request that is gone from its table.
-    fn drop_request(&mut self, request: Box<Request>) {
+    fn drop_request(&mut self, mut request: Box<Request>) {
         self.model.unlist_peer(request.id, &request.peer);
         let process = if request.pid == self.pid {
             Some(&mut *self.process)
@@ -343,11 +416,13 @@ impl On<'_> {
                 process.writers.remove(&request.writer);
             }
         }
-        for call in request.calls {
-            self.model.calls.remove(call);
+        for call in std::mem::take(&mut request.calls) {
+            self.forget_call(call);
         }
-        for ctx in request.contexts.into_iter().chain([request.root]) {
+        for ctx in std::mem::take(&mut request.contexts) {
             self.forget_context(ctx);
         }
+        self.forget_context(request.root);
+        self.model.requests.recycle(request);
     }
 }

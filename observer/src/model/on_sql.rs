@@ -92,6 +92,8 @@ impl On<'_> {
                 links: chain,
                 pcs,
                 keeps_conn,
+                bounded: false,
+                url: 0,
             };
             self.begin_call(&record.header, begun)
         };

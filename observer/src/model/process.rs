@@ -12,6 +12,7 @@ use super::canceller::Cancellers;
 use super::context::Cancel;
 use super::ids::{CallId, CtxId, GoId, ReqId};
 use super::instant::Instant;
+use super::seen::Seen;
 
 /// A connection's read error, until the cancel that follows on the same goroutine.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +59,15 @@ pub(super) enum Parting {
     Conn(u64),
 }
 
+/// A redirect, until the round trip that follows on the same goroutine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Redirect {
+    /// The `*http.Request` of that round trip.
+    pub(super) request: u64,
+    /// The URL of the one whose answer it was: the low half of its address.
+    pub(super) previous_url: u32,
+}
+
 /// One observed process.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -79,6 +89,8 @@ pub(super) struct Process {
     pub(super) conn_errors: Recent<u64, ConnError>,
     /// What its code says of cancels.
     pub(super) cancellers: Cancellers,
+    /// What its addresses mean otherwise.
+    pub(super) seen: Seen,
     /// Deadlines asked for by goroutine.
     pub(super) asked: Recent<u64, Asked>,
     /// `time.startNano`, once learnt.
@@ -87,10 +99,14 @@ pub(super) struct Process {
     pub(super) calls: Recent<u64, CallId>,
     /// Calls by their `*http.Request`.
     pub(super) call_requests: Recent<u64, CallId>,
+    /// What redirected to the round trip that a goroutine begins next.
+    pub(super) redirects: Recent<u64, Redirect>,
     /// Calls by the `*driverConn` that they have.
     pub(super) sql_conns: Recent<u64, CallId>,
     /// The last wait for a connection on a context.
     pub(super) conn_waits: Recent<CtxId, CallId>,
+    /// The last dial on a context.
+    pub(super) dials: Recent<CtxId, CallId>,
     /// The transport's connections that were closed for a dead context, by their `*persistConn`.
     pub(super) dead_conns: Recent<u64, DeadConn>,
     /// What goroutines of the transport have let go of last.
@@ -116,12 +132,15 @@ impl Process {
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
             cancellers: Cancellers::default(),
+            seen: Seen::default(),
             asked: Recent::new(goroutines),
             start_ns: None,
             calls: Recent::new(goroutines),
             call_requests: Recent::new(goroutines),
+            redirects: Recent::new(goroutines),
             sql_conns: Recent::new(goroutines),
             conn_waits: Recent::new(goroutines),
+            dials: Recent::new(goroutines),
             dead_conns: Recent::new(goroutines),
             partings: Recent::new(goroutines),
             settled_last: None,
@@ -132,7 +151,7 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 16] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 18] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -144,8 +163,10 @@ impl Process {
             ("asked", self.asked.len()),
             ("calls", self.calls.len()),
             ("call requests", self.call_requests.len()),
+            ("redirects", self.redirects.len()),
             ("sql conns", self.sql_conns.len()),
             ("conn waits", self.conn_waits.len()),
+            ("dials", self.dials.len()),
             ("dead conns", self.dead_conns.len()),
             ("partings", self.partings.len()),
             ("ended settled", self.ended_settled.len()),

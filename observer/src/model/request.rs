@@ -4,12 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use observer_common::event::Link;
+use smallvec::{Array, SmallVec};
 
 use crate::inspect::{ContextId, RequestDetails};
 
 use super::connection::Closed;
 use super::ids::{CallId, CtxId, GoId, ReqId};
+use super::sent_deadline::SentDeadline;
 use super::trace::Trace;
+
+/// Hits of the serving goroutine remembered per request.
+pub(super) const BEATS: usize = 6;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +113,10 @@ pub struct Request {
     pub context_id: Option<ContextId>,
     /// What its `Traceparent` came to.
     pub trace: Trace,
+    /// How long its caller waits, as a header says; of gRPC its context says it.
+    pub sent_deadline: SentDeadline,
+    /// A server of HTTP/2 told of it, before `net/http` could.
+    pub by_http2: bool,
     /// IDs were not, or not completely, looked for by the probe.
     pub ids_open: bool,
     /// There are more headers than the probe has looked through.
@@ -117,15 +126,15 @@ pub struct Request {
     /// End and how.
     pub ended: Option<(u64, Ending)>,
     /// Contexts made for it, in order.
-    pub contexts: Vec<CtxId>,
+    pub contexts: SmallVec<[CtxId; 3]>,
     /// Calls made for it, in order.
-    pub calls: Vec<CallId>,
+    pub calls: SmallVec<[CallId; 2]>,
     /// Living goroutines that it has started, in order.
-    pub spawned: Vec<GoId>,
+    pub spawned: SmallVec<[GoId; 2]>,
     /// What its memory said, once it was looked at.
     pub details: Option<Arc<RequestDetails>>,
     /// Times of the last hits of its goroutine, newest last: a heartbeat if they are regular.
-    pub beats_ns: Vec<u64>,
+    pub beats_ns: SmallVec<[u64; BEATS]>,
     /// The other end of its connection.
     pub peer: Peer,
     /// How the client's close came to it, where both moments are known.
@@ -139,7 +148,7 @@ pub struct Request {
 }
 
 /// The older half of a list that has grown beyond `limit`; nothing of one that has not.
-pub(super) fn surplus<T>(list: &mut Vec<T>, limit: usize) -> Vec<T> {
+pub(super) fn surplus<A: Array>(list: &mut SmallVec<A>, limit: usize) -> Vec<A::Item> {
     if list.len() <= limit {
         return Vec::new();
     }
@@ -148,6 +157,15 @@ pub(super) fn surplus<T>(list: &mut Vec<T>, limit: usize) -> Vec<T> {
 }
 
 impl Request {
+    /// When the deadline that its caller sent passes, monotonic ns.
+    #[must_use]
+    pub fn sent_deadline_at_ns(&self) -> Option<u64> {
+        Some(
+            self.start_ns
+                .saturating_add_signed(self.sent_deadline.ns()?),
+        )
+    }
+
     /// When it ended, monotonic ns.
     #[must_use]
     pub fn ended_ns(&self) -> Option<u64> {

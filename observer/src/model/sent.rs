@@ -7,7 +7,8 @@ use super::call::Call;
 use super::ids::CallId;
 use super::trace::Trace;
 
-/// IDs in the header of an outgoing request, as its memory had them while the call was on its way.
+/// IDs in the header of an outgoing request, or in the metadata of a gRPC call's context, as its memory had them while
+/// the call was on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
     /// The first of the configured headers that it has: name and value.
@@ -35,6 +36,11 @@ impl Model {
         let Some(call) = self.calls.get_mut(id).filter(|call| call.is_open()) else {
             return;
         };
+        // Its context is kept while gRPC has not done with it, which is seen.
+        if call.kind.is_grpc() && call.inner.is_some() {
+            call.sent = Some(Arc::new(sent));
+            return;
+        }
         let process = self.processes.get(call.pid);
         if process.and_then(|process| process.call_requests.get(&call.handle)) == Some(&id) {
             call.sent = Some(Arc::new(sent));

@@ -2,6 +2,7 @@
 //!
 //! Numbers rise, so an entry is found by its distance from the first, without hashing. The few that
 //! outlive thousands of younger ones move to a tree, so that they do not hold the place of the gone.
+//! The memory of entries that are given back is used for the next: it lies in the caches still.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::marker::PhantomData;
@@ -16,6 +17,8 @@ pub struct Table<K, V> {
     old: BTreeMap<u64, Box<V>>,
     /// Entries in `young`.
     live: usize,
+    /// Memory of entries that are gone.
+    spare: Vec<Box<V>>,
     limit: usize,
     evicted: u64,
     key: PhantomData<K>,
@@ -23,6 +26,8 @@ pub struct Table<K, V> {
 
 /// Places in `young` per entry allowed: holes cost a word each.
 const PLACES: usize = 2;
+/// Entries' memory kept to be used again: entries mostly come and go one by one.
+const SPARE: usize = 64;
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
@@ -31,6 +36,7 @@ impl<K, V> Default for Table<K, V> {
             first: 1,
             old: BTreeMap::new(),
             live: 0,
+            spare: Vec::new(),
             limit: 1,
             evicted: 0,
             key: PhantomData,
@@ -64,9 +70,31 @@ impl<K: Copy + From<u64> + Into<u64>, V> Table<K, V> {
         }
         let number = self.first.saturating_add(self.young.len() as u64);
         let id = K::from(number);
-        self.young.push_back(Some(Box::new(make(id))));
+        let value = make(id);
+        let entry = match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = value;
+                spare
+            }
+            None => Box::new(value),
+        };
+        self.young.push_back(Some(entry));
         self.live += 1;
         (id, made_room)
+    }
+
+    /// Takes the entry out, and keeps its memory for another.
+    pub fn discard(&mut self, id: K) {
+        if let Some(gone) = self.remove(id) {
+            self.recycle(gone);
+        }
+    }
+
+    /// Takes back the memory of an entry that was taken out; what it holds goes when it is used again.
+    pub fn recycle(&mut self, gone: Box<V>) {
+        if self.spare.len() < SPARE {
+            self.spare.push(gone);
+        }
     }
 
     /// Takes the oldest entry out.
@@ -185,6 +213,24 @@ mod tests {
         assert!(table.is_empty());
         assert!(table.young.len() <= 16);
         assert_eq!(table.evicted(), 0);
+    }
+
+    #[test]
+    fn memory_that_is_used_again_holds_the_new_entry_only() {
+        let mut table: Table<ReqId, Vec<u64>> = Table::new(8);
+        for n in 0..1_000 {
+            let (id, _) = table.insert(|_| vec![n]);
+            assert_eq!(table.get(id), Some(&vec![n]));
+            table.discard(id);
+            assert_eq!(table.get(id), None);
+        }
+        assert_eq!(table.spare.len(), 1);
+        let ids: Vec<ReqId> = (0..8).map(|n| table.insert(|_| vec![n]).0).collect();
+        assert!(table.spare.is_empty());
+        for (id, n) in ids.into_iter().zip(0..) {
+            assert_eq!(table.get(id), Some(&vec![n]));
+            table.discard(id);
+        }
     }
 
     #[test]

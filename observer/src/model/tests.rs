@@ -1,13 +1,16 @@
 //! Facts from hand-made events.
 
+mod attempts;
 mod bounds;
 mod calls;
 mod cancels;
 mod chaos;
 mod contexts;
 mod deadlines;
+mod dials;
 mod goroutines;
 mod grpc;
+mod grpc_calls;
 mod requests;
 mod sockets;
 mod sql;

@@ -5,79 +5,28 @@ use observer_common::hook::HookId;
 use crate::finding::RuleName;
 
 use super::goroutines;
+use super::hook::{ALWAYS, GOID, Hook, Rate, Since, always};
 
-/// How often a hook is hit on healthy traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rate {
-    /// Not at all: only when something goes wrong.
-    Rare,
-    /// Once or twice a request.
-    PerRequest,
-    /// Once per context or call.
-    PerOperation,
-    /// Once per goroutine.
-    Hot,
-}
-
-impl Rate {
-    /// All classes, cheapest first.
-    pub const ALL: [Self; 4] = [Self::Rare, Self::PerRequest, Self::PerOperation, Self::Hot];
-
-    /// Name in `check` and JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rare => "rare",
-            Self::PerRequest => "per-request",
-            Self::PerOperation => "per-operation",
-            Self::Hot => "hot",
-        }
-    }
-}
-
-/// A symbol and the minor Go versions that have it.
-#[derive(Debug, Clone, Copy)]
-pub struct Since {
-    /// Function name as pclntab has it.
-    pub symbol: &'static str,
-    /// First minor version.
-    pub from: u32,
-    /// Last minor version; `u32::MAX` while it lives.
-    pub to: u32,
-}
-
-/// A hook: where something we care about happens.
-#[derive(Debug)]
-pub struct Hook {
-    /// Number shared with the kernel.
-    pub id: HookId,
-    /// Where it is, by version; the first that is linked in is taken. Several for one version only in a module, whose
-    /// release decides.
-    pub symbols: &'static [Since],
-    /// Struct fields whose offsets the probe needs, as (type, field).
-    pub fields: &'static [(&'static str, &'static str)],
-    /// How often it is hit.
-    pub rate: Rate,
-    /// Rules that are blind or weaker without it.
-    pub rules: &'static [RuleName],
-    /// What it means when the function is not linked in; `None` where every program has it.
-    pub absent: Option<&'static str>,
-    /// Nothing can be observed without it.
-    pub required: bool,
-}
-
-/// Of a symbol that lives.
-pub(super) const ALWAYS: u32 = u32::MAX;
-/// What every probe needs.
-pub(super) const GOID: (&str, &str) = ("runtime.g", "goid");
 const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
 const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
+/// Runs a handler on a stream, where `golang.org/x/net/http2` is a server itself.
+pub const XNET_HANDLER: &str = "golang.org/x/net/http2.(*serverConn).runHandler";
+/// Runs a handler on a stream of the server inside `net/http`.
+const HTTP2_HANDLER: &str = "net/http/internal/http2.(*serverConn).runHandler";
+/// Symbols that are of use only where another is linked: without it, another hook tells the same.
+pub const ONLY_WITH: &[(&str, &str)] =
+    &[(HTTP2_HANDLER, "golang.org/x/net/http2.(*Server).ServeConn")];
+const NO_CLIENT: &str = "net/http client not linked";
+const NO_CLIENT2: &str = "HTTP/2 client not linked";
+const NO_XNET: &str = "golang.org/x/net/http2 client not linked";
 const NO_GRPC: &str = "gRPC server not linked";
+const NO_GRPC_CLIENT: &str = "gRPC client not linked";
 const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
 
 use RuleName::{
     CancelIgnored, CancelNotCalled, CancelUndelivered, DeadlineDropped, DeadlineInflated,
-    DeadlineTooShort, DetachedContext, OrphanedDownstream, PrematureCancel, TimeoutMismatch,
+    DeadlineNotForwarded, DeadlineTooShort, DetachedContext, OrphanedDownstream, PrematureCancel,
+    TimeoutMismatch,
 };
 
 /// What calls of `database/sql` feed: nothing has a timeout of its own there.
@@ -89,17 +38,105 @@ const SQL: &[RuleName] = &[
     DeadlineInflated,
 ];
 
+/// Hooks that are not where a function begins but at its one direct call of another, from a minor version on: the first
+/// of these that it has.
+///
+/// A call that the compiler has inlined is no call: then there is no site, and the hook is off. From Go 1.22 on `goexit0`
+/// leaves the goroutine's end to `gdestroy`, which coroutines call too; a profile makes it disappear here.
+pub const CALL_SITES: &[(HookId, u32, &[&str])] = &[
+    (HookId::DialDone, 18, &["net.newTCPConn", "net.setNoDelay"]),
+    (HookId::GoroutineCreate, 18, &["runtime.runqput"]),
+    (HookId::GoroutineEnd, 22, &["runtime.gdestroy"]),
+];
+
+/// What calls over HTTP feed.
+const CALLS: &[RuleName] = &[
+    DetachedContext,
+    PrematureCancel,
+    CancelIgnored,
+    DeadlineDropped,
+    DeadlineInflated,
+    TimeoutMismatch,
+    DeadlineNotForwarded,
+    OrphanedDownstream,
+];
+
+/// What plain dials feed.
+const DIAL: &[RuleName] = &[
+    DetachedContext,
+    PrematureCancel,
+    CancelIgnored,
+    DeadlineDropped,
+    DeadlineInflated,
+];
+const NO_DIALS: &str = "nothing is dialled";
+
+/// What a request is read from.
+const REQUEST: &[(&str, &str)] = &[
+    GOID,
+    ("net/http.Request", "ctx"),
+    ("net/http.Request", "RequestURI"),
+    ("net/http.Request", "Header"),
+];
+
+/// What requests over HTTP/2 feed: the kernel knows nothing of their streams.
+const REQUESTS_OF_HTTP2: &[RuleName] = &[
+    CancelIgnored,
+    DetachedContext,
+    CancelNotCalled,
+    PrematureCancel,
+    DeadlineDropped,
+    DeadlineInflated,
+    TimeoutMismatch,
+    DeadlineTooShort,
+    OrphanedDownstream,
+];
+
+/// A function that calls of `database/sql` pass.
+const fn sql(id: HookId, symbols: &'static [Since]) -> Hook {
+    Hook {
+        id,
+        symbols,
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: SQL,
+        absent: Some("database/sql not linked"),
+        required: false,
+    }
+}
+
+/// The end of a gRPC handler.
+const fn grpc_end(id: HookId, symbols: &'static [Since], absent: &'static str) -> Hook {
+    Hook {
+        id,
+        symbols,
+        fields: &[GOID, STREAM_CTX],
+        rate: Rate::PerRequest,
+        rules: &[CancelIgnored, DetachedContext, PrematureCancel],
+        absent: Some(absent),
+        required: false,
+    }
+}
+
+/// What the probe of a starting call reads.
+const CALL_FIELDS: &[(&str, &str)] = &[
+    GOID,
+    ("net/http.Request", "ctx"),
+    ("net/http.Request", "URL"),
+    ("net/http.Request", "Response"),
+    ("net/http.Response", "Request"),
+    ("net/url.URL", "Host"),
+];
+/// What the end of a call feeds.
+const CALL_ENDS: &[RuleName] = &[DetachedContext, CancelIgnored, OrphanedDownstream];
+
 /// All hooks, in the order in which they are attached: what ends things before what begins them,
 /// so that nothing is seen to begin whose end could be missed.
 pub const CATALOGUE: &[Hook] = &[
     goroutines::END,
     Hook {
         id: HookId::ContextCancel,
-        symbols: &[Since {
-            symbol: "context.(*cancelCtx).cancel",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("context.(*cancelCtx).cancel")],
         fields: &[GOID, ("context.cancelCtx", "err")],
         rate: Rate::PerRequest,
         rules: &RuleName::ALL,
@@ -132,43 +169,46 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some("net/http server not linked"),
         required: false,
     },
-    Hook {
-        id: HookId::GrpcEnd,
-        symbols: &[
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*http2Server).writeStatus",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*http2Server).WriteStatus",
-                from: 18,
-                to: ALWAYS,
-            },
+    grpc_end(
+        HookId::GrpcEnd,
+        &[
+            always("google.golang.org/grpc/internal/transport.(*http2Server).writeStatus"),
+            always("google.golang.org/grpc/internal/transport.(*http2Server).WriteStatus"),
         ],
+        NO_GRPC,
+    ),
+    grpc_end(
+        HookId::GrpcHttpEnd,
+        &[
+            always(
+                "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).writeStatus",
+            ),
+            always(
+                "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).WriteStatus",
+            ),
+        ],
+        NO_GRPC_HTTP,
+    ),
+    Hook {
+        id: HookId::GrpcClosed,
+        symbols: &[always(
+            "google.golang.org/grpc/internal/transport.(*http2Server).streamContextErr",
+        )],
         fields: &[GOID, STREAM_CTX],
-        rate: Rate::PerRequest,
-        rules: &[CancelIgnored, DetachedContext, PrematureCancel],
+        rate: Rate::Rare,
+        rules: &[CancelIgnored, DetachedContext],
         absent: Some(NO_GRPC),
         required: false,
     },
     Hook {
-        id: HookId::GrpcHttpEnd,
+        id: HookId::GrpcHttpWrite,
         symbols: &[
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).writeStatus",
-                from: 18,
-                to: ALWAYS,
-            },
-            Since {
-                symbol: "google.golang.org/grpc/internal/transport.(*serverHandlerTransport).WriteStatus",
-                from: 18,
-                to: ALWAYS,
-            },
+            always("google.golang.org/grpc/internal/transport.(*serverHandlerTransport).write"),
+            always("google.golang.org/grpc/internal/transport.(*serverHandlerTransport).Write"),
         ],
         fields: &[GOID, STREAM_CTX],
         rate: Rate::PerRequest,
-        rules: &[CancelIgnored, DetachedContext, PrematureCancel],
+        rules: &[CancelIgnored, DetachedContext],
         absent: Some(NO_GRPC_HTTP),
         required: false,
     },
@@ -182,46 +222,103 @@ pub const CATALOGUE: &[Hook] = &[
         fields: &[GOID],
         rate: Rate::Rare,
         rules: &[PrematureCancel, OrphanedDownstream],
-        absent: Some("net/http client not linked"),
+        absent: Some(NO_CLIENT),
         required: false,
     },
     Hook {
         id: HookId::ConnCancel,
-        symbols: &[Since {
-            symbol: "net/http.(*persistConn).cancelRequest",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("net/http.(*persistConn).cancelRequest")],
         fields: &[GOID],
         rate: Rate::Rare,
         rules: &[PrematureCancel],
-        absent: Some("net/http client not linked"),
+        absent: Some(NO_CLIENT),
         required: false,
     },
     Hook {
         id: HookId::BodyFail,
-        symbols: &[Since {
-            symbol: "net/http.(*persistConn).canceled",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("net/http.(*persistConn).canceled")],
         fields: &[GOID, ("net/http.persistConn", "canceledErr")],
         rate: Rate::Rare,
         rules: &[PrematureCancel],
-        absent: Some("net/http client not linked"),
+        absent: Some(NO_CLIENT),
         required: false,
     },
     Hook {
-        id: HookId::SqlReturn,
+        id: HookId::CallStreamEnd,
+        symbols: &[
+            Since {
+                symbol: "net/http/internal/http2.(*clientStream).cleanupWriteRequest",
+                from: 27,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "net/http.(*http2clientStream).cleanupWriteRequest",
+                from: 18,
+                to: 26,
+            },
+        ],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: CALL_ENDS,
+        absent: Some(NO_CLIENT2),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallStreamEnd,
+        symbols: &[always(
+            "golang.org/x/net/http2.(*clientStream).cleanupWriteRequest",
+        )],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: CALL_ENDS,
+        absent: Some(NO_XNET),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallAttempt,
         symbols: &[Since {
-            symbol: "database/sql.(*DB).putConn",
+            symbol: "net/http.(*Transport).replaceReqCanceler",
             from: 18,
-            to: ALWAYS,
+            to: 22,
         }],
         fields: &[GOID],
         rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
+        rules: CALL_ENDS,
+        absent: Some(NO_CLIENT),
+        required: false,
+    },
+    Hook {
+        id: HookId::CallRetry,
+        symbols: &[Since {
+            symbol: "net/http.rewindBody",
+            from: 23,
+            to: ALWAYS,
+        }],
+        fields: &[GOID],
+        rate: Rate::Rare,
+        rules: CALL_ENDS,
+        absent: Some(NO_CLIENT),
+        required: false,
+    },
+    sql(HookId::SqlReturn, &[always("database/sql.(*DB).putConn")]),
+    Hook {
+        id: HookId::DialDone,
+        symbols: &[
+            Since {
+                symbol: "net.(*sysDialer).doDialTCPProto",
+                from: 21,
+                to: ALWAYS,
+            },
+            Since {
+                symbol: "net.(*sysDialer).doDialTCP",
+                from: 18,
+                to: 20,
+            },
+        ],
+        fields: &[GOID],
+        rate: Rate::PerOperation,
+        rules: DIAL,
+        absent: Some(NO_DIALS),
         required: false,
     },
     Hook {
@@ -293,17 +390,30 @@ pub const CATALOGUE: &[Hook] = &[
     },
     Hook {
         id: HookId::CallStart,
-        symbols: &[Since {
-            symbol: "net/http.(*Transport).roundTrip",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[
-            GOID,
-            ("net/http.Request", "ctx"),
-            ("net/http.Request", "URL"),
-            ("net/url.URL", "Host"),
+        symbols: &[always("net/http.(*Transport).roundTrip")],
+        fields: CALL_FIELDS,
+        rate: Rate::PerOperation,
+        rules: CALLS,
+        absent: Some(NO_CLIENT),
+        required: false,
+    },
+    // The function may only hand over to the other: one of them has the loop, and the wrapper is mostly inlined.
+    Hook {
+        id: HookId::CallStart,
+        symbols: &[
+            always("golang.org/x/net/http2.(*Transport).roundTripOpt"),
+            always("golang.org/x/net/http2.(*Transport).RoundTripOpt"),
         ],
+        fields: CALL_FIELDS,
+        rate: Rate::PerOperation,
+        rules: CALLS,
+        absent: Some(NO_XNET),
+        required: false,
+    },
+    Hook {
+        id: HookId::GrpcCall,
+        symbols: &[always("google.golang.org/grpc.newClientStream")],
+        fields: &[GOID, ("google.golang.org/grpc.ClientConn", "authority")],
         rate: Rate::PerOperation,
         rules: &[
             DetachedContext,
@@ -311,90 +421,35 @@ pub const CATALOGUE: &[Hook] = &[
             CancelIgnored,
             DeadlineDropped,
             DeadlineInflated,
-            TimeoutMismatch,
             OrphanedDownstream,
         ],
-        absent: Some("net/http client not linked"),
+        absent: Some(NO_GRPC_CLIENT),
         required: false,
     },
     Hook {
-        id: HookId::SqlStmtExec,
-        symbols: &[Since {
-            symbol: "database/sql.resultFromStatement",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
+        id: HookId::DialStart,
+        symbols: &[always("net.(*Dialer).DialContext")],
+        fields: &[GOID, ("net.Dialer", "Timeout"), ("net.Dialer", "Deadline")],
         rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
+        rules: DIAL,
+        absent: Some(NO_DIALS),
         required: false,
     },
-    Hook {
-        id: HookId::SqlStmtQuery,
-        symbols: &[Since {
-            symbol: "database/sql.rowsiFromStatement",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    },
-    Hook {
-        id: HookId::SqlExec,
-        symbols: &[Since {
-            symbol: "database/sql.(*DB).execDC",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    },
-    Hook {
-        id: HookId::SqlQuery,
-        symbols: &[Since {
-            symbol: "database/sql.(*DB).queryDC",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    },
-    Hook {
-        id: HookId::SqlConn,
-        symbols: &[Since {
-            symbol: "database/sql.(*DB).conn",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    },
+    sql(
+        HookId::SqlStmtExec,
+        &[always("database/sql.resultFromStatement")],
+    ),
+    sql(
+        HookId::SqlStmtQuery,
+        &[always("database/sql.rowsiFromStatement")],
+    ),
+    sql(HookId::SqlExec, &[always("database/sql.(*DB).execDC")]),
+    sql(HookId::SqlQuery, &[always("database/sql.(*DB).queryDC")]),
+    sql(HookId::SqlConn, &[always("database/sql.(*DB).conn")]),
     Hook {
         id: HookId::RequestStart,
-        symbols: &[Since {
-            symbol: "net/http.serverHandler.ServeHTTP",
-            from: 18,
-            to: ALWAYS,
-        }],
-        fields: &[
-            GOID,
-            ("net/http.Request", "ctx"),
-            ("net/http.Request", "RequestURI"),
-            ("net/http.Request", "Header"),
-        ],
+        symbols: &[always("net/http.serverHandler.ServeHTTP")],
+        fields: REQUEST,
         rate: Rate::PerRequest,
         rules: &[
             CancelIgnored,
@@ -406,20 +461,34 @@ pub const CATALOGUE: &[Hook] = &[
             DeadlineInflated,
             TimeoutMismatch,
             DeadlineTooShort,
+            DeadlineNotForwarded,
             OrphanedDownstream,
         ],
         absent: Some("net/http server not linked"),
+        required: false,
+    },
+    // What it serves over TLS comes through net/http, too; unencrypted (h2c) it does not.
+    Hook {
+        id: HookId::Http2Start,
+        symbols: &[
+            always(XNET_HANDLER),
+            Since {
+                symbol: HTTP2_HANDLER,
+                from: 27,
+                to: ALWAYS,
+            },
+        ],
+        fields: REQUEST,
+        rate: Rate::PerRequest,
+        rules: REQUESTS_OF_HTTP2,
+        absent: Some("golang.org/x/net/http2 server not linked"),
         required: false,
     },
     goroutines::CREATE,
     // After net/http's, of whose requests some are gRPC's too.
     Hook {
         id: HookId::GrpcStart,
-        symbols: &[Since {
-            symbol: "google.golang.org/grpc.(*Server).handleStream",
-            from: 18,
-            to: ALWAYS,
-        }],
+        symbols: &[always("google.golang.org/grpc.(*Server).handleStream")],
         fields: &[GOID, STREAM_CTX, STREAM_METHOD],
         rate: Rate::PerRequest,
         rules: &[
@@ -438,33 +507,5 @@ pub const CATALOGUE: &[Hook] = &[
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::{ALWAYS, CATALOGUE, Since};
-    use crate::probe::SOCKET_STATE;
-    use observer_common::hook::HookId;
-
-    #[test]
-    fn every_hook_is_in_the_catalogue_once() {
-        for id in HookId::ALL {
-            let here = CATALOGUE.iter().filter(|hook| hook.id == id).count();
-            let in_kernel = usize::from(SOCKET_STATE.id == id);
-            assert_eq!(here + in_kernel, 1, "{id:?}");
-        }
-    }
-
-    #[test]
-    fn versions_of_a_hook_do_not_overlap() {
-        for hook in CATALOGUE {
-            let of_module = |s: &Since| s.symbol.starts_with("google.golang.org/");
-            for minor in 18..60 {
-                let names = hook
-                    .symbols
-                    .iter()
-                    .filter(|s| (s.from..=s.to).contains(&minor) && !of_module(s))
-                    .count();
-                assert!(names <= 1, "{:?} has {names} symbols in 1.{minor}", hook.id);
-            }
-            assert!(hook.symbols.iter().any(|s| s.to == ALWAYS || s.to >= 18));
-        }
-    }
-}
+#[path = "catalogue_tests.rs"]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogue::Rate;
+use super::hook::Rate;
 use super::kernel::{Attached, Kernel, ProbeError, Scope};
 use super::plan::{Plan, PlannedSite};
 
@@ -64,6 +64,6 @@ impl Groups {
     fn has(&self, site: &PlannedSite) -> bool {
         self.attached
             .get(&site.rate())
-            .is_some_and(|probes| probes.iter().any(|probe| probe.hook == site.hook))
+            .is_some_and(|probes| probes.iter().any(|probe| probe.is_at(site)))
     }
 }

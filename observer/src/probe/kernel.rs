@@ -97,7 +97,15 @@ pub enum ProbeError {
 pub struct Attached {
     /// Which hook.
     pub hook: HookId,
+    symbol: &'static str,
     _link: UProbeLink,
+}
+
+impl Attached {
+    /// Whether it is the probe of this site.
+    pub(super) fn is_at(&self, site: &PlannedSite) -> bool {
+        (self.hook, self.symbol) == (site.hook, site.symbol)
+    }
 }
 
 /// A layout block as a map value.
@@ -358,6 +366,7 @@ impl Kernel {
         })?;
         Ok(Attached {
             hook: planned.hook,
+            symbol: planned.symbol,
             _link: link,
         })
     }

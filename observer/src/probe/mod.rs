@@ -9,6 +9,7 @@ mod btf;
 mod catalogue;
 mod goroutines;
 mod group;
+mod hook;
 mod kernel;
 pub mod object;
 mod plan;
@@ -17,8 +18,9 @@ mod said;
 mod starts;
 mod tracepoint;
 
-pub use catalogue::{CATALOGUE, Hook, Rate, Since};
+pub use catalogue::CATALOGUE;
 pub use group::{Groups, Place};
+pub use hook::{Hook, Rate, Since};
 pub use kernel::{Attached, Counters, Kernel, ProbeError, Programs, Scope};
 pub use plan::{HookPlan, Off, Plan, PlannedSite, SiteChoice, plan};
 pub use ring::Ring;

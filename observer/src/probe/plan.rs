@@ -4,11 +4,13 @@ use observer_common::hook::HookId;
 
 use crate::finding::HookState;
 use crate::go::grpc::{self, GRPC};
-use crate::go::site::{Site, SiteKind, Wanted, find_site};
+use crate::go::image::Function;
+use crate::go::site::{NoSite, Site, SiteKind, Wanted, find_site};
 use crate::go::{Image, Layout};
 
-use super::catalogue::{CATALOGUE, Hook, Rate, Since};
+use super::catalogue::{CALL_SITES, CATALOGUE, ONLY_WITH};
 use super::goroutines;
+use super::hook::{Hook, Rate, Since};
 
 /// Which sort of site to plan. Anything but [`SiteChoice::Cheap`] is for the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +70,7 @@ pub struct HookPlan {
 /// The plan for one executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// One entry per hook, in catalogue order.
+    /// One entry per entry of the catalogue, in its order.
     pub hooks: Vec<HookPlan>,
 }
 
@@ -139,10 +141,27 @@ impl Plan {
             })
     }
 
+    /// What there is to say of hooks: nothing of a module that is not linked, where the hook is known by another place.
+    pub fn told(&self) -> impl Iterator<Item = &HookPlan> {
+        self.hooks
+            .iter()
+            .enumerate()
+            .filter(|(index, planned)| {
+                let absent = matches!(&planned.outcome, Err(off) if off.harmless);
+                let mut others = self
+                    .hooks
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, other)| other.hook == planned.hook);
+                !absent || !others.any(|(place, other)| place < *index || other.outcome.is_ok())
+            })
+            .map(|(_, planned)| planned)
+    }
+
     /// The plan as users see it.
     #[must_use]
     pub fn states(&self) -> Vec<HookState> {
-        self.hooks.iter().map(state).collect()
+        self.told().map(state).collect()
     }
 }
 
@@ -192,6 +211,21 @@ fn unknown_offset(image: &Image, of: &str, field: &str) -> String {
     }
 }
 
+/// The function's one direct call of the first of these that it calls.
+fn call_site(image: &Image, function: &Function, callees: &[&str]) -> Result<Site, NoSite> {
+    let sites = callees
+        .iter()
+        .filter_map(|name| match image.functions(name) {
+            [callee] => {
+                let callee = callee.entry;
+                Some(find_site(image, function, Wanted::DirectCall { callee }))
+            }
+            _ => None,
+        });
+    let first = sites.reduce(|first, next| if first.is_ok() { first } else { next });
+    first.unwrap_or(Err(NoSite::NoCall))
+}
+
 fn plan_hook(
     image: &Image,
     layout: &Layout,
@@ -201,7 +235,12 @@ fn plan_hook(
     let version = image.go_version();
     let off = |reason: String, harmless| Off { reason, harmless };
     let fits = |since: &&Since| (since.from..=since.to).contains(&version.minor);
-    let linked = |since: &&Since| !image.functions(since.symbol).is_empty();
+    let is_linked = |symbol: &str| !image.functions(symbol).is_empty();
+    let of_use = |symbol: &str| {
+        let needs = ONLY_WITH.iter().find(|(only, _)| *only == symbol);
+        needs.is_none_or(|(_, with)| is_linked(with))
+    };
+    let linked = |since: &&Since| is_linked(since.symbol) && of_use(since.symbol);
     let fitting = || hook.symbols.iter().filter(fits);
     let Some(since) = fitting().find(linked).or_else(|| fitting().next()) else {
         return Err(off(format!("not needed with {}", version.raw), true));
@@ -238,24 +277,16 @@ fn plan_hook(
     {
         return Err(off(unknown_offset(image, of, field), false));
     }
-    let wanted = match (goroutines::callee(hook.id, version.minor), choice) {
+    let callees = CALL_SITES
+        .iter()
+        .find(|(id, from, _)| *id == hook.id && *from <= version.minor);
+    let found = match (callees, choice) {
         // What it tells is in registers there only.
-        (Some(name), _) => match image.functions(name) {
-            [callee] => Wanted::DirectCall {
-                callee: callee.entry,
-            },
-            found => {
-                let times = found.len();
-                return Err(off(
-                    format!("{name} is in the executable {times} times"),
-                    false,
-                ));
-            }
-        },
-        (None, SiteChoice::Cheap) => Wanted::AfterStackCheck,
-        (None, SiteChoice::Entry) => Wanted::Entry,
+        (Some((_, _, callees)), _) => call_site(image, function, callees),
+        (None, SiteChoice::Cheap) => find_site(image, function, Wanted::AfterStackCheck),
+        (None, SiteChoice::Entry) => find_site(image, function, Wanted::Entry),
     };
-    find_site(image, function, wanted)
+    found
         .map(|site| PlannedSite {
             hook: hook.id,
             symbol: since.symbol,

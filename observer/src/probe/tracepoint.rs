@@ -7,7 +7,7 @@ use observer_common::layout::{ENABLED, HAS_V6, SocketLayout};
 use crate::finding::{HookState, RuleName};
 
 use super::btf::Btf;
-use super::catalogue::Rate;
+use super::hook::Rate;
 use super::plan::Off;
 
 /// A hook at a tracepoint.

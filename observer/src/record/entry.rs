@@ -37,17 +37,25 @@ pub struct RecordingHeader {
     pub realtime_minus_monotonic_ns: i64,
     /// Thresholds in force.
     pub thresholds: Thresholds,
+    /// Name of the host; absent in older recordings.
+    #[serde(default)]
+    pub host: Arc<str>,
+    /// The boot: recordings that share it share a clock; absent in older ones.
+    #[serde(default)]
+    pub boot_id: Arc<str>,
 }
 
 impl RecordingHeader {
-    /// The header of a recording that begins now.
+    /// The header of a recording that begins now, on this host and in this boot of it.
     #[must_use]
-    pub fn new(clock: Clock, thresholds: &Thresholds) -> Self {
+    pub fn new(clock: Clock, thresholds: &Thresholds, host: Arc<str>, boot_id: Arc<str>) -> Self {
         Self {
             format: FORMAT,
             observer: env!("CARGO_PKG_VERSION").to_owned(),
             realtime_minus_monotonic_ns: clock.realtime_minus_monotonic_ns,
             thresholds: thresholds.clone(),
+            host,
+            boot_id,
         }
     }
 }

@@ -8,6 +8,9 @@ use crate::error::Error;
 
 use super::entry::{Entry, FORMAT, MAGIC, MAX_ENTRY, RecordingHeader, kind};
 
+/// Words that the longest record has grown by since recordings are made.
+const GROWN: usize = 8;
+
 /// A recording being read.
 #[derive(Debug)]
 pub struct Reader {
@@ -145,10 +148,10 @@ fn parse(kind: u8, body: &[u8]) -> Result<Entry, String> {
     let json = |error: serde_json::Error| error.to_string();
     Ok(match kind {
         kind::EVENT => {
-            let words = rest(body, 8)
-                .chunks_exact(8)
-                .map(|chunk| word(chunk, 0))
-                .collect::<Result<Vec<u64>, String>>()?;
+            let (words, _) = rest(body, 8).as_chunks::<8>();
+            let words = words.iter().map(|bytes| u64::from_le_bytes(*bytes));
+            // Records grow at their end only: what is not there was not known then.
+            let words = words.chain([0; GROWN]).collect();
             Entry::Event(word(body, 0)?, words)
         }
         kind::LOSS => Entry::Loss,

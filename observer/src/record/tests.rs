@@ -24,10 +24,11 @@ fn header() -> RecordingHeader {
         grace_ns: 500_000_000,
         id_headers: vec!["X-Request-Id".to_owned()],
         leaks: LeakTimes::default(),
+        deadline_headers: Vec::new(),
         deadlines: Deadlines::default(),
         redact_path: true,
     };
-    RecordingHeader::new(clock, &thresholds)
+    RecordingHeader::new(clock, &thresholds, "edge".into(), "a boot".into())
 }
 
 fn resolved() -> Vec<Resolved> {

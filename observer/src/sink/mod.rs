@@ -3,6 +3,7 @@
 //! The engine emits [`Output`]; sinks only consume it. Owns filtering (what is shown), queues,
 //! rendering and writing. It must not decide anything about a request.
 
+mod folded;
 mod human;
 mod json;
 mod log;
@@ -23,7 +24,10 @@ use crate::error::{Error, Exit};
 use crate::finding::{Filter, Finding, Fingerprint, Severity, Silenced, render_baseline};
 use crate::style::Styles;
 
-pub use human::{Glyphs, Human, Rendered, Terminal, Verbosity, short_file, short_function};
+pub use folded::folded;
+pub use human::{
+    Glyphs, Human, Rendered, Terminal, Verbosity, goroutines, short_file, short_function,
+};
 pub use log::{LogOptions, RotatingLog};
 pub use output::{
     Clock, DeliveryTimes, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Stop,
@@ -189,8 +193,13 @@ impl Sinks {
         let closed = stdout.closed;
         for fate in [Some(stdout), log].into_iter().flatten() {
             if let Some(source) = fate.failure {
+                let what = match fate.dropped {
+                    0 => fate.name,
+                    1 => format!("one line to {}", fate.name),
+                    lines => format!("{lines} lines to {}", fate.name),
+                };
                 return Err(Error::Output {
-                    what: fate.name,
+                    what,
                     path: None,
                     source,
                 });

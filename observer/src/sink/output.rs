@@ -137,6 +137,8 @@ pub struct Stats {
     pub requests_unknown: u64,
     /// Values of the header `traceparent` that cannot be believed.
     pub traceparents_broken: u64,
+    /// Deadlines in headers of requests that cannot be believed.
+    pub deadlines_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Events lost.

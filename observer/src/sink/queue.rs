@@ -78,6 +78,8 @@ pub struct Fate {
     pub closed: bool,
     /// The first failure.
     pub failure: Option<io::Error>,
+    /// Lines that were not written, for whatever reason.
+    pub dropped: u64,
 }
 
 impl Writer {
@@ -156,6 +158,7 @@ impl Writer {
             name: self.name,
             closed: self.shared.closed.load(Ordering::Relaxed),
             failure: failure.or_else(late),
+            dropped: self.shared.dropped.load(Ordering::Relaxed),
         }
     }
 }

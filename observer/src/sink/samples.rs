@@ -21,6 +21,7 @@ pub fn stats() -> Stats {
         requests: 1904,
         requests_unknown: 0,
         traceparents_broken: 0,
+        deadlines_broken: 0,
         events: 48_210,
         lost: Losses::new(),
         findings_evicted: 0,

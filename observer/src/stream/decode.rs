@@ -1,9 +1,10 @@
 //! Bytes of a record ↔ an event. Nothing is copied.
 
 use observer_common::event::{
-    BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, GoroutineCreated,
-    GoroutineEnded, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
+    BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
+    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
+    ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated, GoroutineEnded,
+    GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
     RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -35,16 +36,28 @@ pub enum Event<'a> {
     ConnReadError(&'a ConnReadError),
     /// An outgoing call starts.
     CallStarted(&'a CallStarted),
+    /// The call that starts next follows a redirect.
+    CallRedirected(&'a CallRedirected),
+    /// A round trip takes a connection, has done with it, or is tried again.
+    CallAttempt(&'a CallAttempt),
+    /// A stream of an HTTP/2 client is over.
+    CallStreamEnded(&'a CallStreamEnded),
     /// The transport gives a call up.
     CallCancelled(&'a CallCancelled),
     /// The transport closes a connection for a dead context.
     ConnCancelled(&'a ConnCancelled),
     /// A response body died with its context.
     BodyFailed(&'a BodyFailed),
+    /// gRPC's client makes a stream.
+    GrpcCalled(&'a GrpcCalled),
     /// `database/sql` asks for a connection or hands a query to a driver.
     SqlCalled(&'a SqlCalled),
     /// A connection goes back to its pool.
     SqlReturned(&'a SqlReturned),
+    /// `net.Dialer` is asked for a connection.
+    DialStarted(&'a DialStarted),
+    /// A TCP connection that was dialled is there.
+    DialDone(&'a DialDone),
     /// A socket changes its state.
     SocketChanged(&'a SocketChanged),
     /// A goroutine of a request has started another.
@@ -69,11 +82,17 @@ impl Event<'_> {
             Self::IoDeadlineSet(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
+            Self::CallRedirected(record) => &record.header,
+            Self::CallAttempt(record) => &record.header,
+            Self::CallStreamEnded(record) => &record.header,
             Self::CallCancelled(record) => &record.header,
             Self::ConnCancelled(record) => &record.header,
             Self::BodyFailed(record) => &record.header,
+            Self::GrpcCalled(record) => &record.header,
             Self::SqlCalled(record) => &record.header,
             Self::SqlReturned(record) => &record.header,
+            Self::DialStarted(record) => &record.header,
+            Self::DialDone(record) => &record.header,
             Self::SocketChanged(record) => &record.header,
             Self::GoroutineCreated(record) => &record.header,
             Self::GoroutineEnded(record) => &record.header,
@@ -113,11 +132,17 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::IoDeadlineSet as u8 => Event::IoDeadlineSet(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
+        k if k == Kind::CallRedirected as u8 => Event::CallRedirected(exact(bytes)?),
+        k if k == Kind::CallAttempt as u8 => Event::CallAttempt(exact(bytes)?),
+        k if k == Kind::CallStreamEnded as u8 => Event::CallStreamEnded(exact(bytes)?),
         k if k == Kind::CallCancelled as u8 => Event::CallCancelled(exact(bytes)?),
         k if k == Kind::ConnCancelled as u8 => Event::ConnCancelled(exact(bytes)?),
         k if k == Kind::BodyFailed as u8 => Event::BodyFailed(exact(bytes)?),
+        k if k == Kind::GrpcCalled as u8 => Event::GrpcCalled(exact(bytes)?),
         k if k == Kind::SqlCalled as u8 => Event::SqlCalled(exact(bytes)?),
         k if k == Kind::SqlReturned as u8 => Event::SqlReturned(exact(bytes)?),
+        k if k == Kind::DialStarted as u8 => Event::DialStarted(exact(bytes)?),
+        k if k == Kind::DialDone as u8 => Event::DialDone(exact(bytes)?),
         k if k == Kind::SocketChanged as u8 => Event::SocketChanged(exact(bytes)?),
         k if k == Kind::GoroutineCreated as u8 => Event::GoroutineCreated(exact(bytes)?),
         k if k == Kind::GoroutineEnded as u8 => Event::GoroutineEnded(exact(bytes)?),
@@ -186,6 +211,11 @@ fn scrub_request(record: &mut RequestStarted) {
         &mut record.trace,
         usize::try_from(record.trace_len).unwrap_or(0),
     );
+    let sent = usize::try_from(record.deadline_len).unwrap_or(0);
+    clear_after(
+        &mut record.deadline,
+        if record.deadline_row == 0 { 0 } else { sent },
+    );
     record.search.fill(0);
     record.scratch.fill(0);
 }
@@ -200,9 +230,10 @@ fn clear_after(bytes: &mut [u8], len: usize) {
 mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
-        BodyFailed, CallCancelled, CallStarted, ConnCancelled, ConnReadError, ContextCancelled,
-        ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked,
-        GoroutineCreated, GoroutineEnded, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
+        BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
+        ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
+        ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated,
+        GoroutineEnded, GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
         ProcessExecuted, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
@@ -280,10 +311,16 @@ mod tests {
             (Kind::IoDeadlineSet, size_of::<IoDeadlineSet>()),
             (Kind::CallStarted, size_of::<CallStarted>()),
             (Kind::CallCancelled, size_of::<CallCancelled>()),
+            (Kind::CallStreamEnded, size_of::<CallStreamEnded>()),
+            (Kind::CallAttempt, size_of::<CallAttempt>()),
+            (Kind::CallRedirected, size_of::<CallRedirected>()),
             (Kind::ConnCancelled, size_of::<ConnCancelled>()),
             (Kind::BodyFailed, size_of::<BodyFailed>()),
+            (Kind::GrpcCalled, size_of::<GrpcCalled>()),
             (Kind::SqlCalled, size_of::<SqlCalled>()),
             (Kind::SqlReturned, size_of::<SqlReturned>()),
+            (Kind::DialStarted, size_of::<DialStarted>()),
+            (Kind::DialDone, size_of::<DialDone>()),
             (Kind::SocketChanged, size_of::<SocketChanged>()),
             (Kind::GoroutineCreated, size_of::<GoroutineCreated>()),
             (Kind::GoroutineEnded, size_of::<GoroutineEnded>()),

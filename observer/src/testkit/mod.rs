@@ -13,10 +13,11 @@ pub(crate) use chaos::{PEERS, Step, steps};
 pub(crate) use code::{FakeCode, NETNS, PID, STORE};
 pub(crate) use goroutines::{goroutine, goroutine_end};
 pub(crate) use records::{
-    Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, asked, body_failed, call, call_cancelled,
-    call_done, cancel, cancelled_again, cascade, conn_cancelled, conn_error, conn_error_of,
-    created_by, created_short, deadline, failed_on, grpc, grpc_end, request, request_end,
-    request_end_by, socket, sql, sql_returned, stream_context,
+    Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, asked, attempt, body_failed, call,
+    call_cancelled, call_done, cancel, cancelled_again, cascade, conn_cancelled, conn_end,
+    conn_error, conn_error_of, created_by, created_short, deadline, dial, dial_done, failed_on,
+    grpc, grpc_call, grpc_end, redirected, request, request_end, request_end_by, socket, sql,
+    sql_returned, stream_context, stream_ended,
 };
 pub(crate) use scene::{ModelScene, Scene, Seen};
 

@@ -1,10 +1,11 @@
 //! Records as the probes write them.
 
 use observer_common::event::{
-    BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallCancelled, CallStarted,
-    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, DeadlineAsked, GoroutineCreated, GoroutineEnded, GrpcEnded, GrpcStarted,
-    Header, Kind, Link, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
+    BodyFailed, CANCEL_AGAIN, CANCEL_CASCADE, CANCEL_END, CallAttempt, CallCancelled,
+    CallRedirected, CallStarted, CallStreamEnded, ConnCancelled, ConnReadError, ContextCancelled,
+    ContextCancelledShort, ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone,
+    DialStarted, GoroutineCreated, GoroutineEnded, GrpcCalled, GrpcEnded, GrpcStarted, Header,
+    Kind, Link, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
 };
 use observer_common::hook::HookId;
 use zerocopy::FromZeros;
@@ -29,14 +30,20 @@ pub(crate) enum Record {
     Request(Box<RequestStarted>),
     Grpc(Box<GrpcStarted>),
     GrpcEnd(GrpcEnded),
+    GrpcCall(Box<GrpcCalled>),
     ConnError(ConnReadError),
     Call(Box<CallStarted>),
+    CallRedirected(CallRedirected),
+    CallAttempt(CallAttempt),
+    CallStreamEnded(CallStreamEnded),
     CallCancelled(CallCancelled),
     ConnCancelled(ConnCancelled),
     BodyFailed(BodyFailed),
     Socket(SocketChanged),
     Sql(Box<SqlCalled>),
     SqlReturned(SqlReturned),
+    Dial(Box<DialStarted>),
+    DialDone(DialDone),
     Goroutine(Box<GoroutineCreated>),
     GoroutineEnd(GoroutineEnded),
 }
@@ -52,14 +59,20 @@ impl Record {
             Self::Request(record) => Event::RequestStarted(record),
             Self::Grpc(record) => Event::GrpcStarted(record),
             Self::GrpcEnd(record) => Event::GrpcEnded(record),
+            Self::GrpcCall(record) => Event::GrpcCalled(record),
             Self::ConnError(record) => Event::ConnReadError(record),
             Self::Call(record) => Event::CallStarted(record),
+            Self::CallRedirected(record) => Event::CallRedirected(record),
+            Self::CallAttempt(record) => Event::CallAttempt(record),
+            Self::CallStreamEnded(record) => Event::CallStreamEnded(record),
             Self::CallCancelled(record) => Event::CallCancelled(record),
             Self::ConnCancelled(record) => Event::ConnCancelled(record),
             Self::BodyFailed(record) => Event::BodyFailed(record),
             Self::Socket(record) => Event::SocketChanged(record),
             Self::Sql(record) => Event::SqlCalled(record),
             Self::SqlReturned(record) => Event::SqlReturned(record),
+            Self::Dial(record) => Event::DialStarted(record),
+            Self::DialDone(record) => Event::DialDone(record),
             Self::Goroutine(record) => Event::GoroutineCreated(record),
             Self::GoroutineEnd(record) => Event::GoroutineEnded(record),
         }
@@ -78,18 +91,32 @@ impl Record {
             Self::Request(record) => &mut record.header,
             Self::ConnError(record) => &mut record.header,
             Self::Call(record) => &mut record.header,
+            Self::CallRedirected(record) => &mut record.header,
+            Self::CallAttempt(record) => &mut record.header,
+            Self::CallStreamEnded(record) => &mut record.header,
             Self::CallCancelled(record) => &mut record.header,
             Self::ConnCancelled(record) => &mut record.header,
             Self::BodyFailed(record) => &mut record.header,
             Self::Socket(record) => &mut record.header,
             Self::Grpc(record) => &mut record.header,
             Self::GrpcEnd(record) => &mut record.header,
+            Self::GrpcCall(record) => &mut record.header,
             Self::Sql(record) => &mut record.header,
             Self::SqlReturned(record) => &mut record.header,
+            Self::Dial(record) => &mut record.header,
+            Self::DialDone(record) => &mut record.header,
             Self::Goroutine(record) => &mut record.header,
             Self::GoroutineEnd(record) => &mut record.header,
         };
         header.pid = pid;
+        self
+    }
+
+    /// The same dial with a `Dialer.Timeout`.
+    pub(crate) fn bounded(mut self) -> Self {
+        if let Self::Dial(record) = &mut self {
+            record.timeout_ns = 1_000_000_000;
+        }
         self
     }
 
@@ -98,6 +125,15 @@ impl Record {
         if let Self::Request(record) = &mut self {
             record.id_row = 1;
             record.id_len = fill(&mut record.id, id.as_bytes());
+        }
+        self
+    }
+
+    /// The same request, whose caller says in the first header for it how long it waits.
+    pub(crate) fn waits(mut self, text: &str) -> Self {
+        if let Self::Request(record) = &mut self {
+            record.deadline_row = 1;
+            record.deadline_len = fill(&mut record.deadline, text.as_bytes());
         }
         self
     }
@@ -177,6 +213,23 @@ pub(crate) fn grpc(
 pub(crate) fn grpc_end(goid: u64, stream: u64) -> Record {
     let header = header(Kind::GrpcEnded, goid, 0);
     Record::GrpcEnd(GrpcEnded { header, stream })
+}
+
+/// gRPC's client begins a call of `store:8080` on goroutine `goid`; its chain begins with its context.
+pub(crate) fn grpc_call(
+    code: &FakeCode,
+    (goid, parent_goid): (u64, u64),
+    chain: &[(&str, u64)],
+    stack: &[&str],
+    method: &str,
+) -> Record {
+    let mut record = GrpcCalled::new_zeroed();
+    record.header = header(Kind::GrpcCalled, goid, parent_goid);
+    record.links = fill(&mut record.chain, &links(code, chain));
+    record.frames = fill(&mut record.pcs, &code.pcs(stack));
+    record.host_len = fill(&mut record.host, b"store:8080");
+    record.method_len = fill(&mut record.method, method.as_bytes());
+    Record::GrpcCall(Box::new(record))
 }
 
 /// The reader of a gRPC connection makes the context of a stream that has no deadline.
@@ -303,7 +356,16 @@ pub(crate) fn request_end(code: &FakeCode, ctx: u64) -> Record {
 
 /// The same, told by another function.
 pub(crate) fn request_end_by(code: &FakeCode, ctx: u64, function: &str) -> Record {
-    cancelled_short(0, ctx, CANCEL_END, [0, code.pc(function)])
+    end_under(code, ctx, function, "context.cancelCtx")
+}
+
+/// The server is done with a connection: it cancels the connection's own context.
+pub(crate) fn conn_end(code: &FakeCode, ctx: u64) -> Record {
+    end_under(code, ctx, "net/http.(*conn).serve", "context.valueCtx")
+}
+
+fn end_under(code: &FakeCode, ctx: u64, function: &str, parent: &str) -> Record {
+    cancelled_short(0, ctx, CANCEL_END, [code.itab(parent), code.pc(function)])
 }
 
 /// A context dies with its parent.
@@ -418,8 +480,44 @@ pub(crate) fn call(
     record.frames = fill(&mut record.pcs, &code.pcs(stack));
     record.method_len = fill(&mut record.method, b"GET");
     record.host_len = fill(&mut record.host, b"store:8080");
-    record.path_len = u64::from(fill(&mut record.path, b"/item/7"));
+    record.path_len = fill(&mut record.path, b"/item/7");
+    record.url = u32::try_from(url_of(request)).unwrap();
     Record::Call(Box::new(record))
+}
+
+/// Where the URL of the request at `request` lies.
+const fn url_of(request: u64) -> u64 {
+    request + 0x50_0000
+}
+
+/// The call that begins next on `goid`, with its request at `request`, follows a redirect that answered the one at
+/// `previous`, or a copy of that.
+pub(crate) fn redirected(goid: u64, request: u64, previous: u64) -> Record {
+    Record::CallRedirected(CallRedirected {
+        header: header(Kind::CallRedirected, goid, 0),
+        request,
+        previous_url: url_of(previous),
+    })
+}
+
+/// The transport does `what` for the request on `goid`.
+pub(crate) fn attempt(goid: u64, request: u64, what: u64) -> Record {
+    Record::CallAttempt(CallAttempt {
+        header: header(Kind::CallAttempt, goid, 0),
+        request,
+        what,
+    })
+}
+
+/// A stream that a call on `caller` has started is over, with an error of this text; `""` for none.
+pub(crate) fn stream_ended(code: &FakeCode, caller: u64, error: &str) -> Record {
+    let mut record = CallStreamEnded::new_zeroed();
+    record.header = header(Kind::CallStreamEnded, caller + 1_000, caller);
+    if !error.is_empty() {
+        record.err = links(code, &[("errors.errorString", 1)])[0];
+        fill(&mut record.text, error.as_bytes());
+    }
+    Record::CallStreamEnded(record)
 }
 
 /// The transport closes a connection for a dead context, on `goid`.
@@ -485,5 +583,29 @@ pub(crate) fn sql_returned(code: &FakeCode, goid: u64, conn: u64, error: &str) -
         header: header(Kind::SqlReturned, goid, 0),
         conn,
         err,
+    })
+}
+
+/// `net.Dialer` is asked on `goid` for a TCP connection to `address`; its chain begins with its context.
+pub(crate) fn dial(
+    code: &FakeCode,
+    (goid, parent_goid): (u64, u64),
+    chain: &[(&str, u64)],
+    stack: &[&str],
+    address: &str,
+) -> Record {
+    let mut record = DialStarted::new_zeroed();
+    record.header = header(Kind::DialStarted, goid, parent_goid);
+    record.links = fill(&mut record.chain, &links(code, chain));
+    record.frames = fill(&mut record.pcs, &code.pcs(stack));
+    record.network_len = fill(&mut record.network, b"tcp");
+    record.address_len = fill(&mut record.address, address.as_bytes());
+    Record::Dial(Box::new(record))
+}
+
+/// A goroutine has the TCP connection that it, or who started it, has dialled.
+pub(crate) fn dial_done(goid: u64, parent_goid: u64) -> Record {
+    Record::DialDone(DialDone {
+        header: header(Kind::DialDone, goid, parent_goid),
     })
 }

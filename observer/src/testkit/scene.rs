@@ -13,7 +13,7 @@ use crate::finding::{Emission, Finding};
 use crate::inspect::{
     Child, ConnState, ContextId, Goroutine, Inspection, RequestDetails, StackState, Status,
 };
-use crate::model::{Fact, Limits, Model};
+use crate::model::{DeadlineHeader, Fact, Limits, Model, PlainUnit};
 
 /// A model that is fed by hand.
 pub(crate) struct ModelScene {
@@ -98,9 +98,21 @@ impl Scene {
 
     /// With other thresholds of the rules about deadlines.
     pub(crate) fn with(deadlines: Deadlines) -> Self {
+        Self::told(deadlines, &[])
+    }
+
+    /// Callers say in these headers, as milliseconds, how long they wait.
+    pub(crate) fn told(deadlines: Deadlines, headers: &[&str]) -> Self {
         let thresholds = Thresholds {
             grace_ns: 500 * MS,
             id_headers: vec!["X-Request-Id".to_owned()],
+            deadline_headers: headers
+                .iter()
+                .map(|name| DeadlineHeader {
+                    name: (*name).into(),
+                    plain: PlainUnit::Ms,
+                })
+                .collect(),
             redact_path: false,
             leaks: LeakTimes {
                 after_ns: 30_000 * MS,
@@ -131,6 +143,15 @@ impl Scene {
     pub(crate) fn take(&mut self, at_ms: u64, record: &Record) {
         self.until(at_ms);
         self.engine.event(record.event(), at_ms * MS, &self.code);
+        self.respond();
+    }
+
+    /// The same for records that are there before anybody could have asked anything.
+    pub(crate) fn take_at_once(&mut self, at_ms: u64, records: &[&Record]) {
+        self.until(at_ms);
+        for record in records {
+            self.engine.event(record.event(), at_ms * MS, &self.code);
+        }
         self.respond();
     }
 

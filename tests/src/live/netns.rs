@@ -1,7 +1,7 @@
 //! Two network namespaces with a wire between them: two hosts, as far as the network can tell.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Command},
 };
 
@@ -25,6 +25,7 @@ impl TwoHosts {
     /// # Errors
     /// What `ip` says.
     pub fn new() -> Result<Self> {
+        remove_stale()?;
         let names = ["a", "b"].map(|end| format!("observer-{}-{end}", process::id()));
         let [a, b] = &names;
         let hosts = Self {
@@ -93,6 +94,26 @@ impl Drop for TwoHosts {
             let _gone = ip(&["netns", "del", name]);
         }
     }
+}
+
+/// Removes what a test that was killed has left behind: the pid in its name is nobody's any more.
+fn remove_stale() -> Result<()> {
+    let output = Command::new("ip").args(["netns", "list"]).output()?;
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names = listed.lines().filter_map(|line| line.split(' ').next());
+    for name in names {
+        let pid = name
+            .strip_prefix("observer-")
+            .and_then(|rest| rest.rsplit_once('-'))
+            .filter(|(_, end)| ["a", "b"].contains(end))
+            .and_then(|(pid, _)| pid.parse::<u32>().ok());
+        let stale = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        if stale {
+            // Another test may be as tidy.
+            let _gone = ip(&["netns", "del", name]);
+        }
+    }
+    Ok(())
 }
 
 fn ip(args: &[&str]) -> Result<()> {

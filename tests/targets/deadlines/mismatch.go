@@ -12,6 +12,7 @@ import (
 
 func (s *service) mismatchRoutes() []app.Route {
 	return []app.Route{
+		{Path: "/mismatch/hijacked/ok", Handler: within(route, hijacked)},
 		{Path: "/mismatch/client", Handler: s.clientFires},
 		{Path: "/mismatch/client/ok", Handler: s.clientAbove},
 		{Path: "/mismatch/client/alone/ok", Handler: s.clientAlone},
@@ -111,4 +112,21 @@ func writesInTime(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	downstream.Pause(ctx, brief)
 	send(w)
+}
+
+// The connection is the handler's own: its deadline passes, and nothing but the handler's read hears of it.
+func hijacked(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		panic(err) // HTTP/1
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(quick))
+	if _, err = conn.Read(make([]byte, 1)); err == nil {
+		panic("the client sends nothing more")
+	}
+	time.Sleep(brief)
+	_ = conn.SetDeadline(time.Time{})
+	_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nok\n"))
 }

@@ -30,6 +30,8 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/channel/ok", PatienceMS: leave, Mode: "drop", Handler: receivesOK},
 		{Path: "/ignored/poll", PatienceMS: 2750, Mode: "drop", Handler: polls},
 		{Path: "/ignored/poll/ok", PatienceMS: 2750, Mode: "drop", Handler: pollsOK},
+		{Path: "/ignored/poll-unseen", PatienceMS: leave, Mode: "drop", Handler: onlyLooks},
+		{Path: "/ignored/poll-unseen/ok", PatienceMS: leave, Mode: "drop", Handler: pollsOK},
 		{Path: "/ignored/workers", PatienceMS: leave, Mode: "drop", Handler: waitsForWorkers},
 		{Path: "/ignored/workers/ok", PatienceMS: leave, Mode: "drop", Handler: waitsForWorkersOK},
 		{Path: "/ignored/raw-call", PatienceMS: leave, Mode: "drop", Handler: s.rawCall},
@@ -40,6 +42,10 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/backoff/ok", Handler: s.backoffOK},
 		{Path: "/ignored/busy", PatienceMS: leave, Mode: "drop", Handler: computes},
 		{Path: "/ignored/busy/ok", PatienceMS: leave, Mode: "drop", Handler: computesOK},
+		{Path: "/ignored/busy-method", PatienceMS: leave, Mode: "drop", Handler: s.computes},
+		{Path: "/ignored/busy-method/ok", PatienceMS: leave, Mode: "drop", Handler: s.computesOK},
+		{Path: "/ignored/busy-inlined", PatienceMS: leave, Mode: "drop", Handler: s.spins},
+		{Path: "/ignored/busy-inlined/ok", PatienceMS: leave, Mode: "drop", Handler: s.computesOK},
 		{
 			Path: "/ignored/timeout-handler", Status: http.StatusServiceUnavailable,
 			Handler: http.TimeoutHandler(http.HandlerFunc(pastTimeout), brief, "too slow").ServeHTTP,
@@ -47,6 +53,14 @@ func (s *service) ignoredRoutes() []app.Route {
 		{
 			Path: "/ignored/timeout-handler/ok", Status: http.StatusServiceUnavailable,
 			Handler: http.TimeoutHandler(http.HandlerFunc(pastTimeoutOK), brief, "too slow").ServeHTTP,
+		},
+		{
+			Path: "/ignored/timeout-client", PatienceMS: leave, Mode: "drop",
+			Handler: http.TimeoutHandler(http.HandlerFunc(pastClient), 3*work, "too slow").ServeHTTP,
+		},
+		{
+			Path: "/ignored/timeout-client/ok", PatienceMS: leave, Mode: "drop",
+			Handler: http.TimeoutHandler(http.HandlerFunc(pastTimeoutOK), 3*work, "too slow").ServeHTTP,
 		},
 	}
 }
@@ -100,6 +114,15 @@ func polls(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		beat(r.Context())
+	}
+	reply(w, nil)
+}
+
+// Nothing that observer sees happens in a round: there is no rhythm to excuse it.
+func onlyLooks(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	for i := 0; i < 3 && r.Context().Err() == nil; i++ {
+		time.Sleep(2 * tick) // want: cancel-ignored poll-unseen
 	}
 	reply(w, nil)
 }
@@ -246,6 +269,13 @@ func pastTimeout(w http.ResponseWriter, r *http.Request) {
 	reply(w, nil)
 }
 
+// The client leaves long before the deadline: http.TimeoutHandler returns, and the handler inside works on.
+func pastClient(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored timeout-client
+	reply(w, nil)
+}
+
 func pastTimeoutOK(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	downstream.Pause(r.Context(), work)
@@ -271,6 +301,25 @@ func computesOK(w http.ResponseWriter, r *http.Request) {
 		sum = mix(sum, 1000)
 	}
 	fmt.Fprintln(w, sum)
+}
+
+// A method value: the compiler puts a function of its own between the server and the handler.
+//
+//go:noinline
+func (s *service) computes(w http.ResponseWriter, r *http.Request) { // want: cancel-ignored busy-method
+	app.RequestID(r)
+	computes(w, r)
+}
+
+func (s *service) computesOK(w http.ResponseWriter, r *http.Request) { computesOK(w, r) }
+
+// So small that the compiler puts it into that function. On one line, because up to Go 1.19 nothing in an executable
+// says where such a method begins.
+func (s *service) spins(w http.ResponseWriter, r *http.Request) { spin(w, r) } // want: cancel-ignored busy-inlined
+
+//go:noinline
+func spin(w http.ResponseWriter, r *http.Request) {
+	computes(w, r)
 }
 
 //go:noinline

@@ -1,7 +1,8 @@
 // Waits blocks goroutines in every way there is and tells what a reader of its memory must find.
 //
 // It prints facts, one a line, then READY. On standard input it takes "dump" (its own goroutine
-// dump, ended by END) and "busy" (goroutines that come, go and switch as fast as they can).
+// dump, ended by END), "busy" (goroutines that come, go and switch as fast as they can), "worked" (how much they have
+// done), "crowd N" (N more that wait) and "gc" (a garbage collection, at which the runtime notes who waits).
 package main
 
 import (
@@ -11,7 +12,10 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -26,6 +30,7 @@ var (
 	condition     = sync.NewCond(&sync.Mutex{})
 	listener      net.Listener
 	pipe          [2]int
+	worked        int64
 )
 
 func chanReceive()    { <-empty }
@@ -107,7 +112,7 @@ func startWaiting() {
 	for _, wait := range []func(){
 		chanReceive, chanSend, nilReceive, nilSend, noCases, sleeps, locks, locksRead, locksWrite,
 		waitsForGroup, accepts, readsInSyscall, selects, waitsForCondition, deep, inlined, inDefer,
-		inPanic, locked, w.run,
+		inPanic, locked, w.run, sendsFull, labelled, inCoroutine, waitsTwice,
 	} {
 		go wait()
 	}
@@ -121,6 +126,9 @@ func startWaiting() {
 	fmt.Printf("WAITS main.chanReceive %p\n", empty)
 	fmt.Printf("WAITS main.chanSend %p\n", full)
 	fmt.Printf("WAITS main.selects %p %p\n", first, second)
+	fmt.Printf("WAITS main.sendsFull %p\n", buffered)
+	// With arguments, the compiler starts a function of its own.
+	go waitsFor(empty, "an argument")
 }
 
 func pingPong() {
@@ -133,9 +141,12 @@ func pingPong() {
 	}()
 	for n := 0; n < 1000; n++ {
 		there <- n
-		<-back
+		if <-back != n {
+			panic("a goroutine was given what is not its own")
+		}
 	}
 	close(there)
+	atomic.AddInt64(&worked, 1)
 }
 
 // Goroutines that end, begin, grow their stacks, wait and wake.
@@ -168,7 +179,21 @@ func main() {
 	fmt.Println("READY")
 	commands := bufio.NewScanner(os.Stdin)
 	for commands.Scan() {
-		switch commands.Text() {
+		words := strings.Fields(commands.Text())
+		switch words[0] {
+		case "crowd":
+			size, err := strconv.Atoi(words[1])
+			if err != nil {
+				panic(err)
+			}
+			startCrowd(size)
+			fmt.Println("END")
+		case "gc":
+			runtime.GC()
+			fmt.Println("END")
+		case "worked":
+			fmt.Println(atomic.LoadInt64(&worked))
+			fmt.Println("END")
 		case "dump":
 			pprof.Lookup("goroutine").WriteTo(os.Stdout, 2)
 			fmt.Println("END")

@@ -60,7 +60,15 @@ pub fn shown(frames: &[Frame]) -> Vec<String> {
             let internal = name
                 .strip_prefix("runtime.")
                 .is_some_and(|rest| !rest.starts_with(char::is_uppercase));
-            (!internal).then(|| name.to_owned())
+            (!internal).then(|| plain(name))
         })
         .collect()
+}
+
+/// A name as a dump has it, without type arguments.
+pub fn plain(function: &str) -> String {
+    match function.split_once('[').zip(function.rsplit_once(']')) {
+        Some(((before, _), (_, after))) => format!("{before}[...]{after}"),
+        None => function.to_owned(),
+    }
 }

@@ -38,6 +38,7 @@ impl<M: Memory> MemRead for Probing<'_, M> {
 fn layout(target: &Target, name: &str) -> Layout {
     let wishes = Wishes {
         id_headers: vec![name.to_owned()],
+        deadline_headers: Vec::new(),
         read_ids: true,
         follow_goroutines: false,
     };
@@ -47,8 +48,8 @@ fn layout(target: &Target, name: &str) -> Layout {
 
 /// Any goroutine: the site's own is not told.
 fn goroutine(target: &Target) -> u64 {
-    let all = target.inspector().snapshot(10).unwrap().unwrap();
-    all.goroutines[0].g_addr
+    let (all, _) = target.snapshot(10).unwrap();
+    all[0].g_addr
 }
 
 fn started<M: Memory>(memory: &M, target: &Target, at: u64, name: &str) -> RequestStarted {
@@ -109,7 +110,9 @@ fn probes_walk_chains_of_every_version() {
         let (itab, data) = of("leaf");
         let mut links = [Link::default(); MAX_LINKS];
         let memory = Probing(&target.process.memory);
-        let count = walk::chain(&memory, Link { itab, data }, &mut links) as usize;
+        let leaf = Link { itab, data };
+        let mut block = layout(&target, "X-Number-0");
+        let count = walk::chain(&memory, &block, leaf, &mut links) as usize;
         let found: Vec<_> = links[..count]
             .iter()
             .map(|link| (link.itab, link.data))
@@ -119,6 +122,10 @@ fn probes_walk_chains_of_every_version() {
         if !variant.go.starts_with("1.20.") {
             assert_eq!((count, found[3]), (5, of("root")), "{variant:?}");
         }
+        // From there on nothing is asked.
+        let (timed, _) = of("timed");
+        assert!(block::note_node(&mut block, timed) && !block::note_node(&mut block, timed));
+        assert_eq!(walk::chain(&memory, &block, leaf, &mut links), 2);
     }
 }
 

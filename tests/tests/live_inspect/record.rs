@@ -65,10 +65,10 @@ fn record_images() {
             table: &table,
             ..target.runtime()
         };
-        let all = target.inspector().snapshot(1000).unwrap().unwrap();
+        let (all, _) = target.snapshot(1000).unwrap();
         let inspector = Inspector::new(&memory, runtime);
         let mut goroutines = Vec::new();
-        for goroutine in &all.goroutines {
+        for goroutine in &all {
             let start = target.image.function_at(goroutine.startpc).unwrap();
             if PLACES.contains(&start.name) {
                 let hint = Some(goroutine.g_addr);

@@ -7,8 +7,10 @@ use std::sync::Mutex;
 
 use observer::go::image::Image;
 use observer::go::layout::Layout;
-use observer::inspect::{AllGs, GOffsets, Inspector, MapKind, Runtime, TargetTypes};
-use observer::target::{Process, ProcessMemory};
+use observer::inspect::{
+    AllGs, CensusOffsets, Coverage, GOffsets, Goroutine, Inspector, MapKind, Runtime, TargetTypes,
+};
+use observer::target::{MemoryError, Process, ProcessMemory};
 
 /// One way of building the target.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +47,14 @@ fn build(variant: Variant) -> PathBuf {
     static BUILDING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILDING.lock().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let sources = ["main.go", "objects.go"];
+    // Named files are built whatever their constraints say.
+    let minor = variant.go.split('.').nth(1).unwrap();
+    let coroutines = if minor.parse::<u32>().unwrap() >= 23 {
+        "coroutine.go"
+    } else {
+        "nocoroutine.go"
+    };
+    let sources = ["main.go", "objects.go", "crowd.go", coroutines];
     let name = format!("waits-{}{}", variant.go, variant.flags.concat()).replace([' ', '='], "");
     let target = root.join("../target/go-targets");
     std::fs::create_dir_all(&target).unwrap();
@@ -138,6 +147,17 @@ impl Target {
 
     pub fn inspector(&self) -> Inspector<'_, ProcessMemory> {
         Inspector::new(&self.process.memory, self.runtime())
+    }
+
+    /// All goroutines, at most so many of them.
+    pub fn snapshot(&self, limit: usize) -> Result<(Vec<Goroutine>, Coverage), MemoryError> {
+        let minor = self.image.go_version().minor;
+        let offsets = CensusOffsets::of(&self.layout, minor).unwrap();
+        let mut all = Vec::new();
+        let seen = self
+            .inspector()
+            .census(&offsets, limit, |member| all.push(member.goroutine))?;
+        Ok((all, seen.unwrap()))
     }
 
     pub fn types(&self) -> TargetTypes<'_, ProcessMemory> {

@@ -31,6 +31,7 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         let setting = Setting {
             observer: &bench.observer,
             target: &target,
+            path: "/",
             seconds: bench.seconds,
             headers: headers(lines),
         };

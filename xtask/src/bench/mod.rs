@@ -24,6 +24,7 @@ mod many;
 mod programs;
 mod session;
 mod sockets;
+mod sql;
 mod table;
 mod throughput;
 mod usage;
@@ -58,6 +59,8 @@ enum Part {
     Hello,
     /// Throughput of a JSON handler with a timeout and a call
     Json,
+    /// Throughput of a handler with one query of database/sql
+    Sql,
     /// Throughput of a handler that costs 200 µs of CPU
     Burn200,
     /// Request IDs read always and lazily, 1 and 9 header lines
@@ -143,6 +146,7 @@ impl Part {
         match self {
             Self::Hello => throughput::HELLO.measure(bench),
             Self::Json => throughput::JSON.measure(bench),
+            Self::Sql => sql::measure(bench),
             Self::Burn200 => throughput::BURN200.measure(bench),
             Self::Ids => ids::measure(bench),
             Self::Goroutines => goroutines::measure(bench),

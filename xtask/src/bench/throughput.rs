@@ -16,9 +16,9 @@ use super::{
 };
 use crate::live::Target;
 
-/// A server of `tests/targets/bench` and what is promised for it.
+/// A server and what is promised for it.
 pub struct Server {
-    /// Value of `-mode`.
+    /// Value of `-mode` of `tests/targets/bench`, and what verdicts call it.
     pub mode: &'static str,
     /// In the tables.
     pub title: &'static str,
@@ -77,9 +77,18 @@ impl Server {
         let downstream = Target::start::<&str>(&bench.rules4, &[])?;
         let url = downstream.url("/down");
         let target = Target::start(&bench.server, &["-mode", mode, "-downstream", &url])?;
+        self.measure_at(bench, &target, "/")?;
+        target.stop()?;
+        downstream.stop()
+    }
+
+    /// The same of a server that runs, at one of its routes.
+    pub fn measure_at(&self, bench: &mut Bench, target: &Target, path: &str) -> Result<()> {
+        let mode = self.mode;
         let setting = Setting {
             observer: &bench.observer,
-            target: &target,
+            target,
+            path,
             seconds: bench.seconds,
             headers: Vec::new(),
         };
@@ -170,8 +179,6 @@ impl Server {
             + 0.0;
         verdict("0 events lost".into(), thousands(lost), lost == 0.0);
 
-        target.stop()?;
-        downstream.stop()?;
         bench.verdicts.append(&mut verdicts);
         tables.into_iter().for_each(|table| bench.show(&table));
         Ok(())
@@ -276,7 +283,7 @@ fn statistics(setting: &Setting<'_>) -> Result<(Table, f64)> {
         let session = Session::start(setting.observer, &[setting.target.pid()], args)?;
         let start: Value = session.started()?.clone();
         let before = runs(session.pid(), &start)?;
-        let load = wrk(&setting.target.url("/"), setting.seconds, &setting.headers)?;
+        let load = wrk(&setting.url(), setting.seconds, &setting.headers)?;
         let after = runs(session.pid(), &start)?;
         drop(statistics);
         session.end()?;

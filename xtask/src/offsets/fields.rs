@@ -23,7 +23,8 @@ const WANTED: &[Wanted] = &[
     wanted(
         &["runtime.g"],
         "stack.lo stack.hi m sched.sp sched.pc sched.bp syscallsp syscallpc syscallbp stktopsp atomicstatus goid \
-         schedlink waitsince waitreason parentGoid gopc startpc waiting labels",
+         schedlink waitsince waitreason parentGoid gopc startpc waiting labels \
+         trackingSeq",
     ),
     wanted(&["runtime.m"], "g0 procid curg p"),
     wanted(&["runtime.sudog"], "g next elem waitlink c"),
@@ -50,8 +51,9 @@ const WANTED: &[Wanted] = &[
     wanted(&["context.stopCtx"], "Context stop"),
     wanted(
         &["net/http.Request"],
-        "Method URL Proto ProtoMajor Header Body Host RemoteAddr RequestURI Pattern ctx pat",
+        "Method URL Proto ProtoMajor Header Body Host RemoteAddr RequestURI Response Pattern ctx pat",
     ),
+    wanted(&["net/http.Response"], "Request"),
     wanted(
         &["net/http.conn"],
         "server cancelCtx rwc remoteAddr werr r curReq hijackedv",
@@ -93,10 +95,11 @@ const WANTED: &[Wanted] = &[
     ),
     wanted(
         &["net/http/internal/http2.ServerRequest"],
-        "Context Method URL Header",
+        "Context Method URL Header RequestURI",
     ),
     wanted(&["net/url.URL"], "Scheme Host Path"),
     wanted(&["net.OpError"], "Op Err"),
+    wanted(&["net.Dialer"], "Timeout Deadline"),
     wanted(&["net.TCPAddr"], "IP Port Zone"),
     wanted(&["os.SyscallError"], "Syscall Err"),
     wanted(&["database/sql.DB"], "connector numOpen"),
@@ -113,6 +116,8 @@ const WANTED_OF_GRPC: &[Wanted] = &[
         &["google.golang.org/grpc/internal/transport.ServerStream"],
         "Stream",
     ),
+    wanted(&["google.golang.org/grpc.ClientConn"], "authority"),
+    wanted(&["google.golang.org/grpc/metadata.rawMD"], "md added"),
 ];
 
 /// The names of all types to look for: the wanted ones in all their spellings. Types of nested fields are found through

@@ -17,16 +17,25 @@ pub const RELEASES: [&str; 30] = [
     "1.83.2", "1.84.0", "1.85.0",
 ];
 
-/// A server: what the linker keeps of the transport is what a service has.
-const SERVER: &str = r#"package main
+/// A server that is a client, too: what the linker keeps of the transport is what a service has.
+const SERVICE: &str = r#"package main
 
 import (
+	"context"
 	"net"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 )
 
 func main() {
+	conn, err := grpc.Dial("127.0.0.1:1", grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		panic(err)
+	}
+	ctx := metadata.AppendToOutgoingContext(context.Background(), "x-request-id", "1")
+	_ = conn.Invoke(ctx, "/toy.Toy/Call", nil, nil)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
@@ -49,7 +58,7 @@ pub fn offsets(go: &Go, release: &str) -> Result<Value> {
                 .current_dir(folder.path()),
         )
     };
-    fs::write(folder.path().join("main.go"), SERVER)?;
+    fs::write(folder.path().join("main.go"), SERVICE)?;
     run(&["mod", "init", "example.com/toy"])?;
     run(&["get", &format!("google.golang.org/grpc@v{release}")])?;
     run(&["mod", "tidy"])?;

@@ -7,6 +7,7 @@ use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
 use crate::correlate::{Across, CallFact, Host, Joined, RequestFact, Told};
 use crate::finding::{CallEvidence, CallOutcome, CancelledBy, IdSource, RequestInfo, samples};
+use crate::model::SentDeadline;
 
 const MS: u64 = 1_000_000;
 /// When everything begins, ns since 1970.
@@ -48,6 +49,7 @@ fn call(number: u64, id: &str, path: &str, (from, to): (u64, u64), given_up: boo
         call: CallEvidence {
             kind: "http",
             target: format!("GET store:8080{path}"),
+            attempts: Some(1),
             start_ns: DAY_NS + from,
             duration_ns: Some(to - from),
             waited_ns: None,
@@ -75,6 +77,7 @@ fn request(number: u64, id: &str, path: &str, (from, to): (u64, u64)) -> Request
         request: request_info(number, id, path, (from, Some(to))),
         cancelled: None,
         deadline_ns: None,
+        sent_deadline: SentDeadline::Unknown,
         whole: true,
         until_ns: DAY_NS + to,
     }
@@ -196,7 +199,7 @@ fn a_caller_that_died_says_nothing_of_its_call() {
     let joined = files.0.join();
     let pair = joined.pairs.last().unwrap();
     assert_eq!(pair.call.number, 9);
-    let below = crate::detect::orphaned_downstream::Below::default();
+    let below = crate::detect::hop::Below::default();
     let judged = crate::detect::orphaned_downstream::judge(pair, below, 500 * MS);
     assert_eq!(judged, None);
 }
@@ -215,7 +218,7 @@ fn what_the_clocks_may_be_wrong_by_is_no_waste() {
         };
         let (_, offset_ns, error_ns) = pair.other_host.clone().unwrap();
         assert_eq!((offset_ns, error_ns), (150_000_000, 150 * MS));
-        let below = crate::detect::orphaned_downstream::Below::default();
+        let below = crate::detect::hop::Below::default();
         let judged = crate::detect::orphaned_downstream::judge(pair, below, 500 * MS);
         assert_eq!(judged.is_some(), found, "{ends_ms}");
         if let Some(finding) = judged {
@@ -309,5 +312,40 @@ proptest! {
         prop_assert_eq!(requests.len(), joined.pairs.len());
         // The healthy calls are always known.
         prop_assert!(joined.pairs.len() >= 5);
+    }
+}
+
+#[test]
+fn a_deadline_that_did_not_go_on_is_told_from_files() {
+    use crate::correlate::CallDeadline;
+    use crate::detect::{Deadlines, deadline_not_forwarded::judge};
+    let (edge, store) = (host("edge"), host("store"));
+    let header = || "X-Timeout-Ms".into();
+    // What the request was told, and whether that is a finding: 300 ms are left.
+    for (sent, found) in [
+        (SentDeadline::Unknown, false),
+        (SentDeadline::Broken, false),
+        (SentDeadline::None, true),
+        (SentDeadline::Is(290_000_000, header()), false),
+        (SentDeadline::Is(30_000_000_000, header()), true),
+    ] {
+        let mut files = Files::default();
+        answered(&mut files, &edge, &store, 0);
+        let mut called = call(9, "budget", "/report", (600 * MS, 700 * MS), false);
+        called.call.outcome = CallOutcome::Done;
+        called.deadline = Some(CallDeadline {
+            set_ns: 320_000_000,
+            left_ns: 300_000_000,
+            site: None,
+        });
+        files.call(&edge, called);
+        let mut served = request(9, "budget", "/report", (601 * MS, 690 * MS));
+        served.sent_deadline = sent.clone();
+        files.request(&store, served, 0);
+        let joined = files.0.join();
+        let pair = joined.pairs.last().unwrap();
+        assert_eq!(pair.call.number, 9);
+        let judged = judge(pair, &Deadlines::default());
+        assert_eq!(judged.is_some(), found, "{sent:?}");
     }
 }

@@ -61,3 +61,22 @@ fn one_that_was_just_woken_is_still_where_it_waited() {
         ("example.com/shop/report.(*Builder).Build", 132)
     );
 }
+
+#[test]
+fn a_method_value_is_its_method_and_not_the_compilers_wrapper() {
+    const METHOD: &str = "example.com/shop/api.(*Api).Report:31";
+    const WRAPPER: &str = "example.com/shop/api.(*Api).Report-fm:1";
+    const ROUTED: &str = "net/http.HandlerFunc.ServeHTTP:2000";
+    let inlined = format!("{METHOD}|{WRAPPER}");
+    let stacks: [&[&str]; 3] = [
+        &[BUILD, METHOD, WRAPPER, ROUTED, SERVE],
+        &[BUILD, &inlined, ROUTED, SERVE],
+        // Nothing was dispatched in sight.
+        &[BUILD, METHOD, WRAPPER, SERVE],
+    ];
+    for stack in stacks {
+        let (found, _) = computing(|scene| Seen::Preempted(scene.code.pcs(stack)));
+        assert_eq!(site(&found), ("example.com/shop/api.(*Api).Report", 1));
+        assert!(found.stack.iter().all(|frame| !frame.is_generated()));
+    }
+}

@@ -182,6 +182,26 @@ fn a_heartbeat_that_stops_within_two_ticks_is_a_warning() {
 }
 
 #[test]
+fn a_loop_that_only_looks_has_no_rhythm_and_its_end_lowers_nothing() {
+    // It sleeps and asks ctx.Err(): no hook sees either. It stops at its first look.
+    let mut scene = waiting();
+    client_leaves(&mut scene, 200);
+    end(&mut scene, 900);
+    let [
+        (_, Emission::Finding(shown)),
+        (_, Emission::Update(ended, UpdateReason::Ended)),
+    ] = &scene.shown[..]
+    else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(
+        (shown.severity, ended.severity),
+        (Severity::Error, Severity::Error)
+    );
+    assert_eq!(ended.evidence.after_cancel_ns, Some(700 * MS));
+}
+
+#[test]
 fn hits_without_a_rhythm_are_no_heartbeat() {
     let mut scene = waiting();
     for at_ms in [100, 150, 900, 950, 1_700] {

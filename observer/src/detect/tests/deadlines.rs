@@ -14,6 +14,7 @@ use crate::finding::{CancelledBy, Emission, Finding, RuleName, Severity, Timer};
 use crate::inspect::{ConnState, ErrorKind, RequestDetails, ServerTimeouts};
 use crate::testkit::{
     Created, MS, ReadError, Record, Scene, asked, call, cancel, cascade, conn_error, deadline,
+    dial, request_end,
 };
 
 const GRANDCHILD: u64 = 0x3000;

@@ -5,9 +5,10 @@ use super::{
     WORKER, calls, client_leaves, derived, end, site, start,
 };
 use crate::finding::{
-    CancelledBy, Confidence, Emission, Finding, RuleName, Severity, Trust, UpdateReason, WorkState,
+    CallOutcome, CancelledBy, Confidence, Emission, Finding, RuleName, Severity, Trust,
+    UpdateReason, WorkState,
 };
-use crate::testkit::{Created, MS, Scene, deadline};
+use crate::testkit::{Created, MS, Scene, call_done, created_short, deadline};
 
 const WITHOUT: (&str, u64) = ("context.withoutCancelCtx", 0x7000);
 const IN_CALL: [&str; 4] = [
@@ -163,8 +164,46 @@ fn work_that_outlives_the_cancel_is_an_error_and_no_second_finding() {
     };
     assert_eq!(finding.evidence.after_cancel_ns, Some(2_000 * MS));
     assert_eq!(finding.evidence.state, Some(WorkState::Ended));
+    // Nothing told when the call was over.
+    assert_eq!(
+        call_end(finding),
+        (CallOutcome::Unknown, None),
+        "{finding:#?}"
+    );
     assert_eq!(finding.count, 1);
     assert_eq!(scene.findings().len(), 1);
+}
+
+fn call_end(finding: &Finding) -> (CallOutcome, Option<u64>) {
+    let call = finding.evidence.call.as_ref().unwrap();
+    (call.outcome, call.duration_ns)
+}
+
+#[test]
+fn the_end_of_the_work_tells_the_end_of_its_call() {
+    let mut scene = used(&[BACKGROUND]);
+    client_leaves(&mut scene, 100);
+    scene.until(700);
+    let Some((_, Emission::Update(finding, _))) = scene.shown.last() else {
+        panic!("{:#?}", scene.shown);
+    };
+    let started_ns = finding.evidence.call.as_ref().unwrap().start_ns;
+    assert_eq!(
+        call_end(finding),
+        (CallOutcome::Running, Some(600 * MS - started_ns))
+    );
+    let made = created_short(&scene.code, SERVING, CHILD, BACKGROUND);
+    let done = call_done(&scene.code, 40, CHILD);
+    scene.take(1_500, &made);
+    scene.take(1_501, &done);
+    end(&mut scene, 2_100);
+    let Some((_, Emission::Update(finding, UpdateReason::Ended))) = scene.shown.last() else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(
+        call_end(finding),
+        (CallOutcome::Done, Some(1_501 * MS - started_ns))
+    );
 }
 
 #[test]

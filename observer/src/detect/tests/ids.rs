@@ -42,6 +42,7 @@ fn thresholds(names: &[&str]) -> Thresholds {
     Thresholds {
         grace_ns: 1,
         id_headers: names.iter().map(|name| (*name).to_owned()).collect(),
+        deadline_headers: Vec::new(),
         redact_path: false,
         leaks: LeakTimes::default(),
         deadlines: crate::detect::Deadlines::default(),

@@ -354,3 +354,48 @@ fn a_detached_call_belongs_to_its_goroutines_request() {
     scene.until(1_000);
     assert_eq!(orphans(&scene).len(), 1, "{:#?}", scene.shown);
 }
+
+#[test]
+fn two_calls_are_told_apart_by_the_spans_that_they_have_sent() {
+    // What the second call has sent: a span of its own, the same, none that was read.
+    let own = "00-4bf92f3577b34da6a3ce929d0e0e4736-2222222222222222-01";
+    for (second, found) in [(Some(own), 1), (Some(TRACE_ON), 0), (None, 0)] {
+        let mut scene = scene();
+        scene.sent.insert(INNER + 2, vec![None, Some(TRACE_ON)]);
+        if let Some(second) = second {
+            scene.sent.insert(0x9002, vec![None, Some(second)]);
+        }
+        // The other process is known before.
+        let before = request(&scene.code, BELOW_SERVING, BELOW, "GET /healthz");
+        scene.take(0, &before.of(STORE));
+        returned(&mut scene, 1);
+        calling(&mut scene, "r-1");
+        let code = &scene.code;
+        let chain = [(CANCEL_CTX, ROOT)];
+        let other = call(code, (11, SERVING), 0x9002, &chain, &[ROUND_TRIP, HANDLER]);
+        scene.take(11, &other);
+        let record = request(&scene.code, BELOW_SERVING, BELOW, "GET /item/7");
+        scene.take(12, &record.traced(TRACE_ON).of(STORE));
+        given_up(&mut scene, 300);
+        super::end(&mut scene, 310);
+        scene.until(1_000);
+        let orphans = orphans(&scene);
+        assert_eq!(orphans.len(), found, "{second:?}: {:#?}", scene.shown);
+        for orphan in orphans {
+            let below = orphan.evidence.downstream.as_deref().unwrap();
+            assert_eq!(below.joined_by, JoinedBy::ParentId);
+            assert_eq!(orphan.confidence, Confidence::High);
+        }
+    }
+}
+
+#[test]
+fn with_one_process_nobody_is_asked_what_it_sends() {
+    let mut scene = scene();
+    let serve = request(&scene.code, SERVING, ROOT, "GET /report/7").with_id("r-1");
+    scene.take(0, &serve.traced(TRACE));
+    calls(&mut scene, 10, INNER);
+    let record = request(&scene.code, BELOW_SERVING, BELOW, "GET /item/7");
+    scene.take(12, &record.traced(TRACE_ON));
+    assert!(scene.asked.is_empty(), "{:?}", scene.asked);
+}

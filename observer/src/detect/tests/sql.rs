@@ -5,8 +5,8 @@ use observer_common::hook::HookId;
 use super::{
     BACKGROUND, BUILD, CANCEL_CTX, ROOT, SERVE, SERVING, WORKER, client_leaves, end, site, start,
 };
-use crate::finding::{CallOutcome, Emission, Finding, RuleName, Severity};
-use crate::testkit::{Record, Scene, sql, sql_returned};
+use crate::finding::{CallOutcome, Emission, Finding, RuleName, Severity, UpdateReason, WorkState};
+use crate::testkit::{Record, Scene, Seen, sql, sql_returned};
 
 const CONN: u64 = 0x9000;
 const WAITS: [&str; 4] = [
@@ -90,6 +90,29 @@ fn who_waits_on_background_past_a_cancel_is_told_of_once() {
         })
         .collect();
     assert_eq!(counts, [1, 1]);
+}
+
+/// A driver that is told to stop, and does so a little after the grace time: one update tells of both.
+#[test]
+fn a_detached_query_that_ends_before_anybody_could_look_is_told_once_more() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    scene.goroutines.insert(SERVING, Seen::Torn);
+    let query = asks(&scene, SERVING, &[BACKGROUND], (HookId::SqlQuery, CONN));
+    scene.take(5, &query);
+    client_leaves(&mut scene, 10);
+    end(&mut scene, 530);
+    let [
+        (_, Emission::Finding(first)),
+        (530, Emission::Update(last, UpdateReason::Severity)),
+    ] = &scene.shown[..]
+    else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(first.severity, Severity::Warning);
+    assert_eq!(last.severity, Severity::Error);
+    assert_eq!(last.evidence.state, Some(WorkState::Ended));
+    assert_eq!(last.evidence.after_cancel_ns, Some(520_000_000));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! `http.TimeoutHandler`: its deadline is the request's, its worker a goroutine of its own.
 
 use super::{
-    BUILD, CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, end, start, timer_fires,
+    BUILD, CANCEL_CTX, CHILD, HANDLER, READER, ROOT, SERVE, SERVING, WORKER, client_leaves, end,
+    start, timer_fires,
 };
 use crate::detect::Question;
 use crate::finding::{CancelledBy, Emission, RuleName, Severity, UpdateReason};
 use crate::inspect::{Child, Status};
-use crate::testkit::{Created, MS, Record, Scene, Seen, deadline, request, request_end};
+use crate::testkit::{Created, MS, Record, Scene, Seen, cascade, deadline, request, request_end};
 
 const HANDLER_FUNCTION: &str = "net/http.(*timeoutHandler).ServeHTTP:100";
 const WORK: [&str; 4] = [
@@ -134,6 +135,87 @@ fn a_worker_that_stops_within_grace_is_silent() {
     scene.until(5_000);
     scene.silent();
     assert_eq!(unknown(&scene), 0);
+}
+
+/// The client leaves after 100 ms: the TimeoutHandler returns, long before its deadline.
+fn abandoned(workers: &[u64]) -> Scene {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let made = timeout(&scene, 1);
+    scene.take(1, &made);
+    left(&mut scene, workers);
+    scene.waits(WORKER, &WORK);
+    client_leaves(&mut scene, 100);
+    let dies = cascade(&scene.code, READER, CHILD);
+    scene.take(100, &dies);
+    end(&mut scene, 101);
+    scene
+}
+
+#[test]
+fn a_worker_whose_client_has_left_is_the_handler_that_ignores_its_cancel() {
+    let mut scene = abandoned(&[WORKER]);
+    scene.until(599);
+    scene.silent();
+    scene.until(700);
+    let (at_ms, finding) = scene.only();
+    assert!((600..=626).contains(&at_ms), "{at_ms}");
+    assert_eq!(
+        (finding.rule, finding.severity),
+        (RuleName::CancelIgnored, Severity::Error)
+    );
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Client));
+    assert_eq!(finding.evidence.cancelled_at_ns, Some(100 * MS));
+    scene.until(1_700);
+    scene.goroutines.insert(WORKER, Seen::Gone);
+    scene.until(2_100);
+    let Some((_, Emission::Update(ended, UpdateReason::Ended))) = scene.shown.last() else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert!(ended.evidence.after_cancel_ns >= Some(1_600 * MS));
+    assert_eq!(unknown(&scene), 0);
+    // One chain was cancelled, and it stopped when its worker did.
+    let health = scene.engine.health();
+    assert_eq!((health.cancelled, health.recovered), (1, 1));
+    assert!(health.wasted.total_ns() >= 1_600 * MS);
+}
+
+#[test]
+fn a_worker_that_heeds_its_clients_leaving_is_silent() {
+    let mut scene = abandoned(&[]);
+    scene.until(5_000);
+    scene.silent();
+    assert_eq!(unknown(&scene), 0);
+    assert!(accused(&scene).is_empty());
+}
+
+#[test]
+fn what_an_abandoned_request_left_is_unknown_where_it_cannot_be_told() {
+    for workers in [Some(&[WORKER, 30][..]), None] {
+        let mut scene = abandoned(workers.unwrap_or_default());
+        if workers.is_none() {
+            scene.children = None;
+        }
+        scene.until(5_000);
+        scene.silent();
+        assert_eq!(unknown(&scene), 1);
+    }
+}
+
+#[test]
+fn a_timeout_handler_that_has_not_gone_is_looked_at_itself() {
+    let mut scene = Scene::new();
+    scene.waits(SERVING, &[BUILD, HANDLER, SERVE]);
+    start(&mut scene, 0);
+    let made = timeout(&scene, 1);
+    scene.take(1, &made);
+    left(&mut scene, &[WORKER]);
+    client_leaves(&mut scene, 100);
+    let dies = cascade(&scene.code, READER, CHILD);
+    scene.take(100, &dies);
+    scene.until(900);
+    assert_eq!(scene.only().1.request.as_ref().unwrap().goid, SERVING);
+    assert!(accused(&scene).is_empty());
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub(super) struct InlineShape {
     size: u32,
     name: u64,
     parent_pc: u64,
+    start_line: Option<u64>,
 }
 
 /// Go 1.18 and 1.19.
@@ -23,12 +24,14 @@ const OLD: InlineShape = InlineShape {
     size: 20,
     name: 12,
     parent_pc: 16,
+    start_line: None,
 };
 /// Go 1.20 and newer.
 const NEW: InlineShape = InlineShape {
     size: 16,
     name: 4,
     parent_pc: 8,
+    start_line: Some(12),
 };
 
 impl InlineShape {
@@ -54,13 +57,47 @@ pub(super) fn expand(
     let mut pc = pc;
     while let Some(tree) = tree
         && frames.len() < MAX_DEPTH
-        && let Some((name, parent_pc)) = inlined_call(table, record, pc, tree, shape)
+        && let Some(call) = inlined_call(table, record, pc, tree, shape)
     {
-        frames.push(frame(table, record, pc, name));
-        pc = parent_pc;
+        frames.push(frame(table, record, pc, call.name));
+        pc = call.parent_pc;
     }
     frames.push(frame(table, record, pc, record.name_offset()));
     frames
+}
+
+/// The outermost function that was inlined at `pc`, at the line that declares it. `None` where nothing was inlined,
+/// or where tables do not tell such lines (before Go 1.20).
+pub(super) fn outermost_inlined(
+    table: &Table<'_>,
+    record: &Record,
+    pc: u32,
+    funcdata: &[u8],
+    shape: &InlineShape,
+) -> Option<Frame> {
+    let tree = tail(funcdata, u64::from(table.inline_tree(record)?))?;
+    let mut pc = pc;
+    let mut outermost = None;
+    for _ in 0..MAX_DEPTH {
+        let Some(call) = inlined_call(table, record, pc, tree, shape) else {
+            break;
+        };
+        outermost = Some((pc, call.name, call.line));
+        pc = call.parent_pc;
+    }
+    let (pc, name, line) = outermost?;
+    let line = line?;
+    Some(Frame {
+        line,
+        ..frame(table, record, pc, name)
+    })
+}
+
+/// One record of an inline tree.
+struct InlinedCall {
+    name: i32,
+    parent_pc: u32,
+    line: Option<u32>,
 }
 
 fn inlined_call(
@@ -69,11 +106,16 @@ fn inlined_call(
     pc: u32,
     tree: &[u8],
     shape: &InlineShape,
-) -> Option<(i32, u32)> {
+) -> Option<InlinedCall> {
     let call = u64::from(table.inline_index(record, pc)?.checked_mul(shape.size)?);
-    let name = i32_at(tree, call.checked_add(shape.name)?)?;
-    let parent = i32_at(tree, call.checked_add(shape.parent_pc)?)?;
-    Some((name, u32::try_from(parent).ok()?))
+    let word = |at: u64| i32_at(tree, call.checked_add(at)?);
+    Some(InlinedCall {
+        name: word(shape.name)?,
+        parent_pc: u32::try_from(word(shape.parent_pc)?).ok()?,
+        line: shape
+            .start_line
+            .and_then(|at| u32::try_from(word(at)?).ok()),
+    })
 }
 
 fn frame(table: &Table<'_>, record: &Record, pc: u32, name: i32) -> Frame {

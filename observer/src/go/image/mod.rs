@@ -28,7 +28,7 @@ use self::elf::Elf;
 use self::frames::InlineShape;
 use self::functions::Index;
 use self::moduledata::Module;
-use self::pclntab::{Header, Table};
+use self::pclntab::{Header, Record, Table};
 use self::types::Types;
 use crate::go::isa::Isa;
 use crate::go::site::CodeSource;
@@ -263,31 +263,39 @@ impl Image {
     /// The logical frames at exactly this address: the top of a stack, or a function's entry.
     #[must_use]
     pub fn frames_at(&self, pc: u64) -> Vec<Frame> {
-        let expand = || {
-            let table = self.table()?;
-            let offset = self.text_offset(pc)?;
-            let record = table.record_at(offset)?;
-            let funcdata = self
-                .elf
-                .bytes_from(&self.data, self.module.gofunc)
-                .unwrap_or_default();
-            Some(frames::expand(
-                &table,
-                &record,
-                offset.checked_sub(record.entry)?,
-                funcdata,
-                InlineShape::of(self.header.has_start_lines()),
-            ))
-        };
-        expand().unwrap_or_default()
+        self.inlined_at(pc, frames::expand).unwrap_or_default()
     }
 
     /// The function around the call that returns to `return_address`, at the line of its entry,
-    /// which declares it.
+    /// which declares it. A method that was inlined into its wrapper is that method; `None` where no
+    /// table tells its line (before Go 1.20).
     #[must_use]
     pub fn declaration(&self, return_address: u64) -> Option<Frame> {
-        let function = self.function_at(return_address.checked_sub(1)?)?;
-        self.frames_at(function.entry).pop()
+        let pc = return_address.checked_sub(1)?;
+        let function = self.function_at(pc)?;
+        let declared = self.frames_at(function.entry).pop()?;
+        if declared.is_generated() {
+            return self.inlined_at(pc, frames::outermost_inlined)?;
+        }
+        Some(declared)
+    }
+
+    /// What `read` makes of the inline tree around `pc`.
+    fn inlined_at<T>(
+        &self,
+        pc: u64,
+        read: impl FnOnce(&Table<'_>, &Record, u32, &[u8], &InlineShape) -> T,
+    ) -> Option<T> {
+        let table = self.table()?;
+        let offset = self.text_offset(pc)?;
+        let record = table.record_at(offset)?;
+        let funcdata = self
+            .elf
+            .bytes_from(&self.data, self.module.gofunc)
+            .unwrap_or_default();
+        let pc = offset.checked_sub(record.entry)?;
+        let shape = InlineShape::of(self.header.has_start_lines());
+        Some(read(&table, &record, pc, funcdata, shape))
     }
 
     /// The calls of the function around `pc`: where each returns to, and the callee's first
@@ -343,6 +351,17 @@ impl Image {
             top: record.is_top(),
             writes_sp: record.writes_sp(),
         })
+    }
+
+    /// Whether the function around the call that returns to `return_address` was made by the compiler to call
+    /// another one: what `go f(x)` starts, and methods by way of an interface. Go's own dumps leave it out.
+    #[must_use]
+    pub fn is_wrapper(&self, return_address: u64) -> bool {
+        let func_id = || {
+            let offset = self.text_offset(return_address.checked_sub(1)?)?;
+            Some(self.table()?.record_at(offset)?.func_id())
+        };
+        func_id().is_some_and(|id| Some(id) == wrapper_id(self.build.version.minor))
     }
 
     /// The name of the type whose descriptor (`abi.Type`) is at this virtual address.
@@ -423,6 +442,16 @@ impl Image {
 
     fn text_offset(&self, vaddr: u64) -> Option<u32> {
         u32::try_from(vaddr.checked_sub(self.module.text)?).ok()
+    }
+}
+
+/// `internal/abi.FuncIDWrapper` of Go 1.`minor` (runtime/symtab.go up to 1.20), as each release from 1.18 on has it.
+const fn wrapper_id(minor: u32) -> Option<u8> {
+    match minor {
+        18..=21 => Some(21),
+        22..=24 => Some(22),
+        25..=27 => Some(23),
+        _ => None,
     }
 }
 

@@ -76,7 +76,7 @@ fn a_call_knows_its_target_its_context_and_its_request() {
     assert!(call.is_open() && !call.failed);
     let request = scene.model.running().next().unwrap();
     assert_eq!(call.owner, Some(request.id));
-    assert_eq!(request.calls, [id]);
+    assert_eq!(*request.calls, [id]);
     assert_eq!(
         scene
             .model
@@ -390,7 +390,7 @@ fn lengths_that_lie_are_cut() {
     if let Record::Call(record) = &mut lying {
         record.method_len = u32::MAX;
         record.host_len = u32::MAX;
-        record.path_len = u64::MAX;
+        record.path_len = u32::MAX;
         record.frames = u32::MAX;
         record.links = u32::MAX;
     }

@@ -56,7 +56,7 @@ fn descent_is_proved_through_values() {
     assert_eq!((ctx.goid, ctx.created_ns), (SERVING, 2 * MS));
     assert_eq!(&ctx.pcs[..], scene.code.pcs(&["context.WithCancel", USER]));
     let request = scene.model.running().next().unwrap();
-    assert_eq!(request.contexts, [id]);
+    assert_eq!(*request.contexts, [id]);
 }
 
 #[test]

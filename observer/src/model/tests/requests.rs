@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use super::super::{Ending, Fact, ReqId, Trace};
 use super::{CANCEL_CTX, CHILD, ROOT, SERVING, get};
+use crate::finding::CancelledBy;
 use crate::inspect::RequestDetails;
-use crate::testkit::{Created, MS, ModelScene, Record, call, request, request_end};
-use observer_common::event::{REQUEST_BIG_MAP, REQUEST_IDS_UNREAD};
+use crate::testkit::{
+    Created, MS, ModelScene, Record, call, cancel, cascade, conn_end, request, request_end,
+    request_end_by,
+};
+use observer_common::event::{REQUEST_BIG_MAP, REQUEST_HTTP2, REQUEST_IDS_UNREAD};
 
 const TRACEPARENT: &[u8; 55] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -215,6 +219,38 @@ fn a_loss_makes_running_requests_unknown_and_later_ones_not() {
 }
 
 #[test]
+fn what_ran_before_anybody_looked_is_unknown_when_it_ends() {
+    let mut scene = ModelScene::new();
+    // Its client leaves; it ends.
+    let cancelled = cascade(&scene.code, 12, 0x5000);
+    assert_eq!(scene.take(1, &cancelled), []);
+    assert_eq!(scene.model.totals().unknown, 0);
+    assert_eq!(scene.take(2, &request_end(&scene.code, 0x5000)), []);
+    assert_eq!(scene.model.totals().unknown, 1);
+    // Its connection, and idle ones.
+    for conn in [0x800, 0x900] {
+        assert_eq!(scene.take(3, &conn_end(&scene.code, conn)), []);
+    }
+    assert_eq!(scene.model.totals().unknown, 1);
+    // One whose start was seen is none of them, nor is its connection.
+    scene.take(4, &get(&scene.code));
+    scene.take(5, &request_end(&scene.code, ROOT));
+    scene.take(6, &conn_end(&scene.code, 0xa00));
+    assert_eq!(scene.model.totals().unknown, 1);
+    // Of HTTP/2 and gRPC, nothing else is cancelled there; so after a panic.
+    for by in [
+        "net/http/internal/http2.(*serverConn).runHandler.func1",
+        "google.golang.org/grpc/internal/transport.(*http2Server).finishStream",
+        "net/http.(*conn).serve.func1",
+    ] {
+        let end = request_end_by(&scene.code, 0x6000, by);
+        assert_eq!(scene.take(7, &end), []);
+    }
+    assert_eq!(scene.model.totals().unknown, 4);
+    assert_eq!(scene.model.totals().requests, 1);
+}
+
+#[test]
 fn what_a_goroutine_does_after_its_request_is_not_that_requests() {
     let mut scene = ModelScene::new();
     scene.take(1, &get(&scene.code));
@@ -244,7 +280,7 @@ fn hits_of_the_serving_goroutine_are_its_heartbeat() {
     }
     let beats = &scene.model.request(number).unwrap().beats_ns;
     let expected: Vec<u64> = (4..=9).map(|tick| 100 * tick * MS).collect();
-    assert_eq!(beats, &expected);
+    assert_eq!(beats[..], expected);
 }
 
 #[test]
@@ -278,4 +314,70 @@ fn time_only_moves_forward() {
     let request = scene.model.request(id(facts[0])).unwrap();
     assert_eq!(request.ended_ns(), Some(7 * MS));
     assert_eq!(scene.model.now_ns(), 7 * MS);
+}
+
+/// A server of HTTP/2 tells of a stream.
+fn by_http2(scene: &ModelScene, goid: u64, ctx: u64) -> Record {
+    let mut start = request(&scene.code, goid, ctx, "POST /shop.Depot/Echo");
+    if let Record::Request(record) = &mut start {
+        record.flags = REQUEST_HTTP2;
+    }
+    start
+}
+
+#[test]
+fn what_http2_and_net_http_tell_of_is_one_request() {
+    let mut scene = ModelScene::new();
+    let start = by_http2(&scene, SERVING, ROOT);
+    let number = id(scene.take(1, &start)[0]);
+    let mut again = request(&scene.code, SERVING, ROOT, "POST /shop.Depot/Echo");
+    if let Record::Request(record) = &mut again {
+        (record.request, record.writer.data) = (0x8000, 0x8100);
+    }
+    assert_eq!(scene.take(1, &again), []);
+    let request = scene.model.request(number).unwrap();
+    assert_eq!((request.request, request.writer), (0x8000, 0x8100));
+    assert_eq!(scene.model.totals().requests, 1);
+    // The next on that goroutine is another, whatever its context's address.
+    let end = request_end(&scene.code, ROOT);
+    assert_eq!(scene.take(2, &end), [Fact::RequestEnded(number)]);
+    assert_ne!(id(scene.take(3, &again)[0]), number);
+}
+
+#[test]
+fn a_stream_below_a_hijacked_connection_is_a_request_and_dies_with_that() {
+    const CONNECTION: u64 = 0x9000;
+    const BASE: u64 = 0x9100;
+    let mut scene = ModelScene::new();
+    let start = request(&scene.code, 40, CONNECTION, "PRI *");
+    let connection = id(scene.take(1, &start)[0]);
+    for (child, parent, goid) in [(BASE, CONNECTION, 40), (ROOT, BASE, 40)] {
+        let made = Created {
+            goid,
+            child: (CANCEL_CTX, child),
+            chain: &[(CANCEL_CTX, parent)],
+            stack: &[
+                "context.WithCancel",
+                "golang.org/x/net/http2.(*serverConn).newStream",
+            ],
+            ..Created::default()
+        };
+        scene.take(2, &made.record(&scene.code));
+    }
+    let start = by_http2(&scene, SERVING, ROOT);
+    let stream = id(scene.take(3, &start)[0]);
+    assert_ne!(stream, connection);
+    let leaves = [
+        "context.WithCancel.func1",
+        "golang.org/x/net/http2.(*Server).ServeConn",
+    ];
+    scene.take(5, &cancel(&scene.code, 40, BASE, &leaves));
+    let facts = scene.take(5, &cascade(&scene.code, 40, ROOT));
+    assert_eq!(facts, [Fact::RequestCancelled(stream)]);
+    let root = scene.model.request(stream).unwrap().root;
+    let cancel = scene.model.context(root).unwrap().cancelled.as_ref();
+    assert_eq!(cancel.map(|cancel| cancel.by), Some(CancelledBy::Client));
+    let handler = "golang.org/x/net/http2.(*serverConn).runHandler.func1";
+    let end = request_end_by(&scene.code, ROOT, handler);
+    assert_eq!(scene.take(9, &end), [Fact::RequestEnded(stream)]);
 }

@@ -1,6 +1,8 @@
 //! One finding as a block of labelled lines.
 
-use crate::finding::{ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason};
+use crate::finding::{
+    CallOutcome, ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason,
+};
 use crate::go::Frame;
 use crate::style::Styles;
 
@@ -149,7 +151,7 @@ impl View<'_> {
             self.clean(&format!("{} (pid {})", process.name, process.pid)),
             self.clean(&process.go),
         ];
-        Row::facts("process", 7, parts)
+        Row::facts("process", 1, parts)
     }
 
     fn at(&self) -> Option<Row> {
@@ -164,7 +166,10 @@ impl View<'_> {
             parts.push(self.clean(&format!("{reason}{length}")));
         }
         if let Some(live) = evidence.live {
-            parts.push(format!("{} live", self.terminal.glyphs.number(live)));
+            parts.push(format!(
+                "{} not yet freed",
+                self.terminal.glyphs.number(live)
+            ));
         }
         Some(Row {
             strong: true,
@@ -210,8 +215,12 @@ impl View<'_> {
         let call = self.finding.evidence.call.as_ref()?;
         let mut parts = vec![self.clean(&format!("{} {}", call.kind, call.target))];
         let short = parts.clone();
-        if let Some(ns) = call.duration_ns {
-            parts.push(self.terminal.glyphs.duration(ns));
+        let length = |ns| self.terminal.glyphs.duration(ns);
+        match (call.outcome, call.duration_ns) {
+            (CallOutcome::Running, Some(0)) => parts.push("just begun".to_owned()),
+            (CallOutcome::Running, Some(ns)) => parts.push(format!("{} so far", length(ns))),
+            (_, Some(ns)) => parts.push(length(ns)),
+            (_, None) => {}
         }
         Some(Row::facts("call", 5, parts).or(short))
     }
@@ -231,11 +240,14 @@ impl View<'_> {
         if let Some(ns) = evidence.remaining_ns {
             parts.push(format!("{} left", glyphs.signed_duration(ns)));
         }
-        if let Some(site) = &evidence.deadline_site {
+        let site = evidence.deadline_site.as_ref();
+        let set = site.map(|site| format!("set at {}", self.file(site)));
+        let header = evidence.deadline_header.as_ref();
+        if let Some(from) = set.or_else(|| Some(format!("sent in {}", header?))) {
             let allowed = evidence
                 .deadline_ns
                 .map_or_else(String::new, |ns| format!("{} ", glyphs.signed_duration(ns)));
-            parts.push(self.clean(&format!("of {allowed}set at {}", self.file(site))));
+            parts.push(self.clean(&format!("of {allowed}{from}")));
         }
         Some(Row::facts("budget", 3, parts))
     }

@@ -4,6 +4,7 @@
 
 mod block;
 mod counts;
+mod goroutines;
 mod health;
 mod layout;
 mod place;
@@ -19,6 +20,7 @@ use crate::finding::UpdateReason;
 use super::output::{Output, Tally};
 use counts::Counts;
 
+pub use goroutines::goroutines;
 pub use layout::Terminal;
 pub use place::{short_file, short_function};
 pub use text::Glyphs;

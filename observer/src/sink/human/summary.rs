@@ -57,7 +57,13 @@ pub fn last_line(
     let requests = count(terminal, stats.requests, "request");
     let duration = glyphs.duration(stats.duration_ns);
     let mut parts = if tally.shown() == 0 {
-        let mut silence = format!("no gaps seen in {requests}");
+        let mut silence = match tally.silenced {
+            0 => format!("no gaps seen in {requests}"),
+            silenced => format!(
+                "no gaps but {} silenced in {requests}",
+                glyphs.number(silenced)
+            ),
+        };
         if !not_covered.is_empty() {
             let list: Vec<&str> = not_covered.iter().map(String::as_str).collect();
             silence.push_str("; not covered: ");
@@ -83,6 +89,9 @@ pub fn last_line(
             "broken traceparent",
         ));
     }
+    if stats.deadlines_broken > 0 {
+        parts.push(count(terminal, stats.deadlines_broken, "broken deadline"));
+    }
     if let Some(delivery) = &stats.delivery {
         // Whoever waits for a cancel waits this long after its client has left.
         parts.push(format!(
@@ -92,7 +101,7 @@ pub fn last_line(
             glyphs.duration(delivery.p99_ns)
         ));
     }
-    if tally.silenced > 0 {
+    if tally.silenced > 0 && tally.shown() > 0 {
         parts.push(format!("{} silenced", glyphs.number(tally.silenced)));
     }
     let lost: u64 = stats.lost.values().sum();

@@ -1,7 +1,7 @@
 //! The human form on several terminals.
 
 use super::{Glyphs, Human, Terminal, Verbosity};
-use crate::finding::{UpdateReason, samples as findings};
+use crate::finding::{CallOutcome, UpdateReason, samples as findings};
 use crate::model::Health;
 use crate::sink::output::{Output, Tally};
 use crate::sink::samples;
@@ -432,4 +432,45 @@ fn the_last_line_says_how_long_a_close_took_to_arrive() {
     let text = human.render(&end, &TALLY).stdout;
     let wanted = "3 client closes delivered in 114 µs (p99 2.3 ms)";
     assert!(text.contains(wanted), "{text}");
+}
+
+/// A call that is told of when it begins has no length yet, and its request no course.
+#[test]
+fn a_call_has_the_length_that_is_known() {
+    let shown = |outcome, duration_ns, returned_ns| {
+        let mut finding = findings::premature_cancel();
+        finding.evidence.cancelled_by = None;
+        finding.evidence.cancelled_at_ns = None;
+        if let Some(call) = &mut finding.evidence.call {
+            (call.outcome, call.duration_ns) = (outcome, duration_ns);
+        }
+        if let Some(request) = &mut finding.request {
+            request.duration_ns = returned_ns;
+        }
+        let mut human = Human::new(terminal(100), Verbosity::Normal);
+        let text = human.render(&Output::Finding(Box::new(finding)), &TALLY);
+        let row = |name: &str| {
+            let line = text.stdout.lines().find(|line| line.starts_with(name));
+            line.map(|line| {
+                line.split_whitespace()
+                    .skip(1)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+        };
+        (row("  call").unwrap(), row("  time"))
+    };
+    let call = "http GET store:8080/item/7";
+    for (outcome, duration_ns, length) in [
+        (CallOutcome::Running, Some(0), " just begun"),
+        (CallOutcome::Running, Some(40_000), " 40 µs so far"),
+        (CallOutcome::Done, Some(3_000_000), " 3 ms"),
+        (CallOutcome::Unknown, None, ""),
+    ] {
+        let (row, _) = shown(outcome, duration_ns, None);
+        assert_eq!(row, format!("{call}{length}"));
+    }
+    assert_eq!(shown(CallOutcome::Running, Some(0), None).1, None);
+    let (_, course) = shown(CallOutcome::Running, Some(0), Some(20_000_000));
+    assert!(course.unwrap().ends_with("20 ms returned"));
 }

@@ -9,6 +9,9 @@ use super::layout::Terminal;
 const MIN_DASHES: u64 = 2;
 const MAX_DASHES: u64 = 13;
 
+/// A call begins.
+const CALL: &str = "call";
+
 /// The end of a request and that of its work are one moment when they are no further apart, ns.
 const SLACK_NS: u64 = 50_000_000;
 
@@ -20,7 +23,9 @@ pub fn timeline(finding: &Finding, terminal: &Terminal) -> Vec<String> {
     let Some((last, _)) = moments.last().copied() else {
         return vec![];
     };
-    if moments.len() < 2 {
+    // That a call has begun is not yet a course.
+    let known = |(_, what): &&(u64, &str)| !matches!(*what, "start" | CALL);
+    if moments.iter().find(known).is_none() {
         return vec![];
     }
     let long = pieces(&moments, last, MAX_DASHES, terminal);
@@ -70,7 +75,7 @@ fn moments(finding: &Finding) -> Vec<(u64, &'static str)> {
     let mut outlived = false;
     let mut moments = vec![(0, "start")];
     if let Some(call) = &evidence.call {
-        moments.push((since(call.start_ns), "call"));
+        moments.push((since(call.start_ns), CALL));
         if let Some(length_ns) = call.duration_ns
             && call.outcome != CallOutcome::Running
         {
@@ -129,9 +134,16 @@ fn across(
     let since = |at_ns: u64| at_ns.saturating_sub(request.start_ns);
     let mut moments = vec![(0, "start")];
     if let Some(call) = &evidence.call {
-        moments.push((since(call.start_ns), "call"));
+        moments.push((since(call.start_ns), CALL));
     }
     moments.push((since(below.request.start_ns), "start below"));
+    let left_ns = evidence
+        .remaining_ns
+        .filter(|_| evidence.cancelled_at_ns.is_none());
+    if let (Some(call), Some(left_ns)) = (&evidence.call, left_ns) {
+        let passes_ns = call.start_ns.saturating_add_signed(left_ns);
+        moments.push((since(passes_ns), "deadline"));
+    }
     if let Some(at_ns) = evidence.cancelled_at_ns {
         let by = evidence.cancelled_by.unwrap_or(CancelledBy::Unknown);
         moments.push((since(at_ns), cancel(by)));

@@ -63,6 +63,7 @@ impl Call {
         Self {
             kind: call.kind.to_owned(),
             target: call.target.clone(),
+            attempts: call.attempts,
             start: clock.rfc3339(call.start_ns),
             duration_ns: call.duration_ns,
             waited_ns: call.waited_ns,
@@ -145,6 +146,7 @@ impl Evidence {
             asked_ns: evidence.asked_ns,
             remaining_ns: evidence.remaining_ns,
             deadline_site: evidence.deadline_site.as_ref().map(Site::from),
+            deadline_header: evidence.deadline_header.clone(),
             timer: evidence.timer,
             timer_site: evidence.timer_site.as_ref().map(Site::from),
             server: evidence.server,
@@ -264,6 +266,7 @@ impl Totals {
             requests: stats.requests,
             requests_unknown: stats.requests_unknown,
             traceparents_broken: stats.traceparents_broken,
+            deadlines_broken: stats.deadlines_broken,
             events: stats.events,
             lost: stats.lost.clone(),
             lines_dropped: tally.dropped,

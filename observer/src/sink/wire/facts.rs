@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::correlate::{self, CallFact, Host, RequestFact, Told};
 use crate::finding::{self, CallEvidence, CancelledBy};
 use crate::go::Frame;
-use crate::model::CallKind;
+use crate::model::{self, CallKind};
 use crate::sink::output::Clock;
 
 use super::Body;
@@ -47,8 +47,43 @@ pub struct RequestLine {
     /// Time that it was given, ns. Absent where none is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ns: Option<i64>,
+    /// What its caller said of how long it waits. Absent where nobody has looked (`--deadline-header`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_deadline: Option<SentDeadline>,
     /// False where events were lost: nothing may be concluded from what is not here.
     pub whole: bool,
+}
+
+/// How long a caller waits, as it says in a header.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SentDeadline {
+    /// The header; null where the caller has said nothing, or nothing that can be believed.
+    pub header: Option<String>,
+    /// From the request's start on, ns; null where `header` is.
+    pub ns: Option<i64>,
+    /// It has said something that cannot be believed.
+    #[serde(default)]
+    pub broken: bool,
+}
+
+impl SentDeadline {
+    fn of(sent: &model::SentDeadline) -> Option<Self> {
+        let (header, ns, broken) = match sent {
+            model::SentDeadline::Unknown => return None,
+            model::SentDeadline::None => (None, None, false),
+            model::SentDeadline::Broken => (None, None, true),
+            model::SentDeadline::Is(ns, header) => (Some(header.to_string()), Some(*ns), false),
+        };
+        Some(Self { header, ns, broken })
+    }
+
+    fn sent(&self) -> model::SentDeadline {
+        match (&self.header, self.ns) {
+            (Some(header), Some(ns)) => model::SentDeadline::Is(ns, Arc::from(&**header)),
+            _ if self.broken => model::SentDeadline::Broken,
+            _ => model::SentDeadline::None,
+        }
+    }
 }
 
 /// See [`Body::Call`].
@@ -114,6 +149,7 @@ pub(super) fn of(told: &Told, host: &Host, clock: Clock) -> Body {
             cancelled_by: fact.cancelled.map(|(by, _)| by),
             cancelled_at: fact.cancelled.map(|(_, at_ns)| clock.rfc3339(at_ns)),
             deadline_ns: fact.deadline_ns,
+            sent_deadline: SentDeadline::of(&fact.sent_deadline),
             whole: fact.whole,
         })),
         Told::Call(fact) => Body::Call(Box::new(CallLine {
@@ -218,6 +254,10 @@ impl RequestLine {
             request: self.request.info(self.number)?,
             cancelled: self.cancelled_by.zip(cancelled_ns),
             deadline_ns: self.deadline_ns,
+            sent_deadline: self
+                .sent_deadline
+                .as_ref()
+                .map_or(model::SentDeadline::Unknown, SentDeadline::sent),
             whole: self.whole,
             until_ns: wall_ns(&self.time)?,
         })))
@@ -239,12 +279,16 @@ impl CallLine {
             call: CallEvidence {
                 kind: kind.as_str(),
                 target: self.call.target.clone(),
+                attempts: self.call.attempts,
                 start_ns: wall_ns(&self.call.start)?,
                 duration_ns: self.call.duration_ns,
                 waited_ns: self.call.waited_ns,
                 outcome: self.call.outcome,
-                // Correlating is done by the requests' own IDs.
-                sent: None,
+                sent: self.call.sent.as_ref().map(|sent| finding::SentIds {
+                    id: sent.id_header.clone().zip(sent.id.clone()),
+                    trace_id: sent.trace_id.clone(),
+                    parent_id: sent.parent_id.clone(),
+                }),
             },
             given_up_by: self.given_up_by,
             deadline: self.deadline.as_ref().map(|it| correlate::CallDeadline {

@@ -5,6 +5,7 @@
 
 mod convert;
 mod facts;
+pub mod goroutines;
 mod health;
 mod parts;
 
@@ -17,6 +18,7 @@ use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, Stop
 use crate::foreign::Escaping;
 
 pub use facts::{CallDeadline, CallLine, Origin, RequestLine};
+pub use goroutines::{GoroutinesLine, GroupLine};
 pub use health::{Health, Histogram, HistogramStep, WastedRoute};
 pub use parts::{Call, Cause, Context, Downstream, Evidence, Process, Request, Route, Sent, Site};
 
@@ -57,6 +59,10 @@ pub enum Body {
     Stats(StatsLine),
     /// Nothing follows.
     End(EndLine),
+    /// All goroutines of a process. Of `observer goroutines` only, as its first line.
+    Goroutines(Box<GoroutinesLine>),
+    /// Goroutines that have something in common. Of `observer goroutines` only.
+    Group(Box<GroupLine>),
 }
 
 /// See [`Body::Start`].
@@ -194,6 +200,9 @@ pub struct Totals {
     pub requests_unknown: u64,
     /// Values of the header `traceparent` that break its rules: none of them is believed.
     pub traceparents_broken: u64,
+    /// Deadlines in headers that cannot be believed (`--deadline-header`). Absent where there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deadlines_broken: u64,
     /// Events taken in.
     pub events: u64,
     /// Events lost, by cause; empty when none.

@@ -125,10 +125,16 @@ pub struct Context {
 /// An outgoing call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Call {
-    /// `http`; `sql` for what `database/sql` runs, `sql_conn` for a wait for one of its connections.
+    /// `http`; `grpc` for a unary call, `grpc_stream` for one that streams; `sql` for what `database/sql` runs, `sql_conn` for
+    /// a wait for one of its connections; `dial` for a connection that code makes itself.
     pub kind: String,
-    /// `GET store:8080/item/7`, `SELECT FROM items`: a query by its verb and table.
+    /// `GET store:8080/item/7`, `store:8080/shop.Depot/Item` for gRPC, `SELECT FROM items`: a query by its verb and table,
+    /// `tcp store:5432`. Where a call was redirected, what was asked for first.
     pub target: String,
+    /// Round trips that were seen of a call of HTTP: the first, redirects, and what the transport tried again. Absent of
+    /// any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
     /// RFC 3339, UTC, nanoseconds.
     pub start: String,
     /// ns; null where the end is unknown.
@@ -209,16 +215,17 @@ pub struct Downstream {
 /// wait_ns, call, waiting_on, and where the client left and the kernel saw it peer_closed_at,
 /// peer_close, delivery_ns. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
 /// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, deadline_site, timer,
-/// waiting_on. `cancel-not-called`: deadline_ns, live. `premature-cancel`: cancelled_by,
+/// deadline_header, waiting_on. `cancel-not-called`: deadline_ns, live. `premature-cancel`: cancelled_by,
 /// cancelled_at, cancel_site, call, deadline_ns, and where a read deadline did it timer, asked_ns,
 /// timer_site, server. `cancel-undelivered`: peer_closed_at, peer_close,
 /// undelivered, after_close_ns, state, wait_reason, wait_ns, call, and where Go noticed late
 /// cancelled_by, cancelled_at, delivery_ns. `deadline-dropped`: call, deadline_ns, remaining_ns,
-/// deadline_site, timer. `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same,
+/// deadline_site, deadline_header, timer. `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same,
 /// cancelled_by, cancelled_at, timer_site and server. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
 /// deadline_site, timer. `orphaned-downstream`: cancelled_by, cancelled_at, after_cancel_ns, state, call,
-/// deadline_ns, remaining_ns, deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason,
-/// wait_ns, live, and where its context is dead cancelled_by, cancelled_at, after_cancel_ns.
+/// deadline_ns, remaining_ns, deadline_site, timer, downstream. `deadline-not-forwarded`: call, deadline_ns, remaining_ns,
+/// deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason, wait_ns, live, and where its
+/// context is dead cancelled_by, cancelled_at, after_cancel_ns.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
@@ -258,6 +265,9 @@ pub struct Evidence {
     /// The line that set the deadline that counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_site: Option<Site>,
+    /// The header in which the deadline that counts came, where a caller sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_header: Option<String>,
     /// Which timer fired, or fires first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timer: Option<Timer>,

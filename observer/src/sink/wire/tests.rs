@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::correlate::{CallDeadline, CallFact, Host, RequestFact, Told};
 use crate::finding::samples as findings;
+use crate::model::SentDeadline;
 use crate::sink::output::{Clock, Output, Tally};
 use crate::sink::samples;
 
@@ -51,6 +52,7 @@ fn told() -> [Told; 2] {
         request: below.request,
         cancelled: below.cancelled_by.zip(below.cancelled_at_ns),
         deadline_ns: Some(250_000_000),
+        sent_deadline: SentDeadline::Is(250_000_000, "X-Timeout-Ms".into()),
         whole: true,
         until_ns: finding.time_ns,
     };

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand"
 	"net/http"
 	"strings"
 	"sync"
@@ -45,6 +46,7 @@ func main() {
 		{Path: "/unread", Handler: f.unread},
 		{Path: "/traced", Handler: f.traced},
 		{Path: "/twins", Handler: f.twins},
+		{Path: "/spans", Handler: f.spans},
 		{Path: "/anonymous", Handler: f.anonymous},
 		{Path: "/honours/ok", Handler: f.honours},
 		{Path: "/in-time/ok", Handler: f.inTime},
@@ -133,6 +135,27 @@ func (f *front) twins(w http.ResponseWriter, r *http.Request) {
 		go func() {
 			defer both.Done()
 			resp, err := f.http.Do(f.to(ctx, r, "/twins"))
+			finish(io.Discard, resp, err)
+		}()
+	}
+	both.Wait()
+	fmt.Fprintln(w, "ok")
+}
+
+// Two calls at once, each a span of its own in a trace that begins here.
+func (f *front) spans(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	trace := rand.Uint64() | 1
+	var both sync.WaitGroup
+	for span := 1; span <= 2; span++ {
+		req := f.to(ctx, r, "/spans")
+		req.Header.Del("X-Request-Id")
+		req.Header.Set("Traceparent", fmt.Sprintf("00-%032x-%016x-01", trace, span))
+		both.Add(1)
+		go func() {
+			defer both.Done()
+			resp, err := f.http.Do(req) // want: orphaned-downstream spans
 			finish(io.Discard, resp, err)
 		}()
 	}

@@ -24,6 +24,7 @@ func main() {
 		{Path: "/unread", Handler: unread},
 		{Path: "/traced", Handler: traced},
 		{Path: "/twins", Handler: twins},
+		{Path: "/spans", Handler: spans},
 		{Path: "/anonymous", Handler: anonymous},
 		{Path: "/honours", Handler: honours},
 		{Path: "/in-time", Handler: inTime},
@@ -76,6 +77,12 @@ func traced(w http.ResponseWriter, r *http.Request) {
 func twins(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	time.Sleep(work) // want: cancel-ignored twins
+	fmt.Fprintln(w, "ok")
+}
+
+func spans(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored spans
 	fmt.Fprintln(w, "ok")
 }
 

@@ -79,8 +79,23 @@ func (s *service) prepare() (err error) {
 			return err
 		}
 	}
+	if err = warm(s.db, 24); err != nil {
+		return err
+	}
 	s.sleeps, err = s.db.Prepare(`SELECT pg_sleep($1), name FROM items LIMIT 1`)
 	return err
+}
+
+// warm opens that many connections: a busy machine takes longer to open one than some clients have patience.
+func warm(db *sql.DB, connections int) error {
+	for i := 0; i < connections; i++ {
+		conn, err := db.Conn(context.Background())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+	}
+	return nil
 }
 
 // sleep is a healthy query of this length.

@@ -132,6 +132,41 @@ fn detached_context_tells_of_it_with_the_lost_deadline() {
 }
 
 #[test]
+fn a_request_that_is_over_before_it_is_described_had_its_deadline_all_the_same() {
+    let mut scene = under_middleware(SECOND);
+    let stack = [
+        "net/http.(*Client).do",
+        BUILD,
+        HANDLER,
+        HANDLER_FUNC,
+        MIDDLEWARE,
+        SERVE,
+    ];
+    let calls = call(&scene.code, (SERVING, 0), 0x9000, &[BACKGROUND], &stack);
+    let defer = ["context.WithDeadlineCause.func3", MIDDLEWARE];
+    let cancels = cancel(&scene.code, SERVING, CHILD, &defer);
+    let ends = request_end(&scene.code, ROOT);
+    scene.take_at_once(5, &[&calls, &cancels, &ends]);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.rule, RuleName::DetachedContext);
+    assert_eq!(finding.evidence.remaining_ns, Some(996_000_000));
+    assert_eq!(finding.evidence.deadline_site.as_ref().unwrap().line, 57);
+}
+
+#[test]
+fn a_dial_with_a_timeout_of_its_own_is_bounded() {
+    let dials = |bounded: bool| {
+        let mut scene = limited(alone(), SECOND);
+        let stack = UNDER_MIDDLEWARE;
+        let record = dial(&scene.code, (SERVING, 0), &[BACKGROUND], &stack, "store:1");
+        let record = if bounded { record.bounded() } else { record };
+        scene.take(5, &record);
+        of_rule(&scene, RULE).len()
+    };
+    assert_eq!((dials(false), dials(true)), (1, 0));
+}
+
+#[test]
 fn alone_it_is_a_warning_and_an_error_when_the_call_outlives_the_deadline() {
     let mut scene = limited(alone(), SECOND);
     scene.waits(SERVING, &[ROUND_TRIP, BUILD, SERVE]);
@@ -170,4 +205,88 @@ fn what_is_made_ready_once_is_the_processs() {
     ];
     calls_at(&mut scene, 5, SERVING, &[BACKGROUND], &stack);
     assert!(of_rule(&scene, RULE).is_empty());
+}
+
+/// A request whose caller waits for a second, as it says.
+fn told(deadlines: Deadlines) -> Scene {
+    let mut scene = Scene::told(deadlines, &["X-Timeout-Ms"]);
+    let serve = crate::testkit::request(&scene.code, SERVING, ROOT, "GET /report/7");
+    scene.take(0, &serve.waits("1000"));
+    scene
+}
+
+#[test]
+fn a_call_on_the_requests_context_lacks_what_the_caller_sent() {
+    let mut scene = told(Deadlines::default());
+    scene.waits(SERVING, &[ROUND_TRIP, BUILD, HANDLER, SERVE]);
+    let chain = [(CANCEL_CTX, ROOT)];
+    calls_at(&mut scene, 5, SERVING, &chain, &[BUILD, HANDLER, SERVE]);
+    let finding = only(&scene, RULE);
+    assert_eq!(finding.severity, Severity::Warning);
+    assert!(
+        finding
+            .message
+            .ends_with("has no deadline, its request has 995 ms")
+    );
+    assert_eq!(
+        finding.help,
+        "give the call a context with the time that X-Timeout-Ms leaves"
+    );
+    let evidence = &finding.evidence;
+    assert_eq!(evidence.timer, Some(Timer::Caller));
+    assert_eq!(evidence.deadline_ns, Some(1_000_000_000));
+    assert_eq!(evidence.remaining_ns, Some(995_000_000));
+    assert_eq!(evidence.deadline_header.as_deref(), Some("X-Timeout-Ms"));
+    assert_eq!(evidence.deadline_site, None);
+    scene.until(1_200);
+    let grown = last(&scene, RULE);
+    assert_eq!(grown.severity, Severity::Error);
+}
+
+#[test]
+fn a_call_with_a_deadline_of_its_own_has_one() {
+    let mut scene = told(Deadlines::default());
+    let own = Timeout {
+        asked_ms: 900,
+        ..Timeout::default()
+    };
+    own.make(&mut scene, 4);
+    let chain = [(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)];
+    calls_at(&mut scene, 5, SERVING, &chain, &[BUILD, HANDLER, SERVE]);
+    scene.silent();
+}
+
+#[test]
+fn a_detached_call_lacks_what_the_caller_sent() {
+    let off = Deadlines {
+        detached_is_off: true,
+        ..Deadlines::default()
+    };
+    let mut scene = told(off);
+    calls_at(
+        &mut scene,
+        5,
+        SERVING,
+        &[BACKGROUND],
+        &[BUILD, HANDLER, SERVE],
+    );
+    let evidence = &only(&scene, RULE).evidence;
+    assert_eq!(evidence.deadline_header.as_deref(), Some("X-Timeout-Ms"));
+    // Otherwise detached-context tells of it.
+    let mut scene = told(Deadlines::default());
+    scene.details = Some(details());
+    calls_at(
+        &mut scene,
+        5,
+        SERVING,
+        &[BACKGROUND],
+        &[BUILD, HANDLER, SERVE],
+    );
+    let (_, finding) = scene.only();
+    assert_eq!(finding.rule, RuleName::DetachedContext);
+    assert_eq!(finding.evidence.deadline_ns, Some(1_000_000_000));
+    assert_eq!(
+        finding.evidence.deadline_header.as_deref(),
+        Some("X-Timeout-Ms")
+    );
 }

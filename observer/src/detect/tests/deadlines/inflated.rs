@@ -199,3 +199,35 @@ fn what_the_standard_library_asks_for_is_nobodys_line() {
     made.make(&mut scene, 5);
     scene.silent();
 }
+
+#[test]
+fn more_than_the_caller_waits_for_is_more_than_the_request_has() {
+    for (asked_ms, found) in [(5 * SECOND, true), (1_050, false)] {
+        let mut scene = Scene::told(Deadlines::default(), &["X-Timeout-Ms"]);
+        let serve = crate::testkit::request(&scene.code, SERVING, ROOT, "GET /report/7");
+        scene.take(0, &serve.waits("1000"));
+        let own = Timeout {
+            asked_ms,
+            ..Timeout::default()
+        };
+        own.make(&mut scene, 4);
+        let chain = [(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)];
+        calls_at(&mut scene, 5, SERVING, &chain, &[HANDLER, SERVE]);
+        if !found {
+            scene.silent();
+            continue;
+        }
+        let (_, finding) = scene.only();
+        assert_eq!(finding.rule, RuleName::DeadlineInflated);
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(
+            finding.message.starts_with("call to "),
+            "{}",
+            finding.message
+        );
+        let evidence = &finding.evidence;
+        assert_eq!(evidence.timer, Some(Timer::Context));
+        assert_eq!(evidence.asked_ns, Some(5_000_000_000));
+        assert_eq!(evidence.deadline_header.as_deref(), Some("X-Timeout-Ms"));
+    }
+}

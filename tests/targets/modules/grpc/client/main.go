@@ -1,13 +1,16 @@
 // Command client calls a method of the gRPC service, over one connection, and leaves when its patience ends: with a
 // RST_STREAM in mode cancel, with the connection in mode close, with a deadline that the server hears of in mode deadline.
+// An answer that is a stream is read to its end.
 // One line of JSON at the end, as that of the HTTP client.
 package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,6 +18,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -28,6 +32,9 @@ var (
 	mode     = flag.String("mode", "cancel", "how to leave: cancel, close, deadline")
 	patience = flag.Int("patience-ms", 0, "when to leave; 0: wait")
 	seconds  = flag.Int("max-seconds", 60, "when to end")
+	answer   = flag.String("answer", "message", "what the method answers with: message, stream")
+	over     = flag.String("over", "tcp", "tcp, or tls, whatever the certificate")
+	trace    = flag.String("traceparent", "", "sent with every call")
 	prefix   = flag.String("id-prefix", "", "the call with number n has the ID PREFIXn")
 )
 
@@ -42,7 +49,11 @@ type report struct {
 func main() {
 	flag.Parse()
 	address, method := split(*url)
-	conn, err := grpc.Dial(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	creds := insecure.NewCredentials()
+	if *over == "tls" {
+		creds = credentials.NewTLS(&tls.Config{InsecureSkipVerify: true})
+	}
+	conn, err := grpc.Dial(address, grpc.WithTransportCredentials(creds))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -83,6 +94,9 @@ func call(conn *grpc.ClientConn, method string, number int64) error {
 	if *prefix != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", fmt.Sprint(*prefix, number))
 	}
+	if *trace != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", *trace)
+	}
 	if *patience > 0 {
 		wait := time.Duration(*patience) * time.Millisecond
 		var cancel context.CancelFunc
@@ -101,7 +115,32 @@ func call(conn *grpc.ClientConn, method string, number int64) error {
 		defer cancel()
 	}
 	in, out := wrapperspb.String("lamp"), new(wrapperspb.StringValue)
+	if *answer == "stream" {
+		return read(ctx, conn, method)
+	}
 	return conn.Invoke(ctx, method, in, out)
+}
+
+// read reads a stream to its end.
+func read(ctx context.Context, conn *grpc.ClientConn, method string) error {
+	in, out := wrapperspb.String("lamp"), new(wrapperspb.StringValue)
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendMsg(in); err != nil {
+		return err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	for {
+		if err := stream.RecvMsg(out); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
 }
 
 func (said *report) add(err error) {

@@ -1,7 +1,9 @@
 // Command server is a gRPC service with one planted mistake per method; the healthy twin of a method has Ok behind its
 // name. It needs no generated code: requests and answers are google.protobuf.StringValue.
 //
-// It serves gRPC on its second line, `listening-grpc ADDR`, and on its first what every target program serves.
+// It serves gRPC where it says `listening-grpc ADDR`, the same through net/http over TLS where it says
+// `listening-grpc-http ADDR`, the same through golang.org/x/net's HTTP/2 without TLS where it says `listening-grpc-h2c ADDR`,
+// routes through golang.org/x/net's HTTP/2 with TLS where it says `listening-http2 ADDR` (web.go), and where every target program does routes that call the service (calls.go).
 package main
 
 import (
@@ -11,8 +13,12 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"example.com/observer-targets/internal/app"
@@ -25,34 +31,46 @@ var workers = flag.Uint("workers", 0, "goroutines that serve streams one after t
 // depot is what all methods share.
 type depot struct {
 	closed chan struct{}
+	conn   *grpc.ClientConn
 }
 
 type method func(ctx context.Context) error
 
 func main() {
 	flag.Parse()
-	fmt.Println("listening-grpc", serve(new(depot), uint32(*workers)))
-	app.Run(&http.Server{Handler: app.Mux(nil)})
+	d := new(depot)
+	address := listen()
+	go func() { log.Fatal(d.server(uint32(*workers)).Serve(address)) }()
+	d.dial(address.Addr().String())
+	fmt.Println("listening-grpc", address.Addr())
+	fmt.Println("listening-grpc-http", serveHTTP(d.server(0)))
+	fmt.Println("listening-grpc-h2c", serveH2C(d.server(0)))
+	fmt.Println("listening-http2", serveHTTP2())
+	app.Run(&http.Server{Handler: app.Mux(d.routes())})
 }
 
-// serve starts a server of its own and gives its address.
-func serve(d *depot, workers uint32) net.Addr {
+func listen() net.Listener {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Fatal(err)
 	}
-	var options []grpc.ServerOption
+	return ln
+}
+
+// server asks its clients every second whether they are still there.
+func (d *depot) server(workers uint32) *grpc.Server {
+	options := []grpc.ServerOption{grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Second})}
 	if workers > 0 {
 		options = append(options, grpc.NumStreamWorkers(workers))
 	}
 	server := grpc.NewServer(options...)
 	server.RegisterService(d.service(), d)
-	go func() { log.Fatal(server.Serve(ln)) }()
-	return ln.Addr()
+	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+	return server
 }
 
 func (d *depot) service() *grpc.ServiceDesc {
-	desc := &grpc.ServiceDesc{ServiceName: name, HandlerType: (*interface{})(nil)}
+	desc := &grpc.ServiceDesc{ServiceName: name, HandlerType: (*interface{})(nil), Streams: d.streams()}
 	for _, one := range d.methods() {
 		desc.Methods = append(desc.Methods, grpc.MethodDesc{MethodName: one.name, Handler: unary(one.run)})
 	}
@@ -78,6 +96,8 @@ type named struct {
 func (d *depot) methods() []named {
 	return []named{
 		{"Sleep", d.sleep},
+		{"Doze", d.doze},
+		{"Nap", d.nap},
 		{"SleepOk", d.sleepOk},
 		{"Channel", d.channel},
 		{"ChannelOk", d.sleepOk},
@@ -88,6 +108,9 @@ func (d *depot) methods() []named {
 		{"DetachedOk", d.sleepOk},
 		{"Inflated", d.inflated},
 		{"InflatedOk", d.inflatedOk},
+		{"Detour", d.detour},
+		{"DetourOk", d.detourOk},
+		{"Brief", d.brief},
 		{"Echo", d.echo},
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"example.com/observer-targets/internal/compat"
@@ -13,12 +14,31 @@ const (
 	long  = 2 * time.Second
 )
 
+func (d *depot) brief(ctx context.Context) error {
+	if !downstream.Pause(ctx, 10*quick) {
+		return ctx.Err()
+	}
+	return nil
+}
+
 func (d *depot) echo(context.Context) error { return nil }
 
 // Whoever called has left, or has no time left; this does not look.
 func (d *depot) sleep(context.Context) error {
 	time.Sleep(long) // want: cancel-ignored sleep
 	return nil
+}
+
+// Its client's connection is gone when it returns, without an error.
+func (d *depot) doze(context.Context) error {
+	time.Sleep(long) // want: cancel-ignored doze
+	return nil
+}
+
+// The same, with an error.
+func (d *depot) nap(context.Context) error {
+	time.Sleep(long) // want: cancel-ignored nap
+	return errors.New("woken up")
 }
 
 func (d *depot) sleepOk(ctx context.Context) error {
@@ -81,3 +101,13 @@ func (d *depot) inflatedOk(ctx context.Context) error {
 	downstream.Pause(ctx, quick)
 	return nil
 }
+
+// The caller's deadline ends here.
+func (d *depot) detour(ctx context.Context) error {
+	if !downstream.Pause(ctx, quick) {
+		return ctx.Err()
+	}
+	return d.call(context.Background(), "Brief") // want: detached-context detour
+}
+
+func (d *depot) detourOk(ctx context.Context) error { return d.call(ctx, "Brief") }

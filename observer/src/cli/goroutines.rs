@@ -1,0 +1,110 @@
+//! `observer goroutines`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::{OutputForm, Span, pid};
+use crate::error::{Error, Exit};
+use crate::picture::{GroupBy, Picture};
+use crate::sink::{Clock, folded, goroutines, wire};
+
+use super::look::LookArgs;
+use super::{Engine, check, print, screen};
+
+const AFTER_HELP: &str = "\
+Examples:
+  observer goroutines --pid 4121
+  observer goroutines --pid 4121 --min-age 1m --group-by site
+  observer goroutines --pid 4121 --folded | flamegraph.pl > goroutines.svg
+  observer goroutines --pid 4121 --output json | jq 'select(.type == \"group\") | .count'
+
+The process is only read: it is not stopped, gets no signal, and need not have been observed
+before. It runs on meanwhile, so the goroutines are not all of one moment; each is whole in itself,
+and one that never holds still is counted as unknown.
+
+How long a goroutine has been waiting follows from garbage collections, as far as the Go runtime has
+noted them: a wait began between two of them, and the last one may not have been noted yet.
+
+By `request`, goroutines are put to the one that serves a request now and is one of them or, from
+Go 1.21 on, has started them: for its present request, or for an earlier one on its connection.";
+
+/// Flags of `goroutines`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct GoroutinesArgs {
+    /// Look at this running process
+    // No environment variable: `run` takes a list of pids there.
+    #[arg(long, value_name = "PID", value_parser = pid, allow_hyphen_values = true)]
+    pub pid: u32,
+
+    /// What makes goroutines one group
+    #[arg(
+        long,
+        env = "OBSERVER_GROUP_BY",
+        value_name = "WHAT",
+        default_value = "stack"
+    )]
+    pub group_by: GroupBy,
+
+    /// Only goroutines that are known to have waited for so long [such as: 1m]
+    #[arg(
+        long,
+        env = "OBSERVER_MIN_AGE",
+        value_name = "TIME",
+        allow_hyphen_values = true
+    )]
+    pub min_age: Option<Span>,
+
+    /// Print stacks for flame graph tools instead: `outermost;...;innermost count`
+    #[arg(long, env = "OBSERVER_FOLDED", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub folded: Option<bool>,
+
+    /// Show every group and whole stacks
+    #[arg(long, short, env = "OBSERVER_VERBOSE", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub verbose: Option<bool>,
+
+    /// Form and colour.
+    #[command(flatten)]
+    pub look: LookArgs,
+}
+
+/// What is wanted of which process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The process.
+    pub pid: u32,
+    /// What makes goroutines one group.
+    pub group_by: GroupBy,
+    /// Only those known to have waited for so long.
+    pub min_age: Option<Duration>,
+}
+
+/// Runs it.
+pub(super) fn run(args: &GoroutinesArgs, engine: &impl Engine) -> Result<Exit, Error> {
+    super::warn_of_variables(None, Some(args.look.color));
+    let (picture, clock) = engine.goroutines(&Options {
+        pid: args.pid,
+        group_by: args.group_by,
+        min_age: args.min_age.map(|span| span.0),
+    })?;
+    print(&rendered(args, &picture, clock)?)
+}
+
+fn rendered(args: &GoroutinesArgs, picture: &Picture, clock: Clock) -> Result<String, Error> {
+    if args.folded == Some(true) {
+        return Ok(folded(picture));
+    }
+    match args.look.output {
+        OutputForm::Human => {
+            let terminal = screen::terminal(args.look.color, args.verbose == Some(true));
+            Ok(goroutines(picture, &terminal))
+        }
+        OutputForm::Json => {
+            let by_age = args.min_age.is_some();
+            check::lines(wire::goroutines::lines(picture, clock, by_age))
+        }
+    }
+}

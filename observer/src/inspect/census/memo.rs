@@ -1,0 +1,53 @@
+//! Answers of an executable's tables, kept: goroutines by the thousand stand at the same few places.
+
+use std::cell::RefCell;
+
+use rustc_hash::FxHashMap;
+
+use crate::go::image::StackStep;
+use crate::inspect::{CallSite, StackTable};
+
+/// Places kept; beyond it all are forgotten and asked anew.
+const KEPT: usize = 1 << 16;
+
+/// A table that asks another one once for each place.
+pub(super) struct Memo<'a> {
+    inner: &'a dyn StackTable,
+    steps: RefCell<FxHashMap<u64, Option<StackStep>>>,
+}
+
+impl<'a> Memo<'a> {
+    pub(super) fn over(inner: &'a dyn StackTable) -> Self {
+        Self {
+            inner,
+            steps: RefCell::default(),
+        }
+    }
+}
+
+impl StackTable for Memo<'_> {
+    fn stack_step(&self, pc: u64) -> Option<StackStep> {
+        let mut steps = self.steps.borrow_mut();
+        if let Some(known) = steps.get(&pc) {
+            return *known;
+        }
+        if steps.len() >= KEPT {
+            steps.clear();
+        }
+        let step = self.inner.stack_step(pc);
+        steps.insert(pc, step);
+        step
+    }
+
+    fn entry(&self, pc: u64) -> Option<u64> {
+        self.inner.entry(pc)
+    }
+
+    fn call_before(&self, pc: u64) -> Option<CallSite> {
+        self.inner.call_before(pc)
+    }
+
+    fn wait_reason(&self, id: u8) -> Option<&str> {
+        self.inner.wait_reason(id)
+    }
+}

@@ -1,0 +1,257 @@
+//! Goroutines made by hand, and what they amount to.
+
+use std::sync::Arc;
+
+use super::{Channel, Coverage, GroupBy, Key, Names, Painter, Picture, Serving, Status, What};
+use crate::finding::ProcessInfo;
+use crate::go::Frame;
+use crate::inspect::{Goroutine, Member, StackState};
+
+const MAIN: u64 = 0x1000;
+const WORK: u64 = 0x2000;
+const PARK: u64 = 0x3000;
+const GC: u64 = 0x4000;
+const SERVE: u64 = 0x5000;
+const FINALIZE: u64 = 0x6000;
+const PREEMPT: u64 = 0x7000;
+const WRAPPER: u64 = 0x8000;
+
+/// A page for each function; its line is the offset in the page.
+struct Code;
+
+impl Names for Code {
+    fn frames(&self, pc: u64) -> Vec<Frame> {
+        self.frames_at(pc - 1)
+    }
+
+    fn frames_at(&self, pc: u64) -> Vec<Frame> {
+        let function = match pc & !0xfff {
+            MAIN => "main.main",
+            WORK => "main.work",
+            PARK => "runtime.gopark",
+            GC => "runtime.bgsweep",
+            SERVE => "net/http.serverHandler.ServeHTTP",
+            FINALIZE => "runtime.runfinq",
+            PREEMPT => "runtime.asyncPreempt",
+            WRAPPER => "main.main.gowrap1",
+            _ => return Vec::new(),
+        };
+        vec![Frame {
+            function: function.into(),
+            file: "main.go".into(),
+            line: u32::try_from(pc & 0xfff).unwrap(),
+        }]
+    }
+
+    fn is_wrapper(&self, pc: u64) -> bool {
+        pc & !0xfff == WRAPPER
+    }
+}
+
+fn member(goid: u64, parent: u64, start: u64, stack: &[u64]) -> Member {
+    Member {
+        goroutine: Goroutine {
+            goid,
+            g_addr: goid * 0x1000,
+            status: Status::Waiting,
+            wait_reason: Some("chan receive".into()),
+            wait_since_ns: None,
+            stack: stack.to_vec(),
+            stack_state: StackState::Whole,
+            outer: Vec::new(),
+            gopc: MAIN + 7,
+            startpc: start,
+            parent_goid: Some(parent),
+            waiting_channels: Vec::new(),
+        },
+        argument: None,
+        channels: Vec::new(),
+        semaphore: None,
+        thread: None,
+        labels: None,
+    }
+}
+
+/// So many alive, all of them looked at.
+fn whole(alive: usize) -> Coverage {
+    Coverage {
+        alive,
+        every: 1,
+        ..Coverage::default()
+    }
+}
+
+fn process() -> Arc<ProcessInfo> {
+    crate::finding::samples::process()
+}
+
+fn paint(by: GroupBy, min_age_ns: Option<u64>, members: Vec<Member>) -> Picture {
+    let mut painter = Painter::new(&Code, 1_000);
+    let coverage = whole(members.len());
+    for member in members {
+        painter.add(member, |_| None);
+    }
+    painter.finish(process(), (by, min_age_ns), coverage, 5)
+}
+
+fn working(goid: u64) -> Member {
+    member(goid, 1, WORK, &[PARK + 9, WORK + 4])
+}
+
+#[test]
+fn the_same_stack_is_one_group_and_the_largest_comes_first() {
+    let mut ready = working(9);
+    ready.goroutine.status = Status::Runnable;
+    ready.goroutine.wait_reason = None;
+    let members = vec![ready, working(3), working(5), working(4)];
+    let picture = paint(GroupBy::Stack, None, members);
+    let counts: Vec<u64> = picture.groups.iter().map(|group| group.count).collect();
+    assert_eq!(counts, [3, 1]);
+    let stack = &picture.groups[0].stacks[0];
+    let goids: Vec<u64> = stack.members.iter().map(|known| known.goid).collect();
+    assert_eq!(goids, [3, 4, 5]);
+    // The runtime's own frame is left out, as in Go's dumps.
+    assert_eq!(stack.frames.len(), 1);
+    assert_eq!(
+        (&*stack.frames[0].function, stack.frames[0].line),
+        ("main.work", 3)
+    );
+    assert_eq!(stack.started_at.as_ref().unwrap().line, 6);
+    assert_eq!((picture.totals.seen, picture.totals.runnable), (4, 1));
+}
+
+#[test]
+fn one_that_has_not_begun_is_at_its_functions_first_line() {
+    let picture = paint(GroupBy::Stack, None, vec![member(3, 1, WORK, &[WORK])]);
+    let frame = &picture.groups[0].stacks[0].frames[0];
+    assert_eq!((&*frame.function, frame.line), ("main.work", 0));
+}
+
+#[test]
+fn what_the_compiler_puts_between_is_left_out() {
+    let stack = [PARK + 9, WORK + 4, WRAPPER + 2];
+    let picture = paint(GroupBy::Stack, None, vec![member(3, 1, WRAPPER, &stack)]);
+    let names: Vec<&str> = picture.groups[0].stacks[0]
+        .frames
+        .iter()
+        .map(|frame| &*frame.function)
+        .collect();
+    assert_eq!(names, ["main.work"]);
+}
+
+#[test]
+fn one_that_was_interrupted_is_where_it_was_interrupted() {
+    let stack = [PREEMPT + 5, WORK + 8];
+    let picture = paint(GroupBy::Stack, None, vec![member(3, 1, WORK, &stack)]);
+    assert_eq!(picture.groups[0].stacks[0].frames[0].line, 8);
+}
+
+#[test]
+fn the_runtimes_own_are_left_out_unless_they_run_the_programs_code() {
+    let members = vec![
+        member(2, 0, GC, &[PARK + 9, GC + 3]),
+        member(3, 0, FINALIZE, &[PARK + 9, FINALIZE + 3]),
+        member(4, 0, FINALIZE, &[PARK + 9, WORK + 2, FINALIZE + 3]),
+    ];
+    let picture = paint(GroupBy::Stack, None, members);
+    assert_eq!((picture.totals.runtime, picture.totals.seen), (2, 1));
+    assert_eq!(picture.groups[0].stacks[0].members[0].goid, 4);
+}
+
+#[test]
+fn by_age_only_those_are_left_that_are_known_to_be_old() {
+    let aged = |goid, since| {
+        let mut member = working(goid);
+        member.goroutine.wait_since_ns = since;
+        member
+    };
+    let members = vec![
+        aged(3, Some(100)),
+        aged(4, Some(400)),
+        aged(5, None),
+        aged(6, Some(100)),
+    ];
+    // Two of them bear the end of the collection at 100, and that at 400 has found them.
+    let picture = paint(GroupBy::Stack, Some(500), members);
+    assert_eq!((picture.totals.seen, picture.totals.grouped), (4, 2));
+    assert_eq!(picture.totals.ageless, 2);
+    let group = &picture.groups[0];
+    assert_eq!(group.waited.at_least_ns, Some(600));
+    assert_eq!(group.waited.at_most_ns, None);
+    let goids: Vec<u64> = group.stacks[0].members.iter().map(|it| it.goid).collect();
+    assert_eq!(goids, [3, 6]);
+}
+
+#[test]
+fn waiters_of_a_channel_are_counted_in_the_whole_process() {
+    let on = |mut member: Member, addr| {
+        member.channels = vec![Channel {
+            addr,
+            len: 0,
+            cap: 0,
+            closed: false,
+        }];
+        member
+    };
+    let other = member(7, 1, MAIN, &[PARK + 9, MAIN + 2]);
+    let members = vec![
+        on(working(3), 0xa0),
+        on(working(4), 0xa0),
+        on(working(5), 0xb0),
+        on(other, 0xa0),
+    ];
+    let picture = paint(GroupBy::Stack, None, members.clone());
+    let stack = &picture.groups[0].stacks[0];
+    let awaited: Vec<_> = stack
+        .awaits
+        .iter()
+        .map(|it| (it.what.addr(), it.waiters))
+        .collect();
+    assert_eq!(awaited, [(0xa0, Some(3)), (0xb0, Some(1))]);
+    assert!(matches!(stack.awaits[0].what, What::Channel(_)));
+    // Where only some were looked at, nobody knows.
+    let mut painter = Painter::new(&Code, 1_000);
+    members
+        .into_iter()
+        .for_each(|member| painter.add(member, |_| None));
+    let some = Coverage {
+        every: 2,
+        ..whole(8)
+    };
+    let picture = painter.finish(process(), (GroupBy::Stack, None), some, 5);
+    assert_eq!(picture.groups[0].stacks[0].awaits[0].waiters, None);
+}
+
+#[test]
+fn groups_are_what_was_asked_for() {
+    let mut elsewhere = working(8);
+    elsewhere.goroutine.gopc = WORK + 9;
+    let serving = member(5, 1, MAIN, &[PARK + 9, WORK + 4, SERVE + 2, MAIN + 1]);
+    let child = member(6, 5, WORK, &[PARK + 9, WORK + 4]);
+    let grandchild = member(7, 6, WORK, &[PARK + 9, WORK + 4]);
+    let members = vec![serving, child, grandchild, elsewhere];
+    let keys = |by| {
+        let picture = paint(by, None, members.clone());
+        let keys = picture.groups.into_iter();
+        keys.map(|group| (group.key, group.count))
+            .collect::<Vec<_>>()
+    };
+    let serving = Serving {
+        goid: 5,
+        request: None,
+    };
+    assert_eq!(
+        keys(GroupBy::Request),
+        [(Key::Request(Some(serving)), 3), (Key::Request(None), 1)]
+    );
+    assert_eq!(
+        keys(GroupBy::Wait),
+        [(Key::Wait(Status::Waiting, Some("chan receive".into())), 4)]
+    );
+    let sites = keys(GroupBy::Site);
+    let lines = sites.iter().map(|(key, count)| match key {
+        Key::Site(at) => (at.as_ref().unwrap().line, *count),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(lines.collect::<Vec<_>>(), [(6, 3), (8, 1)]);
+}
