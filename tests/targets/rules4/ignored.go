@@ -167,7 +167,7 @@ func waitsForWorkersOK(w http.ResponseWriter, r *http.Request) {
 // A call over a protocol of the service's own, which knows no contexts.
 func (s *service) rawCall(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	conn, err := s.dialRaw()
+	conn, err := s.dialRaw(r.Context())
 	if err != nil {
 		reply(w, err)
 		return
@@ -179,7 +179,7 @@ func (s *service) rawCall(w http.ResponseWriter, r *http.Request) {
 
 func (s *service) rawCallOK(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	conn, err := s.dialRaw()
+	conn, err := s.dialRaw(r.Context())
 	if err != nil {
 		reply(w, err)
 		return
@@ -191,12 +191,13 @@ func (s *service) rawCallOK(w http.ResponseWriter, r *http.Request) {
 	reply(w, err)
 }
 
-func (s *service) dialRaw() (net.Conn, error) {
+// The dial hears of the request; what is read over it does not.
+func (s *service) dialRaw(ctx context.Context) (net.Conn, error) {
 	base, err := url.Parse(s.base)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := net.Dial("tcp", base.Host)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", base.Host)
 	if err != nil {
 		return nil, err
 	}
