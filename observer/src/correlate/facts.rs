@@ -33,6 +33,8 @@ pub struct CallFact {
     pub call: CallEvidence,
     /// Who gave it up, where its context died.
     pub given_up_by: Option<CancelledBy>,
+    /// The line that cancelled, where code did.
+    pub given_up_site: Option<Frame>,
     /// What bounded it.
     pub deadline: Option<CallDeadline>,
     /// The line of the call.

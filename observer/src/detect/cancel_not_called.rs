@@ -61,7 +61,7 @@ use std::collections::BTreeMap;
 use crate::finding::{CancelledBy, Confidence, Evidence, Fingerprint, RuleName, Severity};
 use crate::go::Frame;
 use crate::inspect::Inspection;
-use crate::model::{ContextKind, Ctx, CtxId, Model, ReqId, Root, Unit};
+use crate::model::{Cancel, ContextKind, Ctx, CtxId, Model, ReqId, Root, Unit};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
@@ -338,11 +338,12 @@ impl CancelNotCalled {
         finding.request = draft::request_of(cx, ctx.owner);
         finding.context = draft::chain(cx, &[], Some(id));
         let freed_by = ctx.cancelled.as_ref();
+        let by = freed_by.map(Cancel::root_by);
         finding.evidence = Evidence {
-            cancelled_by: freed_by.map(|cancel| match cancel.by {
-                CancelledBy::Parent => cancel.origin,
-                by => by,
-            }),
+            cancelled_by: by,
+            cancel_site: freed_by
+                .zip(by)
+                .and_then(|(cancel, by)| draft::cancel_site(&unit, by, cancel, cx)),
             cancelled_at_ns: freed_by.map(|cancel| cancel.at_ns),
             deadline_ns: ctx.deadline_ns,
             live: Some(alive(cx, ctx).min(live)),

@@ -151,16 +151,14 @@ impl Derived {
             &unit,
         );
         let after_ns = cx.now_ns.saturating_sub(cancel.at_ns);
-        let by = match cancel.by {
-            CancelledBy::Parent => cancel.origin,
-            by => by,
-        };
+        let by = cancel.root_by();
         let Inspection::Alive(goroutine) = &work.goroutine else {
             return;
         };
         finding.evidence = Evidence {
             cancelled_by: Some(by),
             cancelled_at_ns: Some(cancel.at_ns),
+            cancel_site: draft::cancel_site(&unit, by, cancel, cx),
             after_cancel_ns: Some(after_ns),
             state: Some(sight::state(goroutine.status)),
             wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use crate::finding::{
-    CallEvidence, CallOutcome, Causes, Confidence, ContextLink, Evidence, Finding, Fingerprint,
-    RequestInfo, Routes, RuleName, Severity, Trust,
+    CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, ContextLink, Evidence, Finding,
+    Fingerprint, RequestInfo, Routes, RuleName, Severity, Trust,
 };
 use crate::go::{Frame, TypeName};
 use crate::model::{
-    Call, CallEnd, CallId, CallKind, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request, Step,
-    Unit,
+    Call, CallEnd, CallId, CallKind, Cancel, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request,
+    Step, Unit,
 };
 
 pub(super) use crate::finding::span;
@@ -271,6 +271,20 @@ pub(super) fn target(call: &Call, thresholds: &Thresholds) -> String {
 pub(super) fn request_of(cx: &Context<'_>, id: Option<ReqId>) -> Option<RequestInfo> {
     let request = cx.model.request(id?)?;
     Some(request_info(request, cx.thresholds, cx.now_ns))
+}
+
+/// The line that cancelled, where code did: its frames are those of the cascade's root.
+pub(super) fn cancel_site(
+    unit: &Unit,
+    by: CancelledBy,
+    cancel: &Cancel,
+    cx: &Context<'_>,
+) -> Option<Frame> {
+    if by != CancelledBy::Code {
+        return None;
+    }
+    let frames = site::frames(cx.code, unit.process.pid, &cancel.pcs);
+    site::direct(unit, &frames).cloned()
 }
 
 /// Whether nothing was lost of the request that something was made for, if it is still known.

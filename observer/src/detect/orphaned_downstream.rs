@@ -346,6 +346,7 @@ pub fn finding(case: &Case<'_>, grace_ns: u64) -> Finding {
         context: call.context.clone(),
         evidence: Evidence {
             cancelled_by: Some(by),
+            cancel_site: call.given_up_site.clone(),
             cancelled_at_ns: Some(given_up_ns),
             after_cancel_ns: Some(after_ns),
             state: Some(if ended {

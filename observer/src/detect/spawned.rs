@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::finding::Finding;
+use crate::finding::{CancelledBy, Finding};
 use crate::inspect::{Inspection, Status};
 use crate::model::{Call, CallId, Cut, ReqId, Request, Root, Unit};
 
@@ -101,7 +101,8 @@ impl Spawned {
         self.outlived.look(id, Topic::LeftBehind(id), cx);
     }
 
-    /// Whether the call goes on. Where the handler does too, that is another rule's.
+    /// Whether the call goes on: then it is an error, whether its handler has left or waits for it.
+    /// That the handler itself does not listen is another rule's.
     pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
         let Some(mut finding) = self.outlived.answer(id, answer, cx) else {
             return;
@@ -114,7 +115,9 @@ impl Spawned {
         let Some(cancel) = cancel.and_then(|root| root.cancelled.as_ref()) else {
             return;
         };
-        if request.ended.is_none() || !cx.model.is_whole(request.epoch) {
+        // A server that goes away lets its requests end.
+        let is_shutdown = request.ended.is_none() && cancel.by == CancelledBy::Shutdown;
+        if is_shutdown || !cx.model.is_whole(request.epoch) {
             return;
         }
         let after_ns = cx.now_ns.saturating_sub(cancel.at_ns);

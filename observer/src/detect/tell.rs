@@ -2,7 +2,8 @@
 
 use crate::correlate::{CallDeadline, CallFact, RequestFact};
 use crate::finding::CancelledBy;
-use crate::model::{Call, CallEnd, Request};
+use crate::go::Frame;
+use crate::model::{Call, CallEnd, Request, Unit};
 
 use super::context::Context;
 use super::{deadline, draft, site};
@@ -17,12 +18,15 @@ pub(super) fn call(call: &Call, cx: &Context<'_>) -> Option<CallFact> {
         .cloned();
     let owner = call.owner.and_then(|owner| cx.model.request(owner));
     let bound = cx.model.bound_of(cx.model.context_of_call(call));
+    let given_up = given_up(call, &unit, cx);
+    let (given_up_by, given_up_site) = given_up.unzip();
     Some(CallFact {
         number: call.id.0,
         process: unit.process.clone(),
         request: owner.map(|request| draft::request_info(request, cx.thresholds, cx.now_ns)),
         call: draft::call_evidence(call, cx.thresholds, cx.now_ns),
-        given_up_by: given_up_by(call, cx),
+        given_up_by,
+        given_up_site: given_up_site.flatten(),
         deadline: bound.and_then(|ctx| {
             Some(CallDeadline {
                 set_ns: ctx.deadline_ns?,
@@ -39,8 +43,8 @@ pub(super) fn call(call: &Call, cx: &Context<'_>) -> Option<CallFact> {
     })
 }
 
-/// Who cancelled the context that a call died with.
-fn given_up_by(call: &Call, cx: &Context<'_>) -> Option<CancelledBy> {
+/// Who cancelled the context that a call died with, and where code did, the line.
+fn given_up(call: &Call, unit: &Unit, cx: &Context<'_>) -> Option<(CancelledBy, Option<Frame>)> {
     if !matches!(call.ended, Some((_, CallEnd::Cancelled))) {
         return None;
     }
@@ -49,7 +53,10 @@ fn given_up_by(call: &Call, cx: &Context<'_>) -> Option<CancelledBy> {
         .model
         .chain_of(from)
         .find_map(|ctx| ctx.cancelled.as_ref());
-    Some(cancel.map_or(CancelledBy::Unknown, |cancel| cancel.origin))
+    Some(cancel.map_or((CancelledBy::Unknown, None), |cancel| {
+        let by = cancel.origin;
+        (by, draft::cancel_site(unit, by, cancel, cx))
+    }))
 }
 
 /// A request, as it stands; `None` where its process is not known any more.

@@ -57,6 +57,17 @@ pub struct Cancel {
     pub by_write: bool,
 }
 
+impl Cancel {
+    /// Who cancelled: of a cascade, its root.
+    #[must_use]
+    pub fn root_by(&self) -> CancelledBy {
+        match self.by {
+            CancelledBy::Parent => self.origin,
+            by => by,
+        }
+    }
+}
+
 /// One life of one context.
 #[derive(Debug, Clone)]
 pub struct Ctx {

@@ -61,6 +61,7 @@ fn call(number: u64, id: &str, path: &str, (from, to): (u64, u64), given_up: boo
             },
         },
         given_up_by: given_up.then_some(CancelledBy::Deadline),
+        given_up_site: None,
         deadline: None,
         site: None,
         caller: None,

@@ -1,13 +1,14 @@
 //! cancel-not-called: nobody called the CancelFunc, and nobody is left to call it.
 
 use super::{
-    BACKGROUND, BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER,
-    derived, end, site, start, timer_fires,
+    BACKGROUND, BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, HANDLER, ROOT, SERVE, SERVING, TIMER_CTX,
+    WORKER, derived, end, site, start, timer_fires,
 };
 use crate::finding::{CancelledBy, Confidence, Emission, RuleName, Severity};
 use crate::inspect::{Child, Status};
 use crate::testkit::{Created, MS, Scene, Seen, cancel, cancelled_again, cascade};
 
+const PARENT: u64 = 0x1800;
 const HELPER: &str = "example.com/shop/store.(*Client).Item:12";
 
 /// A request that made a context at this place and ended at 100 ms.
@@ -50,6 +51,7 @@ fn one_that_only_its_parent_freed_is_told_after_grace() {
         "cancel function of WithTimeout never called; only its parent freed it"
     );
     assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::NormalEnd));
+    assert_eq!(finding.evidence.cancel_site, None);
     assert_eq!(finding.evidence.deadline_ns, Some(1_000 * 1_000_000));
     assert_eq!(finding.request.as_ref().unwrap().number, 1);
 }
@@ -70,6 +72,31 @@ fn one_that_only_its_timer_freed() {
         "cancel function of WithTimeout never called; only its timer freed it"
     );
     assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Deadline));
+}
+
+#[test]
+fn code_that_cancelled_its_parent_is_named() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let parent = derived(&scene, 1, (SERVING, PARENT), &[(CANCEL_CTX, ROOT)], BUILD);
+    scene.take(1, &parent);
+    let chain = [(TIMER_CTX, PARENT), (CANCEL_CTX, ROOT)];
+    let made = derived(&scene, 2, (SERVING, CHILD), &chain, HELPER);
+    scene.take(2, &made);
+    let called = cancel(&scene.code, SERVING, PARENT, &[CANCEL_FUNC, BUILD, SERVE]);
+    scene.take(50, &called);
+    let dies = cascade(&scene.code, SERVING, CHILD);
+    scene.take(50, &dies);
+    end(&mut scene, 100);
+    scene.until(700);
+    let finding = scene.only().1;
+    assert_eq!(site(finding).1, 12);
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Code));
+    let by = finding.evidence.cancel_site.as_ref().unwrap();
+    assert_eq!(
+        (&*by.function, by.line),
+        ("example.com/shop/report.(*Builder).Build", 132)
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{
     BACKGROUND, CANCEL_CTX, CHILD, CONN, HANDLER, READER, ROOT, ROUND_TRIP, SERVE, SERVING,
+    TIMER_CTX, WORKER,
 };
 use crate::finding::{
     CancelledBy, Confidence, Emission, Finding, JoinedBy, RuleName, Severity, UpdateReason,
@@ -89,6 +90,43 @@ fn scene() -> Scene {
     let mut scene = Scene::new();
     scene.waits(BELOW_SERVING, &["time.Sleep", PLACE, SERVE]);
     scene
+}
+
+#[test]
+fn code_that_gave_the_call_up_is_named() {
+    let mut scene = scene();
+    let serve = request(&scene.code, SERVING, ROOT, "GET /report/7").with_id("r-1");
+    scene.take(0, &serve);
+    let made = super::derived(&scene, 5, (SERVING, CHILD), &[(CANCEL_CTX, ROOT)], HANDLER);
+    scene.take(5, &made);
+    let chain = [(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)];
+    let stack = [ROUND_TRIP, HANDLER, SERVE];
+    let code = &scene.code;
+    let records = [
+        call(code, (SERVING, 1), INNER + 2, &chain, &stack),
+        created_short(code, SERVING, INNER, (TIMER_CTX, CHILD)),
+    ];
+    for record in &records {
+        scene.take(10, record);
+    }
+    served(&mut scene, 12, "r-1");
+    let called = cancel(
+        &scene.code,
+        WORKER,
+        CHILD,
+        &[super::CANCEL_FUNC, super::BUILD],
+    );
+    scene.take(300, &called);
+    let dies = cascade(&scene.code, WORKER, INNER);
+    scene.take(300, &dies);
+    scene.until(800);
+    super::end(&mut scene, 801);
+    scene.until(1_400);
+    let [finding] = orphans(&scene)[..] else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Code));
+    assert_eq!(finding.evidence.cancel_site.as_ref().unwrap().line, 132);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! detached-context: goroutines that a handler starts and waits for, without any deadline.
 
 use super::{
-    BACKGROUND, HANDLER, ROUND_TRIP, SERVE, SERVING, WORKER, client_leaves, end, site, start,
+    BACKGROUND, CANCEL_FUNC, CONN, HANDLER, ROOT, ROUND_TRIP, SERVE, SERVING, WORKER,
+    client_leaves, end, site, start,
 };
 use crate::finding::{CancelledBy, Emission, Finding, RuleName, Severity};
-use crate::testkit::{Scene, call, request};
+use crate::testkit::{Scene, call, cancel, cascade, request};
 
 /// A handler on another connection, and its goroutine.
 const OTHER: u64 = 20;
@@ -124,17 +125,53 @@ fn a_call_that_is_over_by_then_or_whose_request_ended_normally_stays_a_warning()
     assert_eq!(newest(&scene).severity, Severity::Warning);
 }
 
-#[test]
-fn a_handler_that_works_on_itself_is_another_rules() {
-    let mut scene = both(&WAITS);
-    client_leaves(&mut scene, 100);
-    scene.until(700);
-    let errors: Vec<_> = scene
+/// Rules of the errors shown, each with its site's line.
+fn errors(scene: &Scene) -> Vec<(RuleName, u32)> {
+    scene
         .shown
         .iter()
         .map(|(_, Emission::Finding(finding) | Emission::Update(finding, _))| finding)
         .filter(|finding| finding.severity == Severity::Error)
-        .map(|finding| finding.rule)
-        .collect();
-    assert_eq!(errors, [RuleName::CancelIgnored]);
+        .map(|finding| (finding.rule, site(finding).1))
+        .collect()
+}
+
+#[test]
+fn a_call_that_its_handler_waits_for_past_the_cancel_is_an_error_beside_the_handlers() {
+    let mut scene = both(&WAITS);
+    client_leaves(&mut scene, 100);
+    scene.until(599);
+    assert_eq!(errors(&scene), []);
+    scene.until(700);
+    let mut all = errors(&scene);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(
+        all,
+        [
+            (RuleName::CancelIgnored, 31),
+            (RuleName::DetachedContext, 35)
+        ]
+    );
+    let related = scene.shown.iter().any(
+        |(_, Emission::Finding(finding) | Emission::Update(finding, _))| {
+            finding.severity == Severity::Error && !finding.related.is_empty()
+        },
+    );
+    assert!(related);
+}
+
+#[test]
+fn at_shutdown_a_handler_may_wait_for_its_calls() {
+    let mut scene = both(&WAITS);
+    let stack = [CANCEL_FUNC, "main.main"];
+    let records = [
+        cancel(&scene.code, 1, CONN, &stack),
+        cascade(&scene.code, 1, ROOT),
+    ];
+    for record in &records {
+        scene.take(100, record);
+    }
+    scene.until(2_000);
+    assert_eq!(errors(&scene), []);
 }

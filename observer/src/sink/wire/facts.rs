@@ -106,6 +106,9 @@ pub struct CallLine {
     /// Who gave it up. Absent where nobody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_up_by: Option<CancelledBy>,
+    /// The line that cancelled. Absent where no code did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_site: Option<Site>,
     /// What bounded it. Absent where nothing did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<CallDeadline>,
@@ -161,6 +164,7 @@ pub(super) fn of(told: &Told, host: &Host, clock: Clock) -> Body {
             request: fact.request.as_ref().map(|it| Request::of(it, clock)),
             call: Call::of(&fact.call, clock),
             given_up_by: fact.given_up_by,
+            given_up_site: fact.given_up_site.as_ref().map(Site::from),
             deadline: fact.deadline.as_ref().map(|deadline| CallDeadline {
                 set_ns: deadline.set_ns,
                 left_ns: deadline.left_ns,
@@ -291,6 +295,7 @@ impl CallLine {
                 }),
             },
             given_up_by: self.given_up_by,
+            given_up_site: self.given_up_site.as_ref().map(Site::frame),
             deadline: self.deadline.as_ref().map(|it| correlate::CallDeadline {
                 set_ns: it.set_ns,
                 left_ns: it.left_ns,

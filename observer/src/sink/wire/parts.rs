@@ -215,14 +215,15 @@ pub struct Downstream {
 /// wait_ns, call, waiting_on, and where the client left and the kernel saw it peer_closed_at,
 /// peer_close, delivery_ns. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
 /// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, deadline_site, timer,
-/// deadline_header, waiting_on. `cancel-not-called`: deadline_ns, live. `premature-cancel`: cancelled_by,
+/// deadline_header, waiting_on. `cancel-not-called`: cancelled_by, cancelled_at,
+/// cancel_site, deadline_ns, live. `premature-cancel`: cancelled_by,
 /// cancelled_at, cancel_site, call, deadline_ns, and where a read deadline did it timer, asked_ns,
 /// timer_site, server. `cancel-undelivered`: peer_closed_at, peer_close,
 /// undelivered, after_close_ns, state, wait_reason, wait_ns, call, and where Go noticed late
 /// cancelled_by, cancelled_at, delivery_ns. `deadline-dropped`: call, deadline_ns, remaining_ns,
 /// deadline_site, deadline_header, timer. `deadline-inflated`: the same and asked_ns. `timeout-mismatch`: the same,
 /// cancelled_by, cancelled_at, timer_site and server. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
-/// deadline_site, timer. `orphaned-downstream`: cancelled_by, cancelled_at, after_cancel_ns, state, call,
+/// deadline_site, timer. `orphaned-downstream`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, call,
 /// deadline_ns, remaining_ns, deadline_site, timer, downstream. `deadline-not-forwarded`: call, deadline_ns, remaining_ns,
 /// deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason, wait_ns, live, and where its
 /// context is dead cancelled_by, cancelled_at, after_cancel_ns.

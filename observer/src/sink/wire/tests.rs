@@ -35,6 +35,7 @@ fn told() -> [Told; 2] {
         request: finding.request,
         call: finding.evidence.call.unwrap(),
         given_up_by: finding.evidence.cancelled_by,
+        given_up_site: finding.evidence.cancel_site,
         deadline: Some(CallDeadline {
             set_ns: 300_000_000,
             left_ns: 299_900_000,
