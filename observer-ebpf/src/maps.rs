@@ -108,21 +108,25 @@ pub fn chosen(pid: u32) -> bool {
         .is_some_and(|word| word >> (pid % 64) & 1 != 0)
 }
 
-/// Counts; a loss also in the total that every record carries. Gives what was counted before on this CPU.
+/// Counts; a loss also in the total that every record carries.
 #[inline(always)]
-pub fn count(hook: HookId, counter: Counter) -> u64 {
-    let mut before = 0;
+pub fn count(hook: HookId, counter: Counter) {
     if let Some(row) = COUNTS.get_ptr_mut(hook as u32 * COUNTERS + counter as u32) {
         // SAFETY: the row belongs to this CPU; a lost increment by preemption is acceptable here.
-        unsafe {
-            before = *row;
-            *row = before + 1;
-        }
+        unsafe { *row += 1 };
     }
     if counter.is_loss() {
         change(LOST_EVENTS);
     }
-    before
+}
+
+/// Hits of a hook on this CPU.
+#[inline(always)]
+pub fn hits(hook: HookId) -> u64 {
+    COUNTS
+        .get(hook as u32 * COUNTERS + Counter::Hits as u32)
+        .copied()
+        .unwrap_or(0)
 }
 
 /// The start of a process could not be told.

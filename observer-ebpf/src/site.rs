@@ -71,8 +71,6 @@ pub struct Hit {
     pub layout: &'static Layout,
     /// Process, in the initial namespace.
     pub pid: u32,
-    /// Its number on this CPU.
-    number: u64,
 }
 
 impl Hit {
@@ -97,21 +95,21 @@ impl Hit {
         if cookie.has(FILTER_PIDS) && !maps::chosen(pid) {
             return None;
         }
-        let number = maps::count(hook, Counter::Hits);
+        maps::count(hook, Counter::Hits);
         Some(Self {
             hook,
             regs,
             layout,
             pid,
-            number,
         })
     }
 
     /// Sends a record about this process, see [`send`].
     #[inline(always)]
     pub fn send<T: Record>(&self, fill: impl FnOnce(&mut T) -> Result<bool, Skip>) {
-        // What waits is asked for now and then: so many records hardly matter to what waits at a wake-up.
-        let ask = self.number % ASK_EVERY == 0;
+        // What waits is asked for now and then: so many records hardly matter to what waits at a wake-up. Looked up
+        // when the record is full: known before, it would make the verifier follow all of `fill` once for each answer.
+        let ask = || maps::hits(self.hook) % ASK_EVERY == 0;
         send_with(self.hook, self.pid, ask, fill);
     }
 
@@ -128,14 +126,14 @@ const ASK_EVERY: u64 = 16;
 /// Reserves a record, lets `fill` write it, and sends it. Every way to fail is counted.
 #[inline(always)]
 pub fn send<T: Record>(hook: HookId, pid: u32, fill: impl FnOnce(&mut T) -> Result<bool, Skip>) {
-    send_with(hook, pid, true, fill);
+    send_with(hook, pid, || true, fill);
 }
 
 #[inline(always)]
 fn send_with<T: Record>(
     hook: HookId,
     pid: u32,
-    ask: bool,
+    ask: impl FnOnce() -> bool,
     fill: impl FnOnce(&mut T) -> Result<bool, Skip>,
 ) {
     let Some(mut entry) = maps::EVENTS.reserve::<T>(0) else {
@@ -154,7 +152,7 @@ fn send_with<T: Record>(
             // SAFETY: no preconditions.
             header.time_ns = unsafe { bpf_ktime_get_ns() };
             header.lost = maps::lost();
-            entry.submit(if ask { maps::wake() } else { maps::QUIETLY });
+            entry.submit(if ask() { maps::wake() } else { maps::QUIETLY });
             if partial {
                 maps::count(hook, Counter::ReadPartial);
             }

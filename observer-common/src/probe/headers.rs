@@ -33,14 +33,15 @@ const LEFT: usize = 1;
 const ARRAY: usize = 2;
 /// Row of the best ID header found; larger than any row when none.
 const BEST: usize = 3;
-/// 1 when the trace header was found.
-const TRACED: usize = 4;
+/// What is still looked for: bits of `SEEK_…`.
+const OPEN: usize = 4;
 /// Row that the slot's key matched.
 const ROW: usize = 5;
 /// Bytes of the matched header's value to keep.
 const KEPT: usize = 6;
-/// Length of the matched header's value.
+/// Length of the matched header's value; before it is read, the row that the matched one has to be better than.
 const LENGTH: usize = 7;
+const BOUND: usize = LENGTH;
 /// Row of the best deadline header found; larger than any row when none.
 const BEST_DEADLINE: usize = 8;
 /// The slot's key, zero padded: four words.
@@ -77,7 +78,7 @@ pub fn find<const SWISS: bool, M: MemRead>(
 ) {
     set(record, BEST, MAX_HEADER_NAMES as u64);
     set(record, BEST_DEADLINE, MAX_HEADER_NAMES as u64);
-    set(record, TRACED, 0);
+    seek(layout, record);
     set(record, NEXT, 0);
     if map == 0 {
         return;
@@ -88,7 +89,7 @@ pub fn find<const SWISS: bool, M: MemRead>(
         begin_buckets(mem, map, record);
     }
     for _ in 0..MAX_GROUPS {
-        if get(record, NEXT) == 0 || done(layout, record) {
+        if get(record, NEXT) == 0 || get(record, OPEN) == 0 {
             return;
         }
         if !block::<SWISS, M>(mem, record) {
@@ -103,19 +104,42 @@ pub fn find<const SWISS: bool, M: MemRead>(
         visit::<SWISS, M>(mem, layout, 6, record);
         visit::<SWISS, M>(mem, layout, 7, record);
     }
-    if get(record, NEXT) != 0 && !done(layout, record) {
+    if get(record, NEXT) != 0 && get(record, OPEN) != 0 {
         record.flags |= REQUEST_BIG_MAP;
     }
 }
 
-/// The preferred ID header, the preferred deadline and the trace header are found.
+/// The preferred ID header, the preferred deadline, the trace header.
+const SEEK_ID: u64 = 1;
+const SEEK_DEADLINE: u64 = 2;
+const SEEK_TRACE: u64 = 4;
+
+/// Notes what is looked for in the record: asked of the layout at every block, each answer would be remembered by the
+/// verifier, and double what it has to follow.
 #[inline(always)]
-fn done(layout: &Layout, record: &RequestStarted) -> bool {
-    let id = get(record, BEST) == 0 || layout.headers[0].len == 0;
-    let deadline =
-        get(record, BEST_DEADLINE) == DEADLINE_ROW || layout.headers[MAX_ID_HEADERS].len == 0;
-    let trace = get(record, TRACED) != 0 || layout.headers[MAX_HEADER_NAMES - 1].len == 0;
-    id && deadline && trace
+fn seek(layout: &Layout, record: &mut RequestStarted) {
+    set(record, OPEN, 0);
+    if layout.headers[0].len != 0 {
+        open(record, SEEK_ID);
+    }
+    if layout.headers[MAX_ID_HEADERS].len != 0 {
+        open(record, SEEK_DEADLINE);
+    }
+    if layout.headers[MAX_HEADER_NAMES - 1].len != 0 {
+        open(record, SEEK_TRACE);
+    }
+}
+
+#[inline(always)]
+fn open(record: &mut RequestStarted, what: u64) {
+    let left = get(record, OPEN);
+    set(record, OPEN, left | what);
+}
+
+#[inline(always)]
+fn found(record: &mut RequestStarted, what: u64) {
+    let left = get(record, OPEN);
+    set(record, OPEN, left & !what);
 }
 
 /// Go ≥ 1.24: `used`, `seed`, `dirPtr`, `dirLen`.
@@ -268,16 +292,31 @@ fn matches<M: MemRead>(
     ];
     // Each branch leaves nothing but a word of the record behind, so its two paths meet again.
     set(record, ROW, MAX_HEADER_NAMES as u64);
-    for row in (0..MAX_HEADER_NAMES).rev() {
-        if differ(&layout.headers[row], len, &key) == 0 {
-            set(record, ROW, row as u64);
-        }
-    }
-    let row = get(record, ROW);
-    if row < DEADLINE_ROW {
-        row < get(record, BEST)
-    } else {
-        row == TRACE_ROW || row < get(record, BEST_DEADLINE)
+    set(record, BOUND, 0);
+    // The rows are written out for the reason that slots are, see `find`.
+    const { assert!(MAX_HEADER_NAMES == 6) };
+    compare(layout, 5, len, &key, record);
+    compare(layout, 4, len, &key, record);
+    compare(layout, 3, len, &key, record);
+    compare(layout, 2, len, &key, record);
+    compare(layout, 1, len, &key, record);
+    compare(layout, 0, len, &key, record);
+    get(record, ROW) < get(record, BOUND)
+}
+
+/// Leaves `row` in `ROW` where the key is that row's name.
+#[inline(always)]
+fn compare(layout: &Layout, row: usize, len: u64, key: &[u64; 4], record: &mut RequestStarted) {
+    if differ(&layout.headers[row], len, key) == 0 {
+        set(record, ROW, row as u64);
+        let bound = if row < MAX_ID_HEADERS {
+            get(record, BEST)
+        } else if row < MAX_HEADER_NAMES - 1 {
+            get(record, BEST_DEADLINE)
+        } else {
+            MAX_HEADER_NAMES as u64
+        };
+        set(record, BOUND, bound);
     }
 }
 
@@ -306,23 +345,31 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
     if row == TRACE_ROW {
         if mem.read_prefix(text, &mut record.trace, kept) {
             record.trace_len = kept;
-            set(record, TRACED, 1);
+            found(record, SEEK_TRACE);
         }
         return;
     }
     if row >= DEADLINE_ROW {
         // A read that fails spoils what a header of less worth has left there.
         record.deadline_row = 0;
-        let kept = if kept > MAX_DEADLINE as u64 {
-            MAX_DEADLINE as u64
-        } else {
-            kept
-        };
+        set(
+            record,
+            KEPT,
+            if kept > MAX_DEADLINE as u64 {
+                MAX_DEADLINE as u64
+            } else {
+                kept
+            },
+        );
+        let kept = get(record, KEPT);
         if mem.read_prefix(text, &mut record.deadline, kept) {
             // No header is as long as 4 GiB.
             record.deadline_len = get(record, LENGTH) as u32;
             record.deadline_row = (row - DEADLINE_ROW) as u32 + 1;
             set(record, BEST_DEADLINE, row);
+            if row == DEADLINE_ROW {
+                found(record, SEEK_DEADLINE);
+            }
         }
         return;
     }
@@ -333,6 +380,9 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
         record.id_len = get(record, LENGTH) as u32;
         record.id_row = row as u32 + 1;
         set(record, BEST, row);
+        if row == 0 {
+            found(record, SEEK_ID);
+        }
     }
 }
 
