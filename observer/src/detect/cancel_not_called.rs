@@ -41,6 +41,9 @@
 //! If the result is read later (a response body, rows), hand `cancel` on and call it in `Close`:
 //! a `defer` in this function would cut the reader off (see `premature-cancel`).
 //!
+//! In a loop, `defer cancel()` waits until the function returns: move the body of the loop into a
+//! function of its own, or call `cancel` at the end of each turn.
+//!
 //! ## How sure
 //!
 //! High, warning: every call of a cancel function is seen, and this context's own was not among
@@ -54,6 +57,12 @@
 //! - contexts that do not descend from a request, until the third of one line, or until the timer
 //!   of one had to free it and its request, if it was made in one, has ended; for a minute, while
 //!   cancel functions of the same line are called;
+//! - such contexts while they live, for their first minute (120 times the grace time): until then
+//!   they may lie in a session or a queue where somebody calls the function later. A
+//!   `WithCancel(context.Background())` that is dropped is reported only then;
+//! - contexts whose function is still running on the goroutine that made them, for it may have a
+//!   `defer cancel()`. One that runs a loop is reported all the same once timers have freed three
+//!   of one line, nobody has called any of that line, and it has made the next;
 //! - requests of which events were lost: they are unknown, and counted as such.
 
 use std::collections::BTreeMap;
@@ -71,6 +80,7 @@ use super::timers::Topic;
 
 const HELP: &str =
     "call the cancel function when the work is done: `defer cancel()` on the next line";
+const HELP_LOOP: &str = "call the cancel function in each turn: a `defer` runs only when the function returns, so move the body of the loop into one";
 /// Occurrences of one line before a context that is not a request's is worth a word.
 const THIRD: u64 = 3;
 /// Between two looks at a goroutine that may still call it, ns.
@@ -79,6 +89,8 @@ const AGAIN_NS: u64 = 1_000_000_000;
 const LOOKS: u32 = 60;
 /// Age at which a context that does not descend from a request is looked at, in grace times.
 const AGE_IN_GRACES: u64 = 120;
+/// Goroutines of one line that may be in a loop.
+const LOOPS: usize = 64;
 /// Lines whose counts are kept.
 const LINES: usize = 4096;
 /// Contexts remembered as judged; of one that had to make room, a second verdict would be counted.
@@ -101,6 +113,32 @@ struct Line {
     missed: u64,
     /// Contexts of this line whose CancelFunc was called.
     called: u64,
+    /// By goroutine that is still in the function of this line.
+    loops: BTreeMap<u64, Turns>,
+}
+
+/// Contexts that one goroutine made at one line without leaving its function, and that only their timers freed.
+#[derive(Debug, Default)]
+struct Turns {
+    /// How many.
+    count: u64,
+    /// When the newest was made, ns.
+    newest_ns: u64,
+}
+
+impl Line {
+    /// Notes a context whose maker is still in its function; whether the line goes on making them without a cancel.
+    fn turns(&mut self, ctx: &Ctx) -> bool {
+        if self.loops.len() >= LOOPS && !self.loops.contains_key(&ctx.goid) {
+            return false;
+        }
+        let turns = self.loops.entry(ctx.goid).or_default();
+        if turns.count == 0 || ctx.created_ns > turns.newest_ns {
+            turns.newest_ns = ctx.created_ns;
+            turns.count += 1;
+        }
+        self.called == 0 && turns.count >= THIRD && ctx.created_ns < turns.newest_ns
+    }
 }
 
 impl CancelNotCalled {
@@ -250,18 +288,20 @@ impl CancelNotCalled {
                 self.ask_maker(id, cx);
             }
             Answer::Work(work) => match &work.goroutine {
-                Inspection::Gone => self.conclude(id, cx),
+                Inspection::Gone => self.conclude(id, false, cx),
                 Inspection::Alive(goroutine) if !goroutine.stack.is_empty() => {
                     let stack = site::frames(cx.code, ctx.pid, &goroutine.stack);
                     let made = site::frames(cx.code, ctx.pid, &ctx.pcs);
                     let maker = site::maker(&made).map(|frame| frame.function.clone());
-                    if stack
+                    let inside = stack
                         .iter()
-                        .any(|frame| Some(&frame.function) == maker.as_ref())
-                    {
-                        self.again(id, cx);
+                        .any(|frame| Some(&frame.function) == maker.as_ref());
+                    if !inside {
+                        self.conclude(id, false, cx);
+                    } else if self.is_turn(id, cx) {
+                        self.conclude(id, true, cx);
                     } else {
-                        self.conclude(id, cx);
+                        self.again(id, cx);
                     }
                 }
                 _ => self.again(id, cx),
@@ -280,11 +320,27 @@ impl CancelNotCalled {
             .and_then(|owner| cx.model.request(owner))
             .is_some_and(|request| request.goid == ctx.goid && request.ended.is_some());
         if handler {
-            self.conclude(id, cx);
+            self.conclude(id, false, cx);
             return;
         }
         let question = Question::work(ctx.goid, ctx.g, Vec::new(), None);
         cx.ask(ctx.pid, Topic::NotCalled(id), question);
+    }
+
+    /// Whether the function that made it goes round: its timer freed it, and the line has made later ones on the
+    /// same goroutine without a cancel of any.
+    fn is_turn(&mut self, id: CtxId, cx: &Context<'_>) -> bool {
+        let freed = |ctx: &&Ctx| !descends(ctx) && ctx.died_of_its_deadline();
+        let Some(ctx) = cx.model.context(id).filter(freed) else {
+            return false;
+        };
+        let Some(unit) = cx.unit(ctx.pid) else {
+            return false;
+        };
+        let frames = site::frames(cx.code, ctx.pid, &ctx.pcs);
+        made_at(&unit, &frames)
+            .and_then(|at| self.line(&unit, at))
+            .is_some_and(|line| line.turns(ctx))
     }
 
     fn again(&mut self, id: CtxId, cx: &mut Context<'_>) {
@@ -296,8 +352,8 @@ impl CancelNotCalled {
         cx.later(AGAIN_NS, Topic::NotCalled(id));
     }
 
-    /// Nobody is left to call it.
-    fn conclude(&mut self, id: CtxId, cx: &mut Context<'_>) {
+    /// Nobody is left to call it, or who may still has begun the next turns of a loop (`turns`) without.
+    fn conclude(&mut self, id: CtxId, turns: bool, cx: &mut Context<'_>) {
         self.looks.remove(&id);
         let Some(ctx) = cx.model.context(id) else {
             return;
@@ -352,6 +408,9 @@ impl CancelNotCalled {
         let made_by = site::made_by(&frames);
         let function = made_by.as_deref().unwrap_or("WithCancel");
         finding.message = match freed_by.map(|cancel| cancel.by) {
+            Some(_) if turns => format!(
+                "cancel function of {function} not called in the loop that makes it; only its timer freed it"
+            ),
             Some(CancelledBy::Deadline) => {
                 format!("cancel function of {function} never called; only its timer freed it")
             }
@@ -360,7 +419,7 @@ impl CancelNotCalled {
             }
             None => format!("cancel function of {function} never called; it is still alive"),
         };
-        finding.help = HELP.to_owned();
+        finding.help = if turns { HELP_LOOP } else { HELP }.to_owned();
         draft::place(&mut finding, &unit, Some(&at), frames);
         cx.report(finding);
     }

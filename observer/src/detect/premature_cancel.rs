@@ -71,6 +71,9 @@
 //!
 //! - a cancel function of your own that stops *another* goroutine's call or read: `errgroup`,
 //!   hedged requests, first answer wins;
+//! - for the same reason, work that a handler left running on a context that a middleware made and
+//!   cancels when the handler returns (`defer cancel()` around `next.ServeHTTP`): the stack of that
+//!   cancel is the one of a handler that stops the losers of a race which a helper began;
 //! - plain dials that have no `Dialer.Timeout`: whether one had failed before is not to be seen;
 //! - bodies over HTTP/2, whose streams end in another way; rows of `database/sql` that die while
 //!   they are read, and queries inside a transaction, whose end cannot be seen;
