@@ -246,6 +246,16 @@ pub(super) fn call_over(
 ) -> Option<CallEvidence> {
     let shown = shown?;
     let call = call.and_then(|id| cx.model.call(id));
+    if let Some(waited_ns) = call.and_then(|call| call.waited_ns)
+        && shown.kind == CallKind::SqlConn.as_str()
+    {
+        // It was the wait for a connection that was shown, and that came to an end when the query got one.
+        return Some(CallEvidence {
+            outcome: CallOutcome::Done,
+            duration_ns: Some(waited_ns),
+            ..shown
+        });
+    }
     Some(match call.filter(|call| !call.is_open()) {
         Some(call) => call_evidence(call, cx.thresholds, cx.now_ns),
         None => CallEvidence {

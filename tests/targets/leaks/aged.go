@@ -221,7 +221,7 @@ func silent(leaves time.Duration) (net.Conn, error) {
 		return nil, err
 	}
 	defer ln.Close()
-	near, err := net.Dial("tcp", ln.Addr().String())
+	near, err := net.DialTCP("tcp", nil, ln.Addr().(*net.TCPAddr))
 	if err != nil {
 		return nil, err
 	}
