@@ -1,6 +1,6 @@
 //! Which builds of a program a case runs on.
 
-use std::env;
+use std::{env, panic, thread};
 
 use anyhow::{Result, bail};
 
@@ -13,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// Those of the case, each with its version.
-pub fn on_each_version(case: impl Fn(&'static str, Flavor) -> Result<()>) -> Result<()> {
+pub fn on_each_version(case: impl Fn(&'static str, Flavor) -> Result<()> + Sync) -> Result<()> {
     on_each(versions().iter().copied(), &[Flavor::Plain], case)
 }
 
@@ -23,17 +23,17 @@ pub fn on_each_version(case: impl Fn(&'static str, Flavor) -> Result<()>) -> Res
 /// Those of the case, each with its version.
 pub fn on_each_version_from(
     minor: u32,
-    case: impl Fn(&'static str, Flavor) -> Result<()>,
+    case: impl Fn(&'static str, Flavor) -> Result<()> + Sync,
 ) -> Result<()> {
     on_each(versions_from(minor), &[Flavor::Plain], case)
 }
 
 /// Runs a case with every Go version that is tested now, plain and stripped; where all versions are tested, also
-/// stripped and position independent.
+/// stripped and position independent. The builds of one version run side by side: most of a case is waiting.
 ///
 /// # Errors
 /// Those of the case, each with its build.
-pub fn on_each_build(case: impl Fn(&'static str, Flavor) -> Result<()>) -> Result<()> {
+pub fn on_each_build(case: impl Fn(&'static str, Flavor) -> Result<()> + Sync) -> Result<()> {
     if env::var_os(FULL_VARIABLE).is_some() {
         on_each(
             versions().iter().copied(),
@@ -52,15 +52,24 @@ pub fn on_each_build(case: impl Fn(&'static str, Flavor) -> Result<()>) -> Resul
 fn on_each(
     versions: impl Iterator<Item = &'static str>,
     flavors: &[Flavor],
-    case: impl Fn(&'static str, Flavor) -> Result<()>,
+    case: impl Fn(&'static str, Flavor) -> Result<()> + Sync,
 ) -> Result<()> {
     let mut failures = Vec::new();
     for go in versions {
-        for &flavor in flavors {
-            if let Err(error) = case(go, flavor) {
-                failures.push(format!("==== go{go} {flavor:?}: {error:#}"));
+        thread::scope(|scope| {
+            let case = &case;
+            let runs: Vec<_> = flavors
+                .iter()
+                .map(|&flavor| (flavor, scope.spawn(move || case(go, flavor))))
+                .collect();
+            for (flavor, run) in runs {
+                match run.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => failures.push(format!("==== go{go} {flavor:?}: {error:#}")),
+                    Err(panicked) => panic::resume_unwind(panicked),
+                }
             }
-        }
+        });
     }
     if failures.is_empty() {
         return Ok(());
