@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use observer_tests::{
     live::{
-        Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build,
+        Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build_in_turn,
         on_each_version, start,
     },
     postgres::Postgres,
@@ -185,7 +185,7 @@ fn run(
 #[test]
 fn planted_mistakes_of_database_sql_are_found_at_their_lines() -> Result<()> {
     let postgres = Postgres::start()?;
-    on_each_build(|go, flavor| {
+    on_each_build_in_turn(|go, flavor| {
         for driver in drivers(&postgres) {
             mistakes_are_found(&run(go, flavor, &driver)?, driver.0)
                 .with_context(|| format!("driver {}", driver.0))?;

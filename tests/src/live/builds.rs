@@ -2,7 +2,7 @@
 
 use std::{env, panic, thread};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::{
     go::{FULL_VARIABLE, versions, versions_from},
@@ -34,18 +34,33 @@ pub fn on_each_version_from(
 /// # Errors
 /// Those of the case, each with its build.
 pub fn on_each_build(case: impl Fn(&'static str, Flavor) -> Result<()> + Sync) -> Result<()> {
+    on_each(versions().iter().copied(), flavors(), case)
+}
+
+/// The same, one after the other: for cases whose times a second one beside them would spoil.
+///
+/// # Errors
+/// Those of the case, each with its build.
+pub fn on_each_build_in_turn(
+    case: impl Fn(&'static str, Flavor) -> Result<()> + Sync,
+) -> Result<()> {
+    let mut failures = Vec::new();
+    for go in versions() {
+        for flavor in flavors() {
+            if let Err(error) = on_each([*go].into_iter(), &[*flavor], &case) {
+                failures.push(format!("{error:#}"));
+            }
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+    Ok(())
+}
+
+fn flavors() -> &'static [Flavor] {
     if env::var_os(FULL_VARIABLE).is_some() {
-        on_each(
-            versions().iter().copied(),
-            &[Flavor::Plain, Flavor::Stripped, Flavor::PieStripped],
-            case,
-        )
+        &[Flavor::Plain, Flavor::Stripped, Flavor::PieStripped]
     } else {
-        on_each(
-            versions().iter().copied(),
-            &[Flavor::Plain, Flavor::Stripped],
-            case,
-        )
+        &[Flavor::Plain, Flavor::Stripped]
     }
 }
 
