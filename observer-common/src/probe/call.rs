@@ -11,7 +11,7 @@ use crate::limits::{MAX_HOST, MAX_PATH};
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
-use super::{Skip, walk};
+use super::{Skip, bounded, walk};
 
 /// What is read of a request before it is known which records tell of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,11 +139,6 @@ fn name<M: MemRead>(mem: &M, layout: &Layout, record: &mut CallStarted) -> bool 
     complete
 }
 
-#[inline(always)]
-fn bounded(len: u64, most: u64) -> u64 {
-    if len > most { most } else { len }
-}
-
 /// Fills the record of a call that the transport gives up; `cancelKey`'s request is argument 1.
 ///
 /// # Errors
@@ -220,14 +215,7 @@ pub fn stream_ended<M: MemRead, R: Registers>(
 ) -> Result<(), Skip> {
     record.header.kind = Kind::CallStreamEnded as u8;
     walk::goid(mem, layout, regs.g(), &mut record.header)?;
-    record.header.parent_goid = match layout.g_parent_words {
-        0 => 0,
-        words => {
-            let parent = u64::from(layout.g_goid) + 8 * u64::from(words);
-            let at = regs.g().wrapping_add(parent);
-            mem.word(at).ok_or(Skip::Goroutine)?
-        }
-    };
+    record.header.parent_goid = walk::parent(mem, layout, regs.g())?;
     record.err = Link {
         itab: regs.arg::<1>(),
         data: regs.arg::<2>(),

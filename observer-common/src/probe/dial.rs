@@ -6,7 +6,7 @@ use crate::limits::{MAX_ADDRESS, MAX_NETWORK};
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
-use super::{Skip, walk};
+use super::{Skip, bounded, walk};
 
 /// `(*Dialer).DialContext(ctx, network, address)`; `Ok(true)` when something was cut by a failed read.
 ///
@@ -47,11 +47,6 @@ pub fn started<M: MemRead, R: Registers>(
     Ok(partial | !named | !placed)
 }
 
-#[inline(always)]
-fn bounded(len: u64, most: u64) -> u64 {
-    if len > most { most } else { len }
-}
-
 /// A dial has its connection. Of interest is only the goroutine, and who started it: with several addresses each is
 /// tried on a goroutine of its own.
 ///
@@ -66,10 +61,6 @@ pub fn done<M: MemRead, R: Registers>(
 ) -> Result<(), Skip> {
     record.header.kind = Kind::DialDone as u8;
     walk::goid(mem, layout, regs.g(), &mut record.header)?;
-    let bytes = u64::from(layout.g_goid) + u64::from(layout.g_parent_words) * 8;
-    if layout.g_parent_words != 0 {
-        let parent = mem.word(regs.g().wrapping_add(bytes));
-        record.header.parent_goid = parent.ok_or(Skip::Goroutine)?;
-    }
+    record.header.parent_goid = walk::parent(mem, layout, regs.g())?;
     Ok(())
 }

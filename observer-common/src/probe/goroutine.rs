@@ -25,11 +25,8 @@ pub struct Followed {
 /// [`Skip::Goroutine`] when a descriptor cannot be read.
 #[inline(always)]
 pub fn creator<M: MemRead, R: Registers>(mem: &M, layout: &Layout, regs: &R) -> Result<u64, Skip> {
-    let goid = u64::from(layout.g_goid);
     if layout.g_parent_words != 0 {
-        let words = u64::from(layout.g_parent_words) * 8;
-        let at = regs.arg::<1>().wrapping_add(goid).wrapping_add(words);
-        return mem.word(at).ok_or(Skip::Goroutine);
+        return walk::parent(mem, layout, regs.arg::<1>());
     }
     // Up to Go 1.20 no goroutine says who made it; it is the one that this thread runs.
     let thread = mem.word(regs.g().wrapping_add(u64::from(layout.g_m)));
@@ -37,7 +34,7 @@ pub fn creator<M: MemRead, R: Registers>(mem: &M, layout: &Layout, regs: &R) -> 
     let current = mem.word(thread.wrapping_add(u64::from(layout.m_curg)));
     match current.ok_or(Skip::Goroutine)? {
         0 => Ok(0),
-        current => mem.word(current.wrapping_add(goid)).ok_or(Skip::Goroutine),
+        current => number(mem, layout, current),
     }
 }
 
@@ -62,8 +59,7 @@ pub fn statement<M: MemRead, R: Registers>(
 /// [`Skip::Goroutine`] when its descriptor cannot be read.
 #[inline(always)]
 pub fn made<M: MemRead, R: Registers>(mem: &M, layout: &Layout, regs: &R) -> Result<u64, Skip> {
-    let at = regs.arg::<1>().wrapping_add(u64::from(layout.g_goid));
-    mem.word(at).ok_or(Skip::Goroutine)
+    number(mem, layout, regs.arg::<1>())
 }
 
 /// The goroutine that ends: the first argument.
@@ -72,8 +68,13 @@ pub fn made<M: MemRead, R: Registers>(mem: &M, layout: &Layout, regs: &R) -> Res
 /// [`Skip::Goroutine`] when its descriptor cannot be read.
 #[inline(always)]
 pub fn ending<M: MemRead, R: Registers>(mem: &M, layout: &Layout, regs: &R) -> Result<u64, Skip> {
-    let at = regs.arg::<0>().wrapping_add(u64::from(layout.g_goid));
-    mem.word(at).ok_or(Skip::Goroutine)
+    number(mem, layout, regs.arg::<0>())
+}
+
+#[inline(always)]
+fn number<M: MemRead>(mem: &M, layout: &Layout, g: u64) -> Result<u64, Skip> {
+    mem.word(g.wrapping_add(u64::from(layout.g_goid)))
+        .ok_or(Skip::Goroutine)
 }
 
 /// What is known of a new goroutine before its record is reserved.

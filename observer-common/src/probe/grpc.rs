@@ -6,7 +6,7 @@ use crate::limits::{MAX_HOST, MAX_PATH};
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
-use super::{Skip, walk};
+use super::{Skip, bounded, walk};
 
 /// Fills the record of a stream whose handler is about to run: receiver, transport (two words), stream.
 ///
@@ -34,11 +34,7 @@ pub fn started<M: MemRead, R: Registers>(
     let [itab, data] = field(layout.grpc_ctx)?;
     let [text, len] = field(layout.grpc_method)?;
     record.links = walk::chain(mem, layout, Link { itab, data }, &mut record.chain);
-    let len = if len > MAX_PATH as u64 {
-        MAX_PATH as u64
-    } else {
-        len
-    };
+    let len = bounded(len, MAX_PATH as u64);
     if !mem.read_prefix(text, &mut record.method, len) {
         return Err(Skip::Object);
     }
@@ -119,22 +115,14 @@ pub fn called<M: MemRead, R: Registers>(
         .wrapping_add(u64::from(layout.grpc_authority));
     let mut complete = !partial;
     let [text, len] = mem.pair(authority).unwrap_or([0, 0]);
-    let len = if len > MAX_HOST as u64 {
-        MAX_HOST as u64
-    } else {
-        len
-    };
+    let len = bounded(len, MAX_HOST as u64);
     if mem.read_prefix(text, &mut record.host, len) {
         record.host_len = len as u32;
     } else {
         complete = false;
     }
     let len = regs.arg::<5>();
-    let len = if len > MAX_PATH as u64 {
-        MAX_PATH as u64
-    } else {
-        len
-    };
+    let len = bounded(len, MAX_PATH as u64);
     if mem.read_prefix(regs.arg::<4>(), &mut record.method, len) {
         record.method_len = len as u32;
     } else {

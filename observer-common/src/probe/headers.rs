@@ -12,6 +12,8 @@ use crate::layout::{HeaderName, Layout};
 use crate::limits::{MAX_DEADLINE, MAX_GROUPS, MAX_HEADER_NAMES, MAX_ID_HEADERS, MAX_VALUE};
 use crate::mem::MemRead;
 
+use super::bounded;
+
 /// Bytes of a Swiss group of `string → []string`.
 const GROUP_BYTES: u64 = 328;
 /// Bytes of a bucket of `string → []string`.
@@ -293,14 +295,9 @@ fn matches<M: MemRead>(
     // Each branch leaves nothing but a word of the record behind, so its two paths meet again.
     set(record, ROW, MAX_HEADER_NAMES as u64);
     set(record, BOUND, 0);
-    // The rows are written out for the reason that slots are, see `find`.
-    const { assert!(MAX_HEADER_NAMES == 6) };
-    compare(layout, 5, len, &key, record);
-    compare(layout, 4, len, &key, record);
-    compare(layout, 3, len, &key, record);
-    compare(layout, 2, len, &key, record);
-    compare(layout, 1, len, &key, record);
-    compare(layout, 0, len, &key, record);
+    for row in (0..MAX_HEADER_NAMES).rev() {
+        compare(layout, row, len, &key, record);
+    }
     get(record, ROW) < get(record, BOUND)
 }
 
@@ -327,15 +324,7 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
         return;
     };
     set(record, LENGTH, len);
-    set(
-        record,
-        KEPT,
-        if len > MAX_VALUE as u64 {
-            MAX_VALUE as u64
-        } else {
-            len
-        },
-    );
+    set(record, KEPT, bounded(len, MAX_VALUE as u64));
     let kept = get(record, KEPT);
     if kept == 0 {
         // An empty value names nothing: a less preferred header may.
@@ -352,15 +341,7 @@ fn keep<M: MemRead>(mem: &M, record: &mut RequestStarted, values: u64) {
     if row >= DEADLINE_ROW {
         // A read that fails spoils what a header of less worth has left there.
         record.deadline_row = 0;
-        set(
-            record,
-            KEPT,
-            if kept > MAX_DEADLINE as u64 {
-                MAX_DEADLINE as u64
-            } else {
-                kept
-            },
-        );
+        set(record, KEPT, bounded(kept, MAX_DEADLINE as u64));
         let kept = get(record, KEPT);
         if mem.read_prefix(text, &mut record.deadline, kept) {
             // No header is as long as 4 GiB.

@@ -34,3 +34,9 @@ pub enum Skip {
     /// The object could not be read.
     Object,
 }
+
+/// `len`, but not more than `most`: what is kept of a text.
+#[inline(always)]
+fn bounded(len: u64, most: u64) -> u64 {
+    if len > most { most } else { len }
+}

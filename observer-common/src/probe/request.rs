@@ -6,7 +6,7 @@ use crate::limits::{MAX_LINE, MAX_PATH};
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
-use super::{Skip, headers, walk};
+use super::{Skip, bounded, headers, walk};
 
 /// Words of `http.Request` read at once: `Method` at 0 to `ctx` at 248 in Go 1.18 … 1.27.
 const REQUEST_WORDS: usize = 33;
@@ -144,11 +144,7 @@ fn line<M: MemRead>(mem: &M, method: Text, target: Text, record: &mut RequestSta
     if method.len >= APART as u64 {
         return;
     }
-    let path_len = if target.len > MAX_PATH as u64 {
-        MAX_PATH as u64
-    } else {
-        target.len
-    };
+    let path_len = bounded(target.len, MAX_PATH as u64);
     let after = method.len + 1;
     if method.at.wrapping_add(after) == target.at {
         if mem.read_prefix(method.at, &mut record.line, after + path_len) {

@@ -7,7 +7,7 @@ use crate::limits::MAX_QUERY;
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
-use super::{Skip, walk};
+use super::{Skip, bounded, walk};
 
 /// What the registers say: where the context is differs between methods and functions.
 #[derive(Clone, Copy)]
@@ -146,11 +146,7 @@ fn fill<M: MemRead, R: Registers>(
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
     record.frames = frames;
     let [text, len] = args.query;
-    let len = if len > MAX_QUERY as u64 {
-        MAX_QUERY as u64
-    } else {
-        len
-    };
+    let len = bounded(len, MAX_QUERY as u64);
     let read = len == 0 || mem.read_prefix(text, &mut record.query, len);
     record.query_len = if read { len } else { 0 };
     Ok(partial | !read)

@@ -54,6 +54,20 @@ pub fn goid<M: MemRead>(mem: &M, layout: &Layout, g: u64, header: &mut Header) -
     Ok(())
 }
 
+/// The number of a goroutine's creator; 0 where Go keeps none (≤ 1.20).
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the descriptor cannot be read.
+#[inline(always)]
+pub fn parent<M: MemRead>(mem: &M, layout: &Layout, g: u64) -> Result<u64, Skip> {
+    let words = u64::from(layout.g_parent_words);
+    if words == 0 {
+        return Ok(0);
+    }
+    let at = u64::from(layout.g_goid) + 8 * words;
+    mem.word(g.wrapping_add(at)).ok_or(Skip::Goroutine)
+}
+
 /// Return addresses from the site upwards; gives their number and whether a read failed.
 ///
 /// At every site of ours the return address is at the stack pointer and the frame pointer is
