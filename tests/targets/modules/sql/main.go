@@ -61,7 +61,8 @@ func open(connections int) *sql.DB {
 	return db
 }
 
-// prepare makes what the routes use. The function works on when its query is cancelled, which a server may do.
+// prepare makes what the routes use. The function works on when its query is cancelled, which a server may do; PostgreSQL
+// signals the process and then its group, so one cancel may come twice.
 func (s *service) prepare() (err error) {
 	for _, statement := range []string{
 		`CREATE TABLE IF NOT EXISTS items (id int PRIMARY KEY, name text, stock int)`,
@@ -71,7 +72,11 @@ func (s *service) prepare() (err error) {
 			BEGIN
 				PERFORM pg_sleep(60);
 			EXCEPTION WHEN query_canceled THEN
-				PERFORM pg_sleep(seconds);
+				BEGIN
+					PERFORM pg_sleep(seconds);
+				EXCEPTION WHEN query_canceled THEN
+					PERFORM pg_sleep(seconds);
+				END;
 			END;
 		END $$`,
 	} {
