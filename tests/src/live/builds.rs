@@ -1,6 +1,10 @@
 //! Which builds of a program a case runs on.
 
-use std::{env, panic, thread};
+use std::{
+    env, panic,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use anyhow::{Result, bail, ensure};
 
@@ -8,6 +12,9 @@ use crate::{
     go::{FULL_VARIABLE, versions, versions_from},
     target::Flavor,
 };
+
+/// How many builds run at once. Most of a case is waiting, and two cores do what is left of three.
+const SIDE_BY_SIDE: usize = 3;
 
 /// Runs a case with every Go version that is tested now, as the compiler makes it; reports all that fail.
 ///
@@ -29,7 +36,7 @@ pub fn on_each_version_from(
 }
 
 /// Runs a case with every Go version that is tested now, plain and stripped; where all versions are tested, also
-/// stripped and position independent. The builds of one version run side by side: most of a case is waiting.
+/// stripped and position independent.
 ///
 /// # Errors
 /// Those of the case, each with its build.
@@ -69,23 +76,26 @@ fn on_each(
     flavors: &[Flavor],
     case: impl Fn(&'static str, Flavor) -> Result<()> + Sync,
 ) -> Result<()> {
-    let mut failures = Vec::new();
-    for go in versions {
-        thread::scope(|scope| {
-            let case = &case;
-            let runs: Vec<_> = flavors
-                .iter()
-                .map(|&flavor| (flavor, scope.spawn(move || case(go, flavor))))
-                .collect();
-            for (flavor, run) in runs {
-                match run.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => failures.push(format!("==== go{go} {flavor:?}: {error:#}")),
-                    Err(panicked) => panic::resume_unwind(panicked),
-                }
+    let builds: Vec<_> = versions
+        .flat_map(|go| flavors.iter().map(move |&flavor| (go, flavor)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let lane = || {
+        let mut failures = Vec::new();
+        while let Some(&(go, flavor)) = builds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = case(go, flavor) {
+                failures.push(format!("==== go{go} {flavor:?}: {error:#}"));
             }
-        });
-    }
+        }
+        failures
+    };
+    let failures = thread::scope(|scope| {
+        let lanes: Vec<_> = (0..SIDE_BY_SIDE).map(|_| scope.spawn(lane)).collect();
+        let ended = lanes.into_iter().map(|lane| lane.join());
+        ended
+            .flat_map(|failures| failures.unwrap_or_else(|panicked| panic::resume_unwind(panicked)))
+            .collect::<Vec<_>>()
+    });
     if failures.is_empty() {
         return Ok(());
     }
