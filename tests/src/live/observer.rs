@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     process::{Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -35,10 +35,6 @@ pub struct Run {
     pub stderr: Vec<String>,
     /// How it ended.
     pub status: ExitStatus,
-    /// From the signal to the `end` line; `None` where no signal was sent.
-    pub flushed_after: Option<Duration>,
-    /// From the signal to the end of the process; `None` where no signal was sent.
-    pub ended_after: Option<Duration>,
 }
 
 impl Observer {
@@ -137,7 +133,7 @@ impl Observer {
         let found = self.stdout.wait_for(timeout, |lines| {
             let parsed: Vec<Value> = lines
                 .iter()
-                .filter_map(|(_, line)| serde_json::from_str(line).ok())
+                .filter_map(|line| serde_json::from_str(line).ok())
                 .collect();
             look(&parsed)
         });
@@ -177,15 +173,14 @@ impl Observer {
         self.stdout.lines()
     }
 
-    /// Ends it by SIGINT, and requires what every observer promises then: everything flushed within a second, gone
-    /// within two seconds and 0.15 s for each site, exit code 0, nothing lost.
+    /// Ends it by SIGINT, and requires what every observer promises then: exit code 0, the summary, nothing lost. How long
+    /// that takes is for the bench to tell.
     ///
     /// # Errors
     /// Whatever of that is not so.
     pub fn stop(self) -> Result<Run> {
-        let sent = Instant::now();
         self.process.signal(Signal::SIGINT)?;
-        let run = self.finish(Duration::from_secs(30), Some(sent))?;
+        let run = self.ends(Duration::from_secs(60))?;
         run.require_clean().with_context(|| run.shown())?;
         Ok(run)
     }
@@ -194,29 +189,22 @@ impl Observer {
     ///
     /// # Errors
     /// When it goes on for longer than `timeout`, or a line is not valid.
-    pub fn ends(self, timeout: Duration) -> Result<Run> {
-        self.finish(timeout, None)
-    }
-
-    fn finish(mut self, timeout: Duration, signalled: Option<Instant>) -> Result<Run> {
+    pub fn ends(mut self, timeout: Duration) -> Result<Run> {
         let ended = self.process.wait(timeout)?;
-        let ended_at = Instant::now();
         let closed = self.stdout.wait_closed(Duration::from_secs(5))
             && self.stderr.wait_closed(Duration::from_secs(5));
-        let timed = self.stdout.timed();
+        let stdout = self.stdout.lines();
         let stderr = self.stderr.lines();
         let Some(status) = ended.filter(|_| closed) else {
-            let lines: Vec<String> = timed.into_iter().map(|(_, line)| line).collect();
             bail!(
                 "observer run {} does not end within {timeout:?}\nstdout:\n{}\nstderr:\n{}",
                 self.args.join(" "),
-                lines.join("\n"),
+                stdout.join("\n"),
                 stderr.join("\n")
             );
         };
         let mut lines = Vec::new();
-        let mut flushed = None;
-        for (at, text) in timed {
+        for text in stdout {
             let line: Value =
                 serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
             let faults = schema::faults(&line)?;
@@ -224,9 +212,6 @@ impl Observer {
                 faults.is_empty(),
                 "a line that its schema refuses: {faults:?}\n{text}"
             );
-            if line["type"] == "end" {
-                flushed = Some(at);
-            }
             lines.push(line);
         }
         Ok(Run {
@@ -234,10 +219,6 @@ impl Observer {
             lines,
             stderr,
             status,
-            flushed_after: signalled
-                .zip(flushed)
-                .map(|(from, to)| to.saturating_duration_since(from)),
-            ended_after: signalled.map(|from| ended_at.saturating_duration_since(from)),
         })
     }
 }
@@ -271,7 +252,7 @@ impl Run {
             .context("the end line has no `requests`")
     }
 
-    /// Exit code 0, an end line, nothing lost or dropped, ended and flushed in time.
+    /// Exit code 0, an end line, nothing lost or dropped.
     ///
     /// # Errors
     /// Whatever of that is not so.
@@ -298,22 +279,6 @@ impl Run {
             "{} lines were dropped",
             end["lines_dropped"]
         );
-        if let Some(ended_after) = self.ended_after {
-            let flushed_after = self.flushed_after.context("no end line after the signal")?;
-            ensure!(
-                flushed_after <= Duration::from_secs(1),
-                "flushed {flushed_after:?} after the signal"
-            );
-            let probes: u64 = self
-                .of_type("start")
-                .filter_map(|start| start["probes"].as_u64())
-                .sum();
-            let allowed = Duration::from_secs(2) + Duration::from_millis(150 * probes);
-            ensure!(
-                ended_after <= allowed,
-                "ended {ended_after:?} after the signal, allowed {allowed:?}"
-            );
-        }
         Ok(())
     }
 

@@ -168,6 +168,6 @@ fn announced(stdout: &Tail, prefix: &str) -> Option<SocketAddr> {
     stdout.wait_for(READY, |lines| {
         lines
             .iter()
-            .find_map(|(_, line)| line.strip_prefix(prefix)?.parse().ok())
+            .find_map(|line| line.strip_prefix(prefix)?.parse().ok())
     })
 }

@@ -1,4 +1,4 @@
-//! Lines of a pipe as they arrive, with the time at which they did.
+//! Lines of a pipe as they arrive.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -19,7 +19,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    lines: Vec<(Instant, String)>,
+    lines: Vec<String>,
     closed: bool,
 }
 
@@ -35,7 +35,7 @@ impl Tail {
             let mut line = Vec::new();
             while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                writer.change(|state| state.lines.push((Instant::now(), text)));
+                writer.change(|state| state.lines.push(text));
                 line.clear();
             }
             writer.change(|state| state.closed = true);
@@ -55,16 +55,6 @@ impl Tail {
     /// All lines so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.lock()
-            .lines
-            .iter()
-            .map(|(_, line)| line.clone())
-            .collect()
-    }
-
-    /// All lines so far, each with its time of arrival.
-    #[must_use]
-    pub fn timed(&self) -> Vec<(Instant, String)> {
         self.lock().lines.clone()
     }
 
@@ -73,7 +63,7 @@ impl Tail {
     pub fn wait_for<T>(
         &self,
         timeout: Duration,
-        mut look: impl FnMut(&[(Instant, String)]) -> Option<T>,
+        mut look: impl FnMut(&[String]) -> Option<T>,
     ) -> Option<T> {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
