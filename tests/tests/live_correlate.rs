@@ -300,7 +300,7 @@ fn files_of_two_hosts_tell_which_did_not_hand_its_deadline_on() -> Result<()> {
 #[test]
 fn what_a_killed_test_left_behind_is_removed() -> Result<()> {
     let mut gone = Command::new("true").spawn()?;
-    let name = format!("observer-{}-a", gone.id());
+    let name = format!("observer-{}-0a", gone.id());
     gone.wait()?;
     let added = Command::new("ip").args(["netns", "add", &name]).status()?;
     ensure!(added.success(), "no namespace");
@@ -308,7 +308,7 @@ fn what_a_killed_test_left_behind_is_removed() -> Result<()> {
     let listed = Command::new("ip").args(["netns", "list"]).output()?;
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     ensure!(!listed.contains(&name), "{listed}");
-    let own = format!("observer-{}-a", std::process::id());
+    let own = format!("observer-{}-", std::process::id());
     ensure!(listed.contains(&own), "{listed}");
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -25,8 +26,10 @@ impl TwoHosts {
     /// # Errors
     /// What `ip` says.
     pub fn new() -> Result<Self> {
+        static PAIRS: AtomicU32 = AtomicU32::new(0);
         remove_stale()?;
-        let names = ["a", "b"].map(|end| format!("observer-{}-{end}", process::id()));
+        let pair = PAIRS.fetch_add(1, Ordering::Relaxed);
+        let names = ["a", "b"].map(|end| format!("observer-{}-{pair}{end}", process::id()));
         let [a, b] = &names;
         let hosts = Self {
             names: names.clone(),
@@ -104,8 +107,7 @@ fn remove_stale() -> Result<()> {
     for name in names {
         let pid = name
             .strip_prefix("observer-")
-            .and_then(|rest| rest.rsplit_once('-'))
-            .filter(|(_, end)| ["a", "b"].contains(end))
+            .and_then(|rest| rest.split_once('-'))
             .and_then(|(pid, _)| pid.parse::<u32>().ok());
         let stale = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
         if stale {
