@@ -160,8 +160,7 @@ pub struct Layout {
     pub m_curg: u32,
     /// Keeps the rows below aligned.
     pub reserved: u32,
-    /// The constructors between a creation and its caller that have a function of their own between them and the
-    /// creation, as they do in code that is not optimised: who creates is their caller.
+    /// Constructors that creations come through where nothing is inlined: who creates is their caller.
     pub create_via: [Range; 2],
     /// Functions whose `go` statements start what serves everybody: not followed.
     pub spawn_drop: [Range; MAX_RANGES],

@@ -111,7 +111,7 @@ const ALL: [Planted; 43] = [
         .wasted_ms(1700),
     planted("cancel-ignored poll", "/ignored/poll", "warning")
         .by("client")
-        .wasted_ms(850),
+        .wasted_ms(800),
     planted(
         "cancel-ignored poll-unseen",
         "/ignored/poll-unseen",

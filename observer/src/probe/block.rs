@@ -30,7 +30,7 @@ const CREATE_SHORT: &[&str] = &[
     "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders",
     "google.golang.org/grpc.newClientStreamWithParams",
 ];
-/// What a creation passes before its caller where `context.withCancel` is a function of its own (Go ≥ 1.20).
+/// What calls `context.withCancel` (Go ≥ 1.20), which is inlined into it wherever the compiler optimises.
 const CREATE_VIA: [&str; 2] = ["context.WithCancel", "context.WithCancelCause"];
 /// Callers whose cancel of a request's context means that its handler returned or panicked.
 const CANCEL_END: &[&str] = &[
