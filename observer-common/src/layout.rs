@@ -160,6 +160,8 @@ pub struct Layout {
     pub m_curg: u32,
     /// Keeps the rows below aligned.
     pub reserved: u32,
+    /// Constructors that creations come through where nothing is inlined: who creates is their caller.
+    pub create_via: [Range; 2],
     /// Functions whose `go` statements start what serves everybody: not followed.
     pub spawn_drop: [Range; MAX_RANGES],
     /// Callers whose context creations teach nothing: dropped.
@@ -217,6 +219,7 @@ impl Layout {
         g_m: 0,
         m_curg: 0,
         reserved: 0,
+        create_via: [Range { start: 0, end: 0 }; 2],
         spawn_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_drop: [Range { start: 0, end: 0 }; MAX_RANGES],
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],

@@ -28,6 +28,8 @@ pub enum Flavor {
     Trimmed,
     /// With the race detector. Needs a C compiler.
     Race,
+    /// Without optimisation and inlining, as debuggers want it.
+    Unoptimised,
 }
 
 impl Flavor {
@@ -38,6 +40,7 @@ impl Flavor {
             Self::PieStripped => "pie-stripped",
             Self::Trimmed => "trimmed",
             Self::Race => "race",
+            Self::Unoptimised => "unoptimised",
         }
     }
 
@@ -48,12 +51,17 @@ impl Flavor {
             Self::PieStripped => &["-buildmode=pie", "-ldflags=-s -w"],
             Self::Trimmed => &["-trimpath", "-ldflags=-s -w"],
             Self::Race => &["-race"],
+            Self::Unoptimised => &["-gcflags=all=-N -l"],
         }
     }
 
     const fn cgo(self) -> &'static str {
         match self {
-            Self::Plain | Self::Stripped | Self::PieStripped | Self::Trimmed => "0",
+            Self::Plain
+            | Self::Stripped
+            | Self::PieStripped
+            | Self::Trimmed
+            | Self::Unoptimised => "0",
             Self::Race => "1",
         }
     }

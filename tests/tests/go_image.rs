@@ -10,6 +10,8 @@
 
 #[path = "go_image/build.rs"]
 mod build;
+#[path = "go_image/handed.rs"]
+mod handed;
 #[path = "go_image/refusals.rs"]
 mod refusals;
 

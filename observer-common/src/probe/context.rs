@@ -60,7 +60,8 @@ fn family<R: Registers>(layout: &Layout, regs: &R) -> (Link, Link) {
     }
 }
 
-/// Looks one frame up: most creations are the server's and the client's own. Gives that frame, too, for the walk.
+/// Looks one frame up, or two where a constructor is not inlined: most creations are the server's and the client's own.
+/// Gives the first of these frames, too, for the walk.
 #[inline(always)]
 pub fn create_detail<M: MemRead, R: Registers>(
     mem: &M,
@@ -68,8 +69,14 @@ pub fn create_detail<M: MemRead, R: Registers>(
     regs: &R,
 ) -> (Detail, Option<[u64; 2]>) {
     let outer = mem.pair(regs.bp());
-    let Some([_, caller]) = outer else {
+    let Some([next, around]) = outer else {
         return (Detail::Full, None);
+    };
+    let [cancel, cause] = layout.create_via;
+    let caller = if cancel.holds_return(around) | cause.holds_return(around) {
+        mem.pair(next).map_or(around, |[_, pc]| pc)
+    } else {
+        around
     };
     let detail = if Range::any_holds_return(&layout.create_drop, caller) {
         Detail::None

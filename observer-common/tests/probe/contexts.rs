@@ -140,6 +140,28 @@ fn callers_of_our_own_knowledge_are_dropped_or_told_short() {
 }
 
 #[test]
+fn a_creation_is_its_callers_through_constructors_that_are_not_inlined() {
+    const CANCEL_FUNC: u64 = 6;
+    const CAUSE_FUNC: u64 = 10;
+    let unoptimised = Layout {
+        create_via: [function(CANCEL_FUNC), function(CAUSE_FUNC)],
+        ..ranges()
+    };
+    for constructor in [CANCEL_FUNC, CAUSE_FUNC] {
+        let detail = |caller| {
+            let (memory, regs) = creation(&[inside(7), inside(constructor), caller, inside(USER)]);
+            let (detail, outer) = create_detail(&memory, &unoptimised, &regs);
+            // The walk is to give every frame.
+            assert_eq!(outer.unwrap()[1], inside(constructor));
+            detail
+        };
+        assert_eq!(detail(inside(DROP)), Detail::None);
+        assert_eq!(detail(inside(SHORT)), Detail::Short(inside(SHORT)));
+        assert_eq!(detail(inside(8)), Detail::Full);
+    }
+}
+
+#[test]
 fn a_call_that_is_the_callers_last_instruction_is_still_the_callers() {
     let range = function(DROP);
     let (memory, regs) = creation(&[inside(7), range.end, inside(USER)]);

@@ -30,6 +30,8 @@ const CREATE_SHORT: &[&str] = &[
     "google.golang.org/grpc/internal/transport.(*http2Server).operateHeaders",
     "google.golang.org/grpc.newClientStreamWithParams",
 ];
+/// What calls `context.withCancel` (Go ≥ 1.20), which is inlined into it wherever the compiler optimises.
+const CREATE_VIA: [&str; 2] = ["context.WithCancel", "context.WithCancelCause"];
 /// Callers whose cancel of a request's context means that its handler returned or panicked.
 const CANCEL_END: &[&str] = &[
     "net/http.(*conn).serve",
@@ -125,6 +127,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         g_m: at("runtime.g", "m"),
         m_curg: at("runtime.m", "curg"),
         reserved: 0,
+        create_via: CREATE_VIA.map(|name| range(image, bias, name).unwrap_or_default()),
         spawn_drop: ranges(image, bias, SPAWN_DROP),
         create_drop: ranges(image, bias, CREATE_DROP),
         create_short: ranges(image, bias, CREATE_SHORT),

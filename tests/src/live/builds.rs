@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Result, bail, ensure};
 
 use crate::{
-    go::{FULL_VARIABLE, versions, versions_from},
+    go::{CI_VERSIONS, FULL_VARIABLE, versions, versions_from},
     target::Flavor,
 };
 
@@ -44,7 +44,21 @@ pub fn on_each_build(case: impl Fn(&'static str, Flavor) -> Result<()> + Sync) -
     on_each(versions().iter().copied(), flavors(), case)
 }
 
-/// The same, one after the other: for cases whose times a second one beside them would spoil.
+/// Runs a case without optimisation: with the newest Go version, where all versions are tested with each of `.ci/run`.
+///
+/// # Errors
+/// Those of the case, each with its version.
+pub fn on_each_unoptimised(case: impl Fn(&'static str, Flavor) -> Result<()> + Sync) -> Result<()> {
+    let skipped = if env::var_os(FULL_VARIABLE).is_some() {
+        0
+    } else {
+        CI_VERSIONS.len() - 1
+    };
+    let versions = CI_VERSIONS.into_iter().skip(skipped);
+    on_each(versions, &[Flavor::Unoptimised], case)
+}
+
+/// The same as [`on_each_build`], one after the other: for cases whose times a second one beside them would spoil.
 ///
 /// # Errors
 /// Those of the case, each with its build.

@@ -30,7 +30,10 @@ mod seccomp;
 mod tail;
 
 pub use binary::observer_binary;
-pub use builds::{on_each_build, on_each_build_in_turn, on_each_version, on_each_version_from};
+pub use builds::{
+    on_each_build, on_each_build_in_turn, on_each_unoptimised, on_each_version,
+    on_each_version_from,
+};
 pub use child::Guarded;
 pub use client::{Load, Report, Running};
 pub use code::{Code, breakpoints};

@@ -28,7 +28,7 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/sleep/ok", PatienceMS: leave, Mode: "drop", Handler: sleepsOK},
 		{Path: "/ignored/channel", PatienceMS: leave, Mode: "drop", Handler: receives},
 		{Path: "/ignored/channel/ok", PatienceMS: leave, Mode: "drop", Handler: receivesOK},
-		{Path: "/ignored/poll", PatienceMS: 2750, Mode: "drop", Handler: polls},
+		{Path: "/ignored/poll", PatienceMS: 2800, Mode: "drop", Handler: polls},
 		{Path: "/ignored/poll/ok", PatienceMS: 2750, Mode: "drop", Handler: pollsOK},
 		{Path: "/ignored/poll-unseen", PatienceMS: leave, Mode: "drop", Handler: onlyLooks},
 		{Path: "/ignored/poll-unseen/ok", PatienceMS: leave, Mode: "drop", Handler: pollsOK},

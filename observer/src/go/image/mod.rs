@@ -10,6 +10,7 @@ mod elf;
 mod error;
 mod frames;
 mod functions;
+mod handed;
 mod moduledata;
 mod pclntab;
 mod types;
@@ -309,34 +310,6 @@ impl Image {
             Some(self.elf.isa.calls(code, function.entry))
         };
         calls().unwrap_or_default()
-    }
-
-    /// Where the function around the call that returns to `return_address` takes the address
-    /// `wanted` for a call, up to that one: the logical frames of each place, innermost first. Where
-    /// it is an itab, and the function itself makes the value that goes with it, it is the places
-    /// where it makes one: where its type is handed to the allocator.
-    #[must_use]
-    pub fn handed(&self, return_address: u64, wanted: u64) -> Vec<Vec<Frame>> {
-        let places = |wanted| -> Option<Vec<u64>> {
-            let function = self.function_at(return_address.checked_sub(1)?)?;
-            let length = usize::try_from(function.end.checked_sub(function.entry)?).ok()?;
-            let code = self.bytes(function.entry, length)?;
-            let mut places = self.elf.isa.handed(code, function.entry, wanted);
-            places.retain(|&place| place < return_address);
-            Some(places).filter(|places| !places.is_empty())
-        };
-        let handed = places(wanted);
-        let made = handed
-            .as_ref()
-            .and_then(|_| places(self.itab_type_vaddr(wanted)?));
-        let mut frames: Vec<Vec<Frame>> = made
-            .or(handed)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|place| self.frames_at(place))
-            .collect();
-        frames.dedup();
-        frames
     }
 
     /// How to leave the frame at `pc` (the exact address, also for callers). `None` outside of

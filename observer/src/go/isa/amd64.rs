@@ -6,7 +6,7 @@
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use rustc_hash::FxHashSet;
 
-use super::Isa;
+use super::{Isa, StandIns};
 use crate::go::site::{Candidate, NoSite, SiteKind};
 
 /// The machine.
@@ -59,31 +59,64 @@ impl Isa for Amd64 {
             .collect()
     }
 
-    fn handed(&self, code: &[u8], entry: u64, wanted: u64) -> Vec<u64> {
-        let joins: FxHashSet<u64> = decode(code, entry)
-            .filter(jumps)
-            .map(|i| i.near_branch_target())
-            .collect();
+    fn handed(&self, code: &[u8], entry: u64, wanted: u64, others: &StandIns) -> Vec<u64> {
+        let joins = joins(code, entry);
         let mut taken = Vec::new();
         let mut handed = Vec::new();
         for i in decode(code, entry) {
             if joins.contains(&i.ip()) {
                 taken.clear();
             }
-            if i.is_ip_rel_memory_operand()
-                && i.code() == Code::Lea_r64_m
-                && i.ip_rel_memory_address() == wanted
-            {
+            if takes(&i, wanted) || calls_one_of(&i, &others.carry) {
                 taken.push(i.ip());
             }
             if i.mnemonic() == Mnemonic::Call {
                 handed.append(&mut taken);
+                if calls_one_of(&i, &others.give) {
+                    taken.push(i.ip());
+                }
             } else if !is_plain(&i) {
                 taken.clear();
             }
         }
         handed
     }
+
+    fn returns_of(&self, code: &[u8], entry: u64, callees: &[u64]) -> bool {
+        let joins = joins(code, entry);
+        let mut given = false;
+        let mut ends = Vec::new();
+        for i in decode(code, entry) {
+            if i.mnemonic() == Mnemonic::Ret {
+                ends.push(given && !joins.contains(&i.ip()));
+            }
+            let goes_on = is_plain(&i) && !joins.contains(&i.ip());
+            given = calls_one_of(&i, callees) || given && goes_on;
+        }
+        !ends.is_empty() && !ends.contains(&false)
+    }
+
+    fn takes(&self, code: &[u8], entry: u64, wanted: u64) -> bool {
+        decode(code, entry).any(|i| takes(&i, wanted))
+    }
+}
+
+/// Where code goes on that has jumped.
+fn joins(code: &[u8], entry: u64) -> FxHashSet<u64> {
+    decode(code, entry)
+        .filter(jumps)
+        .map(|i| i.near_branch_target())
+        .collect()
+}
+
+fn takes(i: &Instruction, wanted: u64) -> bool {
+    i.is_ip_rel_memory_operand()
+        && i.code() == Code::Lea_r64_m
+        && i.ip_rel_memory_address() == wanted
+}
+
+fn calls_one_of(i: &Instruction, functions: &[u64]) -> bool {
+    i.code() == Code::Call_rel32_64 && functions.contains(&i.near_branch_target())
 }
 
 /// Instructions up to the first that does not decode.

@@ -30,8 +30,24 @@ pub(crate) trait Isa: Send + Sync + std::fmt::Debug {
     /// The instructions that take `wanted`, an address in the image, for a call: one follows
     /// before the code branches or other code joins. Without that, the address is a choice
     /// among several, as in `if ctx == nil`, which `(*http.Request).Context` brings into every
-    /// handler.
-    fn handed(&self, code: &[u8], entry: u64, wanted: u64) -> Vec<u64>;
+    /// handler. A direct call of one of `others` counts as what that function does with it.
+    fn handed(&self, code: &[u8], entry: u64, wanted: u64, others: &StandIns) -> Vec<u64>;
+
+    /// Whether the function ends with what a direct call of one of `callees` gives it, whichever way it goes: nothing
+    /// that could keep that elsewhere comes between, since a pointer that is stored passes a branch for the collector.
+    fn returns_of(&self, code: &[u8], entry: u64, callees: &[u64]) -> bool;
+
+    /// Whether the function takes `wanted`, an address in the image, at all.
+    fn takes(&self, code: &[u8], entry: u64, wanted: u64) -> bool;
+}
+
+/// Functions that stand for an address in the code of those that call them, by their first instruction.
+#[derive(Debug, Default)]
+pub(crate) struct StandIns {
+    /// They return it.
+    pub(crate) give: Vec<u64>,
+    /// They hand it on.
+    pub(crate) carry: Vec<u64>,
 }
 
 /// The machine of an ELF header, if observer knows it.

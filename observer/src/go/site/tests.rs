@@ -2,7 +2,7 @@
 
 use super::{CodeSource, NoSite, Site, SiteKind, Wanted, find_site};
 use crate::go::image::Function;
-use crate::go::isa::{Isa, for_machine};
+use crate::go::isa::{Isa, StandIns, for_machine};
 
 /// One function a line: Go version, build, name, length, first bytes.
 const PROLOGUES: &str = include_str!("testdata/prologues.txt");
@@ -179,7 +179,7 @@ fn an_address_counts_where_a_call_takes_it() {
     let handed = |hex: &str| {
         let code = bytes(&hex.replace(' ', ""));
         let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
-        let at = isa.handed(&code, ENTRY, WANTED);
+        let at = isa.handed(&code, ENTRY, WANTED, &StandIns::default());
         at.iter().map(|at| at - ENTRY).collect::<Vec<u64>>()
     };
     // lea wanted(%rip),%rax; call; ret
@@ -202,4 +202,43 @@ fn an_address_counts_where_a_call_takes_it() {
     );
     // A branch of the source's own, with its call: je +12; lea; call; ret
     assert_eq!(handed("740c 488d05fe000000 e800000000 c3"), [2]);
+}
+
+#[test]
+fn a_call_counts_as_the_address_that_its_function_stands_for() {
+    const GIVER: u64 = ENTRY + 0x105;
+    const CARRIER: u64 = ENTRY + 0x205;
+    let others = StandIns {
+        give: vec![GIVER],
+        carry: vec![CARRIER],
+    };
+    let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
+    let handed = |hex: &str| {
+        let code = bytes(&hex.replace(' ', ""));
+        let at = isa.handed(&code, ENTRY, ENTRY + 0x107, &others);
+        at.iter().map(|at| at - ENTRY).collect::<Vec<u64>>()
+    };
+    // call giver; mov %rax,8(%rsp); call; ret: the call of the giver itself takes nothing.
+    assert_eq!(handed("e800010000 4889442408 e800000000 c3"), [0]);
+    assert_eq!(handed("e800010000 c3"), [0u64; 0]);
+    // A choice: call giver; jmp +0; call.
+    assert_eq!(handed("e800010000 eb00 e800000000 c3"), [0u64; 0]);
+    // call carrier; ret
+    assert_eq!(handed("e800020000 c3"), [0]);
+    // Another function, and through a register.
+    assert_eq!(handed("e801010000 ffd0 e800000000 c3"), [0u64; 0]);
+
+    let returns = |hex: &str| isa.returns_of(&bytes(&hex.replace(' ', "")), ENTRY, &others.give);
+    // call giver; mov %rax,8(%rsp); ret
+    assert!(returns("e800010000 4889442408 c3"));
+    // Something else is called after it, or nothing; it may be kept; only one of two ways ends so.
+    assert!(!returns("e800010000 e800000000 c3"));
+    assert!(!returns("c3"));
+    assert!(!returns("e800010000 7400 c3"));
+    assert!(!returns("7406 e8fe000000 c3 c3"));
+    // It never ends.
+    assert!(!returns("e800010000"));
+
+    assert!(isa.takes(&bytes("488d0500010000c3"), ENTRY, ENTRY + 0x107));
+    assert!(!isa.takes(&bytes("488d0501010000c3"), ENTRY, ENTRY + 0x107));
 }

@@ -1,0 +1,91 @@
+//! Where code takes an address for a call: its own, or through a function that would be inlined were it optimised.
+
+use std::collections::BTreeSet;
+
+use super::Image;
+use crate::go::Frame;
+use crate::go::isa::StandIns;
+
+/// Functions of the standard library that return what they take.
+const GIVERS: [&str; 3] = [
+    "context.Background",
+    "context.TODO",
+    "context.WithoutCancel",
+];
+/// Those that hand on what they take.
+const CARRIERS: [&str; 1] = ["net/http.NewRequest"];
+
+impl Image {
+    /// Where the function around the call that returns to `return_address` takes the address
+    /// `wanted` for a call, up to that one: the logical frames of each place, innermost first. Where
+    /// it is an itab, and the function itself makes the value that goes with it, it is the places
+    /// where it makes one: where its type is handed to the allocator.
+    #[must_use]
+    pub fn handed(&self, return_address: u64, wanted: u64) -> Vec<Vec<Frame>> {
+        let places = |wanted| -> Option<Vec<u64>> {
+            let function = self.function_at(return_address.checked_sub(1)?)?;
+            let code = self.code(function.entry, function.end)?;
+            let mut others = self.stand_ins(wanted);
+            let wrappers = self.wrappers(code, function.entry, &others.give);
+            others.give.extend(wrappers);
+            let mut places = self.elf.isa.handed(code, function.entry, wanted, &others);
+            places.retain(|&place| place < return_address);
+            Some(places).filter(|places| !places.is_empty())
+        };
+        let handed = places(wanted);
+        let made = handed
+            .as_ref()
+            .and_then(|_| places(self.itab_type_vaddr(wanted)?));
+        let mut frames: Vec<Vec<Frame>> = made
+            .or(handed)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|place| self.frames_at(place))
+            .collect();
+        frames.dedup();
+        frames
+    }
+
+    /// Which functions stand for `wanted` in the code of those that call them.
+    fn stand_ins(&self, wanted: u64) -> StandIns {
+        let isa = self.elf.isa;
+        let mut found = StandIns::default();
+        for function in GIVERS.iter().flat_map(|name| self.functions(name)) {
+            let code = self.code(function.entry, function.end);
+            if code.is_some_and(|code| isa.takes(code, function.entry, wanted)) {
+                found.give.push(function.entry);
+            }
+        }
+        for function in CARRIERS.iter().flat_map(|name| self.functions(name)) {
+            let code = self.code(function.entry, function.end);
+            let hands = |code| !isa.handed(code, function.entry, wanted, &found).is_empty();
+            if code.is_some_and(hands) {
+                found.carry.push(function.entry);
+            }
+        }
+        found
+    }
+
+    /// Which functions that this one calls return what one of `givers` gives them.
+    fn wrappers(&self, code: &[u8], entry: u64, givers: &[u64]) -> Vec<u64> {
+        if givers.is_empty() {
+            return Vec::new();
+        }
+        let isa = self.elf.isa;
+        let calls = isa.calls(code, entry);
+        let callees: BTreeSet<u64> = calls.into_iter().filter_map(|(_, callee)| callee).collect();
+        let wraps = |callee: &u64| {
+            let function = self.function_at(*callee)?;
+            let code = self.code(function.entry, function.end)?;
+            Some(isa.returns_of(code, function.entry, givers))
+        };
+        callees
+            .into_iter()
+            .filter(|callee| wraps(callee) == Some(true))
+            .collect()
+    }
+
+    fn code(&self, entry: u64, end: u64) -> Option<&[u8]> {
+        self.bytes(entry, usize::try_from(end.checked_sub(entry)?).ok()?)
+    }
+}

@@ -1,0 +1,39 @@
+//! Where code takes a context for a call, however much of it the compiler inlines.
+
+use std::fs::File;
+use std::process::Command;
+
+use observer::go::image::Image;
+
+use super::build::{FLAVOURS, ODD, build, versions};
+use super::hex;
+
+const SOURCE: &str = include_str!("hands.go.txt");
+
+#[test]
+fn a_context_is_handed_on_where_its_maker_is_called_inlined_or_not() {
+    let [_, unoptimised] = ODD;
+    let [plain, ..] = FLAVOURS;
+    for version in versions() {
+        for flavour in [plain, unoptimised] {
+            let program = build(SOURCE, version, flavour);
+            let image = Image::open(&File::open(&program).expect("the program")).expect("an image");
+            let output = Command::new(&program).output().expect("the program runs");
+            let said = String::from_utf8(output.stdout).expect("text");
+            assert_eq!(said.lines().count(), 5, "{said}");
+            for call in said.lines() {
+                let words: Vec<&str> = call.split(' ').collect();
+                let handed = image.handed(hex(words[1]), hex(words[2]));
+                let lines: Vec<String> = handed
+                    .iter()
+                    .filter_map(|frames| frames.last())
+                    .map(|frame| format!("{} {}", frame.function, frame.line))
+                    .collect();
+                let expected = (!words[0].ends_with("unknownKept"))
+                    .then(|| format!("{} {}", words[0], words[3]));
+                let label = format!("{version} {}: {call}", flavour.name);
+                assert_eq!(lines, Vec::from_iter(expected), "{label}");
+            }
+        }
+    }
+}
