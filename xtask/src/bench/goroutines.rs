@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::{
     Bench,
+    load::Source,
     table::{Table, Verdict, median, percent, thousands},
     window::{FULL, Setting, UNOBSERVED, Variant, kept, kept_by_cpu, typical, with_range},
 };
@@ -32,9 +33,8 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         let setting = Setting {
             observer: &bench.observer,
             target: &target,
-            path: "/",
+            source: Source::wrk(target.url("/")),
             seconds: bench.seconds,
-            headers: Vec::new(),
         };
         let windows = setting.compare(&VARIANTS, bench.rounds)?;
         target.stop()?;

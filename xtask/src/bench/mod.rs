@@ -12,7 +12,9 @@ use crate::{
 };
 
 mod attach;
+mod client;
 mod goroutines;
+mod grpc;
 mod halfload;
 mod ids;
 mod inflight;
@@ -25,6 +27,7 @@ mod programs;
 mod session;
 mod sockets;
 mod sql;
+mod statistics;
 mod table;
 mod throughput;
 mod usage;
@@ -61,6 +64,8 @@ enum Part {
     Json,
     /// Throughput of a handler with one query of database/sql
     Sql,
+    /// Throughput of a unary echo over gRPC
+    Grpc,
     /// Throughput of a handler that costs 200 µs of CPU
     Burn200,
     /// Request IDs read always and lazily, 1 and 9 header lines
@@ -147,6 +152,7 @@ impl Part {
             Self::Hello => throughput::HELLO.measure(bench),
             Self::Json => throughput::JSON.measure(bench),
             Self::Sql => sql::measure(bench),
+            Self::Grpc => grpc::measure(bench),
             Self::Burn200 => throughput::BURN200.measure(bench),
             Self::Ids => ids::measure(bench),
             Self::Goroutines => goroutines::measure(bench),
