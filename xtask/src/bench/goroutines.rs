@@ -5,16 +5,19 @@ use anyhow::Result;
 use super::{
     Bench,
     load::Source,
+    others,
     table::{Table, Verdict, median, percent, thousands},
     window::{FULL, Setting, UNOBSERVED, Variant, kept, kept_by_cpu, typical, with_range},
 };
 use crate::live::Target;
 
-const FOLLOWED: Variant = Variant {
+/// As users ask for it.
+pub const FOLLOWED: Variant = Variant {
     name: "--goroutines",
     observed: Some(&["--goroutines"]),
 };
-const FLOOR: Variant = Variant {
+/// The same sites, with programs that do nothing.
+pub const FLOOR: Variant = Variant {
     name: "--goroutines, empty programs (trap floor)",
     observed: Some(&["--goroutines", "--bench-programs", "empty"]),
 };
@@ -80,5 +83,5 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         ],
         rows,
     });
-    Ok(())
+    others::measure(bench)
 }

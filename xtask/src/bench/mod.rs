@@ -23,6 +23,7 @@ mod latency;
 mod load;
 mod machine;
 mod many;
+mod others;
 mod programs;
 mod session;
 mod sockets;
@@ -70,7 +71,7 @@ enum Part {
     Burn200,
     /// Request IDs read always and lazily, 1 and 9 header lines
     Ids,
-    /// Following goroutines, of servers that start 0, 1 and 10 a request
+    /// Following goroutines: servers that start 0, 1 and 10 a request, and goroutines of no request
     Goroutines,
     /// Latency at half load
     HalfLoad,
