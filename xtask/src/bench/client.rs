@@ -3,7 +3,7 @@
 use std::{
     io::Read,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     time::Duration,
 };
 
@@ -43,22 +43,21 @@ pub struct Answered {
     pub max_ms: f64,
 }
 
+/// A client at work.
+pub struct Busy {
+    running: Running,
+    stdout: ChildStdout,
+    patience: Duration,
+}
+
 impl Client {
     /// Lets it run for so long. Fails where a request does.
     pub fn run(&self, seconds: u64) -> Result<Answered> {
-        let mut running = self.start(seconds)?;
-        let mut stdout = running.take_stdout()?;
-        let status = running.wait(Duration::from_secs(seconds) + LAST_WORD)?;
-        ensure!(
-            status.is_some_and(|status| status.success()),
-            "the client failed"
-        );
-        let mut text = String::new();
-        stdout.read_to_string(&mut text)?;
-        parse(&text)
+        self.begin(seconds)?.finish()
     }
 
-    fn start(&self, seconds: u64) -> Result<Running> {
+    /// Lets it run for so long, while we do something else.
+    pub fn begin(&self, seconds: u64) -> Result<Busy> {
         let mut command = Command::new(&self.program);
         command
             .args(["-url", &self.url, "-n", "0", "-c", AT_A_TIME])
@@ -68,7 +67,31 @@ impl Client {
         if let Some(rate) = self.rate {
             command.args(["-rate", &rate.to_string()]);
         }
-        Running::start(command)
+        let mut running = Running::start(command)?;
+        Ok(Busy {
+            stdout: running.take_stdout()?,
+            running,
+            patience: Duration::from_secs(seconds) + LAST_WORD,
+        })
+    }
+}
+
+impl Busy {
+    /// Whether it has sent its last request.
+    pub fn is_done(&mut self) -> Result<bool> {
+        Ok(self.running.ended()?.is_some())
+    }
+
+    /// Waits for the end and reads the report.
+    pub fn finish(mut self) -> Result<Answered> {
+        let status = self.running.wait(self.patience)?;
+        ensure!(
+            status.is_some_and(|status| status.success()),
+            "the client failed"
+        );
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text)?;
+        parse(&text)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
 };
 
 mod attach;
+mod census;
 mod client;
 mod goroutines;
 mod grpc;
@@ -32,6 +33,7 @@ mod statistics;
 mod table;
 mod throughput;
 mod usage;
+mod verifier;
 mod window;
 
 use table::{Form, Table, Verdict};
@@ -85,6 +87,10 @@ enum Part {
     Sockets,
     /// Many processes at once, and others that come and go
     Many,
+    /// Pictures of 1 000, 10 000 and 100 000 goroutines
+    Census,
+    /// Loading each eBPF program
+    Load,
 }
 
 /// What the parts share.
@@ -163,6 +169,8 @@ impl Part {
             Self::Inflight => inflight::measure(bench),
             Self::Sockets => sockets::measure(bench),
             Self::Many => many::measure(bench),
+            Self::Census => census::measure(bench),
+            Self::Load => verifier::measure(bench),
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::live::{Observer, Running, stop_wanted};
 
 /// How long observer may take until it observes.
 const START: Duration = Duration::from_secs(20);
+/// How long it may take to end: up to 0.15 s a site, of which a whole host has hundreds.
+const END: Duration = Duration::from_secs(60);
 
 /// A line of observer's output.
 pub struct Line {
@@ -64,7 +66,8 @@ impl Session {
         Self::begin(observer.run(&[]), selectors, processes)
     }
 
-    fn begin(mut command: Command, args: &[&str], processes: usize) -> Result<Self> {
+    /// The same of a command that runs observer.
+    pub fn begin(mut command: Command, args: &[&str], processes: usize) -> Result<Self> {
         command
             .args(["--output", "json", "--quiet"])
             .args(args)
@@ -136,7 +139,7 @@ impl Session {
         let asked = Instant::now();
         self.running.signal(Signal::SIGINT);
         let mut flushed_after = None;
-        let latest = asked + START;
+        let latest = asked + END;
         loop {
             match self
                 .lines
@@ -153,7 +156,7 @@ impl Session {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let status = self.running.wait(START)?.context("observer does not end")?;
+        let status = self.running.wait(END)?.context("observer does not end")?;
         let gone_after = asked.elapsed();
         ensure!(status.success(), "observer ended with {status}");
         Ok(Ended {
