@@ -17,6 +17,8 @@ use crate::live::{Observer, Running, stop_wanted};
 const START: Duration = Duration::from_secs(20);
 /// How long it may take to end: up to 0.15 s a site, of which a whole host has hundreds.
 const END: Duration = Duration::from_secs(60);
+/// How often we look whether somebody wants us to end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A line of observer's output.
 pub struct Line {
@@ -105,18 +107,22 @@ impl Session {
         Ok(session)
     }
 
-    /// Reads lines until `enough` of them are there, at most for `patience`.
+    /// Reads lines until `enough` of them are there, at most for `patience`. Fails when observer ends or we shall.
     pub fn wait_until(
         &mut self,
         patience: Duration,
         enough: impl Fn(&[Line]) -> bool,
     ) -> Result<()> {
         let end = Instant::now() + patience;
-        while !enough(&self.seen) && !stop_wanted() {
+        while !enough(&self.seen) {
+            if stop_wanted() {
+                bail!("interrupted");
+            }
             let left = end.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
+            match self.lines.recv_timeout(left.min(LOOK_EVERY)) {
                 Ok(line) => self.seen.push(line?),
-                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => break,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("observer ended too early"),
             }
         }
