@@ -6,6 +6,7 @@
 use std::{
     env, fs,
     net::TcpListener,
+    ops::Deref,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -26,10 +27,35 @@ const TRY_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Postgres {
     programs: PathBuf,
-    folder: PathBuf,
+    folder: Folder,
     port: u16,
     user: Option<[u32; 2]>,
     server: Child,
+}
+
+/// A folder of ours, removed with all that is in it when dropped, however far the start came.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn create(path: PathBuf) -> Result<Self> {
+        fs::create_dir(&path).with_context(|| path.display().to_string())?;
+        Ok(Self(path))
+    }
+}
+
+impl Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _nothing_left_to_remove = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Postgres {
@@ -60,12 +86,11 @@ impl Postgres {
     pub fn start() -> Result<Self> {
         let programs = Self::find().context("no PostgreSQL\n\nhint: run `cargo xtask setup`")?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let folder = env::temp_dir().join(format!("observer-postgres-{port}"));
-        fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+        let folder = Folder::create(env::temp_dir().join(format!("observer-postgres-{port}")))?;
+        fs::set_permissions(&*folder, fs::Permissions::from_mode(0o700))?;
         let user = (id(&["-u"])? == 0).then(unprivileged).transpose()?;
         if let Some([user, group]) = user {
-            chown(&folder, Some(user), Some(group))?;
+            chown(&*folder, Some(user), Some(group))?;
         }
         let data = folder.join("data");
         let mut create = run_as(user, &programs.join("initdb"), &folder);
@@ -77,7 +102,7 @@ impl Postgres {
             String::from_utf8_lossy(&output.stderr)
         );
         let mut serve = run_as(user, &programs.join("postgres"), &folder);
-        serve.arg("-D").arg(&data).arg("-k").arg(&folder);
+        serve.arg("-D").arg(&data).arg("-k").arg(&*folder);
         serve.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
         serve.args(["-c", "fsync=off", "-c", "max_connections=200"]);
         let log = fs::File::create(folder.join("log"))?;
@@ -154,7 +179,6 @@ impl Drop for Postgres {
             let _already_gone = self.server.kill();
         }
         let _already_waited_for = self.server.wait();
-        let _nothing_left_to_remove = fs::remove_dir_all(&self.folder);
     }
 }
 

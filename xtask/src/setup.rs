@@ -51,6 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
     setup_servers()?;
     if args.bench {
         setup_wrk()?;
+        setup_strace()?;
     }
     Ok(())
 }
@@ -89,6 +90,14 @@ pub fn ensure_bench() -> Result<()> {
         return Ok(());
     }
     setup_wrk()
+}
+
+/// What tells how long system calls take.
+pub fn ensure_strace() -> Result<()> {
+    if has_command("strace") {
+        return Ok(());
+    }
+    setup_strace()
 }
 
 /// A PostgreSQL to start.
@@ -294,6 +303,10 @@ fn setup_postgres() -> Result<()> {
 
 fn setup_wrk() -> Result<()> {
     setup_command("wrk", "wrk")
+}
+
+fn setup_strace() -> Result<()> {
+    setup_command("strace", "strace")
 }
 
 /// Makes sure that there is a command that one of Debian's packages has.

@@ -2,9 +2,12 @@
 //
 //	hello    plain text
 //	spawn1   plain text, after one goroutine that the handler starts and waits for; spawn10: ten of them
+//	others   plain text, after 1000 goroutines that one of no request starts for it
 //	burn200  200 µs of CPU a request, calibrated at start
 //	json     JSON, one WithTimeout (freed), one call over pooled connections to -downstream,
 //	         else to a second listener of this process
+//
+// Beside it, -crowd N goroutines wait, in several ways below several depths.
 package main
 
 import (
@@ -28,8 +31,9 @@ const burnFor = 200 * time.Microsecond
 var hello = []byte("hello, world\n")
 
 func main() {
-	mode := flag.String("mode", "hello", "hello, spawn1, spawn10, burn200 or json")
+	mode := flag.String("mode", "hello", "hello, spawn1, spawn10, others, burn200 or json")
 	base := flag.String("downstream", "", "base URL of json's downstream (default: a second listener of this process)")
+	size := flag.Int("crowd", 0, "goroutines that wait")
 	flag.Parse()
 	var handler http.HandlerFunc
 	switch *mode {
@@ -39,6 +43,8 @@ func main() {
 		handler = spawning(1)
 	case "spawn10":
 		handler = spawning(10)
+	case "others":
+		handler = startingElsewhere()
 	case "burn200":
 		rounds := calibrate()
 		handler = func(w http.ResponseWriter, r *http.Request) { burned(w, r, rounds) }
@@ -50,6 +56,7 @@ func main() {
 	default:
 		log.Fatalf("unknown -mode %q", *mode)
 	}
+	startCrowd(*size)
 	app.Run(&http.Server{Handler: app.Mux([]app.Route{{Path: "/", Handler: handler}})})
 }
 
@@ -68,6 +75,32 @@ func spawning(n int) http.HandlerFunc {
 			go group.Done()
 		}
 		group.Wait()
+		_, _ = w.Write(hello)
+	}
+}
+
+// othersStarted is how many goroutines one request of others waits for.
+const othersStarted = 1000
+
+// startingElsewhere waits for goroutines that belong to no request: one that began with the process starts them.
+func startingElsewhere() http.HandlerFunc {
+	wanted := make(chan chan struct{})
+	go func() {
+		for done := range wanted {
+			var group sync.WaitGroup
+			group.Add(othersStarted)
+			for i := 0; i < othersStarted; i++ {
+				go group.Done()
+			}
+			group.Wait()
+			close(done)
+		}
+	}()
+	return func(w http.ResponseWriter, r *http.Request) {
+		app.RequestID(r)
+		done := make(chan struct{})
+		wanted <- done
+		<-done
 		_, _ = w.Write(hello)
 	}
 }

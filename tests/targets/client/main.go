@@ -17,12 +17,13 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"sort"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"example.com/observer-targets/internal/latency"
 )
 
 // options are the flags.
@@ -146,12 +147,9 @@ var modes = map[string]sender{
 // lastWord is how long a request may take that is under way when -max-seconds are over.
 const lastWord = time.Second
 
-// keptLatencies bounds the memory of a long run; the first ones are kept.
-const keptLatencies = 2_000_000
-
 type worker struct {
 	counts    [failed + 1]int
-	latencies []time.Duration
+	latencies latency.Of
 }
 
 func main() {
@@ -209,8 +207,8 @@ func (w *worker) run(o *options, start time.Time, next, complaints *int64) {
 		}
 		outcome, err := modes[o.mode](o, id, end.Add(lastWord))
 		w.counts[outcome]++
-		if outcome == ok && len(w.latencies) < keptLatencies/o.workers {
-			w.latencies = append(w.latencies, time.Since(sent))
+		if outcome == ok {
+			w.latencies.Add(time.Since(sent), o.workers)
 		}
 		if err != nil && atomic.AddInt64(complaints, 1) <= 3 {
 			log.Printf("client: request %d: %v", i, err)
@@ -220,19 +218,12 @@ func (w *worker) run(o *options, start time.Time, next, complaints *int64) {
 
 func report(workers []worker, took time.Duration) {
 	var counts [failed + 1]int
-	var latencies []time.Duration
+	var latencies []latency.Of
 	for _, w := range workers {
 		for i, n := range w.counts {
 			counts[i] += n
 		}
-		latencies = append(latencies, w.latencies...)
-	}
-	sort.Slice(latencies, func(i, j int) bool { return latencies[i] < latencies[j] })
-	quantile := func(q float64) float64 {
-		if len(latencies) == 0 {
-			return 0
-		}
-		return float64(latencies[int(q*float64(len(latencies)-1))].Microseconds()) / 1000
+		latencies = append(latencies, w.latencies)
 	}
 	line, err := json.Marshal(struct {
 		Sent    int     `json:"sent"`
@@ -242,14 +233,12 @@ func report(workers []worker, took time.Duration) {
 		Failed  int     `json:"failed"`
 		Seconds float64 `json:"seconds"`
 		PerSec  float64 `json:"per_second"`
-		P50     float64 `json:"p50_ms"`
-		P99     float64 `json:"p99_ms"`
-		Max     float64 `json:"max_ms"`
+		latency.Quantiles
 	}{
 		counts[ok] + counts[dropped] + counts[bad] + counts[failed],
 		counts[ok], counts[dropped], counts[bad], counts[failed],
 		took.Seconds(), float64(counts[ok]) / took.Seconds(),
-		quantile(0.50), quantile(0.99), quantile(1),
+		latency.Tell(latencies),
 	})
 	if err != nil {
 		log.Fatal(err)

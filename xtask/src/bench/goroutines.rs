@@ -4,16 +4,20 @@ use anyhow::Result;
 
 use super::{
     Bench,
+    load::Source,
+    others,
     table::{Table, Verdict, median, percent, thousands},
     window::{FULL, Setting, UNOBSERVED, Variant, kept, kept_by_cpu, typical, with_range},
 };
 use crate::live::Target;
 
-const FOLLOWED: Variant = Variant {
+/// As users ask for it.
+pub const FOLLOWED: Variant = Variant {
     name: "--goroutines",
     observed: Some(&["--goroutines"]),
 };
-const FLOOR: Variant = Variant {
+/// The same sites, with programs that do nothing.
+pub const FLOOR: Variant = Variant {
     name: "--goroutines, empty programs (trap floor)",
     observed: Some(&["--goroutines", "--bench-programs", "empty"]),
 };
@@ -32,9 +36,8 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         let setting = Setting {
             observer: &bench.observer,
             target: &target,
-            path: "/",
+            source: Source::wrk(target.url("/")),
             seconds: bench.seconds,
-            headers: Vec::new(),
         };
         let windows = setting.compare(&VARIANTS, bench.rounds)?;
         target.stop()?;
@@ -80,5 +83,5 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         ],
         rows,
     });
-    Ok(())
+    others::measure(bench)
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::{
     Bench,
+    load::Source,
     table::{Table, thousands},
     window::{Setting, UNOBSERVED, Variant, kept, typical, with_range},
 };
@@ -31,9 +32,11 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
         let setting = Setting {
             observer: &bench.observer,
             target: &target,
-            path: "/",
+            source: Source::Wrk {
+                url: target.url("/"),
+                headers: headers(lines),
+            },
             seconds: bench.seconds,
-            headers: headers(lines),
         };
         let windows = setting.compare(&VARIANTS, bench.rounds)?;
         let unobserved = windows.first().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The load: `wrk -t1 -c16`, keep-alive, as fast as it goes.
+//! The load, as fast as it goes: `wrk -t1 -c16` with keep-alive, or a client of ours for what wrk does not speak.
 
 use std::{
     io::Read,
@@ -8,9 +8,24 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use super::client::Client;
 use crate::live::Running;
 
-/// What one run of wrk did.
+/// Who asks, and for what.
+#[derive(Clone)]
+pub enum Source {
+    /// wrk.
+    Wrk {
+        /// Where.
+        url: String,
+        /// Header lines on top of those that wrk sends anyway.
+        headers: Vec<String>,
+    },
+    /// A client of ours.
+    Own(Client),
+}
+
+/// What one window of load did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
     /// Answered requests.
@@ -21,8 +36,32 @@ pub struct Load {
     pub p99_us: f64,
 }
 
-/// Loads `url` for this many seconds, with `headers` more header lines than a request has to have.
-pub fn wrk(url: &str, seconds: u64, headers: &[String]) -> Result<Load> {
+impl Source {
+    /// wrk at this URL.
+    pub const fn wrk(url: String) -> Self {
+        Self::Wrk {
+            url,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Loads for this many seconds.
+    pub fn load(&self, seconds: u64) -> Result<Load> {
+        match self {
+            Self::Wrk { url, headers } => wrk(url, seconds, headers),
+            Self::Own(client) => {
+                let answered = client.run(seconds)?;
+                Ok(Load {
+                    requests: answered.requests,
+                    per_second: answered.per_second,
+                    p99_us: answered.p99_ms * 1000.0,
+                })
+            }
+        }
+    }
+}
+
+fn wrk(url: &str, seconds: u64, headers: &[String]) -> Result<Load> {
     let mut command = Command::new("wrk");
     command
         .args(["-t1", "-c16", "--latency", &format!("-d{seconds}s")])

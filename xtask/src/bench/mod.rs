@@ -12,7 +12,10 @@ use crate::{
 };
 
 mod attach;
+mod census;
+mod client;
 mod goroutines;
+mod grpc;
 mod halfload;
 mod ids;
 mod inflight;
@@ -21,13 +24,16 @@ mod latency;
 mod load;
 mod machine;
 mod many;
+mod others;
 mod programs;
 mod session;
 mod sockets;
 mod sql;
+mod statistics;
 mod table;
 mod throughput;
 mod usage;
+mod verifier;
 mod window;
 
 use table::{Form, Table, Verdict};
@@ -61,11 +67,13 @@ enum Part {
     Json,
     /// Throughput of a handler with one query of database/sql
     Sql,
+    /// Throughput of a unary echo over gRPC
+    Grpc,
     /// Throughput of a handler that costs 200 µs of CPU
     Burn200,
     /// Request IDs read always and lazily, 1 and 9 header lines
     Ids,
-    /// Following goroutines, of servers that start 0, 1 and 10 a request
+    /// Following goroutines: servers that start 0, 1 and 10 a request, and goroutines of no request
     Goroutines,
     /// Latency at half load
     HalfLoad,
@@ -79,6 +87,10 @@ enum Part {
     Sockets,
     /// Many processes at once, and others that come and go
     Many,
+    /// Pictures of 1 000, 10 000 and 100 000 goroutines
+    Census,
+    /// Loading each eBPF program
+    Load,
 }
 
 /// What the parts share.
@@ -147,6 +159,7 @@ impl Part {
             Self::Hello => throughput::HELLO.measure(bench),
             Self::Json => throughput::JSON.measure(bench),
             Self::Sql => sql::measure(bench),
+            Self::Grpc => grpc::measure(bench),
             Self::Burn200 => throughput::BURN200.measure(bench),
             Self::Ids => ids::measure(bench),
             Self::Goroutines => goroutines::measure(bench),
@@ -156,6 +169,8 @@ impl Part {
             Self::Inflight => inflight::measure(bench),
             Self::Sockets => sockets::measure(bench),
             Self::Many => many::measure(bench),
+            Self::Census => census::measure(bench),
+            Self::Load => verifier::measure(bench),
         }
     }
 }

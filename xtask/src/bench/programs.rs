@@ -54,6 +54,13 @@ pub struct Runs {
     pub total_ns: f64,
 }
 
+impl Runs {
+    /// One run, ns; `None` where there was none.
+    pub fn each_ns(&self) -> Option<f64> {
+        (self.runs > 0.0).then(|| self.total_ns / self.runs)
+    }
+}
+
 /// Programs of the process `pid`, by program ID; hooks as `start` names them.
 pub fn runs(pid: u32, start: &Value) -> Result<BTreeMap<u64, Runs>> {
     let hooks = hooks_by_offset(start)?;

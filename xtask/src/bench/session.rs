@@ -15,6 +15,10 @@ use crate::live::{Observer, Running, stop_wanted};
 
 /// How long observer may take until it observes.
 const START: Duration = Duration::from_secs(20);
+/// How long it may take to end: up to 0.15 s a site, of which a whole host has hundreds.
+const END: Duration = Duration::from_secs(60);
+/// How often we look whether somebody wants us to end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A line of observer's output.
 pub struct Line {
@@ -64,7 +68,8 @@ impl Session {
         Self::begin(observer.run(&[]), selectors, processes)
     }
 
-    fn begin(mut command: Command, args: &[&str], processes: usize) -> Result<Self> {
+    /// The same of a command that runs observer.
+    pub fn begin(mut command: Command, args: &[&str], processes: usize) -> Result<Self> {
         command
             .args(["--output", "json", "--quiet"])
             .args(args)
@@ -102,18 +107,22 @@ impl Session {
         Ok(session)
     }
 
-    /// Reads lines until `enough` of them are there, at most for `patience`.
+    /// Reads lines until `enough` of them are there, at most for `patience`. Fails when observer ends or we shall.
     pub fn wait_until(
         &mut self,
         patience: Duration,
         enough: impl Fn(&[Line]) -> bool,
     ) -> Result<()> {
         let end = Instant::now() + patience;
-        while !enough(&self.seen) && !stop_wanted() {
+        while !enough(&self.seen) {
+            if stop_wanted() {
+                bail!("interrupted");
+            }
             let left = end.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
+            match self.lines.recv_timeout(left.min(LOOK_EVERY)) {
                 Ok(line) => self.seen.push(line?),
-                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Timeout) if left.is_zero() => break,
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => bail!("observer ended too early"),
             }
         }
@@ -136,7 +145,7 @@ impl Session {
         let asked = Instant::now();
         self.running.signal(Signal::SIGINT);
         let mut flushed_after = None;
-        let latest = asked + START;
+        let latest = asked + END;
         loop {
             match self
                 .lines
@@ -153,7 +162,7 @@ impl Session {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let status = self.running.wait(START)?.context("observer does not end")?;
+        let status = self.running.wait(END)?.context("observer does not end")?;
         let gone_after = asked.elapsed();
         ensure!(status.success(), "observer ended with {status}");
         Ok(Ended {

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use observer_tests::postgres::Postgres;
 
-use super::{Bench, throughput::Server};
+use super::{Bench, load::Source, throughput::Server};
 use crate::{
     live::{Target, build},
     setup,
@@ -17,6 +17,7 @@ const SQL: Server = Server {
     title: "one query (PostgreSQL, database/sql, pgx)",
     kept: None,
     floor: true,
+    entry: false,
     beyond_us: None,
     traps: None,
 };
@@ -27,6 +28,6 @@ pub fn measure(bench: &mut Bench) -> Result<()> {
     let program = build("modules/sql")?;
     let postgres = Postgres::start()?;
     let target = Target::start(&program, &["-driver", "pgx", "-dsn", &postgres.over_unix()])?;
-    SQL.measure_at(bench, &target, ROUTE)?;
+    SQL.measure_under(bench, &target, Source::wrk(target.url(ROUTE)))?;
     target.stop()
 }

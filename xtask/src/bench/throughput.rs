@@ -1,13 +1,12 @@
 //! What observing costs a saturated server, and what is left of it: the main comparison.
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
 use super::{
     Bench,
-    load::wrk,
-    programs::{Statistics, runs},
-    session::Session,
+    load::Source,
+    programs::Runs,
+    statistics::Measured,
     table::{Table, Verdict, median, percent, thousands},
     window::{
         EMPTY, ENTRY, FULL, Setting, UNOBSERVED, Variant, Window, kept, kept_by_cpu, typical,
@@ -18,14 +17,16 @@ use crate::live::Target;
 
 /// A server and what is promised for it.
 pub struct Server {
-    /// Value of `-mode` of `tests/targets/bench`, and what verdicts call it.
+    /// What verdicts call it; of `tests/targets/bench` the value of `-mode`, too.
     pub mode: &'static str,
     /// In the tables.
     pub title: &'static str,
     /// Least share of the unobserved throughput.
     pub kept: Option<f64>,
-    /// Whether the shares of the trap floor and of function entry are promised.
+    /// Whether a share of the trap floor is promised.
     pub floor: bool,
+    /// Whether a multiple of what function entry keeps is promised.
+    pub entry: bool,
     /// Most CPU time of the server a request beyond that of the traps, µs.
     pub beyond_us: Option<f64>,
     /// Most traps a request.
@@ -38,6 +39,7 @@ pub const HELLO: Server = Server {
     title: "hello world",
     kept: None,
     floor: true,
+    entry: true,
     beyond_us: Some(1.5),
     traps: Some(3.0),
 };
@@ -47,6 +49,7 @@ pub const JSON: Server = Server {
     title: "JSON, one WithTimeout, one outgoing call",
     kept: None,
     floor: true,
+    entry: true,
     beyond_us: None,
     traps: Some(10.0),
 };
@@ -56,6 +59,7 @@ pub const BURN200: Server = Server {
     title: "200 µs of CPU a request",
     kept: Some(0.97),
     floor: false,
+    entry: false,
     beyond_us: None,
     traps: None,
 };
@@ -77,20 +81,19 @@ impl Server {
         let downstream = Target::start::<&str>(&bench.rules4, &[])?;
         let url = downstream.url("/down");
         let target = Target::start(&bench.server, &["-mode", mode, "-downstream", &url])?;
-        self.measure_at(bench, &target, "/")?;
+        self.measure_under(bench, &target, Source::wrk(target.url("/")))?;
         target.stop()?;
         downstream.stop()
     }
 
-    /// The same of a server that runs, at one of its routes.
-    pub fn measure_at(&self, bench: &mut Bench, target: &Target, path: &str) -> Result<()> {
+    /// The same of a server that runs, under this load.
+    pub fn measure_under(&self, bench: &mut Bench, target: &Target, source: Source) -> Result<()> {
         let mode = self.mode;
         let setting = Setting {
             observer: &bench.observer,
             target,
-            path,
+            source,
             seconds: bench.seconds,
-            headers: Vec::new(),
         };
         eprintln!(
             "bench: {mode}: {} rounds of {} windows",
@@ -124,6 +127,8 @@ impl Server {
                 by_both(with_range(&floor), full, empty),
                 share >= OF_FLOOR,
             );
+        }
+        if self.entry {
             let times = median(kept(full, entry));
             verdict(
                 "≥ 2 × function entry".into(),
@@ -273,63 +278,32 @@ fn own(windows: &[Window], title: &str) -> Result<Table> {
     })
 }
 
-/// What the kernel measured of each program in a window of its own (measuring costs a little), and traps a request.
+/// What the kernel measured of each program, and traps a request.
 fn statistics(setting: &Setting<'_>) -> Result<(Table, f64)> {
-    let mut rows = Vec::new();
-    let mut traps = 0.0;
-    for variant in [FULL, EMPTY] {
-        let statistics = Statistics::enable()?;
-        let args = variant.observed.unwrap_or_default();
-        let session = Session::start(setting.observer, &[setting.target.pid()], args)?;
-        let start: Value = session.started()?.clone();
-        let before = runs(session.pid(), &start)?;
-        let load = wrk(&setting.url(), setting.seconds, &setting.headers)?;
-        let after = runs(session.pid(), &start)?;
-        drop(statistics);
-        session.end()?;
-        let mut programs = 0.0;
-        let mut total_ns = 0.0;
-        let mut lines = Vec::new();
-        for (program, after) in after {
-            let before = before.get(&program).cloned().unwrap_or_default();
-            let ran = after.runs - before.runs;
-            let took_ns = after.total_ns - before.total_ns;
-            programs += ran;
-            total_ns += took_ns;
-            if variant.name == FULL.name {
-                lines.push(line(&after.hooks.join(", "), ran, took_ns, load.requests));
-            }
-        }
-        lines.sort();
-        rows.append(&mut lines);
-        rows.push(line(
-            &format!("{}, all", variant.name),
-            programs,
-            total_ns,
-            load.requests,
-        ));
-        if variant.name == FULL.name {
-            traps = programs / load.requests;
-        }
+    let full = Measured::of(setting, &FULL)?;
+    let empty = Measured::of(setting, &EMPTY)?;
+    let line = |name: String, program: &Runs, requests: f64| {
+        let each = program.each_ns();
+        vec![
+            name,
+            format!("{:.3}", program.runs / requests),
+            each.map_or_else(|| "–".to_owned(), |ns| format!("{ns:.0}")),
+            format!("{:.0}", program.total_ns / requests),
+        ]
+    };
+    let programs = full.programs.iter();
+    let mut rows: Vec<_> = programs
+        .map(|program| line(program.hooks.join(", "), program, full.requests))
+        .collect();
+    rows.sort();
+    for (variant, measured) in [(FULL, &full), (EMPTY, &empty)] {
+        let name = format!("{}, all", variant.name);
+        rows.push(line(name, &measured.all(), measured.requests));
     }
     let table = Table {
         title: "Programs (kernel statistics, without the trap itself)".into(),
         head: vec!["hook", "runs/request", "ns/run", "ns/request"],
         rows,
     };
-    Ok((table, traps))
-}
-
-fn line(name: &str, ran: f64, took_ns: f64, requests: f64) -> Vec<String> {
-    let each = if ran > 0.0 {
-        format!("{:.0}", took_ns / ran)
-    } else {
-        "–".to_owned()
-    };
-    vec![
-        name.to_owned(),
-        format!("{:.3}", ran / requests),
-        each,
-        format!("{:.0}", took_ns / requests),
-    ]
+    Ok((table, full.all().runs / full.requests))
 }

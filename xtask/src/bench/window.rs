@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{
-    load::{Load, wrk},
+    load::{Load, Source},
     session::Session,
     table::median,
     usage::{anonymous_mib, cpu_seconds},
@@ -46,12 +46,10 @@ pub struct Setting<'a> {
     pub observer: &'a Observer,
     /// The server.
     pub target: &'a Target,
-    /// The route that is loaded.
-    pub path: &'a str,
+    /// Who loads it.
+    pub source: Source,
     /// Length of a window.
     pub seconds: u64,
-    /// Header lines on top of those that wrk sends anyway.
-    pub headers: Vec<String>,
 }
 
 /// What one window showed.
@@ -79,14 +77,9 @@ pub struct Own {
 }
 
 impl Setting<'_> {
-    /// Where the load goes.
-    pub fn url(&self) -> String {
-        self.target.url(self.path)
-    }
-
     /// Loads the server without counting, so that its heap, its connections and its caches are as they stay.
     pub fn warm_up(&self) -> Result<()> {
-        wrk(&self.url(), 1, &self.headers).map(drop)
+        self.source.load(1).map(drop)
     }
 
     /// `rounds` times one window of each variant; the order moves on by one each round, so that no variant always
@@ -139,7 +132,7 @@ impl Setting<'_> {
     fn load(&self) -> Result<(Load, f64)> {
         let pid = self.target.pid();
         let before = cpu_seconds(pid)?;
-        let load = wrk(&self.url(), self.seconds, &self.headers)?;
+        let load = self.source.load(self.seconds)?;
         let cpu = cpu_seconds(pid)? - before;
         Ok((load, cpu / load.requests * 1e6))
     }

@@ -25,11 +25,23 @@ impl Observer {
 
     /// `observer run --pid …`, without the caller's own settings, which would change what is shown.
     pub fn run(&self, pids: &[u32]) -> Command {
-        let mut command = Command::new(&self.path);
-        command.arg("run");
+        let mut command = self.command("run");
         for pid in pids {
             command.args(["--pid", &pid.to_string()]);
         }
+        command
+    }
+
+    /// `observer goroutines --pid …`, likewise.
+    pub fn goroutines(&self, pid: u32) -> Command {
+        let mut command = self.command("goroutines");
+        command.args(["--pid", &pid.to_string()]);
+        command
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let mut command = Command::new(&self.path);
+        command.arg(subcommand);
         let own = std::env::vars_os().map(|(name, _)| name);
         for name in own.filter(|name| name.as_encoded_bytes().starts_with(b"OBSERVER_")) {
             command.env_remove(name);

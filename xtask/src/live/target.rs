@@ -7,7 +7,7 @@ use std::{
     process::{ChildStdout, Command, Stdio},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
     go::CI_VERSIONS,
@@ -31,6 +31,8 @@ pub fn build(program: &str) -> Result<PathBuf> {
 pub struct Target {
     running: Running,
     address: String,
+    /// What it printed before that.
+    said: Vec<String>,
     /// Kept open: a program that prints into a closed pipe dies of it.
     _stdout: BufReader<ChildStdout>,
 }
@@ -46,13 +48,21 @@ impl Target {
             .stderr(Stdio::null());
         let mut running = Running::start(command)?;
         let mut stdout = BufReader::new(running.take_stdout()?);
-        let mut line = String::new();
-        stdout.read_line(&mut line)?;
-        let address = line.trim().strip_prefix("listening ").map(str::to_owned);
-        let address = address.with_context(|| format!("{} did not start", executable.display()))?;
+        let mut said = Vec::new();
+        let address = loop {
+            let mut line = String::new();
+            if stdout.read_line(&mut line)? == 0 {
+                bail!("{} did not start", executable.display());
+            }
+            if let Some(address) = line.strip_prefix("listening ") {
+                break address.trim().to_owned();
+            }
+            said.push(line);
+        };
         Ok(Self {
             running,
             address,
+            said,
             _stdout: stdout,
         })
     }
@@ -65,6 +75,12 @@ impl Target {
     /// `http://HOST:PORT` and `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// Where it serves something else: it says `NAME HOST:PORT` before it is ready.
+    pub fn address_of(&self, name: &str) -> Option<&str> {
+        let mut named = self.said.iter().filter_map(|line| line.split_once(' '));
+        named.find_map(|(this, address)| (this == name).then(|| address.trim()))
     }
 
     /// Ends it; an error when it has crashed or hangs.

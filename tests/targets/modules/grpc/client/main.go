@@ -23,6 +23,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"example.com/observer-targets/internal/latency"
 )
 
 var (
@@ -39,11 +41,14 @@ var (
 )
 
 type report struct {
-	Sent    int64 `json:"sent"`
-	OK      int64 `json:"ok"`
-	Dropped int64 `json:"dropped"`
-	Bad     int64 `json:"bad"`
-	Failed  int64 `json:"failed"`
+	Sent    int64   `json:"sent"`
+	OK      int64   `json:"ok"`
+	Dropped int64   `json:"dropped"`
+	Bad     int64   `json:"bad"`
+	Failed  int64   `json:"failed"`
+	Seconds float64 `json:"seconds"`
+	PerSec  float64 `json:"per_second"`
+	latency.Quantiles
 }
 
 func main() {
@@ -60,22 +65,32 @@ func main() {
 	}
 	var said report
 	var next int64
-	end := time.Now().Add(time.Duration(*seconds) * time.Second)
+	start := time.Now()
+	end := start.Add(time.Duration(*seconds) * time.Second)
+	latencies := make([]latency.Of, *at)
 	var wait sync.WaitGroup
-	for i := 0; i < *at; i++ {
+	for i := range latencies {
 		wait.Add(1)
-		go func() {
+		go func(took *latency.Of) {
 			defer wait.Done()
 			for time.Now().Before(end) {
 				number := atomic.AddInt64(&next, 1) - 1
 				if *count > 0 && number >= *count {
 					return
 				}
-				said.add(call(conn, method, number))
+				sent := time.Now()
+				err := call(conn, method, number)
+				if err == nil {
+					took.Add(time.Since(sent), *at)
+				}
+				said.add(err)
 			}
-		}()
+		}(&latencies[i])
 	}
 	wait.Wait()
+	said.Seconds = time.Since(start).Seconds()
+	said.PerSec = float64(said.OK) / said.Seconds
+	said.Quantiles = latency.Tell(latencies)
 	_ = json.NewEncoder(os.Stdout).Encode(&said)
 }
 
