@@ -278,6 +278,46 @@ impl Joiner {
             .collect()
     }
 
+    /// Calls without a request that may be this one's by method, path and every ID that is known. No ID says that one is.
+    #[must_use]
+    pub fn candidates(&self, side: &RequestSide) -> Vec<u64> {
+        let row = side.line().and_then(|line| self.by_key.get(&line));
+        let calls = row.into_iter().flat_map(|row| row.calls.iter().copied());
+        calls.filter(|call| self.may_be(*call, side)).collect()
+    }
+
+    /// Whether nothing rules out that a request without a call is this call's.
+    fn may_be(&self, call: u64, side: &RequestSide) -> bool {
+        let Some(entry) = self.calls.get(&call) else {
+            return false;
+        };
+        // Nobody who could make one span of another is between the two ends of one connection.
+        let span = side.ids.trace.zip(side.ids.parent);
+        let another = matches!((entry.sent, span), (Some(sent), Some(_)) if sent != span);
+        !another && !matches!(entry.state, State::Joined(_)) && entry.side.fits(side)
+    }
+
+    /// A running call and a request are the two ends of one connection. Joins them unless an ID says otherwise, or either
+    /// has another already; `ambiguous`: the request was counted as that when it began.
+    pub fn share_connection(
+        &mut self,
+        call: u64,
+        (request, side): (u64, &RequestSide),
+        ambiguous: bool,
+    ) -> Option<Join> {
+        let mut others = self.calls.keys().map(|call| self.request_of(*call));
+        if others.any(|other| other == Some(request)) || !self.may_be(call, side) {
+            return None;
+        }
+        let by = JoinedBy::Sockets;
+        let join = Join { call, request, by };
+        self.set(call, State::Joined(join));
+        self.totals.joined += 1;
+        let counted = u64::from(ambiguous);
+        self.totals.ambiguous = self.totals.ambiguous.saturating_sub(counted);
+        Some(join)
+    }
+
     /// The request of a running call.
     #[must_use]
     pub fn joined(&self, call: u64) -> Option<Join> {

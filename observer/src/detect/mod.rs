@@ -41,6 +41,7 @@ mod overrun;
 mod passer;
 mod plumbing;
 mod relations;
+mod same_connection;
 mod shutdown;
 mod sight;
 mod site;

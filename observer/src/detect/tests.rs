@@ -17,6 +17,7 @@ mod large_headers;
 mod loss;
 mod orphaned_downstream;
 mod premature_cancel;
+mod same_connection;
 mod sessions;
 mod spawned;
 mod sql;

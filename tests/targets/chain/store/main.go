@@ -26,6 +26,7 @@ func main() {
 		{Path: "/twins", Handler: twins},
 		{Path: "/spans", Handler: spans},
 		{Path: "/anonymous", Handler: anonymous},
+		{Path: "/queued", Handler: queued},
 		{Path: "/honours", Handler: honours},
 		{Path: "/in-time", Handler: inTime},
 		{Path: "/answered", Handler: answered},
@@ -112,6 +113,16 @@ func answered(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok\n")
 	w.(http.Flusher).Flush()
 	time.Sleep(work)
+}
+
+// The same, after long enough for another call to wait for the connection.
+func queued(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(20 * time.Millisecond)
+	w.Header().Set("Content-Length", "3")
+	_, _ = io.WriteString(w, "ok\n")
+	w.(http.Flusher).Flush()
+	time.Sleep(work) // want: cancel-undelivered queued
 }
 
 func quick(w http.ResponseWriter, r *http.Request) {
