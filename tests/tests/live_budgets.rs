@@ -47,7 +47,7 @@ impl Chain {
 
     fn load(&self, path: &str, waits: &str) -> Load {
         let [edge, ..] = &self.0;
-        Load::of(edge, path).flag("-header", waits)
+        Load::of(edge, path).flag("-header", &waits)
     }
 }
 

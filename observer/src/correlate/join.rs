@@ -187,7 +187,7 @@ impl Joiner {
     }
 
     /// The same among the calls that `may` does not rule out.
-    pub(super) fn request_started_among(
+    pub fn request_started_among(
         &mut self,
         request: u64,
         side: &RequestSide,
@@ -284,6 +284,24 @@ impl Joiner {
         let row = side.line().and_then(|line| self.by_key.get(&line));
         let calls = row.into_iter().flat_map(|row| row.calls.iter().copied());
         calls.filter(|call| self.may_be(*call, side)).collect()
+    }
+
+    /// Running calls that may be a request's by method and path, with what is known of them.
+    #[must_use]
+    pub fn rivals(&self, side: &RequestSide) -> Vec<(u64, CallSide)> {
+        let row = side.line().and_then(|line| self.by_key.get(&line));
+        let calls = row.into_iter().flat_map(|row| row.calls.iter());
+        let fits = |call: &u64| {
+            let entry = self.calls.get(call).filter(|entry| entry.side.fits(side))?;
+            Some((*call, entry.side.clone()))
+        };
+        calls.filter_map(fits).collect()
+    }
+
+    /// Whether a call runs.
+    #[must_use]
+    pub fn runs(&self, call: u64) -> bool {
+        self.calls.contains_key(&call)
     }
 
     /// Whether nothing rules out that a request without a call is this call's.

@@ -254,6 +254,7 @@ impl Engine {
             + self.rules.not_forwarded.len()
             + self.rules.orphaned.len()
             + self.rules.joins.cases.len()
+            + self.rules.joins.unread.len()
             + self.rules.leaks.len()
     }
 
@@ -414,6 +415,7 @@ impl Rules {
             Topic::Dropped(call) => self.dropped.look(call, cx),
             Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
             Topic::Orphaned(request) => self.orphaned.look(request, cx),
+            Topic::LateIds(request) => self.joins.read_ids(request, cx),
             Topic::SameConnection(request) => self.joins.look(request, cx),
             Topic::Settled(request) => {
                 if let Some(join) = self.joins.settled(request, cx) {
@@ -469,6 +471,11 @@ impl Rules {
             Topic::Sent(call) => {
                 ids::sent_answer(call, answer, cx);
                 for join in self.joins.sent(call, cx) {
+                    self.not_forwarded.joined(join, cx);
+                }
+            }
+            Topic::LateIds(request) => {
+                if let Some(join) = self.joins.ids_answer(request, answer, cx) {
                     self.not_forwarded.joined(join, cx);
                 }
             }

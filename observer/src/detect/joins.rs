@@ -4,6 +4,7 @@ use crate::correlate::{CallSide, Ids, Join, JoinTotals, Joiner, RequestSide};
 use crate::model::{Call, CallId, CallKind, Model, ReqId, Request};
 
 use super::context::{Context, Thresholds};
+use super::late_ids::AllUnread;
 use super::same_connection::Cases;
 
 /// Calls that run, and the requests that they led to.
@@ -12,6 +13,8 @@ pub(super) struct Joins {
     pub(super) joiner: Joiner,
     /// Requests of which no ID says whose they are.
     pub(super) cases: Cases,
+    /// Requests whose IDs have to be read.
+    pub(super) unread: AllUnread,
     /// The first process that was seen.
     first: Option<u32>,
     /// There is another.
@@ -111,6 +114,7 @@ impl Joins {
         let join = decided.or(join);
         if join.is_none() {
             self.suspect(id, &side, ambiguous, cx);
+            self.expect_ids(id, &side, cx);
         }
         join
     }
@@ -118,6 +122,7 @@ impl Joins {
     /// A request has ended: of calls whose end no event tells, the last that could be known is this.
     pub(super) fn request_ended(&mut self, id: ReqId, cx: &Context<'_>) {
         self.cases.remove(&id);
+        self.unread.remove(&id);
         let Some(request) = cx.model.request(id) else {
             return;
         };
@@ -133,6 +138,7 @@ impl Joins {
     pub(super) fn clear(&mut self) {
         self.joiner.forget(|_| true);
         self.cases.clear();
+        self.unread.clear();
     }
 
     /// Forgets calls that the model has forgotten.
@@ -140,6 +146,7 @@ impl Joins {
         self.joiner
             .forget(|call| model.call(CallId(call)).is_none());
         self.cases.retain(|id, _| model.request(*id).is_some());
+        self.unread.retain(|id, _| model.request(*id).is_some());
     }
 
     pub(super) const fn totals(&self) -> JoinTotals {

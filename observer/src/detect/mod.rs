@@ -35,6 +35,7 @@ mod io_deadline;
 mod joins;
 mod large_headers;
 mod lasting;
+mod late_ids;
 mod origin;
 mod outlived;
 mod overrun;

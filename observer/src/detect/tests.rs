@@ -14,6 +14,7 @@ mod grpc_calls;
 mod health;
 mod ids;
 mod large_headers;
+mod late_ids;
 mod loss;
 mod orphaned_downstream;
 mod premature_cancel;

@@ -42,6 +42,8 @@ pub(super) enum Topic {
     ContextId(ReqId),
     /// What IDs does an outgoing call carry?
     Sent(CallId),
+    /// What IDs came with a request that no probe reads?
+    LateIds(ReqId),
     /// No ID says whose a request is: who waits for it?
     SameConnection(ReqId),
     /// Over which connection does a call wait that may be the request's?

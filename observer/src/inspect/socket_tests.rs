@@ -201,7 +201,11 @@ fn a_caller_that_waits_tells_its_connection() {
             ..WAITS
         };
         assert_eq!(ends(go, on_its_frame), Some(known), "{go}");
-        assert_eq!(ends(go, Case { itab: 2, ..WAITS }), Some(known), "{go}: TLS");
+        assert_eq!(
+            ends(go, Case { itab: 2, ..WAITS }),
+            Some(known),
+            "{go}: TLS"
+        );
     }
 }
 

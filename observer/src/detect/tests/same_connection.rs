@@ -1,13 +1,9 @@
 //! A call and its request that no ID joins: the connection that both are on does.
 
-use super::{
-    CANCEL_CTX, HANDLER, READER, ROOT, ROUND_TRIP, SERVE, SERVING,
-};
+use super::{CANCEL_CTX, HANDLER, READER, ROOT, ROUND_TRIP, SERVE, SERVING};
 use crate::detect::Question;
 use crate::finding::{Confidence, Finding, JoinedBy, RuleName};
-use crate::testkit::{
-    STORE, Scene, call, call_done, cascade, created_short, request, request_end,
-};
+use crate::testkit::{STORE, Scene, call, call_done, cascade, created_short, request, request_end};
 
 /// The transport's own context of the call.
 const INNER: u64 = 0x3000;

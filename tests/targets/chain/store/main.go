@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"example.com/observer-targets/internal/app"
@@ -115,14 +116,18 @@ func answered(w http.ResponseWriter, r *http.Request) {
 	time.Sleep(work)
 }
 
-// The same, after long enough for another call to wait for the connection.
+var queuedOnce sync.Once
+
+// The same, after long enough for another call to wait for the connection; that one is answered at once.
 func queued(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	time.Sleep(20 * time.Millisecond)
-	w.Header().Set("Content-Length", "3")
-	_, _ = io.WriteString(w, "ok\n")
-	w.(http.Flusher).Flush()
-	time.Sleep(work) // want: cancel-undelivered queued
+	queuedOnce.Do(func() {
+		time.Sleep(20 * time.Millisecond)
+		w.Header().Set("Content-Length", "3")
+		_, _ = io.WriteString(w, "ok\n")
+		w.(http.Flusher).Flush()
+		time.Sleep(work) // want: cancel-undelivered queued
+	})
 }
 
 func quick(w http.ResponseWriter, r *http.Request) {
