@@ -38,24 +38,31 @@ impl Chain {
 
     /// One request to each path, with what the client waits for.
     fn ask(&self, paths: &[(&str, &str)]) -> Result<()> {
-        let [edge, ..] = &self.0;
         for (path, waits) in paths {
             let ids = format!("{}-", path.trim_matches('/').replace('/', "-"));
-            let load = Load::of(edge, path).ids(&ids).flag("-header", waits);
-            load.run()?;
+            self.load(path, waits).ids(&ids).run()?;
         }
         Ok(())
+    }
+
+    fn load(&self, path: &str, waits: &str) -> Load {
+        let [edge, ..] = &self.0;
+        Load::of(edge, path).flag("-header", &waits)
     }
 }
 
 fn not_forwarded(case: &str) -> Result<Expect> {
+    let expect = lost(case, "request_id")?;
+    Ok(expect.request(&format!("/{case}"), &format!("{case}-0")))
+}
+
+fn lost(case: &str, joined_by: &str) -> Result<Expect> {
     let rule = "deadline-not-forwarded";
     let expect = Expect::new("warning", BUDGET, &format!("{rule} {case}"))?;
     expect
-        .request(&format!("/{case}"), &format!("{case}-0"))
         .fact("/confidence", "medium")
         .fact("/evidence/timer", "context")
-        .fact("/evidence/downstream/joined_by", "request_id")
+        .fact("/evidence/downstream/joined_by", joined_by)
         .fact("/evidence/downstream/request/path", &format!("/{case}"))
         .also(Role::Below, BUDGET, &format!("{rule} {case} below"))?
         .also(
@@ -122,6 +129,24 @@ fn the_process_that_loses_its_callers_deadline_is_found() -> Result<()> {
         let broken = &run.end()?["deadlines_broken"];
         ensure!(*broken == 1, "{broken} broken");
         Ok(())
+    })
+}
+
+#[test]
+fn where_no_id_tells_the_connection_does() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let chain = Chain::start(go, flavor)?;
+        let observer = chain.observed(&["--deadline-header", HEADER])?;
+        for path in ["/kept/ok", "/lost", "/later"] {
+            chain.load(path, WAITS).run()?;
+        }
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let [edge, middle, last] = &chain.0;
+        let expected = [lost("lost", "sockets")?, lost("later", "sockets")?];
+        exactly(&run, middle.pid(), &expected)?;
+        silent(&run, edge)?;
+        silent(&run, last)
     })
 }
 

@@ -31,7 +31,7 @@ fn orphan(case: &str, by: &str, joined: &str, below: &str) -> Result<Expect> {
         .also(Role::Below, STORE, &format!("{below} {case}"))
 }
 
-fn in_front() -> Result<[Expect; 6]> {
+fn in_front() -> Result<[Expect; 8]> {
     let ignored = "cancel-ignored";
     Ok([
         orphan("deadline", "deadline", "request_id", ignored)?
@@ -54,6 +54,10 @@ fn in_front() -> Result<[Expect; 6]> {
         orphan("spans", "deadline", "parent_id", ignored)?
             .fact("/confidence", "high")
             .times(2),
+        orphan("twins", "deadline", "sockets", ignored)?
+            .fact("/confidence", "high")
+            .times(2),
+        orphan("anonymous", "deadline", "sockets", ignored)?.fact("/confidence", "high"),
     ])
 }
 
@@ -83,6 +87,8 @@ fn in_store() -> Result<Vec<Expect>> {
         .collect::<Result<Vec<_>>>()?;
     let unread = Expect::new("error|warning", STORE, "cancel-undelivered unread")?;
     all.push(unread.request("/unread", "unread-0").post());
+    let queued = Expect::new("error|warning", STORE, "cancel-undelivered queued")?;
+    all.push(queued.fact("/evidence/undelivered", "pipelined"));
     Ok(all)
 }
 

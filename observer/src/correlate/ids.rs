@@ -59,6 +59,13 @@ impl Ids {
         self.trace.is_none() && self.request.is_none()
     }
 
+    /// Both know an ID of the same kind, and it is the same.
+    #[must_use]
+    pub fn share(&self, other: &Self) -> bool {
+        self.keys()
+            .any(|(key, _)| other.keys().any(|(other, _)| other == key))
+    }
+
     /// Both know an ID of the same kind, and it is not the same.
     #[must_use]
     pub fn differ(&self, other: &Self) -> bool {

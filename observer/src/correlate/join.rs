@@ -187,7 +187,7 @@ impl Joiner {
     }
 
     /// The same among the calls that `may` does not rule out.
-    pub(super) fn request_started_among(
+    pub fn request_started_among(
         &mut self,
         request: u64,
         side: &RequestSide,
@@ -276,6 +276,64 @@ impl Joiner {
             .filter_map(|request| self.decide(request))
             .filter_map(|(join, is_new)| is_new.then_some(join))
             .collect()
+    }
+
+    /// Calls without a request that may be this one's by method, path and every ID that is known. No ID says that one is.
+    #[must_use]
+    pub fn candidates(&self, side: &RequestSide) -> Vec<u64> {
+        let row = side.line().and_then(|line| self.by_key.get(&line));
+        let calls = row.into_iter().flat_map(|row| row.calls.iter().copied());
+        calls.filter(|call| self.may_be(*call, side)).collect()
+    }
+
+    /// Running calls that may be a request's by method and path, with what is known of them.
+    #[must_use]
+    pub fn rivals(&self, side: &RequestSide) -> Vec<(u64, CallSide)> {
+        let row = side.line().and_then(|line| self.by_key.get(&line));
+        let calls = row.into_iter().flat_map(|row| row.calls.iter());
+        let fits = |call: &u64| {
+            let entry = self.calls.get(call).filter(|entry| entry.side.fits(side))?;
+            Some((*call, entry.side.clone()))
+        };
+        calls.filter_map(fits).collect()
+    }
+
+    /// Whether a call runs.
+    #[must_use]
+    pub fn runs(&self, call: u64) -> bool {
+        self.calls.contains_key(&call)
+    }
+
+    /// Whether nothing rules out that a request without a call is this call's.
+    fn may_be(&self, call: u64, side: &RequestSide) -> bool {
+        let Some(entry) = self.calls.get(&call) else {
+            return false;
+        };
+        // Nobody who could make one span of another is between the two ends of one connection.
+        let span = side.ids.trace.zip(side.ids.parent);
+        let another = matches!((entry.sent, span), (Some(sent), Some(_)) if sent != span);
+        !another && !matches!(entry.state, State::Joined(_)) && entry.side.fits(side)
+    }
+
+    /// A running call and a request are the two ends of one connection. Joins them unless an ID says otherwise, or either
+    /// has another already; `ambiguous`: the request was counted as that when it began.
+    pub fn share_connection(
+        &mut self,
+        call: u64,
+        (request, side): (u64, &RequestSide),
+        ambiguous: bool,
+    ) -> Option<Join> {
+        let mut others = self.calls.keys().map(|call| self.request_of(*call));
+        if others.any(|other| other == Some(request)) || !self.may_be(call, side) {
+            return None;
+        }
+        let by = JoinedBy::Sockets;
+        let join = Join { call, request, by };
+        self.set(call, State::Joined(join));
+        self.totals.joined += 1;
+        let counted = u64::from(ambiguous);
+        self.totals.ambiguous = self.totals.ambiguous.saturating_sub(counted);
+        Some(join)
     }
 
     /// The request of a running call.

@@ -1,6 +1,7 @@
 //! Joining: what is joined, what never is, and that doubt is no join.
 
 mod across;
+mod sockets;
 mod spans;
 
 use std::sync::Arc;
@@ -197,7 +198,7 @@ proptest! {
                     };
                     prop_assert!(!call.ids.differ(&side.ids));
                     let same = match join.by {
-                        JoinedBy::ParentId => false,
+                        JoinedBy::ParentId | JoinedBy::Sockets => false,
                         JoinedBy::Trace => call.ids.trace == side.ids.trace && call.ids.trace.is_some(),
                         JoinedBy::RequestId => call.ids.request == side.ids.request && call.ids.request.is_some(),
                     };

@@ -1,16 +1,18 @@
 //! Answers the rules' questions from the target's memory, read only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use observer_common::layout::TRACE_HEADER;
 
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::inspect::{
-    Answering, Child, ConnState, ContextId, Goroutine, Inspection, Inspector, RequestDetails,
+    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, RequestDetails,
     RequestReading, Runtime, TargetTypes, id_in_contexts, inspect_conn, inspect_metadata,
-    inspect_outgoing, inspect_request, local_port, response_headers,
+    inspect_outgoing, inspect_request, local_address, response_headers,
 };
+use crate::model::parse_peer;
 use crate::target::Memory as _;
 
 use super::clock;
@@ -71,6 +73,8 @@ pub(super) fn answer(target: &Target, ask: &Ask, families: &mut Families) -> Ans
         Question::Peers { requests } => {
             Answer::Peers(requests.iter().map(|one| peer(target, one)).collect())
         }
+        Question::CallEnds { goid, g } => Answer::Ends(call_ends(target, (*goid, *g))),
+        Question::RequestEnds(reading) => Answer::Ends(request_ends(target, reading)),
     }
 }
 
@@ -258,11 +262,31 @@ fn peer(target: &Target, reading: &Reading) -> Option<PeerAddress> {
         .or_else(|| details?.peer.clone())?;
     Some(PeerAddress {
         remote,
-        local_port: own_port(target, reading),
+        local_port: own_address(target, reading).map(|address| address.port()),
     })
 }
 
-fn own_port(target: &Target, reading: &Reading) -> Option<u16> {
+fn call_ends(target: &Target, goroutine: (u64, u64)) -> Option<Ends> {
+    let offsets = target.offsets.socket.as_ref()?;
+    let round_trip = target.offsets.round_trip?;
+    runtime(target)?.call_ends(offsets, &types(target), round_trip, goroutine)
+}
+
+/// Once its header is out, the caller may use the connection for another call.
+fn request_ends(target: &Target, reading: &Reading) -> Option<Ends> {
+    let server = own_address(target, reading)?;
+    let (_, conn) = describe(target, reading);
+    let conn = conn.filter(|conn| !conn.hijacked)?;
+    let begun = u64::from(target.offsets.response_begun?);
+    let memory = &target.process.memory;
+    let begun = memory
+        .read_bytes(reading.writer.wrapping_add(begun), 1)
+        .ok()?;
+    let client = parse_peer(&conn.peer?)?;
+    (begun == [0]).then_some(Ends { client, server })
+}
+
+fn own_address(target: &Target, reading: &Reading) -> Option<SocketAddr> {
     let memory = &target.process.memory;
     let at = u64::from(target.offsets.request.as_ref()?.ctx);
     let itab = memory.read_u64(reading.request.wrapping_add(at)).ok()?;
@@ -270,7 +294,7 @@ fn own_port(target: &Target, reading: &Reading) -> Option<u16> {
         target.offsets.context.as_ref()?,
         target.offsets.local.as_ref()?,
     );
-    local_port(memory, offsets, &types(target), (itab, reading.ctx))
+    local_address(memory, offsets, &types(target), (itab, reading.ctx))
 }
 
 /// The children of several goroutines, in one look through all.

@@ -10,7 +10,7 @@ use crate::go::grpc::GRPC;
 use crate::go::{Image, ImageCache, ImageError, Layout};
 use crate::inspect::{
     AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, OutgoingOffsets,
-    RequestOffsets, ResponseOffsets,
+    ROUND_TRIP, RequestOffsets, ResponseOffsets, SocketOffsets,
 };
 use crate::model::Unit;
 use crate::probe::{Plan, Rate, SiteChoice, plan};
@@ -33,6 +33,12 @@ pub(super) struct Offsets {
     pub(super) response: Option<ResponseOffsets>,
     /// `http.response.conn`.
     pub(super) response_conn: Option<u32>,
+    /// `http.response.wroteHeader`.
+    pub(super) response_begun: Option<u32>,
+    /// The transport's connections.
+    pub(super) socket: Option<SocketOffsets>,
+    /// Where its callers wait: the first instruction of [`ROUND_TRIP`], load bias taken off.
+    pub(super) round_trip: Option<u64>,
 }
 
 impl Offsets {
@@ -48,6 +54,12 @@ impl Offsets {
             outgoing: OutgoingOffsets::of(layout),
             response: ResponseOffsets::of(layout, map, serves_http2_of_its_own(image)),
             response_conn: layout.field("net/http.response", "conn"),
+            response_begun: layout.field("net/http.response", "wroteHeader"),
+            socket: SocketOffsets::of(layout),
+            round_trip: match image.functions(ROUND_TRIP) {
+                [only] => Some(only.entry),
+                _ => None,
+            },
         }
     }
 }

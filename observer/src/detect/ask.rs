@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::inspect::{Child, ConnState, ContextId, Inspection, RequestDetails};
+use crate::inspect::{Child, ConnState, ContextId, Ends, Inspection, RequestDetails};
 
 /// A question to the inspector; the number comes back with the answer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -60,6 +60,15 @@ pub enum Question {
         /// Which; without headers.
         requests: Vec<Reading>,
     },
+    /// Over which connection a goroutine waits for the answer to a call of HTTP/1.
+    CallEnds {
+        /// Goroutine.
+        goid: u64,
+        /// Its descriptor.
+        g: u64,
+    },
+    /// Over which connection a request of HTTP/1 came, of whose answer nothing is out.
+    RequestEnds(Reading),
 }
 
 impl Question {
@@ -128,6 +137,8 @@ pub enum Answer {
     Sent(Option<Vec<Option<Arc<str>>>>),
     /// To [`Question::Peers`], in the order asked; `None` where memory does not tell.
     Peers(Vec<Option<PeerAddress>>),
+    /// To [`Question::CallEnds`] and [`Question::RequestEnds`]; `None` where that is not so, or memory does not tell.
+    Ends(Option<Ends>),
     /// The process is gone, or cannot be read.
     Unknown,
 }

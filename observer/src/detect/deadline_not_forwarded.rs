@@ -40,7 +40,8 @@
 //!
 //! ## How sure
 //!
-//! Warning. Medium where trace or request ID, method, path and time fit, and fit nothing else. High where the request
+//! Warning. Medium where trace or request ID, method, path and time fit, and fit nothing else, and where no ID tells but both were read
+//! to be the two ends of one connection of HTTP/1 (`joined_by: sockets`). High where the request
 //! names the very span that the call has sent (`parent_id`).
 //!
 //! ## When silent
@@ -50,7 +51,8 @@
 //!   (`--deadline-tolerance`);
 //! - the header is there, and what it says is broken: counted (`deadlines_broken`), and nothing follows from it;
 //! - the caller's deadline had passed when the request began;
-//! - calls and requests that nothing joins, or that could be joined in more than one way;
+//! - calls and requests that nothing joins, or that could be joined in more than one way; without an ID also those of which the
+//!   request is answered within milliseconds;
 //! - where events were lost.
 
 use std::collections::BTreeMap;

@@ -253,6 +253,8 @@ impl Engine {
             + self.rules.dropped.len()
             + self.rules.not_forwarded.len()
             + self.rules.orphaned.len()
+            + self.rules.joins.cases.len()
+            + self.rules.joins.unread.len()
             + self.rules.leaks.len()
     }
 
@@ -413,6 +415,13 @@ impl Rules {
             Topic::Dropped(call) => self.dropped.look(call, cx),
             Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
             Topic::Orphaned(request) => self.orphaned.look(request, cx),
+            Topic::LateIds(request) => self.joins.read_ids(request, cx),
+            Topic::SameConnection(request) => self.joins.look(request, cx),
+            Topic::Settled(request) => {
+                if let Some(join) = self.joins.settled(request, cx) {
+                    self.not_forwarded.joined(join, cx);
+                }
+            }
             Topic::Tell(call) => self.teller.call(call, cx),
             Topic::Leak(id) => self.leaks.look(id, cx),
             Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
@@ -423,6 +432,8 @@ impl Rules {
             | Topic::Peers(_)
             | Topic::ContextId(_)
             | Topic::Sent(_)
+            | Topic::CallEnds(..)
+            | Topic::RequestEnds(_)
             | Topic::NotForwarded(_)
             | Topic::WriteFailed(_) => {}
         }
@@ -463,7 +474,17 @@ impl Rules {
                     self.not_forwarded.joined(join, cx);
                 }
             }
-            Topic::PeerClosed(_) | Topic::Tell(_) => {}
+            Topic::LateIds(request) => {
+                if let Some(join) = self.joins.ids_answer(request, answer, cx) {
+                    self.not_forwarded.joined(join, cx);
+                }
+            }
+            Topic::CallEnds(request, call) => self.joins.call_answer(request, call, answer, cx),
+            Topic::RequestEnds(request) => self.joins.request_answer(request, answer, cx),
+            Topic::PeerClosed(_)
+            | Topic::Tell(_)
+            | Topic::SameConnection(_)
+            | Topic::Settled(_) => {}
         }
     }
 

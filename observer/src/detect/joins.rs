@@ -4,11 +4,17 @@ use crate::correlate::{CallSide, Ids, Join, JoinTotals, Joiner, RequestSide};
 use crate::model::{Call, CallId, CallKind, Model, ReqId, Request};
 
 use super::context::{Context, Thresholds};
+use super::late_ids::AllUnread;
+use super::same_connection::Cases;
 
 /// Calls that run, and the requests that they led to.
 #[derive(Debug, Default)]
 pub(super) struct Joins {
-    joiner: Joiner,
+    pub(super) joiner: Joiner,
+    /// Requests of which no ID says whose they are.
+    pub(super) cases: Cases,
+    /// Requests whose IDs have to be read.
+    pub(super) unread: AllUnread,
     /// The first process that was seen.
     first: Option<u32>,
     /// There is another.
@@ -57,7 +63,7 @@ impl Joins {
         }
     }
 
-    fn may_read(&mut self, calls: usize, now_ns: u64) -> bool {
+    pub(super) fn may_read(&mut self, calls: usize, now_ns: u64) -> bool {
         if now_ns.saturating_sub(self.since_ns) >= SECOND_NS {
             (self.since_ns, self.read) = (now_ns, 0);
         }
@@ -92,12 +98,10 @@ impl Joins {
         if self.joiner.is_empty() {
             return None;
         }
-        let side = RequestSide {
-            ids: ids(request, cx.thresholds),
-            method: request.method.clone(),
-            path: request.path.clone(),
-        };
+        let side = side(request, cx.thresholds);
+        let before = self.joiner.totals().ambiguous;
         let join = self.joiner.request_started(id.0, &side);
+        let ambiguous = self.joiner.totals().ambiguous > before;
         if !self.several {
             return join;
         }
@@ -107,11 +111,18 @@ impl Joins {
                 super::ids::ask_sent(CallId(call), cx);
             }
         }
-        decided.or(join)
+        let join = decided.or(join);
+        if join.is_none() {
+            self.suspect(id, &side, ambiguous, cx);
+            self.expect_ids(id, &side, cx);
+        }
+        join
     }
 
     /// A request has ended: of calls whose end no event tells, the last that could be known is this.
     pub(super) fn request_ended(&mut self, id: ReqId, cx: &Context<'_>) {
+        self.cases.remove(&id);
+        self.unread.remove(&id);
         let Some(request) = cx.model.request(id) else {
             return;
         };
@@ -126,16 +137,29 @@ impl Joins {
     /// Events were lost: which call is the only one is not known any more.
     pub(super) fn clear(&mut self) {
         self.joiner.forget(|_| true);
+        self.cases.clear();
+        self.unread.clear();
     }
 
     /// Forgets calls that the model has forgotten.
     pub(super) fn forget_gone(&mut self, model: &Model) {
         self.joiner
             .forget(|call| model.call(CallId(call)).is_none());
+        self.cases.retain(|id, _| model.request(*id).is_some());
+        self.unread.retain(|id, _| model.request(*id).is_some());
     }
 
     pub(super) const fn totals(&self) -> JoinTotals {
         self.joiner.totals()
+    }
+}
+
+/// A request, as far as joining needs it.
+pub(super) fn side(request: &Request, thresholds: &Thresholds) -> RequestSide {
+    RequestSide {
+        ids: ids(request, thresholds),
+        method: request.method.clone(),
+        path: request.path.clone(),
     }
 }
 

@@ -10,7 +10,8 @@
 //!
 //! `at` is the line of the call in the caller, `downstream` the request in the process that was
 //! called, with the line at which its handler stood. Call and request are joined by the trace
-//! (`traceparent`) or by the request ID that came in and went on in the same header.
+//! (`traceparent`) or by the request ID that came in and went on in the same header; for gRPC in the metadata. Where neither
+//! tells, both being on one connection of HTTP/1 does (`joined_by: sockets`), between processes of one network namespace.
 //!
 //! The finding appears while the work runs, and once more when it has ended, with the time that
 //! was spent for nobody. Why the process that was called did not stop is told by `cancel-ignored` or
@@ -65,14 +66,17 @@
 //!
 //! Error. High where the request names the very span that the call has sent (`parent_id`), or was cancelled by its
 //! client right when the call was given up.
-//! Medium where trace or request ID, method, path and time fit, and fit nothing else. With files of several hosts the difference of their clocks is estimated, and
+//! Medium where trace or request ID, method, path and time fit, and fit nothing else, and where both were read to be the two ends
+//! of one connection. With files of several hosts the difference of their clocks is estimated, and
 //! what the estimate may be wrong by is taken from the time that was wasted.
 //!
 //! ## When silent
 //!
 //! - work that ends within the grace time after the call was given up;
-//! - calls and requests without an ID that both processes know, and those that could be joined in
-//!   more than one way: they are counted as ambiguous (`joins` in `stats`);
+//! - calls and requests without an ID that both processes know, unless the connection tells: that is, over HTTP/2 and gRPC,
+//!   through a proxy, from one container's network to another's, in files of several hosts, and where the call was given up within
+//!   milliseconds;
+//! - those that could be joined in more than one way: they are counted as ambiguous (`joins` in `stats`);
 //! - a handler behind `http.TimeoutHandler` that was answered for: `cancel-ignored` tells of it;
 //! - connections that were hijacked;
 //! - where events were lost.

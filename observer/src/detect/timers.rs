@@ -42,6 +42,16 @@ pub(super) enum Topic {
     ContextId(ReqId),
     /// What IDs does an outgoing call carry?
     Sent(CallId),
+    /// What IDs came with a request that no probe reads?
+    LateIds(ReqId),
+    /// No ID says whose a request is: who waits for it?
+    SameConnection(ReqId),
+    /// Over which connection does a call wait that may be the request's?
+    CallEnds(ReqId, CallId),
+    /// Over which connection did a request come?
+    RequestEnds(ReqId),
+    /// What happened before the two ends of a connection were read is known by now.
+    Settled(ReqId),
     /// The request works on for a call that was given up.
     Orphaned(ReqId),
     /// Where is the handler that does not know its caller's deadline?

@@ -281,6 +281,9 @@ pub enum JoinedBy {
     Trace,
     /// The same request ID; method, path and time fit, and only these two.
     RequestId,
+    /// The same TCP connection of one host, read at both ends while the call waited and nothing was answered; no ID
+    /// decides.
+    Sockets,
 }
 
 impl JoinedBy {
@@ -291,6 +294,7 @@ impl JoinedBy {
             Self::ParentId => "same span",
             Self::Trace => "same trace",
             Self::RequestId => "same request ID",
+            Self::Sockets => "same connection",
         }
     }
 
@@ -299,7 +303,7 @@ impl JoinedBy {
     pub const fn confidence(self) -> Confidence {
         match self {
             Self::ParentId => Confidence::High,
-            Self::Trace | Self::RequestId => Confidence::Medium,
+            Self::Trace | Self::RequestId | Self::Sockets => Confidence::Medium,
         }
     }
 }

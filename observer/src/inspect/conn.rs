@@ -1,11 +1,13 @@
 //! A server's connection: who is at its other end, whether writing to it has failed, who reads it, and whether
 //! `net/http` still owns it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::target::{Memory, MemoryError};
 
 use super::context::{Link, walk_chain};
+use super::socket::tcp_address;
 use super::strings::read_string;
 use super::{
     ConnOffsets, ContextOffsets, ErrorKind, LocalOffsets, ServerOffsets, TypeNames, error_kind,
@@ -126,14 +128,14 @@ fn body_ended(
     Ok(byte.first().map(|byte| *byte != 0))
 }
 
-/// The local port of the connection that the request with this context came over: `net/http` keeps the address in a
+/// The local address of the connection that the request with this context came over: `net/http` keeps it in a
 /// value of the connection's context. `None` where it is no TCP address or cannot be read.
-pub fn local_port(
+pub fn local_address(
     memory: &impl Memory,
     (contexts, offsets): (&ContextOffsets, &LocalOffsets),
     types: &dyn TypeNames,
     ctx: (u64, u64),
-) -> Option<u16> {
+) -> Option<SocketAddr> {
     let chain = walk_chain(memory, contexts, types, &|_| None, ctx);
     chain
         .links
@@ -153,8 +155,7 @@ pub fn local_port(
             if !is(key, "net/http", "contextKey") || !is(value, "net", "TCPAddr") {
                 return None;
             }
-            let port = memory.read_u64(value.1.checked_add(u64::from(offsets.port))?);
-            u16::try_from(port.ok()?).ok()
+            tcp_address(memory, offsets.address, value.1).ok().flatten()
         })
 }
 

@@ -21,6 +21,7 @@ mod raw_g;
 mod request;
 mod response;
 mod served;
+mod socket;
 mod stack;
 mod strings;
 mod tables;
@@ -30,7 +31,7 @@ mod waits;
 
 pub use allgs::AllGs;
 pub use census::{CensusOffsets, Channel, Coverage, LabelShape, Labels, Member};
-pub use conn::{ConnState, Reading, ServerTimeouts, inspect_conn, local_port};
+pub use conn::{ConnState, Reading, ServerTimeouts, inspect_conn, local_address};
 pub use context::{
     CancelState, Chain, ChainEnd, Children, Link, ParentAt, children, inspect_cancel, walk_chain,
 };
@@ -49,5 +50,6 @@ pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use response::{Answering, ResponseOffsets, response_headers};
 pub use served::{Served, ServedOffsets, served};
+pub use socket::{AddressOffsets, Ends, ROUND_TRIP, SocketOffsets};
 pub use stack::StackTable;
 pub use tables::TargetTypes;

@@ -3,6 +3,7 @@
 use crate::go::layout::Layout;
 
 use super::MapKind;
+use super::socket::AddressOffsets;
 
 /// First Go 1.N whose maps are Swiss (unless built with `GOEXPERIMENT=noswissmap`).
 const SWISS_MAPS_SINCE: u32 = 24;
@@ -255,8 +256,8 @@ pub struct LocalOffsets {
     pub key: u32,
     /// `context.valueCtx.val`, an interface, behind `key`.
     pub value: usize,
-    /// `net.TCPAddr.Port`.
-    pub port: u32,
+    /// Fields of that address.
+    pub address: AddressOffsets,
 }
 
 impl LocalOffsets {
@@ -266,7 +267,7 @@ impl LocalOffsets {
         Some(Self {
             key: layout.field("context.valueCtx", "key")?,
             value: usize::try_from(layout.field("context.valueCtx", "val")?).ok()?,
-            port: layout.field("net.TCPAddr", "Port")?,
+            address: AddressOffsets::of(layout)?,
         })
     }
 }

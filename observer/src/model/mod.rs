@@ -41,7 +41,7 @@ mod trace;
 
 pub use call::{Call, CallEnd, CallKind, FailedRead};
 pub use code::{Code, ContextKind, Handed, Unit};
-pub use connection::{Closed, Connection};
+pub use connection::{Closed, Connection, parse_peer};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
 pub use health::{Health, WASTED_ROUTES, Wasted};

@@ -26,6 +26,8 @@ pub(crate) struct FakeCode {
     pub(crate) handed: BTreeMap<(u64, u64), Vec<String>>,
     /// Nothing is known of the process.
     pub(crate) no_unit: bool,
+    /// Network namespace of the second process, where it is another.
+    pub(crate) store_netns: Option<u64>,
 }
 
 fn number(names: &RefCell<Vec<String>>, name: &str) -> u64 {
@@ -133,7 +135,7 @@ impl Code for FakeCode {
                 }),
                 go_minor: 27,
                 own: vec!["example.com/shop".into()],
-                netns: NETNS,
+                netns: self.store_netns.filter(|_| pid == STORE).unwrap_or(NETNS),
             })
         })
     }

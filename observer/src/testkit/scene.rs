@@ -1,6 +1,7 @@
 //! Scenes: records go in at their times, facts or findings come out.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::MS;
@@ -11,7 +12,7 @@ use crate::detect::{
 };
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
-    Child, ConnState, ContextId, Goroutine, Inspection, RequestDetails, StackState, Status,
+    Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, StackState, Status,
 };
 use crate::model::{DeadlineHeader, Fact, Limits, Model, PlainUnit};
 
@@ -81,6 +82,9 @@ pub(crate) struct Scene {
     pub(crate) sent: BTreeMap<u64, Vec<Option<&'static str>>>,
     /// Peers and own ports by `*http.Request`.
     pub(crate) peers: BTreeMap<u64, (&'static str, Option<u16>)>,
+    /// Client's ports of the connections that goroutines wait on, and that requests came over, by goroutine and by
+    /// `*http.Request`.
+    pub(crate) ends: (BTreeMap<u64, u16>, BTreeMap<u64, u16>),
     /// Questions, in order.
     pub(crate) asked: Vec<Ask>,
     /// Emissions with their times, ms.
@@ -133,6 +137,7 @@ impl Scene {
             context_id: None,
             sent: BTreeMap::new(),
             peers: BTreeMap::new(),
+            ends: <(BTreeMap<u64, u16>, BTreeMap<u64, u16>)>::default(),
             asked: Vec::new(),
             shown: Vec::new(),
             now_ms: 0,
@@ -248,6 +253,8 @@ impl Scene {
                 let values = values.iter();
                 values.map(|value| value.map(Arc::from)).collect()
             })),
+            Question::CallEnds { goid, .. } => Answer::Ends(self.ends.0.get(goid).map(ends)),
+            Question::RequestEnds(of) => Answer::Ends(self.ends.1.get(&of.request).map(ends)),
             Question::Peers { requests } => {
                 let peers = requests.iter().map(|one| self.peers.get(&one.request));
                 let peer = |&(remote, local_port): &(&str, _)| PeerAddress {
@@ -292,5 +299,12 @@ impl Scene {
             parent_goid: None,
             waiting_channels: self.channels.get(&goid).cloned().unwrap_or_default(),
         }))
+    }
+}
+
+fn ends(port: &u16) -> Ends {
+    Ends {
+        client: SocketAddr::from(([127, 0, 0, 1], *port)),
+        server: SocketAddr::from(([127, 0, 0, 1], 8080)),
     }
 }

@@ -69,7 +69,10 @@ const WANTED: &[Wanted] = &[
     ),
     wanted(&["net/http.body"], "sawEOF closed"),
     wanted(&["net/http.Transport"], "idleConn"),
-    wanted(&["net/http.persistConn"], "t cacheKey closed canceledErr"),
+    wanted(
+        &["net/http.persistConn"],
+        "t cacheKey conn closech closed canceledErr",
+    ),
     wanted(
         &["net/http.transportRequest"],
         "Request cancelKey ctx cancel err",
@@ -101,6 +104,9 @@ const WANTED: &[Wanted] = &[
     wanted(&["net.OpError"], "Op Err"),
     wanted(&["net.Dialer"], "Timeout Deadline"),
     wanted(&["net.TCPAddr"], "IP Port Zone"),
+    wanted(&["net.conn"], "fd"),
+    wanted(&["net.netFD"], "laddr raddr"),
+    wanted(&["crypto/tls.Conn"], "conn"),
     wanted(&["os.SyscallError"], "Syscall Err"),
     wanted(&["database/sql.DB"], "connector numOpen"),
     wanted(&["database/sql.driverConn"], "db ci"),

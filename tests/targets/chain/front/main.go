@@ -29,6 +29,8 @@ type front struct {
 	http  *http.Client
 	// alone has connections of its own: on one that waits in the pool its handler in the store may still be at work.
 	alone *http.Client
+	// single has one connection, for which calls wait.
+	single *http.Client
 }
 
 func main() {
@@ -38,7 +40,8 @@ func main() {
 		log.Fatal("front needs -store URL")
 	}
 	client := func() *http.Client { return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}} }
-	f := &front{store: *store, http: client(), alone: client()}
+	f := &front{store: *store, http: client(), alone: client(), single: client()}
+	f.single.Transport.(*http.Transport).MaxConnsPerHost = 1
 	app.Run(&http.Server{Handler: app.Mux([]app.Route{
 		{Path: "/deadline", Handler: f.deadline},
 		{Path: "/client", PatienceMS: 300, Mode: "drop", Handler: f.client},
@@ -48,6 +51,8 @@ func main() {
 		{Path: "/twins", Handler: f.twins},
 		{Path: "/spans", Handler: f.spans},
 		{Path: "/anonymous", Handler: f.anonymous},
+		{Path: "/anonymous/ok", Handler: f.anonymousOk},
+		{Path: "/queued", Handler: f.queued},
 		{Path: "/honours/ok", Handler: f.honours},
 		{Path: "/in-time/ok", Handler: f.inTime},
 		{Path: "/answered", Handler: f.answered},
@@ -125,7 +130,7 @@ func (f *front) traced(w http.ResponseWriter, r *http.Request) {
 	finish(w, resp, err)
 }
 
-// Two calls that nothing tells apart: the store is at fault, and nobody says for whose call.
+// Two calls that no ID tells apart.
 func (f *front) twins(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
@@ -134,7 +139,7 @@ func (f *front) twins(w http.ResponseWriter, r *http.Request) {
 		both.Add(1)
 		go func() {
 			defer both.Done()
-			resp, err := f.http.Do(f.to(ctx, r, "/twins"))
+			resp, err := f.http.Do(f.to(ctx, r, "/twins")) // want: orphaned-downstream twins
 			finish(io.Discard, resp, err)
 		}()
 	}
@@ -169,8 +174,38 @@ func (f *front) anonymous(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	req := f.to(ctx, r, "/anonymous")
 	req.Header.Del("X-Request-Id")
+	resp, err := f.http.Do(req) // want: orphaned-downstream anonymous
+	finish(w, resp, err)
+}
+
+// Nothing says whose request it is, and the store stops all the same.
+func (f *front) anonymousOk(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	req := f.to(ctx, r, "/honours")
+	req.Header.Del("X-Request-Id")
 	resp, err := f.http.Do(req)
 	finish(w, resp, err)
+}
+
+// The first call is answered while its handler works on; the second is given up before the store has read it. Both take
+// the same connection, and what works there is not the second's.
+func (f *front) queued(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	var both sync.WaitGroup
+	for i := 0; i < 2; i++ {
+		req := f.to(ctx, r, "/queued")
+		req.Header.Del("X-Request-Id")
+		both.Add(1)
+		go func() {
+			defer both.Done()
+			resp, err := f.single.Do(req)
+			finish(io.Discard, resp, err)
+		}()
+	}
+	both.Wait()
+	fmt.Fprintln(w, "ok")
 }
 
 // The store stops when the call is given up.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"example.com/observer-targets/internal/app"
@@ -26,6 +27,7 @@ func main() {
 		{Path: "/twins", Handler: twins},
 		{Path: "/spans", Handler: spans},
 		{Path: "/anonymous", Handler: anonymous},
+		{Path: "/queued", Handler: queued},
 		{Path: "/honours", Handler: honours},
 		{Path: "/in-time", Handler: inTime},
 		{Path: "/answered", Handler: answered},
@@ -112,6 +114,20 @@ func answered(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, "ok\n")
 	w.(http.Flusher).Flush()
 	time.Sleep(work)
+}
+
+var queuedOnce sync.Once
+
+// The same, after long enough for another call to wait for the connection; that one is answered at once.
+func queued(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	queuedOnce.Do(func() {
+		time.Sleep(20 * time.Millisecond)
+		w.Header().Set("Content-Length", "3")
+		_, _ = io.WriteString(w, "ok\n")
+		w.(http.Flusher).Flush()
+		time.Sleep(work) // want: cancel-undelivered queued
+	})
 }
 
 func quick(w http.ResponseWriter, r *http.Request) {

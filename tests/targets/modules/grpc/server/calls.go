@@ -19,7 +19,7 @@ import (
 // patience of clients that leave, in milliseconds.
 const patience = 300
 
-// dial makes this process a client of its own service, and watches its health.
+// dial makes this process a client of a service, and watches its health.
 func (d *depot) dial(address string) {
 	conn, err := grpc.Dial(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -54,6 +54,10 @@ func (d *depot) routes() []app.Route {
 		{Path: "/premature/unary/ok", Handler: d.prematureUnaryOk},
 		{Path: "/two/streams/ok", Handler: d.twoStreamsOk},
 		{Path: "/tags/ok", Handler: d.tagsOk},
+		{Path: "/orphan/deadline", Handler: d.orphanDeadline},
+		{Path: "/orphan/detached", PatienceMS: patience, Handler: d.orphanDetached},
+		{Path: "/orphan/span", PatienceMS: patience, Handler: d.orphanSpan},
+		{Path: "/orphan/ok", PatienceMS: patience, Handler: d.orphanOk},
 	}
 }
 

@@ -26,6 +26,8 @@ import (
 
 const name = "shop.Depot"
 
+var other = flag.String("depot", "", "address of another such service that the routes call; empty: this one's own")
+
 var workers = flag.Uint("workers", 0, "goroutines that serve streams one after the other; 0: one for each stream")
 
 // depot is what all methods share.
@@ -41,7 +43,11 @@ func main() {
 	d := new(depot)
 	address := listen()
 	go func() { log.Fatal(d.server(uint32(*workers)).Serve(address)) }()
-	d.dial(address.Addr().String())
+	called := *other
+	if called == "" {
+		called = address.Addr().String()
+	}
+	d.dial(called)
 	fmt.Println("listening-grpc", address.Addr())
 	fmt.Println("listening-grpc-http", serveHTTP(d.server(0)))
 	fmt.Println("listening-grpc-h2c", serveH2C(d.server(0)))

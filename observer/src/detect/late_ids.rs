@@ -1,0 +1,90 @@
+//! Requests to a gRPC server of its own, whose IDs no probe reads: memory is asked for their metadata once they have run
+//! for a while, where a call that may be theirs runs in a process that is observed.
+
+use std::collections::BTreeMap;
+
+use crate::correlate::{CallSide, Join, RequestSide};
+use crate::model::{CallId, Protocol, ReqId};
+
+use super::ask::{Answer, Question};
+use super::context::Context;
+use super::ids;
+use super::joins::{Joins, side};
+use super::timers::Topic;
+
+/// After so long a request is looked at, ns: most are answered by then, and cost nothing.
+const SOON_NS: u64 = 5_000_000;
+
+/// A request, and the calls that ran when it began.
+#[derive(Debug)]
+pub(super) struct Unread {
+    calls: Vec<(u64, CallSide)>,
+}
+
+/// By the request.
+pub(super) type AllUnread = BTreeMap<ReqId, Unread>;
+
+impl Joins {
+    /// A request has begun: will it have to be read?
+    pub(super) fn expect_ids(&mut self, id: ReqId, known: &RequestSide, cx: &mut Context<'_>) {
+        let request = cx.model.request(id);
+        if !request.is_some_and(|request| matches!(request.protocol, Protocol::Grpc(_))) {
+            return;
+        }
+        let calls = self.joiner.rivals(known);
+        if !calls.is_empty() {
+            cx.remember(&mut self.unread, id, Unread { calls });
+            cx.later(SOON_NS, Topic::LateIds(id));
+        }
+    }
+
+    /// It still runs, it seems: what came with it?
+    pub(super) fn read_ids(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let request = cx.model.request(id);
+        let runs =
+            request.filter(|request| request.ended.is_none() && cx.model.is_whole(request.epoch));
+        let Some(request) = runs.filter(|_| self.may_read(1, cx.now_ns)) else {
+            self.unread.remove(&id);
+            return;
+        };
+        if self.unread.contains_key(&id) {
+            let question = Question::Request(cx.reading(request));
+            cx.ask(request.pid, Topic::LateIds(id), question);
+        }
+    }
+
+    /// What came with it. Gives the call that led to it.
+    pub(super) fn ids_answer(
+        &mut self,
+        id: ReqId,
+        answer: &Answer,
+        cx: &mut Context<'_>,
+    ) -> Option<Join> {
+        let unread = self.unread.remove(&id)?;
+        let Answer::Request {
+            request: Some(details),
+            ..
+        } = answer
+        else {
+            return None;
+        };
+        ids::keep(id, details, cx);
+        let side = side(cx.model.request(id)?, cx.thresholds);
+        // One that is over by now may have been its own.
+        let over = |(call, of): &(u64, CallSide)| {
+            !self.joiner.runs(*call) && of.ids.share(&side.ids) && of.fits(&side)
+        };
+        if unread.calls.iter().any(over) {
+            return None;
+        }
+        let may = |call: u64| unread.calls.iter().any(|(one, _)| *one == call);
+        let join = self.joiner.request_started_among(id.0, &side, may);
+        let (calls, decided) = self.joiner.seek(id.0, &side, may);
+        if self.may_read(calls.len(), cx.now_ns) {
+            for call in calls {
+                ids::ask_sent(CallId(call), cx);
+            }
+        }
+        decided.or(join)
+    }
+}

@@ -1,0 +1,140 @@
+//! Requests to a bare gRPC server: what came with them is read while they run, and joins them to calls.
+
+use std::sync::Arc;
+
+use super::{CANCEL_CTX, READER, ROOT, SERVE, SERVING};
+use crate::detect::Question;
+use crate::finding::{Finding, JoinedBy, RuleName};
+use crate::inspect::RequestDetails;
+use crate::testkit::{
+    STORE, Scene, cascade, created_by, grpc, grpc_call, grpc_end, request, stream_context,
+};
+
+const MAKER: &str = "google.golang.org/grpc.newClientStreamWithParams";
+const SENDS: [&str; 4] = [
+    "google.golang.org/grpc.invoke",
+    "google.golang.org/grpc.(*ClientConn).Invoke",
+    super::BUILD,
+    SERVE,
+];
+const METHOD: &str = "/shop.Depot/Item";
+/// The calls' own contexts.
+const INNER: u64 = 0x3000;
+const OTHER: u64 = 0x9000;
+/// The stream below, and its context.
+const STREAM: u64 = 0x6000;
+const BELOW: u64 = 0x7000;
+const BELOW_SERVING: u64 = 20;
+
+/// Two processes are known, a handler of one calls the other at 10 ms, and that has metadata with this ID.
+fn scene(id: &str) -> Scene {
+    let mut scene = Scene::new();
+    scene.waits(BELOW_SERVING, &["time.Sleep", super::BUILD, SERVE]);
+    let before = request(&scene.code, BELOW_SERVING, 0x5000, "GET /healthz");
+    scene.take(0, &before.of(STORE));
+    let serve = request(&scene.code, SERVING, ROOT, "GET /report/7").with_id("r-1");
+    scene.take(5, &serve);
+    calls(&mut scene, 10, SERVING, INNER);
+    scene.details = Some(Arc::new(RequestDetails {
+        headers: vec![Some(Arc::from(id)), None],
+        ..RequestDetails::default()
+    }));
+    scene
+}
+
+fn calls(scene: &mut Scene, at_ms: u64, goid: u64, inner: u64) {
+    let chain = [(CANCEL_CTX, ROOT)];
+    let unary = grpc_call(&scene.code, (goid, SERVING), &chain, &SENDS, METHOD);
+    scene.take(at_ms, &unary);
+    let made = created_by(&scene.code, goid, inner, chain[0], MAKER);
+    scene.take(at_ms, &made);
+}
+
+fn served(scene: &mut Scene, at_ms: u64) {
+    let code = &scene.code;
+    let chain = [(CANCEL_CTX, BELOW)];
+    let records = [
+        stream_context(code, 30, BELOW),
+        grpc(code, BELOW_SERVING, STREAM, &chain, METHOD),
+    ];
+    for record in records {
+        scene.take(at_ms, &record.of(STORE));
+    }
+}
+
+fn given_up(scene: &mut Scene, at_ms: u64, inner: &[u64]) {
+    super::client_leaves(scene, at_ms);
+    for inner in inner {
+        let record = cascade(&scene.code, READER, *inner);
+        scene.take(at_ms, &record);
+    }
+    super::end(scene, at_ms + 10);
+    scene.until(at_ms + 700);
+}
+
+fn orphans(scene: &Scene) -> Vec<&Finding> {
+    let all = scene.findings().into_iter();
+    all.filter(|finding| finding.rule == RuleName::OrphanedDownstream)
+        .collect()
+}
+
+fn asked(scene: &Scene) -> usize {
+    let all = scene.asked.iter();
+    all.filter(|ask| ask.pid == STORE && matches!(ask.question, Question::Request(_)))
+        .count()
+}
+
+#[test]
+fn the_id_in_the_metadata_joins_them() {
+    let mut scene = scene("r-1");
+    served(&mut scene, 12);
+    given_up(&mut scene, 300, &[INNER]);
+    let [orphan] = orphans(&scene)[..] else {
+        panic!("{:#?}", scene.shown);
+    };
+    let below = orphan.evidence.downstream.as_deref().unwrap();
+    assert_eq!(below.joined_by, JoinedBy::RequestId);
+    assert_eq!(below.request.path.as_deref(), Some(METHOD));
+    assert_eq!(asked(&scene), 1);
+}
+
+#[test]
+fn another_id_joins_nothing() {
+    let mut scene = scene("r-2");
+    served(&mut scene, 12);
+    given_up(&mut scene, 300, &[INNER]);
+    assert!(orphans(&scene).is_empty(), "{:#?}", scene.shown);
+}
+
+#[test]
+fn what_is_answered_soon_costs_nothing() {
+    let mut scene = scene("r-1");
+    served(&mut scene, 12);
+    let ended = grpc_end(BELOW_SERVING, STREAM);
+    scene.take(15, &ended.of(STORE));
+    scene.until(100);
+    assert_eq!(asked(&scene), 0);
+}
+
+#[test]
+fn a_call_of_the_same_id_that_is_over_by_then_leaves_doubt() {
+    let mut scene = scene("r-1");
+    calls(&mut scene, 11, 11, OTHER);
+    served(&mut scene, 12);
+    let dies = cascade(&scene.code, READER, OTHER);
+    scene.take(14, &dies);
+    given_up(&mut scene, 300, &[INNER]);
+    assert_eq!(asked(&scene), 1);
+    assert!(orphans(&scene).is_empty(), "{:#?}", scene.shown);
+}
+
+#[test]
+fn a_call_that_began_later_is_not_the_requests() {
+    let mut scene = scene("r-1");
+    let ended = cascade(&scene.code, READER, INNER);
+    served(&mut scene, 12);
+    scene.take(13, &ended);
+    calls(&mut scene, 14, 11, OTHER);
+    given_up(&mut scene, 300, &[OTHER]);
+    assert!(orphans(&scene).is_empty(), "{:#?}", scene.shown);
+}
