@@ -20,6 +20,7 @@ const PROGRAMS: &[&str] = &[
     "deadlines",
     "dials",
     "leaks",
+    "behind",
     "cancelers",
     "healthy",
     "bench",

@@ -9,6 +9,12 @@
 //! still at work after the grace time (`--grace`, 500 ms). It also finds a derived context that
 //! is dead while the goroutine that made it sits in a call on that context or simply works on.
 //!
+//! Where the handler waits, `goroutine` (row `started`) is a goroutine that it has started and that works on: its `go`
+//! statement, what it does, and how many more there are. Where the handler has returned, a goroutine that it has started is
+//! told of itself, if it sits in a call on the dead context, or inside the function that derived a context from that.
+//! With `--goroutines` those are goroutines that handlers start and all that descend from them. Without, they are those
+//! that the handler's own goroutine has started and that have made a context or a call for the request, from Go 1.21 on.
+//!
 //! The finding appears while the work runs, and once more when it has ended, with the time that
 //! was wasted. `at` is the innermost line of your code that the goroutine was in, with what it
 //! waited for. A goroutine that computes is somewhere else at every look: there it is the line that
@@ -59,7 +65,7 @@
 //! ## How sure
 //!
 //! High, error: the root context was cancelled and the handler had not returned, or the goroutine
-//! was seen inside a call on the dead context. Medium, warning: the derived context is dead and
+//! was seen inside a call on the dead context, also where the handler has returned. Medium, warning: the derived context is dead and
 //! no call was seen, and nothing on another live context has begun since. A handler that makes a
 //! context or a call in each round of a loop, and stops within two of its rounds: warning. Looks at
 //! `ctx.Err()` and `time.Sleep` are not seen: a handler that does nothing else in its rounds is an
@@ -74,6 +80,10 @@
 //!
 //! - work that ends within the grace time, clean-up in `defer` included;
 //! - the cancel that follows when a handler returns in the normal way;
+//! - goroutines of a handler that has returned, and that do nothing on a context of the request: they may have been
+//!   started to live on;
+//! - goroutines that wait for a `Done`, that work on a context of their own, or that the standard library or plumbing
+//!   has started. One that merely waits is named beside its handler only where that waits in `WaitGroup.Wait`;
 //! - work that `http.TimeoutHandler` left behind, after its deadline or after the client left, where
 //!   its connection's workers cannot be told apart, and in all cases up to Go 1.20, where a goroutine does not say who started it: the
 //!   request is unknown, and counted as such;
@@ -81,13 +91,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
+use crate::finding::{
+    CancelledBy, Confidence, Evidence, Finding, GoroutineEvidence, RuleName, Severity, WorkState,
+};
 use crate::model::{ReqId, Request};
 
 use super::context::Context;
 use super::draft::{self, span};
 use super::overrun::Over;
-use super::sight;
+use super::{deadline, sight};
 
 pub(super) const HELP: &str =
     "wait for the context's Done too, or hand the context on to what is called";
@@ -118,7 +130,13 @@ impl CancelIgnored {
     }
 
     /// (a): the request's own context is dead and its handler works on.
-    pub(super) fn overran(&mut self, over: &Over, cx: &mut Context<'_>) {
+    /// `beside` is a goroutine that works while the handler waits.
+    pub(super) fn overran(
+        &mut self,
+        over: &Over,
+        beside: Option<Box<GoroutineEvidence>>,
+        cx: &mut Context<'_>,
+    ) {
         let Some(unit) = cx.unit(over.pid) else {
             return;
         };
@@ -151,6 +169,14 @@ impl CancelIgnored {
         finding.context = draft::chain(cx, &[], newest.copied().or(Some(request.root)));
         finding.evidence = evidence(over, request, cx);
         finding.message = message(over);
+        let started_at = beside
+            .as_ref()
+            .and_then(|beside| beside.started_at.as_ref());
+        if started_at.is_some() {
+            let place = deadline::place_name(started_at);
+            finding.message += &format!(", as does the goroutine started at {place}");
+        }
+        finding.evidence.goroutine = beside;
         finding.help = HELP.to_owned();
         if over.ended {
             cx.report(finding);

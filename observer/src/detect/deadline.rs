@@ -281,7 +281,7 @@ pub(super) fn origin(finding: &Finding) -> String {
 }
 
 /// `file.go:31`, for a sentence.
-fn place_name(site: Option<&Frame>) -> String {
+pub(super) fn place_name(site: Option<&Frame>) -> String {
     site.map_or_else(
         || "its line".to_owned(),
         |site| {

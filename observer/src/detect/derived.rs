@@ -15,7 +15,7 @@ use super::context::Context;
 use super::draft::{self, span};
 use super::overrun;
 use super::timers::Topic;
-use super::{ids, sight, site};
+use super::{descendants, ids, sight, site};
 
 /// Work that goes on.
 #[derive(Debug)]
@@ -167,6 +167,8 @@ impl Derived {
                 .map(|since| cx.now_ns.saturating_sub(since)),
             call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
             deadline_ns: ctx.deadline_ns,
+            goroutine: descendants::see(request, goroutine, &[], cx)
+                .map(|at_work| at_work.evidence(0)),
             ..Evidence::default()
         };
         let call = call.map(|call| call.id);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::correlate::{JoinTotals, Told};
 use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
-use crate::model::{Code, Fact, Health, Latency, Limits, Model, Totals};
+use crate::model::{Code, Fact, Health, Latency, Limits, Model, ReqId, Totals};
 use crate::stream::Event;
 
 use super::ask::{Answer, Ask};
+use super::beside::Beside;
 use super::cancel_ignored::CancelIgnored;
 use super::cancel_not_called::CancelNotCalled;
 use super::cancel_undelivered::CancelUndelivered;
@@ -23,6 +24,7 @@ use super::health::Counting;
 use super::ids;
 use super::joins::Joins;
 use super::large_headers::LargeHeaders;
+use super::left_behind::{Conclusion, LeftBehind};
 use super::orphaned_downstream::OrphanedDownstream;
 use super::overrun::Overrun;
 use super::premature_cancel::PrematureCancel;
@@ -56,6 +58,8 @@ pub struct Engine {
 struct Rules {
     headers: LargeHeaders,
     overrun: Overrun,
+    beside: Beside,
+    left: LeftBehind,
     workers: TimeoutWorkers,
     ignored: CancelIgnored,
     derived: Derived,
@@ -244,6 +248,8 @@ impl Engine {
     #[cfg(test)]
     pub(super) fn cases(&self) -> usize {
         self.rules.overrun.len()
+            + self.rules.beside.len()
+            + self.rules.left.len()
             + self.rules.workers.len()
             + self.rules.ignored.len()
             + self.rules.derived.len()
@@ -308,6 +314,8 @@ impl Rules {
     /// lines stays.
     fn forget_cases(&mut self, whose: impl Fn(u32) -> bool + Copy) {
         self.overrun.forget(whose);
+        self.beside.forget(whose);
+        self.left.forget(whose);
         self.workers.forget(whose);
         self.ignored.forget(whose);
         self.derived.forget(whose);
@@ -341,6 +349,7 @@ impl Rules {
             Fact::RequestEnded(request) => {
                 let over = self.overrun.ended(request, cx);
                 self.show(over, cx);
+                self.beside.forget_request(request);
                 self.derived.request_ended(request, cx);
                 if !self.overrun.watches(request) {
                     self.ignored.forget_request(request);
@@ -349,6 +358,7 @@ impl Rules {
                 self.not_called.request_ended(request, cx);
                 self.undelivered.request_ended(request, cx);
                 self.health.request_ended(request, cx);
+                self.left.request_ended(request, cx);
                 self.joins.request_ended(request, cx);
                 self.orphaned.request_ended(request, cx);
                 self.leaks.request_ended(request, cx);
@@ -373,6 +383,9 @@ impl Rules {
             Fact::CancelCalled(ctx) => {
                 self.not_called.cancel_called(ctx, cx);
                 self.derived.cancel_called(ctx, cx);
+                let over = self.left.cancel_called(ctx, cx);
+                let owner = cx.model.context(ctx).and_then(|ctx| ctx.owner);
+                self.work_stopped(owner, over, cx);
             }
             // What waits for a connection is told of when it has one, unless it cannot get any.
             Fact::CallStarted(call) if waits(call, cx) => self.premature.call_started(call, cx),
@@ -394,18 +407,31 @@ impl Rules {
                 if let Some(join) = self.joins.call_ended(call) {
                     self.orphaned.call_ended(call, join, cx);
                 }
+                let over = self.left.call_ended(call, cx);
+                let owner = cx.model.call(call).and_then(|call| call.owner);
+                self.work_stopped(owner, over, cx);
             }
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
             Fact::PeerClosed(conn) => self.undelivered.peer_closed(conn, cx),
             Fact::GoroutineStarted(id) => self.leaks.watch(id, cx),
-            Fact::GoroutineEnded(id) => self.leaks.goroutine_ended(id, cx),
+            Fact::GoroutineEnded(id) => {
+                self.leaks.goroutine_ended(id, cx);
+                let over = self.left.goroutine_ended(id, cx);
+                let owner = cx.model.spawned(id).map(|spawned| spawned.request);
+                self.work_stopped(owner, over, cx);
+            }
         }
     }
 
     fn timer(&mut self, topic: Topic, cx: &mut Context<'_>) {
         match topic {
-            Topic::Overrun(request) => self.overrun.look(request, cx),
+            Topic::Overrun(request) => {
+                self.beside.look(request, &self.overrun, cx);
+                self.overrun.look(request, cx);
+            }
+            Topic::LeftBy(request) => self.left.look(request, cx),
+            Topic::Behind(request, goid) => self.left.look_at(request, goid, cx),
             Topic::TimeoutSoon(ctx) => self.workers.look(ctx, cx),
             Topic::Derived(ctx) => self.derived.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
@@ -426,6 +452,7 @@ impl Rules {
             Topic::Leak(id) => self.leaks.look(id, cx),
             Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
             Topic::LargeHeaders(_)
+            | Topic::Beside(..)
             | Topic::Shutdown(_)
             | Topic::Detached(_)
             | Topic::Premature(_)
@@ -444,6 +471,15 @@ impl Rules {
             Topic::Overrun(request) => {
                 let over = self.overrun.answer(request, answer, cx);
                 self.show(over, cx);
+            }
+            Topic::Beside(request, goid) => self.beside.answer(request, goid, answer, cx),
+            Topic::Behind(request, goid) => {
+                let conclusion = self.left.answer(request, goid, answer, cx);
+                if let Some(Conclusion::Works(goid)) = conclusion {
+                    self.health.works_on(request, goid, cx);
+                } else {
+                    self.work_stopped(Some(request), conclusion, cx);
+                }
             }
             Topic::TimeoutSoon(ctx) => self.workers.soon_answer(ctx, answer, cx),
             Topic::TimeoutWorker(request) => {
@@ -484,7 +520,8 @@ impl Rules {
             Topic::PeerClosed(_)
             | Topic::Tell(_)
             | Topic::SameConnection(_)
-            | Topic::Settled(_) => {}
+            | Topic::Settled(_)
+            | Topic::LeftBy(_) => {}
         }
     }
 
@@ -496,8 +533,25 @@ impl Rules {
         if over.by == CancelledBy::Shutdown && !over.ended {
             self.shutdowns.began(over.pid, cx);
         }
+        let beside = self.beside.told(&over, cx);
         if !self.detached.overran(&over, cx) {
-            self.ignored.overran(&over, cx);
+            self.ignored.overran(&over, beside, cx);
+        }
+    }
+
+    /// Something that a request's other goroutines did is over.
+    fn work_stopped(
+        &mut self,
+        request: Option<ReqId>,
+        over: Option<Conclusion>,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(request) = request else { return };
+        if over == Some(Conclusion::Stopped) {
+            self.health.stopped(request, cx.now_ns, cx);
+        }
+        if !self.left.is_told(request) {
+            self.health.work_stopped(request, cx);
         }
     }
 }

@@ -9,8 +9,8 @@ use crate::finding::{CancelledBy, Finding, Phase, RuleName, Severity};
 use crate::model::{Ending, Health, Model, ReqId, Request, Root};
 
 use super::context::{Context, Thresholds};
-use super::draft;
 use super::overrun::Over;
+use super::{descendants, draft};
 
 /// Ended requests remembered, because what they left behind may be found to work on.
 const ENDED: usize = 16_384;
@@ -25,6 +25,15 @@ pub(super) struct Counting {
     ended: Ended,
     /// Work that goes on beyond grace.
     working: BTreeMap<ReqId, Working>,
+    /// Cancelled requests whose handlers have returned, and whose other goroutines work on.
+    left: BTreeMap<ReqId, Left>,
+}
+
+/// What a handler has left.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    pid: u32,
+    cancelled_ns: u64,
 }
 
 /// Ended requests by number. They end nearly in the order in which they began, so a new one's place is
@@ -114,7 +123,7 @@ impl Counting {
         let is_handler = request.is_some_and(|request| request.goid == over.goid);
         // A handler's end is its request's.
         if over.ended && !is_handler {
-            self.stopped(over.request, cx.now_ns, cx.model, cx.thresholds);
+            self.stopped(over.request, cx.now_ns, cx);
         }
     }
 
@@ -193,12 +202,12 @@ impl Counting {
         let working = self.working.get(&id).copied();
         // What `http.TimeoutHandler` left behind stops unseen.
         let stopped = !is_late && request.timeout.is_none();
-        if let Some(after_ns) = after_ns.filter(|_| stopped) {
-            self.figures.cancelled += 1;
-            self.figures.recovered += 1;
-            self.figures.latency.add(after_ns);
-        }
         let had = cancelled_ns.is_some() || has_deadline(request, cx.model);
+        let goid = request.goid;
+        if let Some(cancelled_ns) = cancelled_ns.filter(|_| stopped) {
+            self.figures.cancelled += 1;
+            self.returned(id, cancelled_ns, ended_ns, cx);
+        }
         // Nobody could tell what a handler did that was so late, and was not found: hijacked, unseen.
         if !lost && had && !is_late {
             self.figures.requests += 1;
@@ -206,23 +215,77 @@ impl Counting {
         } else if lost {
             self.ended.insert(id, true);
         }
-        if working.is_some_and(|working| working.goid == request.goid) {
-            self.stopped(id, ended_ns, cx.model, cx.thresholds);
+        if working.is_some_and(|working| working.goid == goid) {
+            self.stopped(id, ended_ns, cx);
+        }
+    }
+
+    /// A goroutine works on for a request whose handler has returned.
+    pub(super) fn works_on(&mut self, id: ReqId, goid: u64, cx: &mut Context<'_>) {
+        let Some(request) = cx.model.request(id) else {
+            return;
+        };
+        let cancel = cx.model.context(request.root);
+        let cancel = cancel.and_then(|root| root.cancelled.as_ref());
+        let (Some(cancel), Some(ended_ns)) = (cancel, request.ended_ns()) else {
+            return;
+        };
+        // What a late handler wasted is counted by then.
+        let late = ended_ns.saturating_sub(cancel.at_ns) > cx.thresholds.grace_ns;
+        let working = Working {
+            pid: request.pid,
+            goid,
+            since_ns: if late { ended_ns } else { cancel.at_ns },
+            cancelled_ns: None,
+        };
+        cx.remember(&mut self.working, id, working);
+    }
+
+    /// Something that a request's other goroutines did is over: was it the last?
+    pub(super) fn work_stopped(&mut self, id: ReqId, cx: &Context<'_>) {
+        let Some(left) = self.left.get(&id).copied() else {
+            return;
+        };
+        let request = cx.model.request(id);
+        if request.is_some_and(|request| descendants::go_on(request, cx)) {
+            return;
+        }
+        self.left.remove(&id);
+        if request.is_some() {
+            self.recovered(left.cancelled_ns, cx.now_ns);
+        }
+    }
+
+    /// Nothing of a cancelled request is at work any more.
+    fn recovered(&mut self, cancelled_ns: u64, at_ns: u64) {
+        self.figures.recovered += 1;
+        let after_ns = at_ns.saturating_sub(cancelled_ns);
+        self.figures.latency.add(after_ns);
+    }
+
+    /// The handler of a cancelled request, or what worked in its place, has stopped.
+    fn returned(&mut self, id: ReqId, cancelled_ns: u64, at_ns: u64, cx: &mut Context<'_>) {
+        let request = cx.model.request(id);
+        match request.filter(|request| descendants::go_on(request, cx)) {
+            Some(request) => {
+                let pid = request.pid;
+                cx.remember(&mut self.left, id, Left { pid, cancelled_ns });
+            }
+            None => self.recovered(cancelled_ns, at_ns),
         }
     }
 
     /// The work of a request has stopped.
-    fn stopped(&mut self, id: ReqId, at_ns: u64, model: &Model, thresholds: &Thresholds) {
+    pub(super) fn stopped(&mut self, id: ReqId, at_ns: u64, cx: &mut Context<'_>) {
         let Some(working) = self.working.remove(&id) else {
             return;
         };
         if let Some(cancelled_ns) = working.cancelled_ns {
-            self.figures.recovered += 1;
-            let after_ns = at_ns.saturating_sub(cancelled_ns);
-            self.figures.latency.add(after_ns);
+            self.returned(id, cancelled_ns, at_ns, cx);
         }
         let ns = at_ns.saturating_sub(working.since_ns);
-        self.figures.wasted.add(route(id, model, thresholds), ns);
+        let route = route(id, cx.model, cx.thresholds);
+        self.figures.wasted.add(route, ns);
     }
 
     /// A request lost a cancel or a deadline: counted once, whoever says it how often.
@@ -252,6 +315,7 @@ impl Counting {
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
         self.open.retain(|_, open| !whose(open.pid));
         self.working.retain(|_, working| !whose(working.pid));
+        self.left.retain(|_, left| !whose(left.pid));
     }
 
     /// The figures, with what goes on wasting until `now_ns`.

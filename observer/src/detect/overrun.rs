@@ -21,7 +21,7 @@ pub(super) const RETRY_NS: u64 = 20_000_000;
 /// Looks before going without a stack.
 pub(super) const LOOKS: u32 = 10;
 /// Between two looks at a worker whose end no event tells, ns.
-const POLL_NS: u64 = 200_000_000;
+pub(super) const POLL_NS: u64 = 200_000_000;
 
 /// Requests watched.
 #[derive(Debug, Default)]
@@ -77,6 +77,12 @@ impl Overrun {
     /// Whether a request, or what it left behind, is watched.
     pub(super) fn watches(&self, id: ReqId) -> bool {
         self.watches.contains_key(&id)
+    }
+
+    /// Whether the next look at a request may be the one that is told.
+    pub(super) fn is_about_to_tell(&self, id: ReqId) -> bool {
+        let watch = self.watches.get(&id);
+        watch.is_some_and(|watch| watch.shown.is_none())
     }
 
     #[cfg(test)]

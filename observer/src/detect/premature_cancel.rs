@@ -11,7 +11,8 @@
 //! its client was still there.
 //!
 //! `at` is the line of the work that was killed. `cancel` is the line that cancelled, where code
-//! did, or the line that panicked. Of a read deadline, `timer` says whose it was, `asked_ns` how
+//! did, or the line that panicked. `goroutine` (row `started`) is the goroutine whose work was killed, where that is not
+//! the handler's; with `--goroutines` its `go` statement, too. Of a read deadline, `timer` says whose it was, `asked_ns` how
 //! long it allowed, `timer_site` which line set it (where a handler did through
 //! `http.ResponseController`, from Go 1.20 on), and `server` what the server's own timeouts are.
 //!
@@ -89,7 +90,7 @@ use super::ask::Answer;
 use super::context::Context;
 use super::draft::{self, span};
 use super::timers::Topic;
-use super::{io_deadline, site};
+use super::{deadline, descendants, io_deadline, site};
 
 /// The rule.
 #[derive(Debug, Default)]
@@ -297,6 +298,7 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
         unit,
     );
     let target = draft::target(call, cx.thresholds);
+    let goid = read.map_or(call.goid, |read| read.goid);
     let canceller = site::frames(cx.code, call.pid, &cancel.pcs);
     let begun = call.start_ns > cancel.at_ns;
     let mut call_evidence = draft::call_evidence(call, cx.thresholds, cx.now_ns);
@@ -306,6 +308,7 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
         cancelled_at_ns: Some(cancel.at_ns),
         cancel_site: site::direct(unit, &canceller).cloned(),
         call: Some(call_evidence),
+        goroutine: descendants::killed(call.owner, call.pid, goid, cx),
         ..Evidence::default()
     };
     if cancel.origin == CancelledBy::ReadDeadline
@@ -342,7 +345,13 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
             "give asynchronous work a context of its own: `context.WithoutCancel` and a timeout",
         )
     };
-    finding.message = format!("call to {target} was killed: {why}");
+    let goroutine = finding.evidence.goroutine.as_ref();
+    let started_at = goroutine.and_then(|goroutine| goroutine.started_at.as_ref());
+    let whose = started_at.map_or_else(String::new, |_| {
+        let place = deadline::place_name(started_at);
+        format!(" by the goroutine started at {place}")
+    });
+    finding.message = format!("call to {target}{whose} was killed: {why}");
     finding.help = help.to_owned();
     finding.request = draft::request_of(cx, call.owner);
     finding.context = draft::chain(cx, &call.steps, call.ctx);

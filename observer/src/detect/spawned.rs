@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::finding::{CancelledBy, Finding};
+use crate::go::Frame;
 use crate::inspect::{Inspection, Status};
 use crate::model::{Call, CallId, Cut, ReqId, Request, Root, Unit};
 
@@ -153,10 +154,14 @@ fn waits(work: &Work, unit: &Unit, cx: &Context<'_>) -> bool {
     };
     let reason = goroutine.wait_reason.as_deref();
     let stack = site::frames(cx.code, unit.process.pid, &goroutine.stack);
+    goroutine.status == Status::Waiting && waits_for_others(reason, &stack, unit)
+}
+
+/// Whether code of the service's own waits, in a way in which others are waited for.
+pub(super) fn waits_for_others(reason: Option<&str>, stack: &[Frame], unit: &Unit) -> bool {
     let waiter = stack
         .iter()
         .find(|frame| !WAITERS.contains(&frame.package()));
-    goroutine.status == Status::Waiting
-        && reason.is_some_and(|reason| REASONS.contains(&reason))
+    reason.is_some_and(|reason| REASONS.contains(&reason))
         && waiter.is_some_and(|frame| site::is_own(unit, &frame.function))
 }

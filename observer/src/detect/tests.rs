@@ -8,6 +8,7 @@ mod chaos;
 mod deadline_not_forwarded;
 mod deadlines;
 mod derived;
+mod descendants;
 mod detached_context;
 mod goroutine_leak;
 mod grpc_calls;

@@ -60,6 +60,12 @@ pub(super) enum Topic {
     Tell(CallId),
     /// A write to the client failed: by a deadline?
     WriteFailed(ReqId),
+    /// The handler works on after its request's cancel: what does this goroutine of it do?
+    Beside(ReqId, u64),
+    /// The request was cancelled and its handler has returned: who still works on it?
+    LeftBy(ReqId),
+    /// Does this goroutine?
+    Behind(ReqId, u64),
     /// A goroutine has outlived its request: does it wait?
     Leak(GoId),
 }

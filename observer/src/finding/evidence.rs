@@ -339,6 +339,22 @@ pub struct Downstream {
     pub clock_ns: Option<(i64, u64)>,
 }
 
+/// A goroutine that works for a request, and is not the one that serves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GoroutineEvidence {
+    /// Go's number for it.
+    pub goid: u64,
+    /// The line of its `go` statement; of a library's function that runs what it is handed, the line that calls it.
+    /// `None` where that is not known.
+    pub started_at: Option<Frame>,
+    /// What it did when it was looked at; `None` where nobody has looked.
+    pub state: Option<WorkState>,
+    /// Go's own wait reason.
+    pub wait_reason: Option<String>,
+    /// So many more of the same request were at work.
+    pub others: u64,
+}
+
 /// The closed set of evidence keys. Which of them a rule fills stands in the schema.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
@@ -392,4 +408,6 @@ pub struct Evidence {
     pub downstream: Option<Box<Downstream>>,
     /// How long a goroutine has outlived its request, ns.
     pub outlived_ns: Option<u64>,
+    /// The goroutine that works, or whose work was killed, where that is not the serving one.
+    pub goroutine: Option<Box<GoroutineEvidence>>,
 }

@@ -310,6 +310,21 @@ impl Model {
         self.spawned.get(id)
     }
 
+    /// The living goroutine with this number, if a request has started it.
+    #[must_use]
+    pub fn spawned_at(&self, pid: u32, goid: u64) -> Option<&Spawned> {
+        let id = self.processes.get(pid)?.spawned.get(&goid)?;
+        self.spawned.get(*id)
+    }
+
+    /// Whether beginnings and ends of goroutines are told of in this process.
+    #[must_use]
+    pub fn follows_goroutines(&self, pid: u32) -> bool {
+        self.processes
+            .get(pid)
+            .is_some_and(|process| process.follows_goroutines)
+    }
+
     /// The call that a goroutine is in or was in last.
     #[must_use]
     pub fn last_call_of(&self, pid: u32, goid: u64) -> Option<&Call> {

@@ -21,6 +21,7 @@ impl On<'_> {
     /// A goroutine whose creator works for a request; where the model does not know that request, as after a loss, it
     /// is nobody's.
     pub(super) fn goroutine_created(&mut self, record: &GoroutineCreated) {
+        self.process.follows_goroutines = true;
         let header = &record.header;
         let (request, above) = match self.process.serving.get(&header.parent_goid) {
             Some(request) => (*request, [].into()),
@@ -65,6 +66,7 @@ impl On<'_> {
 
     /// Such a goroutine has ended. Only an end after its request's is a fact: what ends before leaves nothing to judge.
     pub(super) fn goroutine_ended(&mut self, record: &GoroutineEnded) {
+        self.process.follows_goroutines = true;
         let Some(id) = self.process.spawned.remove(&record.header.goid) else {
             return;
         };

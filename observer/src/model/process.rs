@@ -81,6 +81,8 @@ pub(super) struct Process {
     pub(super) owners: Recent<u64, ReqId>,
     /// Goroutines that requests have started, by goid, while they live.
     pub(super) spawned: FxHashMap<u64, GoId>,
+    /// A goroutine's beginning or end was told of.
+    pub(super) follows_goroutines: bool,
     /// The one of them whose end was the last event's fact.
     pub(super) spawned_gone: Option<GoId>,
     /// Roots of cascades by goroutine.
@@ -128,6 +130,7 @@ impl Process {
             writers: FxHashMap::default(),
             owners: Recent::new(goroutines),
             spawned: FxHashMap::default(),
+            follows_goroutines: false,
             spawned_gone: None,
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),

@@ -66,6 +66,8 @@ pub(crate) struct Scene {
     pub(crate) code: FakeCode,
     /// Goroutines; those not here are gone.
     pub(crate) goroutines: BTreeMap<u64, Seen>,
+    /// Return addresses of the `go` statements of goroutines, and who started them.
+    pub(crate) started: BTreeMap<u64, (u64, u64)>,
     /// When the runtime has noted that a goroutine waits, ns.
     pub(crate) noted: BTreeMap<u64, u64>,
     /// Channels that goroutines wait on.
@@ -128,6 +130,7 @@ impl Scene {
             engine: Engine::new(Limits::default(), thresholds, REAL_MINUS_MONOTONIC_NS),
             code: FakeCode::default(),
             goroutines: BTreeMap::new(),
+            started: BTreeMap::new(),
             noted: BTreeMap::new(),
             channels: BTreeMap::new(),
             waits_on: Vec::new(),
@@ -294,9 +297,9 @@ impl Scene {
             },
             stack,
             outer,
-            gopc: 0,
+            gopc: self.started.get(&goid).map_or(0, |(gopc, _)| *gopc),
             startpc: 0,
-            parent_goid: None,
+            parent_goid: self.started.get(&goid).map(|(_, parent)| *parent),
             waiting_channels: self.channels.get(&goid).cloned().unwrap_or_default(),
         }))
     }

@@ -22,6 +22,8 @@ pub enum Role {
     TimerSite,
     /// As the line at which the process that was called stood.
     Below,
+    /// As the `go` statement of the goroutine that is told of.
+    StartedAt,
 }
 
 /// One finding that has to be there, once.
@@ -213,6 +215,7 @@ impl Expect {
                 Role::Context => contains(&finding.last["context"], marker),
                 Role::CancelSite => marker.is(&finding.last["evidence"]["cancel_site"]),
                 Role::Below => marker.is(&finding.last["evidence"]["downstream"]["site"]),
+                Role::StartedAt => marker.is(&finding.last["evidence"]["goroutine"]["started_at"]),
                 Role::DeadlineSite => marker.is(&finding.last["evidence"]["deadline_site"]),
                 Role::TimerSite => marker.is(&finding.last["evidence"]["timer_site"]),
             };

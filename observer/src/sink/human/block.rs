@@ -1,12 +1,11 @@
 //! One finding as a block of labelled lines.
 
-use crate::finding::{
-    CallOutcome, ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason,
-};
+use crate::finding::{CallOutcome, ContextLink, Finding, Severity, Trust, UpdateReason};
 use crate::go::Frame;
 use crate::style::Styles;
 
 use super::layout::{Row, Terminal};
+use super::naming::{broken, line_of, source};
 use super::place::{full_function, is_std, short_file, short_function};
 use super::timeline::{cancel, timeline};
 
@@ -21,6 +20,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     }
     rows.extend(view.at());
     rows.extend(view.via());
+    rows.extend(view.started());
     rows.extend(view.call());
     rows.extend(view.budget());
     rows.extend(view.below());
@@ -209,6 +209,28 @@ impl View<'_> {
             name.insert_str(0, "> ");
         }
         Some(Row::chain("via", 6, names))
+    }
+
+    /// The goroutine that works, where that is not the handler's.
+    fn started(&self) -> Option<Row> {
+        let goroutine = self.finding.evidence.goroutine.as_deref()?;
+        let site = goroutine.started_at.as_ref();
+        let mut parts: Vec<String> = site
+            .into_iter()
+            .flat_map(|site| [self.clean(&full_function(&site.function)), self.file(site)])
+            .collect();
+        let short = parts.clone();
+        parts.push(format!("goroutine {}", goroutine.goid));
+        if let Some(reason) = &goroutine.wait_reason {
+            parts.push(self.clean(reason));
+        }
+        if goroutine.others > 0 {
+            parts.push(format!(
+                "{} more",
+                self.terminal.glyphs.number(goroutine.others)
+            ));
+        }
+        Some(Row::facts("started", 6, parts).or(short))
     }
 
     fn call(&self) -> Option<Row> {
@@ -456,35 +478,6 @@ const fn confidence(finding: &Finding) -> &'static str {
     }
 }
 
-/// Method and path; the route where the path is unknown or redacted.
-fn line_of(request: &RequestInfo) -> String {
-    match (
-        &request.method,
-        request.path.as_ref().or(request.route.as_ref()),
-    ) {
-        (Some(method), Some(path)) => format!("{method} {path}"),
-        (None, Some(path)) => path.clone(),
-        (Some(method), None) => format!("{method} (path unknown)"),
-        (None, None) => format!("request {} (method and path unknown)", request.number),
-    }
-}
-
-/// Where an ID came from, behind it.
-fn source(source: &IdSource) -> String {
-    match source {
-        IdSource::Header(name) => format!(" ({name})"),
-        IdSource::Response(name) => format!(" ({name} of the answer)"),
-        IdSource::Context(package) => format!(" (context, {package})"),
-    }
-}
-
-/// An ID in pieces that fit a line: whoever looks for it needs all of it.
-fn broken(text: &str, width: usize) -> Vec<String> {
-    let letters: Vec<char> = text.chars().collect();
-    let pieces = letters.chunks(width.max(1));
-    pieces.map(|piece| piece.iter().collect()).collect()
-}
-
 /// Functions that the compiler makes around others: bound methods, `go` and `defer` statements.
 fn is_wrapper(function: &str) -> bool {
     let last = function.rsplit('.').next().unwrap_or(function);
@@ -492,22 +485,4 @@ fn is_wrapper(function: &str) -> bool {
         || last.starts_with("gowrap")
         || last.starts_with("deferwrap")
         || function.starts_with("net/http.(*Server).Serve.func")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::line_of;
-    use crate::finding::samples;
-
-    #[test]
-    fn the_route_stands_in_for_a_hidden_path() {
-        let mut request = samples::cancel_ignored().request.unwrap();
-        assert_eq!(line_of(&request), "GET /report/7");
-        request.path = None;
-        assert_eq!(line_of(&request), "GET /report/{}");
-        request.route = None;
-        assert_eq!(line_of(&request), "GET (path unknown)");
-        request.method = None;
-        assert_eq!(line_of(&request), "request 7 (method and path unknown)");
-    }
 }

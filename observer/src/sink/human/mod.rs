@@ -7,6 +7,7 @@ mod counts;
 mod goroutines;
 mod health;
 mod layout;
+mod naming;
 mod place;
 mod summary;
 mod text;

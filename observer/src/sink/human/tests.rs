@@ -1,7 +1,10 @@
 //! The human form on several terminals.
 
+use super::block::finding_block;
 use super::{Glyphs, Human, Terminal, Verbosity};
-use crate::finding::{CallOutcome, UpdateReason, samples as findings};
+use crate::finding::{
+    CallOutcome, GoroutineEvidence, UpdateReason, WorkState, samples as findings,
+};
 use crate::model::Health;
 use crate::sink::output::{Output, Tally};
 use crate::sink::samples;
@@ -44,6 +47,27 @@ fn session(terminal: Terminal, verbosity: Verbosity) -> String {
 #[test]
 fn plain() {
     insta::assert_snapshot!(session(terminal(100), Verbosity::Normal));
+}
+
+/// The goroutine that works stands below where its handler waits.
+#[test]
+fn a_goroutine_is_told_with_its_go_statement() {
+    let mut finding = findings::cancel_ignored();
+    finding.evidence.goroutine = Some(Box::new(GoroutineEvidence {
+        goid: 34,
+        started_at: finding.site.clone(),
+        state: Some(WorkState::Waiting),
+        wait_reason: Some("sleep".into()),
+        others: 1,
+    }));
+    let text = finding_block(&finding, &terminal(120), false);
+    let row = text.lines().find(|line| line.contains("started"));
+    let row = row.expect("no such row").trim();
+    let site = finding.site.expect("no site");
+    assert!(row.starts_with("started"), "{row}");
+    assert!(row.contains(&*site.function), "{row}");
+    assert!(row.contains(&format!(":{}", site.line)), "{row}");
+    assert!(row.ends_with("goroutine 34   sleep   1 more"), "{row}");
 }
 
 #[test]
@@ -275,7 +299,7 @@ fn broken_traceparents_are_told() {
 fn a_running_case_and_its_end() {
     let mut running = findings::cancel_ignored();
     running.message = "handler works on, 500 ms after the client left".into();
-    running.evidence.state = Some(crate::finding::WorkState::Waiting);
+    running.evidence.state = Some(WorkState::Waiting);
     running.evidence.after_cancel_ns = Some(500_000_000);
     if let Some(request) = &mut running.request {
         request.duration_ns = None;
@@ -308,7 +332,7 @@ fn the_answer_of_a_timeout_handler_is_not_the_end_of_the_work() {
         time(&finding),
         "0 start 120 ms client closed 301 ms answered 4.43 s work ended"
     );
-    finding.evidence.state = Some(crate::finding::WorkState::Waiting);
+    finding.evidence.state = Some(WorkState::Waiting);
     finding.evidence.after_cancel_ns = Some(500_000_000);
     assert_eq!(
         time(&finding),
@@ -405,7 +429,7 @@ fn a_close_and_the_cancel_that_it_led_to_are_two_moments() {
     assert!(text.contains("120 ms cancelled"), "{text}");
     // Nobody told the request, which runs.
     finding.evidence.cancelled_at_ns = None;
-    finding.evidence.state = Some(crate::finding::WorkState::Waiting);
+    finding.evidence.state = Some(WorkState::Waiting);
     finding.evidence.after_close_ns = Some(500_000_000);
     if let Some(request) = &mut finding.request {
         request.duration_ns = None;

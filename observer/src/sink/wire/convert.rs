@@ -8,6 +8,7 @@ use crate::sink::output::{Clock, Start, Stats, Tally};
 
 use super::parts::{
     Call, Cause, Context, Downstream, Evidence, Process, Request, Route, Sent, Site,
+    StartedGoroutine,
 };
 use super::{FindingLine, FindingTotals, Health, Joins, StartLine, Totals};
 
@@ -131,6 +132,18 @@ impl Downstream {
     }
 }
 
+impl From<&finding::GoroutineEvidence> for StartedGoroutine {
+    fn from(goroutine: &finding::GoroutineEvidence) -> Self {
+        Self {
+            goid: goroutine.goid,
+            started_at: goroutine.started_at.as_ref().map(Site::from),
+            state: goroutine.state,
+            wait_reason: goroutine.wait_reason.clone(),
+            others: goroutine.others,
+        }
+    }
+}
+
 impl Evidence {
     fn of(evidence: &finding::Evidence, clock: Clock) -> Self {
         Self {
@@ -158,6 +171,10 @@ impl Evidence {
             after_close_ns: evidence.after_close_ns,
             undelivered: evidence.undelivered,
             outlived_ns: evidence.outlived_ns,
+            goroutine: evidence
+                .goroutine
+                .as_deref()
+                .map(|goroutine| Box::new(StartedGoroutine::from(goroutine))),
             downstream: evidence
                 .downstream
                 .as_ref()

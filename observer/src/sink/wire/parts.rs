@@ -209,15 +209,40 @@ pub struct Downstream {
     pub clock_uncertainty_ns: Option<u64>,
 }
 
+/// A goroutine that works for a request, and is not the one that serves it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartedGoroutine {
+    /// Go's number for it.
+    pub goid: u64,
+    /// The line of its `go` statement; where `errgroup` or `sync.WaitGroup.Go` contains that, the line that calls those.
+    /// Null where it is not known.
+    pub started_at: Option<Site>,
+    /// What it did when it was looked at. Absent where nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<WorkState>,
+    /// Go's own wait reason. Absent where it did not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_reason: Option<String>,
+    /// So many more goroutines of the same request were at work.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// The closed set of evidence. Absent keys do not apply.
 ///
 /// `cancel-ignored`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, wait_reason,
-/// wait_ns, call, waiting_on, and where the client left and the kernel saw it peer_closed_at,
+/// wait_ns, call, waiting_on, goroutine, and where the client left and the kernel saw it peer_closed_at,
 /// peer_close, delivery_ns. `detached-context`: cancelled_by, cancelled_at, after_cancel_ns,
 /// state, wait_reason, wait_ns, call, deadline_ns, remaining_ns, deadline_site, timer,
 /// deadline_header, waiting_on. `cancel-not-called`: cancelled_by, cancelled_at,
 /// cancel_site, deadline_ns, live. `premature-cancel`: cancelled_by,
-/// cancelled_at, cancel_site, call, deadline_ns, and where a read deadline did it timer, asked_ns,
+/// cancelled_at, cancel_site, call, goroutine, deadline_ns, and where a read deadline did it timer, asked_ns,
 /// timer_site, server. `cancel-undelivered`: peer_closed_at, peer_close,
 /// undelivered, after_close_ns, state, wait_reason, wait_ns, call, and where Go noticed late
 /// cancelled_by, cancelled_at, delivery_ns. `deadline-dropped`: call, deadline_ns, remaining_ns,
@@ -305,4 +330,7 @@ pub struct Evidence {
     /// How long a goroutine has outlived its request, ns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outlived_ns: Option<u64>,
+    /// The goroutine that works, or whose work was killed, where that is not the one that serves the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goroutine: Option<Box<StartedGoroutine>>,
 }
