@@ -7,7 +7,10 @@ use std::{
     env, fs,
     net::TcpListener,
     ops::Deref,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -191,7 +194,9 @@ fn run_as(user: Option<[u32; 2]>, program: &Path, folder: &Path) -> Command {
         command.arg("--clear-groups");
     }
     command.arg("--").arg(program);
+    // In a process group of its own: a Ctrl-C at the terminal reaches only us, and we end it in order.
     command.current_dir(folder).stdin(Stdio::null());
+    command.process_group(0);
     command
 }
 
