@@ -5,6 +5,9 @@
     reason = "what a JSON value does not have is null"
 )]
 
+#[path = "live_chain/grpc.rs"]
+mod grpc;
+
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};

@@ -67,7 +67,7 @@ pub enum Question {
         /// Its descriptor.
         g: u64,
     },
-    /// Over which connection a request of HTTP/1 came, of whose answer nothing is out.
+    /// Over which connection a request of HTTP/1 came, of whose answer nothing is out; without headers.
     RequestEnds(Reading),
 }
 

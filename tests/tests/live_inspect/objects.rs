@@ -4,7 +4,7 @@ use observer::go::TypeName;
 use observer::inspect::{
     ChainEnd, ConnOffsets, ContextOffsets, ErrorKind, ErrorOffsets, LocalOffsets, RequestOffsets,
     RequestReading, TypeNames as _, children, error_kind, inspect_cancel, inspect_conn,
-    inspect_request, local_port, walk_chain,
+    inspect_request, local_address, walk_chain,
 };
 
 use super::target::{Target, hex, variants};
@@ -122,9 +122,9 @@ fn connections_know_their_end() {
             };
             assert_eq!(seen, expected, "{variant:?} {kind}");
             let ctx = (hex(&fact[3]), hex(&fact[4]));
-            let port = local_port(memory, (&contexts, &local), &target.types(), ctx);
+            let own = local_address(memory, (&contexts, &local), &target.types(), ctx);
             assert_eq!(
-                port.map(|port| port.to_string()).as_deref(),
+                own.map(|own| own.port().to_string()).as_deref(),
                 Some(&*fact[6])
             );
         }

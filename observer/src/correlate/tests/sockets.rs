@@ -133,7 +133,9 @@ proptest! {
     #[test]
     fn a_shared_connection_never_joins_across_ids(all in vec(happens(), 1..60)) {
         let mut joiner = joiner();
-        let mut calls: Vec<(u64, Ids, Option<Option<(u128, u64)>>)> = Vec::new();
+        /// `None`: nobody has read it.
+        type Sent = Option<Option<(u128, u64)>>;
+        let mut calls: Vec<(u64, Ids, Sent)> = Vec::new();
         let mut taken: Vec<(u64, u64)> = Vec::new();
         for (number, one) in all.into_iter().enumerate() {
             let number = number as u64;

@@ -54,7 +54,7 @@ func (d *depot) routes() []app.Route {
 		{Path: "/premature/unary/ok", Handler: d.prematureUnaryOk},
 		{Path: "/two/streams/ok", Handler: d.twoStreamsOk},
 		{Path: "/tags/ok", Handler: d.tagsOk},
-		{Path: "/orphan/deadline", Handler: d.orphanDeadline},
+		{Path: "/orphan/deadline", Status: http.StatusBadGateway, Handler: d.orphanDeadline},
 		{Path: "/orphan/detached", PatienceMS: patience, Handler: d.orphanDetached},
 		{Path: "/orphan/span", PatienceMS: patience, Handler: d.orphanSpan},
 		{Path: "/orphan/ok", PatienceMS: patience, Handler: d.orphanOk},
