@@ -107,7 +107,7 @@ fn note(gathered: &mut Gathered, source: usize, finding: &FindingLine) {
         site: finding.site.as_ref().map(|site| site.frame()),
         stack: finding.stack.iter().map(|site| site.frame()).collect(),
         wait_reason: finding.evidence.wait_reason.clone(),
-        wait_ns: finding.evidence.wait_ns,
+        wait_ns: finding.evidence.wait_ns.flatten(),
         state: finding.evidence.state,
     };
     gathered.note(whose, Known { id, below });

@@ -162,9 +162,7 @@ impl Derived {
             after_cancel_ns: Some(after_ns),
             state: Some(sight::state(goroutine.status)),
             wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
-            wait_ns: goroutine
-                .wait_since_ns
-                .map(|since| cx.now_ns.saturating_sub(since)),
+            wait_ns: cx.waits.at_least_ns(pid, goroutine, cx.now_ns),
             call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
             deadline_ns: ctx.deadline_ns,
             ..Evidence::default()

@@ -15,7 +15,7 @@ pub struct Below {
     pub stack: Vec<Frame>,
     /// Go's own wait reason.
     pub wait_reason: Option<String>,
-    /// Length of that wait, ns.
+    /// See [`Downstream::wait_ns`].
     pub wait_ns: Option<u64>,
     /// Running or waiting; over.
     pub state: Option<WorkState>,

@@ -15,7 +15,7 @@ pub(super) struct Seen {
     pub(super) stack: Vec<Frame>,
     /// Why it waits.
     pub(super) wait_reason: Option<String>,
-    /// Since when at least, ns.
+    /// For how long at least, ns.
     pub(super) wait_ns: Option<u64>,
     /// Running or waiting.
     pub(super) state: WorkState,
@@ -69,9 +69,7 @@ pub(super) fn see(
         call: overrun::call_in(&stack, pid, goid, cx).map(|call| call.id),
         state: state(goroutine.status),
         wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
-        wait_ns: goroutine
-            .wait_since_ns
-            .map(|since_ns| cx.now_ns.saturating_sub(since_ns)),
+        wait_ns: cx.waits.at_least_ns(pid, goroutine, cx.now_ns),
         waits_on,
         busy_in,
         stack,

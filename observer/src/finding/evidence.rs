@@ -319,7 +319,7 @@ pub struct Downstream {
     pub stack: Vec<Frame>,
     /// Go's own wait reason.
     pub wait_reason: Option<String>,
-    /// Length of that wait when inspected, ns.
+    /// How long that wait had lasted at least when it was last looked at, ns; `None` where nothing proves that.
     pub wait_ns: Option<u64>,
     /// How it is known to be the call's.
     pub joined_by: JoinedBy,
@@ -350,7 +350,7 @@ pub struct Evidence {
     pub state: Option<WorkState>,
     /// Go's own wait reason (`chan receive`).
     pub wait_reason: Option<String>,
-    /// Length of that wait when inspected, ns.
+    /// How long that wait had lasted at least when it was last looked at, ns; `None` where nothing proves that.
     pub wait_ns: Option<u64>,
     /// The call it was in or that was killed.
     pub call: Option<CallEvidence>,

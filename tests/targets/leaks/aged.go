@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 
 	"example.com/observer-targets/internal/app"
@@ -41,6 +42,8 @@ func aged() []app.Route {
 		route("/method/ok", func(*http.Request) { (&job{done: make(chan struct{}, 1)}).start() }),
 		route("/sleep", func(r *http.Request) { sleeps(context.Background()) }),
 		route("/sleep/ok", func(r *http.Request) { sleeps(r.Context()) }),
+		route("/worked", func(*http.Request) { worked(make(chan int)) }),
+		route("/worked/ok", func(*http.Request) { worked(make(chan int, 1)) }),
 		route("/read", func(*http.Request) { reads(0) }),
 		route("/read/ok", func(*http.Request) { reads(100 * time.Millisecond) }),
 	}
@@ -60,6 +63,16 @@ func receiverOK(*http.Request) {
 	jobs := make(chan int)
 	go func() { <-jobs }()
 	jobs <- 7
+}
+
+// worked waits only after a while. What the second collection notes of that wait is the end of the first one.
+func worked(answer chan int) {
+	runtime.GC()
+	go func() { // want: goroutine-leak worked
+		time.Sleep(1500 * time.Millisecond)
+		time.AfterFunc(100*time.Millisecond, runtime.GC)
+		answer <- 7
+	}()
 }
 
 // earlyReturn leaves before it receives.

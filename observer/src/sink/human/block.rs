@@ -160,8 +160,9 @@ impl View<'_> {
         let mut parts = vec![self.clean(&full_function(&site.function)), self.file(site)];
         let short = parts.clone();
         if let Some(reason) = &evidence.wait_reason {
+            let glyphs = self.terminal.glyphs;
             let length = evidence.wait_ns.map_or_else(String::new, |ns| {
-                format!(", {}", self.terminal.glyphs.duration(ns))
+                format!(", {} {}", glyphs.at_least, glyphs.duration(ns))
             });
             parts.push(self.clean(&format!("{reason}{length}")));
         }
