@@ -140,7 +140,7 @@ fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
 #[test]
 fn no_wait_is_said_to_be_longer_than_it_is() -> Result<()> {
     on_each_build(|go, flavor| {
-        let program = start(PROGRAM, go, flavor, &[])?;
+        let program = start(PROGRAM, go, flavor, &["-collect"])?;
         let observer = observe(&program)?;
         ask(&program, "/worked", REQUESTS)?;
         thread::sleep(SETTLED);

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Connection, Expect, Load, Observer, Role, exactly, on_each_build, on_each_version, start,
+    Connection, Expect, Load, Observer, Role, exactly, findings, on_each_build, on_each_version,
+    start,
 };
 use observer_tests::target::Flavor;
 
@@ -96,7 +97,10 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 43] = [
+/// The one whose stack has more frames than a probe reads.
+const DEEP: &str = "detached-context deep";
+
+const ALL: [Planted; 44] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -170,6 +174,9 @@ const ALL: [Planted; 43] = [
     )
     .by("client")
     .wasted_ms(1200),
+    planted(DEEP, "/detached/deep", "error")
+        .by("client")
+        .wasted_ms(1200),
     planted("detached-context todo", "/detached/todo", "error")
         .by("client")
         .wasted_ms(1200),
@@ -360,7 +367,13 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
             .filter(|planted| !(before_ancestry(go) && NEED_GO_1_21.contains(&planted.marked)))
             .map(Planted::expected)
             .collect::<Result<Vec<_>>>()?;
-        exactly(&run, program.pid(), &expected)
+        exactly(&run, program.pid(), &expected)?;
+        for finding in findings(&run, program.pid()) {
+            let is_deep = finding.text("/request/path") == "/detached/deep";
+            let is_cut = finding.last["stack_cut"] == true;
+            ensure!(is_cut == is_deep, "{}", finding.last);
+        }
+        Ok(())
     })
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
-use crate::go::Frame;
+use crate::go::Stack;
 use crate::inspect::Inspection;
 use crate::model::{CallId, CtxId, ReqId, Request, Root};
 
@@ -306,10 +306,11 @@ fn descends(of: CtxId, ancestor: CtxId, cx: &Context<'_>) -> bool {
     false
 }
 
-fn stack(work: &Work, pid: u32, cx: &Context<'_>) -> Option<Vec<Frame>> {
+fn stack(work: &Work, pid: u32, cx: &Context<'_>) -> Option<Stack> {
     match &work.goroutine {
         Inspection::Alive(goroutine) if !goroutine.stack.is_empty() => {
-            Some(site::frames(cx.code, pid, &goroutine.stack))
+            let (pcs, state) = (&goroutine.stack, goroutine.stack_state);
+            Some(site::walked(cx.code, pid, pcs, state))
         }
         _ => None,
     }

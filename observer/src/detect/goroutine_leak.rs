@@ -450,7 +450,7 @@ fn finding(case: &Case, kind: &Kind, live: u64, cx: &Context<'_>) -> Option<Find
     let outlived_ns = cx.now_ns.saturating_sub(case.ended_ns);
     finding.site = Some(case.origin.site.clone());
     finding.caller.clone_from(&case.origin.caller);
-    finding.stack = site::frames(cx.code, pid, &wait.stack);
+    finding.stack = site::walked(cx.code, pid, &wait.stack, wait.stack_state);
     finding.request.clone_from(&case.info);
     finding.evidence = Evidence {
         outlived_ns: Some(outlived_ns),

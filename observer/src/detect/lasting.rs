@@ -2,7 +2,7 @@
 //!
 //! Two looks may see two waits at one place: what proves that they saw one is in `waits`.
 
-use crate::inspect::{Goroutine, Status};
+use crate::inspect::{Goroutine, StackState, Status};
 use crate::picture::Noted;
 
 /// Go's reasons of waits that end by themselves.
@@ -15,6 +15,8 @@ pub(super) struct Wait {
     pub(super) reason: String,
     /// Return addresses, innermost first.
     pub(super) stack: Vec<u64>,
+    /// How much of the stack that is.
+    pub(super) stack_state: StackState,
     noted: Noted,
     /// Channels that it waits on.
     channels: Vec<u64>,
@@ -56,6 +58,7 @@ impl Wait {
         Some(Self {
             reason: reason.to_owned(),
             stack: goroutine.stack.clone(),
+            stack_state: goroutine.stack_state,
             noted,
             channels: goroutine.waiting_channels.clone(),
             since_ns: since_ns.min(proved_ns.unwrap_or(now_ns)),

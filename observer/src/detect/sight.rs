@@ -1,7 +1,7 @@
 //! What a goroutine at work for a request was seen to do, and where to place that.
 
 use crate::finding::{Confidence, Finding, WorkState};
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 use crate::inspect::{Goroutine, Status};
 use crate::model::{CallId, CtxId, Request, Unit};
 
@@ -12,7 +12,7 @@ use super::{busy, draft, overrun, site};
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     /// Logical frames, innermost first.
-    pub(super) stack: Vec<Frame>,
+    pub(super) stack: Stack,
     /// Why it waits.
     pub(super) wait_reason: Option<String>,
     /// For how long at least, ns.
@@ -50,7 +50,7 @@ pub(super) fn see(
     } else {
         &goroutine.stack
     };
-    let stack = site::frames(cx.code, pid, pcs);
+    let stack = site::walked(cx.code, pid, pcs, goroutine.stack_state);
     let busy_in = busy::computes(goroutine, &stack)
         .then(|| cx.unit(pid))
         .flatten()

@@ -152,7 +152,12 @@ fn waits(work: &Work, unit: &Unit, cx: &Context<'_>) -> bool {
         return false;
     };
     let reason = goroutine.wait_reason.as_deref();
-    let stack = site::frames(cx.code, unit.process.pid, &goroutine.stack);
+    let stack = site::walked(
+        cx.code,
+        unit.process.pid,
+        &goroutine.stack,
+        goroutine.stack_state,
+    );
     let waiter = stack
         .iter()
         .find(|frame| !WAITERS.contains(&frame.package()));

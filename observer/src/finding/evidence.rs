@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 
 use super::{Confidence, ProcessInfo, RequestInfo};
 
@@ -316,7 +316,7 @@ pub struct Downstream {
     /// The line that it was at.
     pub site: Option<Frame>,
     /// Its stack, innermost first.
-    pub stack: Vec<Frame>,
+    pub stack: Stack,
     /// Go's own wait reason.
     pub wait_reason: Option<String>,
     /// How long that wait had lasted at least when it was last looked at, ns; `None` where nothing proves that.

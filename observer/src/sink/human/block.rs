@@ -206,6 +206,9 @@ impl View<'_> {
             let dropped = names.len() - KEPT;
             names.splice(1..dropped, [self.terminal.glyphs.ellipsis.to_owned()]);
         }
+        if self.finding.stack.is_cut() {
+            names.insert(0, self.terminal.glyphs.ellipsis.to_owned());
+        }
         for name in names.iter_mut().skip(1) {
             name.insert_str(0, "> ");
         }
@@ -426,7 +429,12 @@ impl View<'_> {
     }
 
     fn stack(&self) -> Vec<Row> {
-        let frames = self.finding.stack.iter().enumerate();
+        let stack = &self.finding.stack;
+        let frames = stack.iter().enumerate();
+        let more = stack.is_cut().then(|| {
+            let ellipsis = self.terminal.glyphs.ellipsis;
+            Row::words("", 0, &format!("{ellipsis} and more, which were not read"))
+        });
         frames
             .map(|(index, frame)| {
                 let parts = vec![
@@ -435,6 +443,7 @@ impl View<'_> {
                 ];
                 Row::facts(if index == 0 { "stack" } else { "" }, 0, parts)
             })
+            .chain(more)
             .collect()
     }
 

@@ -181,6 +181,9 @@ pub struct Downstream {
     pub site: Option<Site>,
     /// Innermost first; empty where it was not seen.
     pub stack: Vec<Site>,
+    /// True where the stack has, or may have, more frames than were read. Absent where it has not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stack_cut: bool,
     /// Go's own wait reason. Absent where it did not wait, or was not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_reason: Option<String>,
