@@ -19,7 +19,15 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("correlate", &["go", "finding", "model"]),
     (
         "detect",
-        &["stream", "go", "finding", "inspect", "model", "correlate"],
+        &[
+            "stream",
+            "go",
+            "finding",
+            "inspect",
+            "picture",
+            "model",
+            "correlate",
+        ],
     ),
     ("error", &["style", "foreign", "finding"]),
     ("config", &["style", "finding", "error"]),

@@ -4,13 +4,17 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::live::{Expect, Load, Observer, Program, exactly, on_each_build, start};
+use observer_tests::live::{
+    Expect, Load, Observer, Program, exactly, findings, on_each_build, start,
+};
 
 const PROGRAM: &str = "leaks";
 /// What `--leak-after` is set to.
 const LEAK_AFTER: Duration = Duration::from_secs(2);
 /// Twice that for loops, and what comes before and between looks.
 const SETTLED: Duration = Duration::from_millis(7000);
+/// How long `worked` does something before it waits.
+const WORKED: Duration = Duration::from_millis(1500);
 /// Requests of each route; as many as make a leak by age.
 const REQUESTS: u64 = 3;
 
@@ -42,7 +46,7 @@ const fn proved(case: &'static str, reason: &'static str, says: &'static str) ->
     }
 }
 
-const ALL: [Planted; 27] = [
+const ALL: [Planted; 28] = [
     aged("sender", "chan send"),
     aged("receiver", "chan receive"),
     aged("early-return", "chan send"),
@@ -58,6 +62,7 @@ const ALL: [Planted; 27] = [
     aged("method", "chan send"),
     aged("sleep", "sleep"),
     aged("read", "IO wait"),
+    aged("worked", "chan send"),
     // Old versions call every semaphore so.
     aged("lost-done", "semacquire|sync.WaitGroup.Wait"),
     aged("unlock", "semacquire|sync.Mutex.Lock"),
@@ -128,6 +133,30 @@ fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
         // Two of them lock in two orders.
         ensure!(expected.len() == leaks.count() + 1, "{}", expected.len());
         exactly(&run, program.pid(), &expected)
+    })
+}
+
+/// The runtime notes of a wait when the collection before it ended, which is as long ago as the work before the wait.
+#[test]
+fn no_wait_is_said_to_be_longer_than_it_is() -> Result<()> {
+    on_each_build(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &["-collect"])?;
+        let observer = observe(&program)?;
+        ask(&program, "/worked", REQUESTS)?;
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let found = findings(&run, program.pid());
+        let leak = found.first().context("no finding")?;
+        let waited_ns = leak.number("/evidence/wait_ns");
+        let waited_ns = waited_ns.with_context(|| format!("for how long? {}", leak.brief()))?;
+        let outlived_ns = leak
+            .number("/evidence/outlived_ns")
+            .context("outlived what?")?;
+        ensure!(
+            Duration::from_nanos(waited_ns) + WORKED <= Duration::from_nanos(outlived_ns),
+            "{waited_ns} of {outlived_ns} ns"
+        );
+        Ok(())
     })
 }
 

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Connection, Expect, Load, Observer, Role, exactly, on_each_build, on_each_unoptimised,
-    on_each_version, start,
+    Connection, Expect, Load, Observer, Role, exactly, findings, on_each_build,
+    on_each_unoptimised, on_each_version, start,
 };
 use observer_tests::target::Flavor;
 
@@ -102,7 +102,10 @@ impl Planted {
 
 const CALL: &[(Role, &str)] = &[(Role::Stack, "call")];
 
-const ALL: [Planted; 43] = [
+/// The one whose stack has more frames than a probe reads.
+const DEEP: &str = "detached-context deep";
+
+const ALL: [Planted; 44] = [
     planted("cancel-ignored sleep", "/ignored/sleep", "error")
         .by("client")
         .wasted_ms(1700),
@@ -176,6 +179,9 @@ const ALL: [Planted; 43] = [
     )
     .by("client")
     .wasted_ms(1200),
+    planted(DEEP, "/detached/deep", "error")
+        .by("client")
+        .wasted_ms(1200),
     planted("detached-context todo", "/detached/todo", "error")
         .by("client")
         .wasted_ms(1200),
@@ -379,7 +385,15 @@ fn all_and_nothing_else(go: &str, flavor: Flavor) -> Result<()> {
         .filter(|planted| !(before_ancestry(go) && NEED_GO_1_21.contains(&planted.marked)))
         .map(|planted| planted.expected(go, flavor))
         .collect::<Result<Vec<_>>>()?;
-    exactly(&run, program.pid(), &expected)
+    exactly(&run, program.pid(), &expected)?;
+    for finding in findings(&run, program.pid()) {
+        let is_deep = finding.text("/request/path") == "/detached/deep";
+        let is_cut = finding.last["stack_cut"] == true;
+        // Where nothing is inlined, more stacks are deep.
+        let is_right = is_cut == is_deep || flavor == Flavor::Unoptimised && is_cut;
+        ensure!(is_right, "{}", finding.last);
+    }
+    Ok(())
 }
 
 /// Nothing says which goroutine works inside the TimeoutHandler: that is said, and the request is neither guilty nor clean.

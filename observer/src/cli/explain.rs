@@ -138,8 +138,7 @@ fn list(terminal: &Terminal) -> String {
     text
 }
 
-/// Headings without their signs, code indented instead of fenced and as wide as it is, the rest
-/// wrapped.
+/// Headings without their signs, code indented instead of fenced, everything wrapped.
 fn for_terminal(markdown: &str, terminal: &Terminal) -> String {
     let mut text = String::new();
     let mut in_code = false;
@@ -166,8 +165,7 @@ fn for_terminal(markdown: &str, terminal: &Terminal) -> String {
         if line.starts_with("```") {
             in_code = !in_code;
         } else if in_code {
-            text.push_str(format!("    {line}").trim_end());
-            text.push('\n');
+            text.push_str(&code(line, terminal.width));
         } else if !is_prose {
             text.push_str(&terminal.styles.strong(heading.trim_start()));
             text.push('\n');
@@ -181,6 +179,19 @@ fn for_terminal(markdown: &str, terminal: &Terminal) -> String {
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
+}
+
+/// A line of code as it is; where it is too wide, what goes on is indented further.
+fn code(line: &str, width: usize) -> String {
+    const INDENT: usize = 4;
+    let own = line.chars().take_while(|c| *c == ' ').count();
+    let indent = " ".repeat(INDENT + own);
+    let text = line.trim();
+    if indent.len() + text.chars().count() <= width || text.is_empty() {
+        return format!("{indent}{text}").trim_end().to_owned() + "\n";
+    }
+    let lines = wrapped(text, indent.len() + INDENT, width);
+    format!("{indent}{}", lines.trim_start())
 }
 
 #[cfg(test)]
@@ -264,9 +275,7 @@ mod tests {
                 .fold(markdown(rule), |text, fence| text.replace(fence, ""));
             for width in [50, 80, 140] {
                 let text = for_terminal(&markdown(rule), &terminal(true, width));
-                // Code is left as it is.
-                let prose = text.lines().filter(|line| !line.starts_with("    "));
-                let widest = prose.map(|line| line.chars().count()).max();
+                let widest = text.lines().map(|line| line.chars().count()).max();
                 assert!(widest <= Some(width.min(100)), "{rule} at {width}: {text}");
                 let words =
                     |text: &str| text.replace('#', "").split_whitespace().collect::<String>();
@@ -274,5 +283,7 @@ mod tests {
             }
         }
         insta::assert_snapshot!(list(&terminal(true, 50)));
+        let narrow = for_terminal(&markdown(RuleName::CancelIgnored), &terminal(true, 50));
+        insta::assert_snapshot!("rule_narrow", narrow);
     }
 }

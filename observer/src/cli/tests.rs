@@ -91,6 +91,17 @@ fn help_of_every_subcommand() {
 }
 
 #[test]
+fn help_keeps_to_the_width() {
+    let mut command = command().term_width(50);
+    command.build();
+    let help = command.render_long_help().to_string();
+    for line in help.lines() {
+        assert!(line.chars().count() <= 50, "{line}");
+    }
+    insta::assert_snapshot!("help_narrow", help);
+}
+
+#[test]
 fn manual_pages() {
     let pages = generate::pages(command()).unwrap();
     let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
@@ -372,12 +383,14 @@ fn the_coverage_report_keeps_to_the_width() {
     for hook in &mut start.hooks {
         hook.reason = Some("the function was inlined: its callers are probed instead".into());
     }
+    start.hooks[0].symbol =
+        Some("net/http/internal/http2.(*clientStream).cleanupWriteRequest".into());
     for width in [50, 80, 200] {
         let terminal = Terminal { width, ..plain() };
         let text = check::report(&start, &terminal);
         let widest = text.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(width), "{width}: {text}");
-        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(words(&text), words(&check::report(&start, &plain())));
     }
     let terminal = Terminal {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::finding::{CallEvidence, CancelledBy, ContextLink, ProcessInfo, RequestInfo};
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 use crate::model::{SentDeadline, SpanId, TraceId};
 
 use super::{CallSide, Ids, RequestSide, Span};
@@ -41,8 +41,8 @@ pub struct CallFact {
     pub site: Option<Frame>,
     /// First line of the main module, where it differs.
     pub caller: Option<Frame>,
-    /// Whole stack; empty where it comes from a file.
-    pub stack: Vec<Frame>,
+    /// Its stack, innermost first; empty where it comes from a file.
+    pub stack: Stack,
     /// Chain of its context; empty where it comes from a file.
     pub context: Vec<ContextLink>,
     /// Nothing was lost of it.

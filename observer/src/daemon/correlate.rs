@@ -8,6 +8,7 @@ use crate::cli::correlate::Options;
 use crate::detect::Deadlines;
 use crate::detect::hop::Below;
 use crate::error::{Error, Notice};
+use crate::go::{Frame, Stack};
 use crate::sink::wire::{Body, FindingLine, Line};
 use crate::sink::{Clock, End, EndReason, Output, Sinks};
 
@@ -103,11 +104,17 @@ fn note(gathered: &mut Gathered, source: usize, finding: &FindingLine) {
         return;
     };
     let whose = (source, pid, request.goid, request.start.clone());
+    let frames: Vec<Frame> = finding.stack.iter().map(|site| site.frame()).collect();
+    let stack = if finding.stack_cut {
+        Stack::cut(frames)
+    } else {
+        frames.into()
+    };
     let below = Below {
         site: finding.site.as_ref().map(|site| site.frame()),
-        stack: finding.stack.iter().map(|site| site.frame()).collect(),
+        stack,
         wait_reason: finding.evidence.wait_reason.clone(),
-        wait_ns: finding.evidence.wait_ns,
+        wait_ns: finding.evidence.wait_ns.flatten(),
         state: finding.evidence.state,
     };
     gathered.note(whose, Known { id, below });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::inspect::{Child, ConnState, ContextId, Ends, Inspection, RequestDetails};
+use crate::inspect::{Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails};
 
 /// A question to the inspector; the number comes back with the answer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -141,6 +141,19 @@ pub enum Answer {
     Ends(Option<Ends>),
     /// The process is gone, or cannot be read.
     Unknown,
+}
+
+impl Answer {
+    /// The goroutine that was looked at, if it could be seen.
+    pub(super) fn goroutine(&self) -> Option<&Goroutine> {
+        match self {
+            Self::Work(work) => match &work.goroutine {
+                Inspection::Alive(goroutine) => Some(goroutine),
+                Inspection::Gone | Inspection::Torn | Inspection::Unknown => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// The two ends of a request's connection, as Go names them.

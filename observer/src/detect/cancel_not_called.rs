@@ -290,7 +290,8 @@ impl CancelNotCalled {
             Answer::Work(work) => match &work.goroutine {
                 Inspection::Gone => self.conclude(id, false, cx),
                 Inspection::Alive(goroutine) if !goroutine.stack.is_empty() => {
-                    let stack = site::frames(cx.code, ctx.pid, &goroutine.stack);
+                    let stack =
+                        site::walked(cx.code, ctx.pid, &goroutine.stack, goroutine.stack_state);
                     let made = site::frames(cx.code, ctx.pid, &ctx.pcs);
                     let maker = site::maker(&made).map(|frame| frame.function.clone());
                     let inside = stack

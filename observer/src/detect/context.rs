@@ -10,6 +10,7 @@ use super::deadline::Deadlines;
 use super::goroutine_leak::LeakTimes;
 use super::ids;
 use super::timers::{Timers, Topic};
+use super::waits::Waits;
 
 /// Values that the user can set.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -39,16 +40,17 @@ pub(super) struct Context<'a> {
     pub(super) now_ns: u64,
     pub(super) timers: &'a mut Timers,
     pub(super) asks: &'a mut Asks,
+    pub(super) waits: &'a Waits,
     pub(super) found: &'a mut Vec<(Finding, Phase)>,
     /// Cases and questions that had to make room.
     pub(super) forgotten: &'a mut u64,
 }
 
-/// Questions on their way, and what each was asked for.
+/// Questions on their way: of which process each is asked, and what for.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     pub(super) open: Vec<Ask>,
-    pub(super) waiting: BTreeMap<u64, Topic>,
+    pub(super) waiting: BTreeMap<u64, (u32, Topic)>,
     next: u64,
 }
 
@@ -90,7 +92,7 @@ impl Context<'_> {
             self.asks.waiting.pop_first();
             *self.forgotten += 1;
         }
-        self.asks.waiting.insert(id, topic);
+        self.asks.waiting.insert(id, (pid, topic));
         self.asks.open.push(Ask { id, pid, question });
     }
 

@@ -218,7 +218,7 @@ fn found(
     request: &Request,
     over: Over<'_>,
     unit: &Unit,
-    stack: Vec<crate::go::Frame>,
+    stack: crate::go::Stack,
     severity: Severity,
     cx: &Context<'_>,
 ) -> Finding {

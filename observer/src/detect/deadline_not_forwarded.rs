@@ -61,7 +61,7 @@ use crate::correlate::{Join, Pair};
 use crate::finding::{
     Causes, Confidence, Evidence, Finding, Fingerprint, Routes, RuleName, Severity, Timer,
 };
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 use crate::inspect::Inspection;
 use crate::model::{Call, CallId, ReqId, SentDeadline, Unit};
 
@@ -147,10 +147,12 @@ impl DeadlineNotForwarded {
         }
         let stack = match answer {
             Answer::Work(work) => match &work.goroutine {
-                Inspection::Alive(goroutine) => site::frames(cx.code, pid, &goroutine.stack),
-                _ => Vec::new(),
+                Inspection::Alive(goroutine) => {
+                    site::walked(cx.code, pid, &goroutine.stack, goroutine.stack_state)
+                }
+                _ => Stack::default(),
             },
-            _ => Vec::new(),
+            _ => Stack::default(),
         };
         let handler = cx
             .unit(pid)

@@ -67,7 +67,7 @@
 use std::collections::BTreeMap;
 
 use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 use crate::model::{Ctx, CtxId, ReqId, Unit};
 
 use super::context::Context;
@@ -102,7 +102,7 @@ struct Short<'a> {
     ctx: &'a Ctx,
     owner: ReqId,
     unit: std::sync::Arc<Unit>,
-    stack: Vec<Frame>,
+    stack: Stack,
     depth: usize,
     line: (u32, u64),
 }

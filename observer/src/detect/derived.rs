@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
-use crate::go::Frame;
+use crate::go::Stack;
 use crate::inspect::Inspection;
 use crate::model::{CallId, CtxId, ReqId, Request, Root};
 
@@ -162,9 +162,7 @@ impl Derived {
             after_cancel_ns: Some(after_ns),
             state: Some(sight::state(goroutine.status)),
             wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
-            wait_ns: goroutine
-                .wait_since_ns
-                .map(|since| cx.now_ns.saturating_sub(since)),
+            wait_ns: cx.waits.at_least_ns(pid, goroutine, cx.now_ns),
             call: call.map(|call| draft::call_evidence(call, cx.thresholds, cx.now_ns)),
             deadline_ns: ctx.deadline_ns,
             goroutine: descendants::see(request, goroutine, &[], cx)
@@ -310,10 +308,11 @@ fn descends(of: CtxId, ancestor: CtxId, cx: &Context<'_>) -> bool {
     false
 }
 
-fn stack(work: &Work, pid: u32, cx: &Context<'_>) -> Option<Vec<Frame>> {
+fn stack(work: &Work, pid: u32, cx: &Context<'_>) -> Option<Stack> {
     match &work.goroutine {
         Inspection::Alive(goroutine) if !goroutine.stack.is_empty() => {
-            Some(site::frames(cx.code, pid, &goroutine.stack))
+            let (pcs, state) = (&goroutine.stack, goroutine.stack_state);
+            Some(site::walked(cx.code, pid, pcs, state))
         }
         _ => None,
     }

@@ -4,7 +4,7 @@
 //! or a call for the request, and that the serving goroutine has started, as Go ≥ 1.21 notes.
 
 use crate::finding::{GoroutineEvidence, WorkState};
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 use crate::inspect::{Goroutine, Status};
 use crate::model::{Call, Ctx, ReqId, Request, Root, Unit};
 
@@ -31,7 +31,7 @@ pub(super) struct AtWork {
     /// Return addresses, innermost first.
     pub(super) pcs: Vec<u64>,
     /// Logical frames, innermost first; empty where it was not seen.
-    pub(super) stack: Vec<Frame>,
+    pub(super) stack: Stack,
     /// It computes, sleeps, or waits for what is outside of the process.
     pub(super) alone: bool,
 }
@@ -91,7 +91,7 @@ pub(super) fn see(
     } else {
         &goroutine.stack
     };
-    let stack = site::frames(cx.code, request.pid, pcs);
+    let stack = site::walked(cx.code, request.pid, pcs, goroutine.stack_state);
     let reason = goroutine.wait_reason.as_deref();
     let in_call = overrun::call_in(&stack, request.pid, goroutine.goid, cx).is_some();
     Some(AtWork {

@@ -95,7 +95,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 use crate::model::{
     Call, CallId, CallKind, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit,
 };
@@ -497,7 +497,7 @@ fn confidence(call: &Call, cx: &Context<'_>) -> Confidence {
 fn use_by_wait(
     ctx: &Ctx,
     unit: &Unit,
-    stack: &[Frame],
+    stack: &Stack,
     severity: Severity,
     cx: &Context<'_>,
 ) -> Option<Finding> {
@@ -512,6 +512,6 @@ fn use_by_wait(
     );
     finding.context = draft::chain(cx, &[], Some(ctx.id));
     finding.help = help(cut_of(&ctx.root), at.as_ref());
-    draft::place(&mut finding, unit, at.as_ref(), stack.to_vec());
+    draft::place(&mut finding, unit, at.as_ref(), stack.clone());
     Some(finding)
 }

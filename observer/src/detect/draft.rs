@@ -6,7 +6,7 @@ use crate::finding::{
     CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, ContextLink, Evidence, Finding,
     Fingerprint, RequestInfo, Routes, RuleName, Severity, Trust,
 };
-use crate::go::{Frame, TypeName};
+use crate::go::{Frame, Stack, TypeName};
 use crate::model::{
     Call, CallEnd, CallId, CallKind, Cancel, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request,
     Step, Unit,
@@ -40,7 +40,7 @@ pub(super) fn blank(
         request: None,
         site: None,
         caller: None,
-        stack: Vec::new(),
+        stack: Stack::default(),
         context: Vec::new(),
         evidence: Evidence::default(),
         count: 1,
@@ -54,7 +54,7 @@ pub(super) fn blank(
 }
 
 /// Sets site, caller and stack. The caller is named only where it is not the site.
-pub(super) fn place(finding: &mut Finding, unit: &Unit, site: Option<&Frame>, stack: Vec<Frame>) {
+pub(super) fn place(finding: &mut Finding, unit: &Unit, site: Option<&Frame>, stack: Stack) {
     finding.site = site.cloned();
     finding.caller = site::caller(unit, &stack)
         .filter(|caller| Some(*caller) != site)

@@ -34,6 +34,7 @@ use super::teller::Teller;
 use super::timeout_mismatch::TimeoutMismatch;
 use super::timeout_worker::TimeoutWorkers;
 use super::timers::{Timers, Topic};
+use super::waits::Waits;
 
 /// Model, rules and merging. Deterministic: the same inputs in the same order give the same
 /// findings.
@@ -44,6 +45,7 @@ pub struct Engine {
     thresholds: Thresholds,
     timers: Timers,
     asks: Asks,
+    waits: Waits,
     merger: Merger,
     relations: Relations,
     facts: Vec<Fact>,
@@ -92,6 +94,7 @@ impl Engine {
             thresholds,
             timers: Timers::default(),
             asks: Asks::default(),
+            waits: Waits::default(),
             merger: Merger::new(DEFAULT_LIMIT),
             relations: Relations::default(),
             facts: Vec::new(),
@@ -147,9 +150,12 @@ impl Engine {
 
     /// Takes the answer to a question.
     pub fn answer(&mut self, id: u64, answer: &Answer, now_ns: u64, code: &dyn Code) {
-        let Some(topic) = self.asks.waiting.remove(&id) else {
+        let Some((pid, topic)) = self.asks.waiting.remove(&id) else {
             return;
         };
+        if let Some(goroutine) = answer.goroutine() {
+            self.waits.looked(pid, goroutine, now_ns);
+        }
         self.with(now_ns, code, |rules, cx| rules.answer(topic, answer, cx));
         self.merge();
     }
@@ -163,6 +169,7 @@ impl Engine {
         self.rules.short.forget(|of| of == pid);
         self.rules.leaks.forget_lines(pid);
         self.rules.joins.forget_gone(&self.model);
+        self.waits.forget(pid);
     }
 
     /// The last words: counts that were not shown yet.
@@ -277,6 +284,7 @@ impl Engine {
             now_ns,
             timers: &mut self.timers,
             asks: &mut self.asks,
+            waits: &self.waits,
             found: &mut self.found,
             forgotten: &mut self.forgotten,
         };

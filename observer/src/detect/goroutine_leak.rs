@@ -42,13 +42,13 @@
 //! Three such requests, as observer shows them with `--goroutines --leak-after 2s`:
 //!
 //! ```text
-//! warning[goroutine-leak]: goroutine still waits 2.6 s after the end of its
+//! warning[goroutine-leak]: goroutine still waits 2.63 s after the end of its
 //!     request
-//!   request  GET /sender   id sender-0 (X-Request-Id)   peer 127.0.0.1:50444
-//!   at       main.sender   aged.go:51   chan send, 2.08 s   3 live
-//!   time     0 start ───────────── 64.4 µs returned
-//!   help     give it a way out: room in the channel, or its context's Done
-//!            in every wait
+//!   request  GET /sender   id sender-0 (X-Request-Id)   peer 127.0.0.1:58950
+//!   at       main.sender   aged.go:54   chan send   3 not yet freed
+//!   time     0 start ───────────── 31 µs returned
+//!   help     give it a way out: room in the channel, or its context's Done in
+//!            every wait
 //! ```
 //!
 //! ## How to fix
@@ -71,9 +71,9 @@
 //!
 //! High, error, after five seconds (or `--leak-after`): nothing wakes a goroutine from a nil channel or an empty
 //! `select`; and one that waits inside the scope of a dead context without its `Done` was seen to. By age: medium, warning. It
-//! was looked at every few seconds and was in that wait each time. Where the garbage collector has noted since when it
-//! waits, that is the time that is shown; else a goroutine that works between two looks, makes no context and no
-//! call, and waits at the same line again looks the same.
+//! was looked at every few seconds and waited there each time; a goroutine that works between two looks, makes no context
+//! and no call, and waits at the same line again looks the same. Where what the garbage collector notes proves that
+//! it was one wait, the time is shown that it has taken at least; where not, none is.
 //!
 //! ## When silent
 //!
@@ -102,6 +102,7 @@ use super::draft::{self, span};
 use super::lasting::Wait;
 use super::origin::{self, Origin};
 use super::timers::Topic;
+use super::waits::is_for_ever;
 use super::{ids, site};
 
 const HELP: &str = "give it a way out: room in the channel, or its context's Done in every wait";
@@ -117,12 +118,6 @@ const LOOKS: u64 = 4;
 const LEAST_NS: u64 = 100_000_000;
 /// Contexts of a request on whose `Done` its goroutines may wait.
 const CONTEXTS: usize = 64;
-/// Go's reasons of waits that nothing ends.
-const FOR_EVER: [&str; 3] = [
-    "chan receive (nil chan)",
-    "chan send (nil chan)",
-    "select (no cases)",
-];
 /// So many times as long for loops of waits.
 const TIMES: u64 = 2;
 
@@ -352,7 +347,9 @@ impl GoroutineLeak {
         let heard_ns = cx.model.spawned(id).map_or(0, |spawned| spawned.heard_ns);
         let before = case.wait.take();
         let before = before.filter(|wait| heard_ns <= wait.since_ns);
-        case.wait = Wait::seen(goroutine, before, case.ended_ns.max(heard_ns), cx.now_ns);
+        let proved_ns = cx.waits.since_ns(case.line.0, goroutine, cx.now_ns);
+        let proved_ns = proved_ns.map(|since_ns| since_ns.max(case.ended_ns).max(heard_ns));
+        case.wait = Wait::seen(goroutine, before, proved_ns, cx.now_ns);
         let leaving = waits_for_dead(case.request, &work.waits_on, cx);
         let Some(wait) = case.wait.clone().filter(|_| !leaving) else {
             let line = case.line;
@@ -367,7 +364,7 @@ impl GoroutineLeak {
         let (after_ns, proved_after_ns) = (times.after_ns, times.proved_after_ns);
         let outlived_ns = cx.now_ns.saturating_sub(case.ended_ns);
         if outlived_ns >= proved_after_ns {
-            if FOR_EVER.contains(&&*wait.reason) {
+            if is_for_ever(&wait.reason) {
                 self.tell(id, &Kind::ForEver, cx);
                 return;
             }
@@ -453,13 +450,13 @@ fn finding(case: &Case, kind: &Kind, live: u64, cx: &Context<'_>) -> Option<Find
     let outlived_ns = cx.now_ns.saturating_sub(case.ended_ns);
     finding.site = Some(case.origin.site.clone());
     finding.caller.clone_from(&case.origin.caller);
-    finding.stack = site::frames(cx.code, pid, &wait.stack);
+    finding.stack = site::walked(cx.code, pid, &wait.stack, wait.stack_state);
     finding.request.clone_from(&case.info);
     finding.evidence = Evidence {
         outlived_ns: Some(outlived_ns),
         state: Some(WorkState::Waiting),
         wait_reason: Some(wait.reason.clone()),
-        wait_ns: Some(cx.now_ns.saturating_sub(wait.since_ns)),
+        wait_ns: wait.at_least_ns,
         live: Some(live),
         ..Evidence::default()
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::correlate::{CallFact, Pair, RequestFact};
 use crate::finding::{Downstream, JoinedBy, WorkState};
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 
 /// What was seen of the work below.
 #[derive(Debug, Clone, Default)]
@@ -12,10 +12,10 @@ pub struct Below {
     /// The line that it was at.
     pub site: Option<Frame>,
     /// Its stack, innermost first.
-    pub stack: Vec<Frame>,
+    pub stack: Stack,
     /// Go's own wait reason.
     pub wait_reason: Option<String>,
-    /// Length of that wait, ns.
+    /// See [`Downstream::wait_ns`].
     pub wait_ns: Option<u64>,
     /// Running or waiting; over.
     pub state: Option<WorkState>,

@@ -1,8 +1,9 @@
 //! A wait that lasts, as several looks at a goroutine saw it.
 //!
-//! The runtime notes since when a goroutine waits at collections only, so two looks may see two waits at one place.
+//! Two looks may see two waits at one place: what proves that they saw one is in `waits`.
 
-use crate::inspect::{Goroutine, Status};
+use crate::inspect::{Goroutine, StackState, Status};
+use crate::picture::Noted;
 
 /// Go's reasons of waits that end by themselves.
 const BY_THEMSELVES: [&str; 2] = ["sleep", "IO wait"];
@@ -14,29 +15,33 @@ pub(super) struct Wait {
     pub(super) reason: String,
     /// Return addresses, innermost first.
     pub(super) stack: Vec<u64>,
-    /// A moment at which it was known to wait already, from the runtime; none is kept by it between two collections.
-    noted_ns: Option<u64>,
+    /// How much of the stack that is.
+    pub(super) stack_state: StackState,
+    noted: Noted,
     /// Channels that it waits on.
     channels: Vec<u64>,
-    /// Since when it is known to wait, ns; of a loop, since when it is known to be in that.
+    /// Since when every look has found it waiting there, ns; earlier where that is proved.
     pub(super) since_ns: u64,
+    /// For how long it had been in this very wait at the last look, at least, ns; `None` where nothing is proved.
+    pub(super) at_least_ns: Option<u64>,
     /// It wakes by itself, and waits at the same place again.
     pub(super) loops: bool,
 }
 
 impl Wait {
     /// The wait that a look found, which may be the one that the look before has found; `None` where it does not wait.
+    /// `proved_ns`: since when it has been in it at least, if that is proved.
     pub(super) fn seen(
         goroutine: &Goroutine,
         before: Option<Self>,
-        not_before_ns: u64,
+        proved_ns: Option<u64>,
         now_ns: u64,
     ) -> Option<Self> {
         if !matches!(goroutine.status, Status::Waiting | Status::Leaked) {
             return None;
         }
         let reason = goroutine.wait_reason.as_deref()?;
-        let noted_ns = goroutine.wait_since_ns;
+        let noted = Noted::of(goroutine);
         let at_same_place =
             |before: &Self| before.reason == reason && before.stack == goroutine.stack;
         let before = before.filter(at_same_place);
@@ -46,17 +51,18 @@ impl Wait {
             || before
                 .as_ref()
                 .is_some_and(|wait| wait.loops || renews(wait));
-        // A moment that is gone, or another one, is that of another wait: somebody woke it.
-        let woke = |before: &Self| before.noted_ns.is_some() && before.noted_ns != noted_ns;
+        // A note that is gone, or another one, is that of another wait: somebody woke it.
+        let woke = |before: &Self| matches!(before.noted, Noted::At(_)) && before.noted != noted;
         let before = before.filter(|before| loops || !woke(before));
         let since_ns = before.map_or(now_ns, |wait| wait.since_ns);
-        let noted = noted_ns.unwrap_or(now_ns).max(not_before_ns);
         Some(Self {
             reason: reason.to_owned(),
             stack: goroutine.stack.clone(),
-            noted_ns,
+            stack_state: goroutine.stack_state,
+            noted,
             channels: goroutine.waiting_channels.clone(),
-            since_ns: since_ns.min(noted),
+            since_ns: since_ns.min(proved_ns.unwrap_or(now_ns)),
+            at_least_ns: proved_ns.map(|since_ns| now_ns.saturating_sub(since_ns)),
             loops,
         })
     }

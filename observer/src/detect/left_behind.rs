@@ -141,7 +141,8 @@ impl LeftBehind {
         if let Some(shown) = &case.shown {
             let over = match &work.goroutine {
                 Inspection::Alive(goroutine) => {
-                    let stack = site::frames(cx.code, case.pid, &goroutine.stack);
+                    let stack =
+                        site::walked(cx.code, case.pid, &goroutine.stack, goroutine.stack_state);
                     !stack.is_empty() && !goes_on(shown.on, &stack, (case.pid, goid), cx)
                 }
                 Inspection::Gone => true,

@@ -57,6 +57,7 @@ mod tests;
 mod timeout_worker;
 mod timers;
 mod undelivered;
+mod waits;
 
 pub use ask::{Answer, Ask, PeerAddress, Question, Reading, Work};
 pub use context::Thresholds;

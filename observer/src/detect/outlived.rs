@@ -74,7 +74,7 @@ impl Outlived {
             return None;
         };
         let call = cx.model.call(id)?;
-        let stack = site::frames(cx.code, call.pid, &goroutine.stack);
+        let stack = site::walked(cx.code, call.pid, &goroutine.stack, goroutine.stack_state);
         let sits = call_in(&stack, call.pid, call.goid, cx).is_some_and(|sits| sits.id == id);
         if !sits {
             return None;

@@ -148,9 +148,10 @@ impl PrematureCancel {
         };
         let stack = match &work.goroutine {
             crate::inspect::Inspection::Alive(goroutine) => {
-                site::frames(cx.code, request.pid, &goroutine.stack)
+                let (pcs, state) = (&goroutine.stack, goroutine.stack_state);
+                site::walked(cx.code, request.pid, pcs, state)
             }
-            _ => Vec::new(),
+            _ => crate::go::Stack::default(),
         };
         let mut finding = draft::blank(
             RuleName::PrematureCancel,

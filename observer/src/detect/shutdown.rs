@@ -58,7 +58,7 @@ impl Shutdowns {
         };
         let waits = work.waits_on.contains(&ctx.ptr);
         let shuts_down = || {
-            site::frames(cx.code, ctx.pid, &goroutine.stack)
+            site::walked(cx.code, ctx.pid, &goroutine.stack, goroutine.stack_state)
                 .iter()
                 .any(|frame| &*frame.function == SHUTDOWN)
         };

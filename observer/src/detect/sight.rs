@@ -1,7 +1,7 @@
 //! What a goroutine at work for a request was seen to do, and where to place that.
 
 use crate::finding::{Confidence, Finding, WorkState};
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 use crate::inspect::{Goroutine, Status};
 use crate::model::{CallId, CtxId, Request, Unit};
 
@@ -12,10 +12,10 @@ use super::{busy, draft, overrun, site};
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     /// Logical frames, innermost first.
-    pub(super) stack: Vec<Frame>,
+    pub(super) stack: Stack,
     /// Why it waits.
     pub(super) wait_reason: Option<String>,
-    /// Since when at least, ns.
+    /// For how long at least, ns.
     pub(super) wait_ns: Option<u64>,
     /// Running or waiting.
     pub(super) state: WorkState,
@@ -50,7 +50,7 @@ pub(super) fn see(
     } else {
         &goroutine.stack
     };
-    let stack = site::frames(cx.code, pid, pcs);
+    let stack = site::walked(cx.code, pid, pcs, goroutine.stack_state);
     let busy_in = busy::computes(goroutine, &stack)
         .then(|| cx.unit(pid))
         .flatten()
@@ -69,9 +69,7 @@ pub(super) fn see(
         call: overrun::call_in(&stack, pid, goid, cx).map(|call| call.id),
         state: state(goroutine.status),
         wait_reason: goroutine.wait_reason.as_deref().map(str::to_owned),
-        wait_ns: goroutine
-            .wait_since_ns
-            .map(|since_ns| cx.now_ns.saturating_sub(since_ns)),
+        wait_ns: cx.waits.at_least_ns(pid, goroutine, cx.now_ns),
         waits_on,
         busy_in,
         stack,

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::go::{Frame, package_of};
+use crate::go::{Frame, Stack, package_of};
+use crate::inspect::StackState;
 use crate::model::{Code, Unit};
 
 use super::plumbing::is_plumbing;
+
+/// What called a goroutine's first function, as its stack has it.
+const END: &str = "runtime.goexit";
 
 /// Whether the function is the service's own: main module, its path-replaced modules, configured
 /// prefixes.
@@ -65,8 +69,27 @@ pub(super) fn serves(function: &str) -> bool {
     SERVERS.contains(&function)
 }
 
-/// All logical frames of a stack, innermost first, without what the compiler wrote: nobody can change that.
-pub(super) fn frames(code: &dyn Code, pid: u32, pcs: &[u64]) -> Vec<Frame> {
+/// All logical frames of a stack that a probe has read, innermost first, without what the compiler wrote: nobody can
+/// change that. It is whole where it ends in what called the goroutine's first function.
+pub(super) fn frames(code: &dyn Code, pid: u32, pcs: &[u64]) -> Stack {
+    let frames = all(code, pid, pcs);
+    if frames.last().is_some_and(|frame| &*frame.function == END) {
+        frames.into()
+    } else {
+        Stack::cut(frames)
+    }
+}
+
+/// The same of a stack that was read from memory, which ends in the goroutine's first function.
+pub(super) fn walked(code: &dyn Code, pid: u32, pcs: &[u64], state: StackState) -> Stack {
+    let frames = all(code, pid, pcs);
+    match state {
+        StackState::Cut => Stack::cut(frames),
+        StackState::Whole | StackState::None => frames.into(),
+    }
+}
+
+fn all(code: &dyn Code, pid: u32, pcs: &[u64]) -> Vec<Frame> {
     pcs.iter().flat_map(|pc| written(code, pid, *pc)).collect()
 }
 
@@ -95,10 +118,12 @@ pub(super) fn made_by(frames: &[Frame]) -> Option<Arc<str>> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{direct, is_own, is_std, made_by, maker, outermost};
+    use super::{direct, is_own, is_std, made_by, maker, outermost, walked};
     use crate::finding::ProcessInfo;
     use crate::go::Frame;
+    use crate::inspect::StackState;
     use crate::model::Unit;
+    use crate::testkit::{FakeCode, PID};
 
     fn unit() -> Unit {
         Unit {
@@ -175,5 +200,18 @@ mod tests {
             "example.com/shop/api.Handle"
         );
         assert_eq!(&*made_by(&stack).unwrap(), "WithTimeout");
+    }
+
+    #[test]
+    fn a_stack_is_whole_where_its_end_was_seen() {
+        let code = FakeCode::default();
+        let pcs = code.pcs(&["example.com/shop/api.Handle", "main.main.func1"]);
+        assert!(super::frames(&code, PID, &pcs).is_cut());
+        assert!(super::frames(&code, PID, &[]).is_cut());
+        let whole = code.pcs(&["main.main.func1", "runtime.goexit"]);
+        assert!(!super::frames(&code, PID, &whole).is_cut());
+        // What is walked by the tables ends in the goroutine's own function.
+        assert!(!walked(&code, PID, &pcs, StackState::Whole).is_cut());
+        assert!(walked(&code, PID, &pcs, StackState::Cut).is_cut());
     }
 }

@@ -153,7 +153,12 @@ fn waits(work: &Work, unit: &Unit, cx: &Context<'_>) -> bool {
         return false;
     };
     let reason = goroutine.wait_reason.as_deref();
-    let stack = site::frames(cx.code, unit.process.pid, &goroutine.stack);
+    let stack = site::walked(
+        cx.code,
+        unit.process.pid,
+        &goroutine.stack,
+        goroutine.stack_state,
+    );
     goroutine.status == Status::Waiting && waits_for_others(reason, &stack, unit)
 }
 

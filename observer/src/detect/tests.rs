@@ -24,6 +24,7 @@ mod sessions;
 mod spawned;
 mod sql;
 mod timeout_handler;
+mod waits;
 mod worker_loops;
 
 use crate::finding::Finding;

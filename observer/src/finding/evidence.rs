@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 
 use super::{Confidence, ProcessInfo, RequestInfo};
 
@@ -320,10 +320,10 @@ pub struct Downstream {
     /// The line that it was at.
     pub site: Option<Frame>,
     /// Its stack, innermost first.
-    pub stack: Vec<Frame>,
+    pub stack: Stack,
     /// Go's own wait reason.
     pub wait_reason: Option<String>,
-    /// Length of that wait when inspected, ns.
+    /// How long that wait had lasted at least when it was last looked at, ns; `None` where nothing proves that.
     pub wait_ns: Option<u64>,
     /// How it is known to be the call's.
     pub joined_by: JoinedBy,
@@ -370,7 +370,7 @@ pub struct Evidence {
     pub state: Option<WorkState>,
     /// Go's own wait reason (`chan receive`).
     pub wait_reason: Option<String>,
-    /// Length of that wait when inspected, ns.
+    /// How long that wait had lasted at least when it was last looked at, ns; `None` where nothing proves that.
     pub wait_ns: Option<u64>,
     /// The call it was in or that was killed.
     pub call: Option<CallEvidence>,

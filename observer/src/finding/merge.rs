@@ -294,7 +294,7 @@ fn harm_ns(finding: &Finding) -> u64 {
     evidence
         .after_cancel_ns
         .or(evidence.after_close_ns)
-        .or(evidence.wait_ns)
+        .or(evidence.outlived_ns)
         .or_else(|| evidence.call.as_ref().and_then(|call| call.duration_ns))
         .or(evidence.live)
         .unwrap_or(0)

@@ -153,7 +153,8 @@ pub fn cancel_ignored() -> Finding {
                 3340,
             ),
             frame("net/http.(*conn).serve", "net/http/server.go", 2109),
-        ],
+        ]
+        .into(),
         context: vec![
             link(
                 "context.Background",
@@ -221,7 +222,7 @@ pub fn orphaned_downstream() -> Finding {
         time_ns: START_NS + 2_004_000_000,
         request: Some(caller),
         site: Some(site.clone()),
-        stack: vec![site],
+        stack: vec![site].into(),
         context: vec![],
         evidence: Evidence {
             cancelled_by: Some(CancelledBy::Deadline),
@@ -265,7 +266,7 @@ pub fn orphaned_downstream() -> Finding {
                     ..request()
                 },
                 site: Some(below.clone()),
-                stack: vec![below],
+                stack: vec![below].into(),
                 wait_reason: Some("sleep".into()),
                 wait_ns: Some(801_000_000),
                 joined_by: JoinedBy::RequestId,
@@ -315,7 +316,7 @@ pub fn premature_cancel() -> Finding {
             duration_ns: None,
         }),
         site: Some(site.clone()),
-        stack: vec![site],
+        stack: vec![site].into(),
         context: vec![],
         evidence: Evidence {
             cancelled_by: Some(CancelledBy::NormalEnd),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::go::{Frame, TypeName};
+use crate::go::{Frame, Stack, TypeName};
 
 use super::{Causes, Evidence, IdSource, Routes};
 
@@ -301,8 +301,8 @@ pub struct Finding {
     pub site: Option<Frame>,
     /// First frame of the main module, where it differs from `site`.
     pub caller: Option<Frame>,
-    /// Whole stack at the site, innermost first.
-    pub stack: Vec<Frame>,
+    /// Stack at the site, innermost first.
+    pub stack: Stack,
     /// Chain, leaf first.
     pub context: Vec<ContextLink>,
     /// Measured facts.

@@ -11,7 +11,7 @@ mod version;
 mod wait_reason;
 
 pub use cache::ImageCache;
-pub use frame::{Frame, TypeName, package_of};
+pub use frame::{Frame, Stack, TypeName, package_of};
 pub use image::{Image, ImageError};
 pub use layout::{Layout, LayoutError};
 pub use version::GoVersion;

@@ -30,8 +30,11 @@ impl Waited {
 }
 
 /// What the runtime noted of a goroutine's wait.
+///
+/// A wake-up wipes the note, and a collection notes the end of the one before only where nothing is noted. So two looks
+/// at one goroutine that find the same time have found the same wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Noted {
+pub enum Noted {
     /// It does not wait, or its note is an old one.
     Nothing,
     /// No collection has found it waiting.
@@ -41,7 +44,9 @@ pub(super) enum Noted {
 }
 
 impl Noted {
-    pub(super) fn of(seen: &Goroutine) -> Self {
+    /// What it noted of this one.
+    #[must_use]
+    pub fn of(seen: &Goroutine) -> Self {
         // Handing over to another goroutine by a coroutine leaves the note of the wait before (`coroswitch_m`).
         let is_stale = seen.wait_reason.as_deref() == Some("coroutine");
         match seen.status {
@@ -53,15 +58,22 @@ impl Noted {
     }
 }
 
-/// Ends of collections, as far as goroutines tell of them.
+/// Ends remembered of the collections of one process. Of more, the oldest go: bounds become wider, and stay true.
+const MAX_ENDS: usize = 1024;
+
+/// Ends of the collections of one process, as far as its goroutines tell of them.
 #[derive(Debug, Default)]
-pub(super) struct Collections {
+pub struct Collections {
     ends: BTreeSet<u64>,
 }
 
 impl Collections {
-    pub(super) fn learn(&mut self, seen: &Goroutine) {
+    /// Takes in what the runtime noted of a goroutine of the process.
+    pub fn learn(&mut self, seen: &Goroutine) {
         self.ends.extend(seen.wait_since_ns);
+        if self.ends.len() > MAX_ENDS {
+            self.ends.pop_first();
+        }
     }
 
     /// How long a goroutine has been waiting at `now_ns`.
@@ -69,7 +81,8 @@ impl Collections {
     /// It was found by the collection after the one whose end it bears. The end of that, or of a later one, is an
     /// end that is greater. And the collection whose end it bears did not find it, so it began to wait after that
     /// had begun, thus after every end that is smaller.
-    pub(super) fn waited(&self, noted: Noted, now_ns: u64) -> Waited {
+    #[must_use]
+    pub fn waited(&self, noted: Noted, now_ns: u64) -> Waited {
         let (before, after) = match noted {
             Noted::Nothing => (None, None),
             Noted::At(end) => (

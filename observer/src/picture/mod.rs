@@ -20,12 +20,11 @@ use crate::finding::ProcessInfo;
 use crate::go::Frame;
 use crate::inspect::Member;
 
-use age::{Collections, Noted};
 use cell::{Cells, Stacks};
 use frames::is_runtime;
 
 pub use crate::inspect::{Channel, Coverage, Labels, Served, Status};
-pub use age::Waited;
+pub use age::{Collections, Noted, Waited};
 pub use frames::Names;
 
 /// Groups that are told of; the smallest are left out.

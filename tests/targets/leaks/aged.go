@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"flag"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 
 	"example.com/observer-targets/internal/app"
@@ -41,6 +43,8 @@ func aged() []app.Route {
 		route("/method/ok", func(*http.Request) { (&job{done: make(chan struct{}, 1)}).start() }),
 		route("/sleep", func(r *http.Request) { sleeps(context.Background()) }),
 		route("/sleep/ok", func(r *http.Request) { sleeps(r.Context()) }),
+		route("/worked", func(*http.Request) { worked(make(chan int)) }),
+		route("/worked/ok", func(*http.Request) { worked(make(chan int, 1)) }),
 		route("/read", func(*http.Request) { reads(0) }),
 		route("/read/ok", func(*http.Request) { reads(100 * time.Millisecond) }),
 	}
@@ -60,6 +64,24 @@ func receiverOK(*http.Request) {
 	jobs := make(chan int)
 	go func() { <-jobs }()
 	jobs <- 7
+}
+
+var collects = flag.Bool("collect", false, "collect garbage before and after /worked begins to wait")
+
+// worked waits only after a while. What a collection then notes of the wait is the end of the one before.
+func worked(answer chan int) {
+	collect()
+	go func() { // want: goroutine-leak worked
+		time.Sleep(1500 * time.Millisecond)
+		time.AfterFunc(100*time.Millisecond, collect)
+		answer <- 7
+	}()
+}
+
+func collect() {
+	if *collects {
+		runtime.GC()
+	}
 }
 
 // earlyReturn leaves before it receives.

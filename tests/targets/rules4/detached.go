@@ -16,6 +16,8 @@ func (s *service) detachedRoutes() []app.Route {
 	return []app.Route{
 		{Path: "/detached/background", PatienceMS: leave, Mode: "drop", Handler: s.onBackground},
 		{Path: "/detached/background/ok", PatienceMS: leave, Mode: "drop", Handler: s.onRequest},
+		{Path: "/detached/deep", PatienceMS: leave, Mode: "drop", Handler: s.onDeepBackground},
+		{Path: "/detached/deep/ok", PatienceMS: leave, Mode: "drop", Handler: s.onDeepRequest},
 		{Path: "/detached/todo", PatienceMS: leave, Mode: "drop", Handler: s.onTODO},
 		{Path: "/detached/todo/ok", PatienceMS: leave, Mode: "drop", Handler: s.onRequest},
 		{Path: "/detached/background-timeout", PatienceMS: leave, Mode: "drop", Handler: s.onBackgroundTimeout},
@@ -70,6 +72,29 @@ func (s *service) onBackground(w http.ResponseWriter, r *http.Request) {
 	req := s.slow(context.Background(), answerAfter)
 	resp, err := s.http.Do(req) // want: detached-context background
 	reply(w, finish(resp, err))
+}
+
+// turns are more frames than a probe reads.
+const turns = 20
+
+func (s *service) onDeepBackground(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, s.deep(context.Background(), turns))
+}
+
+func (s *service) onDeepRequest(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	reply(w, s.deep(r.Context(), turns))
+}
+
+//go:noinline
+func (s *service) deep(ctx context.Context, turns int) error {
+	if turns > 0 {
+		err := s.deep(ctx, turns-1)
+		return err
+	}
+	resp, err := s.http.Do(s.slow(ctx, answerAfter)) // want: detached-context deep
+	return finish(resp, err)
 }
 
 func (s *service) onTODO(w http.ResponseWriter, r *http.Request) {

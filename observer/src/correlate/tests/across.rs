@@ -65,7 +65,7 @@ fn call(number: u64, id: &str, path: &str, (from, to): (u64, u64), given_up: boo
         deadline: None,
         site: None,
         caller: None,
-        stack: Vec::new(),
+        stack: crate::go::Stack::default(),
         context: Vec::new(),
         whole: true,
         until_ns: DAY_NS + to,

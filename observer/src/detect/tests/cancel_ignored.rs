@@ -69,6 +69,16 @@ fn a_handler_that_works_on_is_said_at_grace_and_once_more_at_its_end() {
 }
 
 #[test]
+fn a_note_of_the_wait_alone_is_no_length_of_it() {
+    let mut scene = waiting();
+    scene.noted.insert(SERVING, 110 * MS);
+    client_leaves(&mut scene, 120);
+    scene.until(700);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.evidence.wait_ns, None);
+}
+
+#[test]
 fn what_ends_within_grace_is_silent() {
     let mut scene = waiting();
     client_leaves(&mut scene, 120);

@@ -225,17 +225,31 @@ fn who_is_woken_at_the_same_channel_works() {
 }
 
 #[test]
-fn what_the_collector_noted_counts() {
-    let mut scene = Scene::new();
-    scene
-        .noted
-        .extend((100..103).map(|goid| (goid, 3_000 * MS)));
-    let mut other = left(3, "chan receive");
-    std::mem::swap(&mut other.noted, &mut scene.noted);
-    other.until(60_000);
-    let (at_ms, finding) = first(&other);
-    let waited_ns = finding.evidence.wait_ns.unwrap();
-    assert!(waited_ns >= 30_000 * MS, "{waited_ns} at {at_ms}");
+fn what_is_noted_proves_for_how_long_at_the_last_look() {
+    let mut scene = left(3, "chan receive");
+    // The end of a collection long before the wait.
+    scene.noted.extend((100..103).map(|goid| (goid, MS)));
+    scene.until(60_000);
+    let (at_ms, finding) = first(&scene);
+    assert_eq!(at_ms, 32_600);
+    // It was looked at every five seconds: from 5 600 ms on there was a note, and at 30 600 ms it was seen last.
+    assert_eq!(finding.evidence.wait_ns, Some(25_000 * MS));
+}
+
+#[test]
+fn without_a_note_nobody_knows_for_how_long() {
+    let mut scene = left(3, "chan receive");
+    scene.until(60_000);
+    assert_eq!(first(&scene).1.evidence.wait_ns, None);
+}
+
+#[test]
+fn what_waits_for_ever_has_since_the_first_look() {
+    let mut scene = left_by(&[GO, HANDLER, SERVE], NIL);
+    scene.noted.insert(WORKER, MS);
+    scene.until(60_000);
+    let (at_ms, finding) = scene.only();
+    assert_eq!(finding.evidence.wait_ns, Some((at_ms - 600) * MS));
 }
 
 #[test]

@@ -160,8 +160,9 @@ impl View<'_> {
         let mut parts = vec![self.clean(&full_function(&site.function)), self.file(site)];
         let short = parts.clone();
         if let Some(reason) = &evidence.wait_reason {
+            let glyphs = self.terminal.glyphs;
             let length = evidence.wait_ns.map_or_else(String::new, |ns| {
-                format!(", {}", self.terminal.glyphs.duration(ns))
+                format!(", {} {}", glyphs.at_least, glyphs.duration(ns))
             });
             parts.push(self.clean(&format!("{reason}{length}")));
         }
@@ -204,6 +205,9 @@ impl View<'_> {
         if !self.terminal.verbose && names.len() > KEPT + 2 {
             let dropped = names.len() - KEPT;
             names.splice(1..dropped, [self.terminal.glyphs.ellipsis.to_owned()]);
+        }
+        if self.finding.stack.is_cut() {
+            names.insert(0, self.terminal.glyphs.ellipsis.to_owned());
         }
         for name in names.iter_mut().skip(1) {
             name.insert_str(0, "> ");
@@ -447,7 +451,12 @@ impl View<'_> {
     }
 
     fn stack(&self) -> Vec<Row> {
-        let frames = self.finding.stack.iter().enumerate();
+        let stack = &self.finding.stack;
+        let frames = stack.iter().enumerate();
+        let more = stack.is_cut().then(|| {
+            let ellipsis = self.terminal.glyphs.ellipsis;
+            Row::words("", 0, &format!("{ellipsis} and more, which were not read"))
+        });
         frames
             .map(|(index, frame)| {
                 let parts = vec![
@@ -456,6 +465,7 @@ impl View<'_> {
                 ];
                 Row::facts(if index == 0 { "stack" } else { "" }, 0, parts)
             })
+            .chain(more)
             .collect()
     }
 

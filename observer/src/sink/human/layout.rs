@@ -163,6 +163,24 @@ impl Terminal {
         text
     }
 
+    /// Pieces in as many lines as it takes, the further ones indented. One that has no room on a line goes word by word.
+    #[must_use]
+    pub fn flow(&self, pieces: &[String]) -> String {
+        let width = self.width.max(MIN_WIDTH);
+        let further = width - HEAD_INDENT;
+        let mut parts = Vec::new();
+        for piece in pieces {
+            if piece.chars().count() > further {
+                // Not at the narrow spaces inside numbers.
+                parts.extend(piece.split(' ').map(str::to_owned));
+            } else {
+                parts.push(piece.clone());
+            }
+        }
+        let indent = " ".repeat(HEAD_INDENT);
+        pack(&parts, " ", width, further).join(&format!("\n{indent}")) + "\n"
+    }
+
     fn beside_label(&self, row: &Row, lines: &[String], text: &mut String) {
         for (number, line) in lines.iter().enumerate() {
             let label = if number == 0 { row.label } else { "" };

@@ -26,9 +26,7 @@ pub fn start_line(start: &Start, terminal: &Terminal) -> String {
         line.push_str("; not covered: ");
         line.push_str(&start.not_covered.join(", "));
     }
-    let mut line = glyphs.clean(&line);
-    line.push('\n');
-    line
+    terminal.flow(&[glyphs.clean(&line)])
 }
 
 /// `shop-api (pid 4121) has ended`.
@@ -40,9 +38,7 @@ pub fn stop_line(stop: &Stop, terminal: &Terminal) -> String {
         StopReason::Replaced => "executes another program now",
     };
     let line = format!("{} (pid {}) {fate}", process.name, process.pid);
-    let mut line = terminal.glyphs.clean(&line);
-    line.push('\n');
-    line
+    terminal.flow(&[terminal.glyphs.clean(&line)])
 }
 
 /// Findings or their absence, requests, events and loss, and both costs.
@@ -117,9 +113,12 @@ pub fn last_line(
         ));
     }
     parts.extend(cost(stats));
-    let mut line = parts.join(&format!(" {} ", glyphs.dot));
-    line.push('\n');
-    line
+    let last = parts.len().saturating_sub(1);
+    for part in parts.iter_mut().take(last) {
+        part.push(' ');
+        part.push_str(glyphs.dot);
+    }
+    terminal.flow(&parts)
 }
 
 fn cost(stats: &Stats) -> Option<String> {

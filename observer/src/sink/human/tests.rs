@@ -5,6 +5,7 @@ use super::{Glyphs, Human, Terminal, Verbosity};
 use crate::finding::{
     CallOutcome, GoroutineEvidence, UpdateReason, WorkState, samples as findings,
 };
+use crate::go::Stack;
 use crate::model::Health;
 use crate::sink::output::{Output, Tally};
 use crate::sink::samples;
@@ -106,6 +107,28 @@ fn two_processes() {
         let mut human = Human::new(terminal(width), Verbosity::Normal);
         let output = Output::Finding(Box::new(findings::orphaned_downstream()));
         insta::assert_snapshot!(name, human.render(&output, &TALLY).stdout);
+    }
+}
+
+#[test]
+fn a_stack_that_is_cut_says_so() {
+    let mut finding = findings::cancel_ignored();
+    finding.stack = Stack::cut(finding.stack[..3].to_vec());
+    let output = Output::Finding(Box::new(finding));
+    for verbose in [false, true] {
+        let terminal = Terminal {
+            verbose,
+            ..terminal(100)
+        };
+        let text = Human::new(terminal, Verbosity::Normal)
+            .render(&output, &TALLY)
+            .stdout;
+        let via = text.lines().find(|line| line.starts_with("  via"));
+        assert_eq!(
+            via,
+            Some("  via      … > api.GetReport > report.(*Builder).Build")
+        );
+        assert_eq!(text.contains("… and more, which were not read"), verbose);
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Glyphs {
     pub dot: &'static str,
     /// Where something was left out.
     pub ellipsis: &'static str,
+    /// Before a length that is a lower bound.
+    pub at_least: &'static str,
     /// A millionth.
     pub micro: char,
     /// Between groups of three digits.
@@ -37,6 +39,7 @@ impl Glyphs {
                 dash: '─',
                 dot: "·",
                 ellipsis: "…",
+                at_least: "≥",
                 micro: 'µ',
                 thousands: '\u{202f}',
                 utf8,
@@ -49,6 +52,7 @@ impl Glyphs {
                 dash: '-',
                 dot: "-",
                 ellipsis: "...",
+                at_least: ">=",
                 micro: 'u',
                 thousands: ' ',
                 utf8,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::correlate::{self, CallFact, Host, RequestFact, Told};
 use crate::finding::{self, CallEvidence, CancelledBy};
-use crate::go::Frame;
+use crate::go::{Frame, Stack};
 use crate::model::{self, CallKind};
 use crate::sink::output::Clock;
 
@@ -303,7 +303,7 @@ impl CallLine {
             }),
             site: self.site.as_ref().map(Site::frame),
             caller: self.caller.as_ref().map(Site::frame),
-            stack: Vec::new(),
+            stack: Stack::default(),
             context: Vec::new(),
             whole: self.whole,
             until_ns: wall_ns(&self.time)?,

@@ -124,6 +124,9 @@ pub struct FindingLine {
     pub caller: Option<Site>,
     /// Innermost first.
     pub stack: Vec<Site>,
+    /// True where the stack has, or may have, more frames than were read. Absent where it has not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stack_cut: bool,
     /// Leaf first.
     pub context: Vec<Context>,
     /// Measured facts.

@@ -181,12 +181,16 @@ pub struct Downstream {
     pub site: Option<Site>,
     /// Innermost first; empty where it was not seen.
     pub stack: Vec<Site>,
+    /// True where the stack has, or may have, more frames than were read. Absent where it has not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stack_cut: bool,
     /// Go's own wait reason. Absent where it did not wait, or was not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_reason: Option<String>,
-    /// Length of that wait when inspected, ns.
+    /// How long that wait had lasted at least when it was last looked at, ns: since an earlier look that found the same wait, or a
+    /// collection of garbage that did. null where nothing proves that. Absent where it did not wait, or was not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_ns: Option<u64>,
+    pub wait_ns: Option<Option<u64>>,
     /// How it is known to be the call's.
     pub joined_by: JoinedBy,
     /// Who cancelled it there. Absent where nobody did.
@@ -273,9 +277,10 @@ pub struct Evidence {
     /// Go's own wait reason (`chan receive`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait_reason: Option<String>,
-    /// Length of that wait when inspected, ns.
+    /// How long that wait had lasted at least when it was last looked at, ns: since an earlier look that found the same wait, or a
+    /// collection of garbage that did. null where nothing proves that. Absent where it did not wait, or was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub wait_ns: Option<u64>,
+    pub wait_ns: Option<Option<u64>>,
     /// The call that it was in, or that was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,

@@ -43,7 +43,7 @@ fn told() -> [Told; 2] {
         }),
         site: finding.site,
         caller: None,
-        stack: Vec::new(),
+        stack: crate::go::Stack::default(),
         context: Vec::new(),
         whole: true,
         until_ns: finding.time_ns,
