@@ -48,6 +48,6 @@ pub use outer::CallSite;
 pub use raw_g::Status;
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use response::{Answering, ResponseOffsets, response_headers};
-pub use served::{Served, ServedOffsets, served};
-pub use stack::StackTable;
+pub use served::{Served, ServedBy, ServedOffsets, served};
+pub use stack::{Extent, StackTable};
 pub use tables::TargetTypes;

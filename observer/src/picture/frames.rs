@@ -1,6 +1,7 @@
 //! From return addresses to what a reader sees: the frames that Go's own dumps show.
 
 use crate::go::Frame;
+use crate::inspect::ServedBy;
 
 /// The names of one executable; addresses are its own, load bias taken off.
 pub trait Names {
@@ -26,6 +27,24 @@ const SERVING: [&str; 5] = [
     "net/http/internal/http2.(*serverConn).runHandler",
     "golang.org/x/net/http2.(*serverConn).runHandler",
     "google.golang.org/grpc.(*Server).handleStream",
+];
+
+/// Functions whose frames tell which request is served.
+const TELLING: [(&str, ServedBy); 5] = [
+    ("net/http.(*conn).serve", ServedBy::Http1),
+    ("net/http.(*http2serverConn).runHandler", ServedBy::Http2),
+    (
+        "net/http/internal/http2.(*serverConn).runHandler",
+        ServedBy::Http2,
+    ),
+    (
+        "golang.org/x/net/http2.(*serverConn).runHandler",
+        ServedBy::XNetHttp2,
+    ),
+    (
+        "google.golang.org/grpc.(*Server).handleStream",
+        ServedBy::Grpc,
+    ),
 ];
 
 /// Functions that interrupt others between any two instructions: the frame outside of one is not at a call.
@@ -89,6 +108,14 @@ pub(super) fn shown(all: Vec<Frame>) -> Vec<Frame> {
 /// Whether a request is served on this stack.
 pub(super) fn serves(all: &[Frame]) -> bool {
     all.iter().any(|frame| SERVING.contains(&&*frame.function))
+}
+
+/// Whether this frame tells which request is served: the function itself, none that was inlined into it.
+pub(super) fn tells(frames: &[Frame]) -> Option<ServedBy> {
+    let function = &*frames.last()?.function;
+    TELLING
+        .iter()
+        .find_map(|&(name, by)| (name == function).then_some(by))
 }
 
 /// Whether code outside of the runtime is on this stack: a finalizer, where the goroutine is the runtime's.

@@ -52,7 +52,7 @@ fn paint<'a>(
 ) -> Picture {
     let names = ImageNames(&target.image);
     let mut painter = Painter::new(&names, monotonic_ns());
-    members.for_each(|member| painter.add(member.clone(), |_| None));
+    members.for_each(|member| painter.add(member.clone(), |_, _| None));
     let process = Arc::new(ProcessInfo {
         pid: 0,
         start_ticks: 0,
