@@ -65,13 +65,16 @@ pub(super) fn is_runtime(start: &str) -> bool {
     start.starts_with("runtime.") && !OURS.contains(&start)
 }
 
-/// Whether the runtime hides a function in its own dumps: all of `runtime` that programs cannot name.
+/// Whether the runtime hides a function in its own dumps: all of `runtime` that programs cannot name, and what is in no
+/// package, such as cgo's `_cgoexp_…` between C and the function that it calls.
 fn is_hidden(frame: &Frame) -> bool {
     let internal = frame
         .function
         .strip_prefix("runtime.")
         .is_some_and(|rest| !rest.starts_with(char::is_uppercase));
-    (internal && &*frame.function != "runtime.gopanic") || frame.is_generated()
+    (internal && &*frame.function != "runtime.gopanic")
+        || !frame.function.contains('.')
+        || frame.is_generated()
 }
 
 /// All logical frames of a stack, innermost first, without the compiler's wrappers. `start` is the first instruction of the goroutine's function: at it
