@@ -227,9 +227,10 @@ fn an_empty_list_is_no_list() {
 #[test]
 fn what_lies_behind_the_list_is_no_goroutine() {
     const JUNK: u64 = 0x70_0000;
-    for junk in [&[0xff; STRUCT as usize][..], &[b'x'; STRUCT as usize]] {
+    const JUNK_LEN: usize = 1 << 10;
+    for junk in [[0xff; JUNK_LEN], [b'x'; JUNK_LEN]] {
         let mut forged = Forged::with(2);
-        forged.memory.insert(JUNK, junk);
+        forged.memory.insert(JUNK, &junk);
         let addrs = vec![Forged::at(0), JUNK, Forged::at(1), 0, 8];
         forged.list(addrs, 5);
         let (members, coverage) = forged.look().unwrap();
