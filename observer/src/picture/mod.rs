@@ -8,8 +8,6 @@ mod cell;
 mod frames;
 mod group;
 #[cfg(test)]
-mod replay;
-#[cfg(test)]
 pub mod samples;
 #[cfg(test)]
 mod tests;

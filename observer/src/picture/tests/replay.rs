@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{GroupBy, Names, Painter, Stack, Status};
 use crate::finding::samples::process;
 use crate::go::image::StackStep;
 use crate::go::layout::Layout;
@@ -12,15 +11,16 @@ use crate::go::{Frame, GoVersion, wait_reason};
 use crate::inspect::{
     AllGs, CallSite, CensusOffsets, Coverage, GOffsets, Inspector, Member, Runtime, StackTable,
 };
+use crate::picture::{GroupBy, Names, Painter, Stack, Status};
 use crate::target::{MemoryError, RecordedMemory};
 
 /// Made by `cargo test -p observer-tests --test live_inspect -- --ignored record_censuses`.
 const IMAGES: [&str; 5] = [
-    include_str!("testdata/waits-1.18.10.json"),
-    include_str!("testdata/waits-1.21.13.json"),
-    include_str!("testdata/waits-1.24.11.json"),
-    include_str!("testdata/waits-1.26.8.json"),
-    include_str!("testdata/waits-1.27.3.json"),
+    include_str!("../testdata/waits-1.18.10.json"),
+    include_str!("../testdata/waits-1.21.13.json"),
+    include_str!("../testdata/waits-1.24.11.json"),
+    include_str!("../testdata/waits-1.26.8.json"),
+    include_str!("../testdata/waits-1.27.3.json"),
 ];
 /// Frames that are kept of a dump.
 const DUMPED_FRAMES: usize = 40;

@@ -1,5 +1,7 @@
 //! Goroutines made by hand, and what they amount to.
 
+mod replay;
+
 use std::sync::Arc;
 
 use super::{Channel, Coverage, GroupBy, Key, Names, Painter, Picture, Serving, Status, What};
