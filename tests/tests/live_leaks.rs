@@ -4,10 +4,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::live::{
-    Expect, Load, Marker, Observer, Program, exactly, findings, get, marker, on_each_build, start,
-};
-use observer_tests::target::Flavor;
+use observer_tests::live::{Expect, Load, Observer, Program, exactly, on_each_build, start};
 
 const PROGRAM: &str = "leaks";
 /// What `--leak-after` is set to.
@@ -174,87 +171,4 @@ fn the_hooks_are_off_unless_asked_for() -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// The Go versions whose own profile of leaks is there without being asked for.
-const HAS_PROFILE: &str = "1.27.3";
-
-/// What is found besides what Go's own profile finds, which calls leaked only what nothing can wake any more.
-const BEYOND: [(&str, &str); 5] = [
-    (
-        "ticker",
-        "the runtime's timer holds its channel, and does wake it: for nothing",
-    ),
-    ("after", "the same"),
-    ("sleep", "the same"),
-    (
-        "read",
-        "its connection is open, and held by the poller and by its peer",
-    ),
-    ("stopped-timer", "a timer that is stopped can be set again"),
-];
-
-/// The cases whose goroutines Go calls leaked.
-fn leaked(program: &Program, markers: &[(&'static str, Marker)]) -> Result<Vec<&'static str>> {
-    let dump = get(program.address, "/debug/leaked")?;
-    let leaks = dump.split("\n\n").filter(|block| {
-        block
-            .lines()
-            .next()
-            .is_some_and(|head| head.contains("(leaked)"))
-    });
-    let mut cases = Vec::new();
-    for block in leaks {
-        let is = |marker: &Marker| {
-            let line = format!("/{}:{} ", marker.file, marker.line);
-            let created = block.lines().last().unwrap_or_default();
-            // sync.WaitGroup.Go has the `go` statement, and its caller the marker.
-            let inside = format!("{}.func1(", marker.function);
-            created.contains(&line) || (created.contains("/sync/") && block.contains(&inside))
-        };
-        let of = markers.iter().find(|(_, marker)| is(marker));
-        let (case, _) = of.with_context(|| format!("no case:\n{block}"))?;
-        cases.push(*case);
-    }
-    cases.sort_unstable();
-    cases.dedup();
-    Ok(cases)
-}
-
-#[test]
-fn what_gos_own_profile_calls_leaked_is_found() -> Result<()> {
-    let program = start(PROGRAM, HAS_PROFILE, Flavor::Plain, &[])?;
-    let markers = ALL
-        .iter()
-        .map(|planted| {
-            let marked = format!("goroutine-leak {}", planted.case);
-            Ok((planted.case, marker(PROGRAM, &marked)?))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let observer = observe(&program)?;
-    for planted in &ALL {
-        if !planted.case.ends_with("-too") {
-            ask(&program, &planted.route(), REQUESTS)?;
-        }
-    }
-    thread::sleep(SETTLED);
-    let of_go = leaked(&program, &markers)?;
-    let run = observer.stop()?;
-    let mut ours: Vec<&str> = Vec::new();
-    for finding in findings(&run, program.pid()) {
-        let site = finding.last.pointer("/site").context("a site")?;
-        let case = markers.iter().find(|(_, marker)| marker.is(site));
-        ours.push(case.with_context(|| finding.brief())?.0);
-    }
-    let missed: Vec<_> = of_go.iter().filter(|case| !ours.contains(case)).collect();
-    ensure!(missed.is_empty(), "Go alone finds {missed:?}");
-    let mut beyond: Vec<_> = ours.iter().filter(|case| !of_go.contains(case)).collect();
-    beyond.sort_unstable();
-    let mut explained: Vec<_> = BEYOND.iter().map(|(case, _)| case).collect();
-    explained.sort_unstable();
-    ensure!(
-        beyond == explained,
-        "not by Go: {beyond:?}, not {explained:?}"
-    );
-    Ok(())
 }

@@ -40,7 +40,7 @@ type Route struct {
 // RequestID reads the request's ID; observer has to find it without the program doing anything with it.
 func RequestID(r *http.Request) string { return r.Header.Get("X-Request-Id") }
 
-// Mux registers the routes directly, and beside them /all, /debug/goroutines and /debug/leaked.
+// Mux registers the routes directly, and beside them /all and /debug/goroutines.
 func Mux(routes []Route) *http.ServeMux {
 	mux := http.NewServeMux()
 	for i := range routes {
@@ -58,12 +58,6 @@ func Mux(routes []Route) *http.ServeMux {
 	})
 	mux.HandleFunc("/debug/goroutines", func(w http.ResponseWriter, r *http.Request) {
 		_ = pprof.Lookup("goroutine").WriteTo(w, 2)
-	})
-	// From Go 1.27; the same dump, which then says of each goroutine whether it is leaked.
-	mux.HandleFunc("/debug/leaked", func(w http.ResponseWriter, r *http.Request) {
-		if leaked := pprof.Lookup("goroutineleak"); leaked != nil {
-			_ = leaked.WriteTo(w, 2)
-		}
 	})
 	return mux
 }
