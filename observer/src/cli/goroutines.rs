@@ -26,8 +26,9 @@ and one that never holds still is counted as unknown.
 How long a goroutine has been waiting follows from garbage collections, as far as the Go runtime has
 noted them: a wait began between two of them, and the last one may not have been noted yet.
 
-By `request`, goroutines are put to the one that serves a request now and is one of them or, from
-Go 1.21 on, has started them: for its present request, or for an earlier one on its connection.";
+By `request`, goroutines are put to the one that serves a request now (HTTP/1, HTTP/2, gRPC) and is
+one of them or, from Go 1.21 on, has started them: for its present request, or for an earlier one on
+its connection.";
 
 /// Flags of `goroutines`.
 #[derive(Debug, Clone, Args)]

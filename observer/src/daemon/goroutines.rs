@@ -59,8 +59,8 @@ pub(super) fn look(options: &Options) -> Result<(Picture, Clock), Error> {
     let mut painter = Painter::new(&names, begun_ns);
     let coverage = inspector
         .census(&wanted, LIMIT, |member| {
-            painter.add(member, |conn| {
-                served(&target.process.memory, requests.as_ref()?, conn).ok()?
+            painter.add(member, |by, frame| {
+                served(&target.process.memory, &requests, by, frame).ok()?
             });
         })
         .map_err(|cause| of_memory(&target, cause))?;

@@ -6,7 +6,7 @@ use crate::target::{Memory, MemoryError};
 
 use super::outer::outer;
 use super::raw_g::RawG;
-use super::stack::{WalkEnd, Window, walk};
+use super::stack::{Extent, WalkEnd, Window, walk};
 use super::waits::Waits;
 use super::{AllGs, GOffsets, StackTable, Status};
 
@@ -180,20 +180,20 @@ impl<'a, M: Memory> Inspector<'a, M> {
         })
     }
 
-    /// Everything about a g but the second look, and the walk's `argument`. `None` where its parts do not fit together.
+    /// Everything about a g but the second look, and where its frames lie. `None` where its parts do not fit together.
     pub(super) fn describe(
         &self,
         addr: u64,
         raw: &RawG,
         window: Option<Window>,
         waits: Waits,
-    ) -> Result<Option<(Goroutine, Option<u64>)>, MemoryError> {
-        let mut argument = None;
+    ) -> Result<Option<(Goroutine, Vec<Extent>)>, MemoryError> {
+        let mut extents = Vec::new();
         let (stack, stack_state) = match (raw.resume_point(), window) {
             (Some((pc, _)), Some(mut window)) => {
                 let (table, bias) = (self.runtime.table, self.runtime.bias);
                 let found = walk(self.memory, table, bias, pc, &mut window)?;
-                argument = found.argument;
+                extents = found.extents;
                 match found.end {
                     WalkEnd::Top => (found.pcs, StackState::Whole),
                     WalkEnd::Bound => (found.pcs, StackState::Cut),
@@ -221,7 +221,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
             parent_goid: raw.parent_goid,
             waiting_channels: waits.channels,
         };
-        Ok(Some((goroutine, argument)))
+        Ok(Some((goroutine, extents)))
     }
 
     /// An address as the executable has it; 0 stays 0.

@@ -87,7 +87,7 @@ impl<M: Memory> Inspector<'_, M> {
             .transpose()
     }
 
-    /// Calls `visit` for every g that can be read, until it returns false. Whether every one could be.
+    /// Calls `visit` for every g that can be read and can be one, until it returns false. Whether every one could be.
     pub(super) fn for_each_raw(
         &self,
         addrs: &[u64],
@@ -107,13 +107,14 @@ impl<M: Memory> Inspector<'_, M> {
                 match request.result {
                     Err(cause) if cause.is_final() => return Err(cause),
                     Err(_) => whole = false,
-                    Ok(()) => {
-                        if let Some(raw) = RawG::decode(request.buf, self.runtime.offsets)
-                            && !visit(request.addr, &raw)
-                        {
-                            return Ok(whole);
+                    Ok(()) => match RawG::decode(request.buf, self.runtime.offsets) {
+                        Some(raw) if !raw.status.is_alive() || raw.is_plausible() => {
+                            if !visit(request.addr, &raw) {
+                                return Ok(whole);
+                            }
                         }
-                    }
+                        _ => whole = false,
+                    },
                 }
             }
         }

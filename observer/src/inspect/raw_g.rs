@@ -10,6 +10,11 @@ use crate::target::fields::{u8_at, u32_at, u64_at};
 /// (runtime/runtime2.go, all versions).
 const SCAN_BIT: u32 = 0x1000;
 
+/// No address of a program is above it (57-bit addresses).
+const USER_SPACE_END: u64 = 1 << 56;
+/// Both ends of a stack are multiples of it.
+const STACK_ALIGN: u64 = 8;
+
 /// What a goroutine is doing (`runtime.g.atomicstatus` without its scan bit; runtime/runtime2.go).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -118,6 +123,17 @@ impl RawG {
             labels: at.labels.map_or(Some(0), |offset| u64_at(block, offset))?,
             stops: at.stops.map_or(Some(0), |offset| u8_at(block, offset))?,
         })
+    }
+
+    /// Whether this can be a goroutine's struct at all: a state that Go has, and a stack. What lies behind the end of
+    /// a list is seldom both.
+    pub(super) fn is_plausible(&self) -> bool {
+        let stack = self.stack_lo..self.stack_hi;
+        !matches!(self.status, Status::Other(_))
+            && !stack.is_empty()
+            && stack.end < USER_SPACE_END
+            && stack.start.is_multiple_of(STACK_ALIGN)
+            && stack.end.is_multiple_of(STACK_ALIGN)
     }
 
     /// Program counter and stack pointer to walk from, if what memory says of them can be true.

@@ -91,15 +91,23 @@ impl Window {
     }
 }
 
+/// Where a frame lies on its stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Its lowest address.
+    pub from: u64,
+    /// Where its return address is. Behind it, the caller has room for the arguments, should the function keep them in
+    /// memory (the spill area of Go's ABI).
+    pub to: u64,
+}
+
 /// What a walk found.
 pub(super) struct Walk {
     /// Return addresses from the innermost outwards, load bias taken off, without the top frame itself.
     pub(super) pcs: Vec<u64>,
     pub(super) end: WalkEnd,
-    /// The first word behind the return address of the last frame but one: where the function that the goroutine's
-    /// own one called keeps its first argument, if it still does (the spill area of Go's ABI). `None` unless the walk
-    /// reached the top.
-    pub(super) argument: Option<u64>,
+    /// Where each of them lies, as far as that is known.
+    pub(super) extents: Vec<Extent>,
 }
 
 /// Walks from `pc` outwards.
@@ -113,8 +121,7 @@ pub(super) fn walk(
     let mut pcs = Vec::new();
     let mut pc = pc.wrapping_sub(bias);
     let mut sp = window.start;
-    // Where the return addresses of the last frame and of the one before it are.
-    let (mut last, mut before) = (None, None);
+    let mut extents = Vec::new();
     let end = loop {
         let Some(step) = table.stack_step(pc) else {
             break WalkEnd::Lost;
@@ -140,13 +147,9 @@ pub(super) fn walk(
                 WalkEnd::Lost
             };
         };
-        (last, before) = (Some(slot), last);
+        extents.push(Extent { from: sp, to: slot });
         pc = caller.wrapping_sub(bias);
         sp = slot.saturating_add(8);
     };
-    let argument = match before.filter(|_| end == WalkEnd::Top) {
-        Some(slot) => window.word(memory, slot.saturating_add(8))?,
-        None => None,
-    };
-    Ok(Walk { pcs, end, argument })
+    Ok(Walk { pcs, end, extents })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::go::Frame;
-use crate::inspect::{Goroutine, StackState, Status};
+use crate::inspect::{Goroutine, ServedBy, StackState, Status};
 
 use super::frames::{self, Names};
 
@@ -34,6 +34,8 @@ struct Interned {
 struct Traits {
     serves: bool,
     users: bool,
+    /// The innermost frame that tells which request is served, by its place in the stack.
+    tells: Option<(usize, ServedBy)>,
 }
 
 /// The stack of goroutines that have none: they run, or there were too many stacks.
@@ -63,16 +65,18 @@ impl Stacks {
         }
         self.addresses += pcs.len();
         let mut traits = Traits::default();
-        for &pc in pcs {
+        for (index, &pc) in pcs.iter().enumerate() {
             let of_frame = self.traits.entry(pc).or_insert_with(|| {
                 let frames = names.frames(pc);
                 Traits {
                     serves: frames::serves(&frames),
                     users: frames::is_users(&frames),
+                    tells: frames::tells(&frames).map(|by| (0, by)),
                 }
             });
             traits.serves |= of_frame.serves;
             traits.users |= of_frame.users;
+            traits.tells = traits.tells.or(of_frame.tells.map(|(_, by)| (index, by)));
         }
         self.all.push(Interned {
             place: place.clone(),
@@ -97,6 +101,11 @@ impl Stacks {
     /// Whether a request is served on it.
     pub(super) fn serves(&self, stack: u32) -> bool {
         self.get(stack).is_some_and(|one| one.traits.serves)
+    }
+
+    /// The frame of it that tells which request is served.
+    pub(super) fn tells(&self, stack: u32) -> Option<(usize, ServedBy)> {
+        self.get(stack)?.traits.tells
     }
 
     /// Whether code outside of the runtime is on it.

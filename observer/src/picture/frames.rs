@@ -1,6 +1,7 @@
 //! From return addresses to what a reader sees: the frames that Go's own dumps show.
 
 use crate::go::Frame;
+use crate::inspect::ServedBy;
 
 /// The names of one executable; addresses are its own, load bias taken off.
 pub trait Names {
@@ -28,6 +29,24 @@ const SERVING: [&str; 5] = [
     "google.golang.org/grpc.(*Server).handleStream",
 ];
 
+/// Functions whose frames tell which request is served.
+const TELLING: [(&str, ServedBy); 5] = [
+    ("net/http.(*conn).serve", ServedBy::Http1),
+    ("net/http.(*http2serverConn).runHandler", ServedBy::Http2),
+    (
+        "net/http/internal/http2.(*serverConn).runHandler",
+        ServedBy::Http2,
+    ),
+    (
+        "golang.org/x/net/http2.(*serverConn).runHandler",
+        ServedBy::XNetHttp2,
+    ),
+    (
+        "google.golang.org/grpc.(*Server).handleStream",
+        ServedBy::Grpc,
+    ),
+];
+
 /// Functions that interrupt others between any two instructions: the frame outside of one is not at a call.
 const INTERRUPTING: [&str; 3] = [
     "runtime.asyncPreempt",
@@ -46,13 +65,16 @@ pub(super) fn is_runtime(start: &str) -> bool {
     start.starts_with("runtime.") && !OURS.contains(&start)
 }
 
-/// Whether the runtime hides a function in its own dumps: all of `runtime` that programs cannot name.
+/// Whether the runtime hides a function in its own dumps: all of `runtime` that programs cannot name, and what is in no
+/// package, such as cgo's `_cgoexp_…` between C and the function that it calls.
 fn is_hidden(frame: &Frame) -> bool {
     let internal = frame
         .function
         .strip_prefix("runtime.")
         .is_some_and(|rest| !rest.starts_with(char::is_uppercase));
-    (internal && &*frame.function != "runtime.gopanic") || frame.is_generated()
+    (internal && &*frame.function != "runtime.gopanic")
+        || !frame.function.contains('.')
+        || frame.is_generated()
 }
 
 /// All logical frames of a stack, innermost first, without the compiler's wrappers. `start` is the first instruction of the goroutine's function: at it
@@ -89,6 +111,14 @@ pub(super) fn shown(all: Vec<Frame>) -> Vec<Frame> {
 /// Whether a request is served on this stack.
 pub(super) fn serves(all: &[Frame]) -> bool {
     all.iter().any(|frame| SERVING.contains(&&*frame.function))
+}
+
+/// Whether this frame tells which request is served: the function itself, none that was inlined into it.
+pub(super) fn tells(frames: &[Frame]) -> Option<ServedBy> {
+    let function = &*frames.last()?.function;
+    TELLING
+        .iter()
+        .find_map(|&(name, by)| (name == function).then_some(by))
 }
 
 /// Whether code outside of the runtime is on this stack: a finalizer, where the goroutine is the runtime's.

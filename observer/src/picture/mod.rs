@@ -23,7 +23,7 @@ use crate::inspect::Member;
 use cell::{Cells, Stacks};
 use frames::is_runtime;
 
-pub use crate::inspect::{Channel, Coverage, Labels, Served, Status};
+pub use crate::inspect::{Channel, Coverage, Extent, Labels, Served, ServedBy, Status};
 pub use age::{Collections, Noted, Waited};
 pub use frames::Names;
 
@@ -245,8 +245,8 @@ impl<'a> Painter<'a> {
         }
     }
 
-    /// One more goroutine. Where it serves a request, `served` is asked which, with the argument that it may have of it.
-    pub fn add(&mut self, member: Member, served: impl FnOnce(u64) -> Option<Served>) {
+    /// One more goroutine. Where it serves a request, `served` is asked which, with the frame that tells.
+    pub fn add(&mut self, member: Member, served: impl FnOnce(ServedBy, Extent) -> Option<Served>) {
         let seen = &member.goroutine;
         self.collections.learn(seen);
         let stack = self.stacks.intern(&seen.stack, seen.startpc, self.names);
@@ -265,7 +265,9 @@ impl<'a> Painter<'a> {
         let serves = self.stacks.serves(stack);
         if serves
             && self.requests.len() < MAX_REQUESTS
-            && let Some(request) = member.argument.and_then(served)
+            && let Some((frame, by)) = self.stacks.tells(stack)
+            && let Some(&extent) = member.extents.get(frame)
+            && let Some(request) = served(by, extent)
         {
             self.requests.insert(seen.goid, request);
         }

@@ -1,13 +1,18 @@
 //! Memory kept in a file, so that whatever reads a process can be tested without one.
 //!
-//! Owns the format (`address hexbytes`, one range a line, `#` starts a comment) and the recorder that makes
-//! it. Knows nothing of what the bytes mean.
+//! Owns the format (`address hexbytes`, one range a line, `.16.` for sixteen zero bytes, `#` starts a comment) and the
+//! recorder that makes it. Knows nothing of what the bytes mean.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Memory, MemoryError};
+
+/// Zero bytes that are counted instead of written.
+const SHORTEST_RUN: usize = 4;
+/// Zero bytes that a file may ask for in one place.
+const LONGEST_RUN: usize = 16 << 20;
 
 /// A process' memory as far as somebody read it once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,7 +70,7 @@ impl RecordedMemory {
             }
             let (addr, hex) = line.split_once(' ')?;
             let addr = u64::from_str_radix(addr.strip_prefix("0x")?, 16).ok()?;
-            memory.insert(addr, &from_hex(hex)?);
+            memory.insert(addr, &from_text(hex)?);
         }
         Some(memory)
     }
@@ -77,8 +82,14 @@ impl RecordedMemory {
         for (addr, bytes) in &self.ranges {
             // Writing to a String cannot fail.
             let _ = write!(text, "{addr:#x} ");
-            for byte in bytes {
-                let _ = write!(text, "{byte:02x}");
+            for run in bytes.chunk_by(|a, b| (*a == 0) == (*b == 0)) {
+                if run.len() >= SHORTEST_RUN && run.first() == Some(&0) {
+                    let _ = write!(text, ".{}.", run.len());
+                    continue;
+                }
+                for byte in run {
+                    let _ = write!(text, "{byte:02x}");
+                }
             }
             text.push('\n');
         }
@@ -88,6 +99,20 @@ impl RecordedMemory {
 
 fn end_of(addr: u64, bytes: &[u8]) -> u64 {
     addr.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+}
+
+/// `dead.16.beef`
+fn from_text(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for (index, part) in text.split('.').enumerate() {
+        if index % 2 == 0 {
+            bytes.extend(from_hex(part)?);
+        } else {
+            let zeros = part.parse().ok().filter(|&len| len <= LONGEST_RUN)?;
+            bytes.resize(bytes.len().checked_add(zeros)?, 0);
+        }
+    }
+    Some(bytes)
 }
 
 fn from_hex(hex: &str) -> Option<Vec<u8>> {
@@ -172,9 +197,17 @@ mod tests {
         let mut memory = RecordedMemory::new();
         memory.insert(0xc0_0000, &[0xde, 0xad]);
         memory.insert(0x10, &[0]);
+        memory.insert(
+            0x2000,
+            &[[1, 0, 0, 0, 2].as_slice(), &[0; 99], &[3]].concat(),
+        );
+        memory.insert(0x3000, &[0; 64]);
         let text = format!("# made by hand\n\n{}", memory.to_text());
         assert_eq!(RecordedMemory::parse(&text), Some(memory));
-        assert_eq!(RecordedMemory::parse("0x10 0"), None);
+        assert!(text.contains("0x2000 0100000002.99.03\n0x3000 .64.\n"));
+        for broken in ["0x10 0", "0x10 .x.", "0x10 .99999999999."] {
+            assert_eq!(RecordedMemory::parse(broken), None, "{broken}");
+        }
         assert_eq!(RecordedMemory::parse("10 00"), None);
     }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"runtime/pprof"
 	"sync"
@@ -55,7 +56,42 @@ func startCrowd(size int) {
 	for atomic.LoadInt64(&arrived) < before+int64(size) {
 		time.Sleep(time.Millisecond)
 	}
-	time.Sleep(time.Second)
+	settle()
+}
+
+// settle comes back when every other goroutine waits.
+func settle() {
+	for {
+		time.Sleep(5 * time.Millisecond)
+		var dump bytes.Buffer
+		pprof.Lookup("goroutine").WriteTo(&dump, 2)
+		running := bytes.Count(dump.Bytes(), []byte(" [running"))
+		if running <= 1 && !bytes.Contains(dump.Bytes(), []byte(" [runnable")) {
+			return
+		}
+	}
+}
+
+// startDeep starts a goroutine that waits below so many mebibytes of frames, and comes back when it does.
+func startDeep(mebibytes int) {
+	before := atomic.LoadInt64(&arrived)
+	go descends(mebibytes * 16)
+	for atomic.LoadInt64(&arrived) == before {
+		time.Sleep(time.Millisecond)
+	}
+	settle()
+}
+
+//go:noinline
+func descends(left int) byte {
+	var frame [64 << 10]byte
+	frame[left] = byte(left)
+	if left == 0 {
+		atomic.AddInt64(&arrived, 1)
+		<-empty
+		return 0
+	}
+	return frame[left] + descends(left-1)
 }
 
 //go:noinline

@@ -2,7 +2,8 @@
 //
 // It prints facts, one a line, then READY. On standard input it takes "dump" (its own goroutine
 // dump, ended by END), "busy" (goroutines that come, go and switch as fast as they can), "worked" (how much they have
-// done), "crowd N" (N more that wait) and "gc" (a garbage collection, at which the runtime notes who waits).
+// done), "crowd N" (N more that wait), "deep N" (one more, below N MiB of frames) and "gc" (a garbage collection, at which
+// the runtime notes who waits).
 package main
 
 import (
@@ -175,7 +176,7 @@ func main() {
 	startWaiting()
 	startServing()
 	printObjects()
-	time.Sleep(300 * time.Millisecond)
+	settle()
 	fmt.Println("READY")
 	commands := bufio.NewScanner(os.Stdin)
 	for commands.Scan() {
@@ -187,6 +188,13 @@ func main() {
 				panic(err)
 			}
 			startCrowd(size)
+			fmt.Println("END")
+		case "deep":
+			mebibytes, err := strconv.Atoi(words[1])
+			if err != nil {
+				panic(err)
+			}
+			startDeep(mebibytes)
 			fmt.Println("END")
 		case "gc":
 			runtime.GC()

@@ -11,6 +11,7 @@ pub fn run(args: &[&str]) -> Output {
     Command::new(observer_binary().unwrap())
         .args(args)
         .env_remove("OBSERVER_TEST_FULL")
+        .env_remove("OBSERVER_TEST_BINARY")
         .output()
         .unwrap()
 }

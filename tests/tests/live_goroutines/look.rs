@@ -1,6 +1,7 @@
 //! The library's own look at a target, for what the command does not print of every goroutine.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use observer::finding::ProcessInfo;
@@ -17,19 +18,36 @@ pub struct Look {
     pub coverage: Coverage,
 }
 
-struct ImageNames<'a>(&'a Image);
+/// The executable's names, each looked up once.
+pub struct ImageNames<'a> {
+    image: &'a Image,
+    kept: RefCell<HashMap<(u64, bool), Vec<Frame>>>,
+}
+
+impl<'a> ImageNames<'a> {
+    pub fn of(target: &'a Target) -> Self {
+        Self {
+            image: &target.image,
+            kept: RefCell::default(),
+        }
+    }
+}
 
 impl Names for ImageNames<'_> {
     fn frames(&self, pc: u64) -> Vec<Frame> {
-        self.0.frames(pc)
+        let mut kept = self.kept.borrow_mut();
+        let look = || self.image.frames(pc);
+        kept.entry((pc, false)).or_insert_with(look).clone()
     }
 
     fn frames_at(&self, pc: u64) -> Vec<Frame> {
-        self.0.frames_at(pc)
+        let mut kept = self.kept.borrow_mut();
+        let look = || self.image.frames_at(pc);
+        kept.entry((pc, true)).or_insert_with(look).clone()
     }
 
     fn is_wrapper(&self, pc: u64) -> bool {
-        self.0.is_wrapper(pc)
+        self.image.is_wrapper(pc)
     }
 }
 
@@ -46,13 +64,12 @@ pub fn look(target: &Target) -> Look {
 }
 
 fn paint<'a>(
-    target: &Target,
+    names: &ImageNames<'_>,
     members: impl Iterator<Item = &'a Member>,
     coverage: Coverage,
 ) -> Picture {
-    let names = ImageNames(&target.image);
-    let mut painter = Painter::new(&names, monotonic_ns());
-    members.for_each(|member| painter.add(member.clone(), |_| None));
+    let mut painter = Painter::new(names, monotonic_ns());
+    members.for_each(|member| painter.add(member.clone(), |_, _| None));
     let process = Arc::new(ProcessInfo {
         pid: 0,
         start_ticks: 0,
@@ -67,8 +84,8 @@ fn paint<'a>(
 }
 
 /// What one goroutine amounts to; `None` for one of the runtime's.
-pub fn one(target: &Target, member: &Member) -> Option<Stack> {
-    let picture = paint(target, std::iter::once(member), Coverage::default());
+pub fn one(names: &ImageNames<'_>, member: &Member) -> Option<Stack> {
+    let picture = paint(names, std::iter::once(member), Coverage::default());
     let group = picture.groups.into_iter().next()?;
     group.stacks.into_iter().next()
 }
@@ -76,7 +93,7 @@ pub fn one(target: &Target, member: &Member) -> Option<Stack> {
 impl Look {
     /// What all amount to.
     pub fn paint(&self, target: &Target) -> Picture {
-        paint(target, self.members.iter(), self.coverage)
+        paint(&ImageNames::of(target), self.members.iter(), self.coverage)
     }
 }
 
@@ -104,16 +121,16 @@ pub fn is_sound(
     let image = &target.image;
     let name = |pc: u64| image.function_at(pc).map_or("", |function| function.name);
     let stack = &goroutine.stack;
+    let mut interrupted = false;
     for pair in stack.windows(2) {
         let (inner, outer) = (pair[0], pair[1]);
+        // What was interrupted is not at a call.
+        let exact = interrupted || inner == goroutine.startpc;
+        interrupted = INTERRUPTING.contains(&name(inner - 1));
         if known.contains(&(inner, outer)) {
             continue;
         }
-        let callee = image.function_at(if inner == goroutine.startpc {
-            inner
-        } else {
-            inner - 1
-        });
+        let callee = image.function_at(if exact { inner } else { inner - 1 });
         let callee = callee.ok_or_else(|| format!("{inner:#x} is in no function"))?;
         if INTERRUPTING.contains(&callee.name) {
             continue;

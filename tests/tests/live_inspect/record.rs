@@ -1,14 +1,17 @@
-//! Makes the memory images that the library's own tests read.
+//! Makes the memory images that the library's own tests read: `cargo test -p observer-tests --test live_inspect --
+//! --ignored record`. The targets are only read.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use observer::go::image::{Image, StackStep};
 use observer::inspect::{
-    CallSite, Inspection, Inspector, RequestOffsets, Runtime, StackTable, inspect_request,
+    CallSite, CensusOffsets, Inspection, Inspector, RequestOffsets, Runtime, StackTable,
+    inspect_request,
 };
 use observer::target::RecordingMemory;
 
+use super::dump::parse;
 use super::target::{Target, Variant, hex};
 
 /// Passes on the executable's answers and keeps them.
@@ -41,7 +44,7 @@ impl StackTable for RecordingTable<'_> {
     }
 }
 
-/// `cargo test -p observer-tests --test live_inspect -- --ignored record_images`
+/// Some goroutines and requests, one by one.
 #[test]
 #[ignore = "writes the images into the library's sources"]
 fn record_images() {
@@ -112,5 +115,85 @@ fn record_images() {
         );
         let text = serde_json::to_string_pretty(&document).unwrap();
         std::fs::write(path, text + "\n").unwrap();
+    }
+}
+
+/// Frames of a dump that are kept.
+const DUMPED_FRAMES: usize = 40;
+/// Bytes that an image may take.
+const IMAGE_LEN: usize = 200 << 10;
+
+/// All goroutines at once, with what the program's own dump says of them.
+#[test]
+#[ignore = "writes the images into the library's sources"]
+fn record_censuses() {
+    for go in ["1.18.10", "1.21.13", "1.24.11", "1.26.8", "1.27.3"] {
+        let flags = &["-ldflags=-s -w"];
+        let mut target = Target::start(Variant { go, flags });
+        target.ask("crowd 35");
+        let mut dumped = parse(&target.ask("dump"));
+        // Goroutine 1 dumps, and so is elsewhere when it is read.
+        dumped.retain(|dumped| dumped.goid != 1);
+        let memory = RecordingMemory::new(target.process.memory);
+        let table = RecordingTable {
+            image: &target.image,
+            steps: RefCell::default(),
+            reasons: RefCell::default(),
+        };
+        let runtime = Runtime {
+            table: &table,
+            ..target.runtime()
+        };
+        let minor = target.image.go_version().minor;
+        let offsets = CensusOffsets::of(&target.layout, minor).unwrap();
+        let mut pcs = BTreeSet::new();
+        let coverage = Inspector::new(&memory, runtime)
+            .census(&offsets, usize::MAX, |member| {
+                let seen = member.goroutine;
+                pcs.extend(seen.stack);
+                pcs.extend([seen.gopc, seen.startpc]);
+            })
+            .unwrap()
+            .unwrap();
+        assert_eq!((coverage.torn, coverage.cut), (0, false), "{go}");
+        // Files by their names only: where Go lies is nobody's business.
+        let names = |frames: Vec<observer::go::Frame>| {
+            let short = frames.into_iter().map(|frame| {
+                let file = frame.file.rsplit('/').next().unwrap().to_owned();
+                (frame.function.to_string(), file, frame.line)
+            });
+            short.collect::<Vec<_>>()
+        };
+        let image = &target.image;
+        let named: BTreeMap<u64, _> = pcs
+            .iter()
+            .map(|&pc| {
+                let frames = (names(image.frames(pc)), names(image.frames_at(pc)));
+                (pc, (frames.0, frames.1, image.is_wrapper(pc)))
+            })
+            .collect();
+        let dump: Vec<_> = dumped
+            .into_iter()
+            .map(|mut one| {
+                one.functions.truncate(DUMPED_FRAMES);
+                serde_json::json!({ "goid": one.goid, "state": one.state, "functions": one.functions })
+            })
+            .collect();
+        let json = |value: serde_json::Value| value.to_string();
+        let parts = [
+            ("go", json(go.into())),
+            ("bias", json(target.process.mapping.bias.into())),
+            ("allgs", json(serde_json::json!(target.runtime().allgs))),
+            ("steps", json(serde_json::json!(table.steps.into_inner()))),
+            ("names", json(serde_json::json!(named))),
+            ("dump", json(dump.into())),
+            ("memory", json(memory.recorded().to_text().into())),
+        ];
+        let lines = parts.map(|(key, value)| format!("\"{key}\": {value}"));
+        let text = format!("{{\n{}\n}}\n", lines.join(",\n"));
+        assert!(text.len() < IMAGE_LEN, "{go}: {} bytes", text.len());
+        let folder = "../observer/src/picture/testdata";
+        let path = format!("{}/{folder}/waits-{go}.json", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, text).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! A running `waits`: built once per Go version and flags, spoken to over its pipes.
+//! A running `waits`, or a program like it: built once per Go version and flags, spoken to over its pipes.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub struct Variant {
     pub flags: &'static [&'static str],
 }
 
-const PLAIN: &[&str] = &[];
+pub const PLAIN: &[&str] = &[];
 const STRIPPED: &[&str] = &["-ldflags=-s -w"];
 const PIE: &[&str] = &["-buildmode=pie", "-ldflags=-s -w"];
 
@@ -42,24 +42,44 @@ pub fn variants() -> Vec<Variant> {
         .collect()
 }
 
-fn build(variant: Variant) -> PathBuf {
+/// A program to build.
+#[derive(Debug)]
+pub struct Source {
+    /// In `tests/targets`.
+    pub folder: &'static str,
+    pub files: &'static [&'static str],
+    /// Files of which only the first is built from that Go 1.N on, and only the second before.
+    pub since: Option<(u32, [&'static str; 2])>,
+    pub cgo: bool,
+}
+
+/// Goroutines that wait in every way.
+pub const WAITS: Source = Source {
+    folder: "waits",
+    files: &["main.go", "objects.go", "crowd.go"],
+    since: Some((23, ["coroutine.go", "nocoroutine.go"])),
+    cgo: false,
+};
+
+fn build(source: &Source, variant: Variant) -> PathBuf {
     // Tests of this file run in parallel and share the executables.
     static BUILDING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILDING.lock().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     // Named files are built whatever their constraints say.
     let minor = variant.go.split('.').nth(1).unwrap();
-    let coroutines = if minor.parse::<u32>().unwrap() >= 23 {
-        "coroutine.go"
-    } else {
-        "nocoroutine.go"
-    };
-    let sources = ["main.go", "objects.go", "crowd.go", coroutines];
-    let name = format!("waits-{}{}", variant.go, variant.flags.concat()).replace([' ', '='], "");
+    let minor: u32 = minor.parse().unwrap();
+    let mut sources = source.files.to_vec();
+    if let Some((since, [then, before])) = source.since {
+        sources.push(if minor >= since { then } else { before });
+    }
+    let program = source.folder;
+    let name = format!("{program}-{}{}", variant.go, variant.flags.concat());
+    let name = name.replace([' ', '='], "");
     let target = root.join("../target/go-targets");
     std::fs::create_dir_all(&target).unwrap();
     let executable = target.join(name);
-    let folder = root.join("targets/waits");
+    let folder = root.join("targets").join(program);
     let changed = |path: &Path| {
         std::fs::metadata(path)
             .and_then(|meta| meta.modified())
@@ -73,6 +93,7 @@ fn build(variant: Variant) -> PathBuf {
         let status = Command::new("go")
             .current_dir(&folder)
             .env("GOTOOLCHAIN", format!("go{}", variant.go))
+            .env("CGO_ENABLED", if source.cgo { "1" } else { "0" })
             .arg("build")
             .args(variant.flags)
             .arg("-o")
@@ -80,7 +101,7 @@ fn build(variant: Variant) -> PathBuf {
             .args(sources)
             .status()
             .unwrap();
-        assert!(status.success(), "go build of {variant:?}");
+        assert!(status.success(), "go build of {source:?}, {variant:?}");
     }
     executable
 }
@@ -100,7 +121,11 @@ pub struct Target {
 
 impl Target {
     pub fn start(variant: Variant) -> Self {
-        let mut child = Command::new(build(variant))
+        Self::of(&WAITS, variant)
+    }
+
+    pub fn of(source: &Source, variant: Variant) -> Self {
+        let mut child = Command::new(build(source, variant))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -322,8 +322,15 @@ impl Image {
         Some(StackStep {
             sp_delta: table.frame_size(&record, offset.checked_sub(record.entry)?)?,
             top: record.is_top(),
-            writes_sp: record.writes_sp(),
+            writes_sp: record.writes_sp() && !self.is_cgocallback(pc),
         })
+    }
+
+    /// Whether `pc` is where C calls into Go. That switches stacks, too, and leaves a frame on both that is as its table
+    /// says (runtime/traceback.go unwinds through it).
+    fn is_cgocallback(&self, pc: u64) -> bool {
+        self.function_at(pc)
+            .is_some_and(|function| function.name == "runtime.cgocallback")
     }
 
     /// Whether the function around the call that returns to `return_address` was made by the compiler to call

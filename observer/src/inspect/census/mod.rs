@@ -6,6 +6,8 @@
 mod labels;
 mod memo;
 mod offsets;
+#[cfg(test)]
+mod tests;
 
 use rustc_hash::FxHashMap;
 
@@ -13,7 +15,7 @@ use crate::target::fields::{u32_at, u64_at};
 use crate::target::{Memory, MemoryError, ReadRequest};
 
 use super::raw_g::RawG;
-use super::stack::Window;
+use super::stack::{Extent, Window};
 use super::waits::Waits;
 use super::{Goroutine, Inspector, Runtime, Status};
 use labels::read_labels;
@@ -47,9 +49,9 @@ pub struct Channel {
 pub struct Member {
     /// The goroutine itself.
     pub goroutine: Goroutine,
-    /// What lies where the function that its own one called keeps its first argument, such as a method's receiver.
-    /// It may be gone: a hint, to be checked against what it points to.
-    pub argument: Option<u64>,
+    /// Where the frames of its stack lie, in its order. It may have moved on since: what is read there is a hint, to be
+    /// checked against what it points to.
+    pub extents: Vec<Extent>,
     /// The channels that it waits on; one that could not be read is left out.
     pub channels: Vec<Channel>,
     /// Address of the semaphore (of a mutex or a wait group) or of the `sync.Cond`'s list that it waits for.
@@ -156,6 +158,7 @@ impl<M: Memory, V: FnMut(Member)> Census<'_, M, V> {
             true
         })?;
         let listed = batch.len();
+        self.coverage.torn += addrs.len() - listed;
         batch.retain(|(_, raw)| raw.status.is_alive());
         self.coverage.ended += listed - batch.len();
         let members = self.members(&batch)?;
@@ -195,7 +198,7 @@ impl<M: Memory, V: FnMut(Member)> Census<'_, M, V> {
             };
             let semaphore = waits.semaphore;
             let seen = self.inspector.describe(*addr, raw, window, waits);
-            let Some((goroutine, argument)) = not_final(seen)?.flatten() else {
+            let Some((goroutine, extents)) = not_final(seen)?.flatten() else {
                 members.push(None);
                 continue;
             };
@@ -218,7 +221,7 @@ impl<M: Memory, V: FnMut(Member)> Census<'_, M, V> {
                     .filter_map(|channel| channels.get(channel).copied())
                     .collect(),
                 goroutine,
-                argument,
+                extents,
                 semaphore,
                 thread,
                 labels,

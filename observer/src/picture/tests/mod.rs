@@ -1,11 +1,13 @@
 //! Goroutines made by hand, and what they amount to.
 
+mod replay;
+
 use std::sync::Arc;
 
 use super::{Channel, Coverage, GroupBy, Key, Names, Painter, Picture, Serving, Status, What};
 use crate::finding::ProcessInfo;
 use crate::go::Frame;
-use crate::inspect::{Goroutine, Member, StackState};
+use crate::inspect::{Extent, Goroutine, Member, Served, ServedBy, StackState};
 
 const MAIN: u64 = 0x1000;
 const WORK: u64 = 0x2000;
@@ -15,6 +17,7 @@ const SERVE: u64 = 0x5000;
 const FINALIZE: u64 = 0x6000;
 const PREEMPT: u64 = 0x7000;
 const WRAPPER: u64 = 0x8000;
+const CONN: u64 = 0x9000;
 
 /// A page for each function; its line is the offset in the page.
 struct Code;
@@ -34,6 +37,7 @@ impl Names for Code {
             FINALIZE => "runtime.runfinq",
             PREEMPT => "runtime.asyncPreempt",
             WRAPPER => "main.main.gowrap1",
+            CONN => "net/http.(*conn).serve",
             _ => return Vec::new(),
         };
         vec![Frame {
@@ -64,7 +68,7 @@ fn member(goid: u64, parent: u64, start: u64, stack: &[u64]) -> Member {
             parent_goid: Some(parent),
             waiting_channels: Vec::new(),
         },
-        argument: None,
+        extents: Vec::new(),
         channels: Vec::new(),
         semaphore: None,
         thread: None,
@@ -89,7 +93,7 @@ fn paint(by: GroupBy, min_age_ns: Option<u64>, members: Vec<Member>) -> Picture 
     let mut painter = Painter::new(&Code, 1_000);
     let coverage = whole(members.len());
     for member in members {
-        painter.add(member, |_| None);
+        painter.add(member, |_, _| None);
     }
     painter.finish(process(), (by, min_age_ns), coverage, 5)
 }
@@ -213,7 +217,7 @@ fn waiters_of_a_channel_are_counted_in_the_whole_process() {
     let mut painter = Painter::new(&Code, 1_000);
     members
         .into_iter()
-        .for_each(|member| painter.add(member, |_| None));
+        .for_each(|member| painter.add(member, |_, _| None));
     let some = Coverage {
         every: 2,
         ..whole(8)
@@ -254,4 +258,42 @@ fn groups_are_what_was_asked_for() {
         other => panic!("{other:?}"),
     });
     assert_eq!(lines.collect::<Vec<_>>(), [(6, 3), (8, 1)]);
+}
+
+#[test]
+fn the_frame_that_tells_the_request_is_asked() {
+    let extents: Vec<Extent> = (1..=4)
+        .map(|nth| Extent {
+            from: nth * 100,
+            to: nth * 100 + 92,
+        })
+        .collect();
+    let mut serving = member(5, 1, CONN, &[PARK + 9, WORK + 4, SERVE + 2, CONN + 1]);
+    serving.extents = extents.clone();
+    // One whose stack is cut below that frame, and one that serves none.
+    let mut cut = member(6, 1, CONN, &[PARK + 9, SERVE + 2]);
+    cut.extents = extents.clone();
+    let mut idle = member(7, 1, CONN, &[PARK + 9, CONN + 1]);
+    idle.extents = extents.clone();
+    let request = Served {
+        method: "GET".into(),
+        path: "/report".into(),
+    };
+    let mut asked = Vec::new();
+    let mut painter = Painter::new(&Code, 1_000);
+    for member in [serving, cut, idle] {
+        painter.add(member, |by, frame| {
+            asked.push((by, frame));
+            Some(request.clone())
+        });
+    }
+    let asks = (GroupBy::Request, None);
+    let picture = painter.finish(process(), asks, whole(3), 5);
+    assert_eq!(asked, [(ServedBy::Http1, extents[3])]);
+    let keys: Vec<Key> = picture.groups.into_iter().map(|group| group.key).collect();
+    let of = |goid, request| Key::Request(Some(Serving { goid, request }));
+    assert_eq!(
+        keys,
+        [Key::Request(None), of(5, Some(request)), of(6, None)]
+    );
 }
