@@ -115,8 +115,24 @@ impl Joiner {
     }
 
     /// From now on calls without an ID are kept, too: what they have sent may tell.
-    pub const fn keep_lines(&mut self) {
-        self.keeps_lines = true;
+    pub fn keep_lines(&mut self) {
+        if std::mem::replace(&mut self.keeps_lines, true) {
+            return;
+        }
+        let lines = self.calls.iter();
+        let lines = lines.filter_map(|(call, entry)| Some((*call, entry.side.line()?)));
+        for (call, line) in lines.collect::<Vec<_>>() {
+            self.list(call, line);
+        }
+    }
+
+    fn list(&mut self, call: u64, key: Key) {
+        let row = self.by_key.entry(key).or_default();
+        if row.calls.len() < PER_ID {
+            row.calls.push(call);
+        } else {
+            row.beyond += 1;
+        }
     }
 
     fn keys(&self, side: &CallSide) -> Vec<Key> {
@@ -138,12 +154,7 @@ impl Joiner {
             self.call_ended(oldest);
         }
         for key in keys {
-            let row = self.by_key.entry(key).or_default();
-            if row.calls.len() < PER_ID {
-                row.calls.push(call);
-            } else {
-                row.beyond += 1;
-            }
+            self.list(call, key);
         }
         let state = State::Free;
         let sent = None;

@@ -96,6 +96,18 @@ fn an_id_or_a_span_that_differs_says_no() {
     assert!(joiner.share_connection(2, (7, &own), false).is_some());
 }
 
+#[test]
+fn a_call_that_runs_when_another_process_is_first_seen_is_found_by_its_line() {
+    let mut joiner = Joiner::default();
+    joiner.call_started(1, call(id("a")));
+    let side = request(Ids::default());
+    assert!(joiner.candidates(&side).is_empty());
+    joiner.keep_lines();
+    assert_eq!(joiner.candidates(&side), [1]);
+    joiner.call_ended(1);
+    assert!(joiner.by_key_is_empty());
+}
+
 fn some_ids() -> impl Strategy<Value = Ids> {
     let trace = proptest::option::of((1u128..3, 1u64..3));
     let id = proptest::option::of(0usize..3);
