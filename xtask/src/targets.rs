@@ -20,6 +20,7 @@ const PROGRAMS: &[&str] = &[
     "deadlines",
     "dials",
     "leaks",
+    "surge",
     "cancelers",
     "healthy",
     "bench",

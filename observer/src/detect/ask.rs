@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::inspect::{Child, ConnState, ContextId, Inspection, RequestDetails};
+use crate::finding::Crowd;
+use crate::inspect::{Child, ConnState, ContextId, Inspection, RequestDetails, Started};
 
 /// A question to the inspector; the number comes back with the answer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -59,6 +60,13 @@ pub enum Question {
     Peers {
         /// Which; without headers.
         requests: Vec<Reading>,
+    },
+    /// How many goroutines there are.
+    Count,
+    /// What the goroutines of some `go` statements do; the answer may take its time.
+    Crowds {
+        /// The statements' return addresses.
+        gopcs: Vec<u64>,
     },
 }
 
@@ -128,8 +136,32 @@ pub enum Answer {
     Sent(Option<Vec<Option<Arc<str>>>>),
     /// To [`Question::Peers`], in the order asked; `None` where memory does not tell.
     Peers(Vec<Option<PeerAddress>>),
+    /// To [`Question::Count`]; `None` where not all could be read, or counting had cost too much lately.
+    Count(Option<Count>),
+    /// To [`Question::Crowds`].
+    Crowds(Crowds),
     /// The process is gone, or cannot be read.
     Unknown,
+}
+
+/// Goroutines of a process, without the runtime's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Count {
+    /// How many.
+    pub alive: u64,
+    /// Those `go` statements that have started most of them, most first.
+    pub lines: Vec<Started>,
+    /// There are more statements than those.
+    pub is_cut: bool,
+}
+
+/// What goroutines do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Crowds {
+    /// Most of each statement asked about, in that order; `None` where none was found.
+    pub crowds: Vec<Option<Crowd>>,
+    /// File that all goroutines were written to.
+    pub snapshot: Option<Arc<str>>,
 }
 
 /// The two ends of a request's connection, as Go names them.

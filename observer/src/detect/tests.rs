@@ -10,6 +10,7 @@ mod deadlines;
 mod derived;
 mod detached_context;
 mod goroutine_leak;
+mod goroutine_surge;
 mod grpc_calls;
 mod health;
 mod ids;

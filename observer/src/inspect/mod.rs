@@ -24,6 +24,7 @@ mod served;
 mod stack;
 mod strings;
 mod tables;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -51,3 +52,4 @@ pub use response::{Answering, ResponseOffsets, response_headers};
 pub use served::{Served, ServedOffsets, served};
 pub use stack::StackTable;
 pub use tables::TargetTypes;
+pub use tally::Started;

@@ -22,11 +22,10 @@ use crate::inspect::Member;
 
 use age::{Collections, Noted};
 use cell::{Cells, Stacks};
-use frames::is_runtime;
 
 pub use crate::inspect::{Channel, Coverage, Labels, Served, Status};
 pub use age::Waited;
-pub use frames::Names;
+pub use frames::{Names, is_runtime};
 
 /// Groups that are told of; the smallest are left out.
 const MAX_GROUPS: usize = 2000;

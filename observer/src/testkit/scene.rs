@@ -7,7 +7,8 @@ use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
 use crate::detect::{
-    Answer, Ask, Deadlines, Engine, LeakTimes, PeerAddress, Question, Thresholds, Work,
+    Answer, Ask, Count, Crowds, Deadlines, Engine, LeakTimes, PeerAddress, Question, SurgeLimits,
+    Thresholds, Work,
 };
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
@@ -81,6 +82,10 @@ pub(crate) struct Scene {
     pub(crate) sent: BTreeMap<u64, Vec<Option<&'static str>>>,
     /// Peers and own ports by `*http.Request`.
     pub(crate) peers: BTreeMap<u64, (&'static str, Option<u16>)>,
+    /// How many goroutines there are; `None`: not all could be read.
+    pub(crate) count: Option<Count>,
+    /// What those of a statement do; `None`: nobody could look.
+    pub(crate) crowds: Option<Crowds>,
     /// Questions, in order.
     pub(crate) asked: Vec<Ask>,
     /// Emissions with their times, ms.
@@ -118,6 +123,7 @@ impl Scene {
                 after_ns: 30_000 * MS,
                 proved_after_ns: 5_000 * MS,
             },
+            surges: SurgeLimits::default(),
             deadlines,
         };
         Self {
@@ -133,6 +139,8 @@ impl Scene {
             context_id: None,
             sent: BTreeMap::new(),
             peers: BTreeMap::new(),
+            count: None,
+            crowds: None,
             asked: Vec::new(),
             shown: Vec::new(),
             now_ms: 0,
@@ -248,6 +256,11 @@ impl Scene {
                 let values = values.iter();
                 values.map(|value| value.map(Arc::from)).collect()
             })),
+            Question::Count => Answer::Count(self.count.clone()),
+            Question::Crowds { .. } => match &self.crowds {
+                Some(crowds) => Answer::Crowds(crowds.clone()),
+                None => Answer::Unknown,
+            },
             Question::Peers { requests } => {
                 let peers = requests.iter().map(|one| self.peers.get(&one.request));
                 let peer = |&(remote, local_port): &(&str, _)| PeerAddress {
@@ -291,6 +304,7 @@ impl Scene {
             startpc: 0,
             parent_goid: None,
             waiting_channels: self.channels.get(&goid).cloned().unwrap_or_default(),
+            stack_bytes: 2048,
         }))
     }
 }

@@ -1,13 +1,15 @@
 //! One finding as a block of labelled lines.
 
 use crate::finding::{
-    CallOutcome, ContextLink, Finding, IdSource, RequestInfo, Severity, Trust, UpdateReason,
+    CallOutcome, ContextLink, Finding, IdSource, RequestInfo, RuleName, Severity, Trust,
+    UpdateReason,
 };
 use crate::go::Frame;
 use crate::style::Styles;
 
 use super::layout::{Row, Terminal};
 use super::place::{full_function, is_std, short_file, short_function};
+use super::surge;
 use super::timeline::{cancel, timeline};
 
 /// The finding, whole.
@@ -20,6 +22,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
         rows.push(view.process());
     }
     rows.extend(view.at());
+    rows.extend(surge::rows(finding, terminal));
     rows.extend(view.via());
     rows.extend(view.call());
     rows.extend(view.budget());
@@ -165,16 +168,30 @@ impl View<'_> {
             });
             parts.push(self.clean(&format!("{reason}{length}")));
         }
-        if let Some(live) = evidence.live {
-            parts.push(format!(
-                "{} not yet freed",
-                self.terminal.glyphs.number(live)
-            ));
-        }
+        parts.extend(self.live());
         Some(Row {
             strong: true,
             ..Row::facts("at", 0, parts).or(short)
         })
+    }
+
+    /// How many there are of the site's kind.
+    fn live(&self) -> Option<String> {
+        let evidence = &self.finding.evidence;
+        match self.finding.rule {
+            RuleName::GoroutineLeak => surge::held(
+                evidence.live,
+                evidence.stack_bytes,
+                evidence.per_hour,
+                self.terminal,
+            ),
+            // What has grown tells it all.
+            RuleName::GoroutineSurge => None,
+            _ => {
+                let live = self.terminal.glyphs.number(evidence.live?);
+                Some(format!("{live} not yet freed"))
+            }
+        }
     }
 
     /// From the outermost frame to the one that called the site, without the standard library
@@ -478,8 +495,8 @@ fn source(source: &IdSource) -> String {
     }
 }
 
-/// An ID in pieces that fit a line: whoever looks for it needs all of it.
-fn broken(text: &str, width: usize) -> Vec<String> {
+/// An ID or a path in pieces that fit a line: whoever looks for it needs all of it.
+pub(super) fn broken(text: &str, width: usize) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
     let pieces = letters.chunks(width.max(1));
     pieces.map(|piece| piece.iter().collect()).collect()

@@ -9,6 +9,7 @@ mod health;
 mod layout;
 mod place;
 mod summary;
+mod surge;
 mod text;
 mod timeline;
 

@@ -1,7 +1,7 @@
 //! The human form on several terminals.
 
 use super::{Glyphs, Human, Terminal, Verbosity};
-use crate::finding::{CallOutcome, UpdateReason, samples as findings};
+use crate::finding::{CallOutcome, RuleName, UpdateReason, samples as findings};
 use crate::model::Health;
 use crate::sink::output::{Output, Tally};
 use crate::sink::samples;
@@ -83,6 +83,31 @@ fn two_processes() {
         let output = Output::Finding(Box::new(findings::orphaned_downstream()));
         insta::assert_snapshot!(name, human.render(&output, &TALLY).stdout);
     }
+}
+
+#[test]
+fn what_has_grown_and_where_it_is_kept() {
+    for (width, name) in [(100, "surge"), (60, "surge_narrow")] {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(findings::goroutine_surge()));
+        insta::assert_snapshot!(name, human.render(&output, &TALLY).stdout);
+    }
+}
+
+#[test]
+fn a_leak_tells_of_all_of_its_kind() {
+    let mut finding = findings::cancel_ignored();
+    finding.rule = RuleName::GoroutineLeak;
+    finding.evidence.live = Some(1_200);
+    finding.evidence.stack_bytes = Some(131_072);
+    finding.evidence.per_hour = Some(720);
+    let mut human = Human::new(terminal(120), Verbosity::Normal);
+    let output = Output::Finding(Box::new(finding));
+    let text = human.render(&output, &TALLY).stdout;
+    assert!(
+        text.contains("200 live, 128.0 KiB of stack, 720 per hour"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -225,8 +225,9 @@ pub struct Downstream {
 /// cancelled_by, cancelled_at, timer_site and server. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
 /// deadline_site, timer. `orphaned-downstream`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, call,
 /// deadline_ns, remaining_ns, deadline_site, timer, downstream. `deadline-not-forwarded`: call, deadline_ns, remaining_ns,
-/// deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason, wait_ns, live, and where its
-/// context is dead cancelled_by, cancelled_at, after_cancel_ns.
+/// deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason, wait_ns, live, per_hour, stack_bytes, and
+/// where its context is dead cancelled_by, cancelled_at, after_cancel_ns. `goroutine-surge`: state, wait_reason, live,
+/// stack_bytes, surge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
@@ -278,7 +279,7 @@ pub struct Evidence {
     /// What the server allows, where its timers matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerLimits>,
-    /// Contexts of this line alive now; goroutines of it that have outlived their requests.
+    /// Contexts of this line alive now; goroutines of it that have outlived their requests; goroutines of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<u64>,
     /// What the goroutine waits on.
@@ -305,4 +306,61 @@ pub struct Evidence {
     /// How long a goroutine has outlived its request, ns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outlived_ns: Option<u64>,
+    /// So many of those that are `live` were left behind per hour. Absent before there is a minute to tell it from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_hour: Option<u64>,
+    /// Stack that those that are `live` hold, bytes: of a leak, of those that were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_bytes: Option<u64>,
+    /// What has grown, and by how much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surge: Option<Box<Surge>>,
+}
+
+/// Goroutines that have become many more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Surge {
+    /// How many there are, without the runtime's own.
+    pub goroutines: u64,
+    /// How many there were on average before they grew.
+    pub average: u64,
+    /// How many more there are than `span_ns` ago, when it was no surge yet.
+    pub grew: u64,
+    /// See `grew`, ns.
+    pub span_ns: u64,
+    /// The `go` statements that have grown most, at most 5, the first before the others.
+    pub grown: Vec<Grown>,
+    /// File with all goroutines, as lines of `observer goroutines`. Absent without `--snapshot-dir`, and where it could
+    /// not be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+}
+
+/// Goroutines of one `go` statement that have become more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Grown {
+    /// The statement; null where the executable does not tell.
+    pub site: Option<Site>,
+    /// How many are alive.
+    pub live: u64,
+    /// How many more those are than before.
+    pub grew: u64,
+    /// Stack that those alive hold, bytes.
+    pub stack_bytes: u64,
+    /// What most of them do; null where they could not be looked at.
+    pub most: Option<Crowd>,
+}
+
+/// Goroutines that stand at one place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Crowd {
+    /// How many.
+    pub count: u64,
+    /// What they do.
+    pub state: WorkState,
+    /// Go's own wait reason. Absent where they do not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_reason: Option<String>,
+    /// Where, innermost first: at most 64 frames.
+    pub stack: Vec<Site>,
 }
