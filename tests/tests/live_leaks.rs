@@ -5,8 +5,9 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Load, Observer, Program, exactly, findings, on_each_build, start,
+    Expect, Load, Observer, Program, Run, exactly, findings, on_each_build, start,
 };
+use serde_json::Value;
 
 const PROGRAM: &str = "leaks";
 /// What `--leak-after` is set to.
@@ -132,7 +133,12 @@ fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
         let leaks = routes.iter().filter(|route| !route.path.ends_with("/ok"));
         // Two of them lock in two orders.
         ensure!(expected.len() == leaks.count() + 1, "{}", expected.len());
-        exactly(&run, program.pid(), &expected)
+        exactly(&run, program.pid(), &expected)?;
+        are_counted(
+            &run,
+            program.pid(),
+            REQUESTS * u64::try_from(expected.len())?,
+        )
     })
 }
 
@@ -158,6 +164,37 @@ fn no_wait_is_said_to_be_longer_than_it_is() -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// Each leak holds stack, and all that is left is counted by what it waits for.
+fn are_counted(run: &Run, pid: u32, left: u64) -> Result<()> {
+    for finding in findings(run, pid) {
+        let held = finding.number("/evidence/stack_bytes");
+        ensure!(held >= Some(2048), "{}: {held:?}", finding.brief());
+    }
+    let end = run.of_type("end").next().context("no end")?;
+    let goroutines = &end["goroutines"];
+    let total = goroutines["total"].as_u64();
+    ensure!(total >= Some(left), "{goroutines}");
+    let of_requests = &goroutines["requests"];
+    let number = |key: &str| of_requests[key].as_u64().unwrap_or_default();
+    let (started, ended) = (number("started"), number("ended"));
+    let outliving = number("outliving");
+    ensure!((left..=started).contains(&outliving), "{goroutines}");
+    ensure!(ended > 0 && started >= ended + outliving, "{goroutines}");
+    let waiting = of_requests["outliving_waiting"].as_object();
+    let waiting = waiting.context("nothing waits")?;
+    let sum: u64 = waiting.values().filter_map(Value::as_u64).sum();
+    ensure!((left..=outliving).contains(&sum), "{goroutines}");
+    let senders = waiting.get("chan send").and_then(Value::as_u64);
+    ensure!(senders > Some(REQUESTS), "{goroutines}");
+    let mut stats = run.of_type("stats");
+    let began = stats.any(|line| {
+        let rate = line.pointer("/goroutines/requests/started_per_s");
+        rate.and_then(Value::as_f64) > Some(0.0)
+    });
+    ensure!(began, "none of the stats lines has a rate");
+    Ok(())
 }
 
 /// Two goroutines of a line may be anything.

@@ -21,6 +21,7 @@ const PROGRAMS: &[&str] = &[
     "dials",
     "leaks",
     "behind",
+    "surge",
     "cancelers",
     "healthy",
     "bench",

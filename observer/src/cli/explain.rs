@@ -78,6 +78,7 @@ const fn source(rule: RuleName) -> &'static str {
         RuleName::DeadlineNotForwarded => include_str!("../detect/deadline_not_forwarded.rs"),
         RuleName::OrphanedDownstream => include_str!("../detect/orphaned_downstream.rs"),
         RuleName::GoroutineLeak => include_str!("../detect/goroutine_leak.rs"),
+        RuleName::GoroutineSurge => include_str!("../detect/goroutine_surge.rs"),
     }
 }
 

@@ -20,6 +20,7 @@ mod schema;
 mod screen;
 mod show;
 mod shown;
+mod surges;
 mod wrap;
 
 use std::ffi::OsString;

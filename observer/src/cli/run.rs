@@ -8,9 +8,10 @@ use clap::Args;
 use crate::config::{self, BenchPrograms, BenchSites, DeadlineHeader, IdReading, Settings};
 use crate::error::{Error, Exit};
 use crate::finding::RuleChoice;
-use crate::sink::{Delivery, Sinks};
+use crate::sink::{Delivery, Sinks, SnapshotOptions};
 use crate::target::cgroup::{is_hex, unit_name};
 
+use super::surges::{self, Surges};
 use super::{Engine, deadline_headers, id_headers, show};
 
 const GRACE: Duration = Duration::from_millis(500);
@@ -35,6 +36,7 @@ Examples:
   sudo observer run --unit shop-api --wait
   sudo observer run --all
   sudo observer run --all --facts --output json > host-a.jsonl
+  sudo observer run --unit shop-api --snapshot-dir /var/lib/observer
 
 Selectors are united: a process is observed if any of them fits. Processes that start later are
 observed too. With --pid alone there are none to come: observer ends when its processes have
@@ -146,6 +148,10 @@ pub struct Options {
     pub grace: Duration,
     /// How long a goroutine may outlive its request in one wait.
     pub leaks: Leaks,
+    /// When goroutines have become too many.
+    pub surges: Surges,
+    /// Where what they do is written then.
+    pub snapshots: Option<SnapshotOptions>,
     /// What deadlines are measured by.
     pub deadlines: Deadlines,
     /// Follow the goroutines that requests start.
@@ -221,6 +227,8 @@ impl Options {
                 after: span.0,
                 proved_after: span.0,
             }),
+            surges: surges::of(settings)?,
+            snapshots: surges::snapshots(settings)?,
             deadlines: deadlines(settings),
             goroutines: settings.goroutines.unwrap_or(false),
             deadline_headers: deadline_headers::of(settings, &request_ids.headers)?,

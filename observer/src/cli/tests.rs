@@ -231,6 +231,35 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(Options::new(&nothing).unwrap_err().exit(), Exit::Usage);
     let header = settings("observer run --pid 1 --request-id-header X:Y");
     assert_eq!(Options::new(&header).unwrap_err().exit(), Exit::Usage);
+    for flags in [
+        "--surge-factor 0",
+        "--surge-times 0",
+        "--surge-window 0s",
+        "--snapshot-dir /tmp --snapshot-max 0",
+        "--snapshot-max 3",
+    ] {
+        let settings = settings(&format!("observer run --pid 1 {flags}"));
+        assert_eq!(
+            Options::new(&settings).unwrap_err().exit(),
+            Exit::Usage,
+            "{flags}"
+        );
+    }
+}
+
+#[test]
+fn surges_are_as_the_flags_say() {
+    let usual = Options::new(&settings("observer run --pid 1")).unwrap();
+    let surges = usual.surges;
+    assert_eq!((surges.factor, surges.min, surges.times), (3, 500, 2));
+    assert_eq!(surges.window.as_secs(), 60);
+    assert_eq!(usual.snapshots, None);
+    let all = "--surge-factor 2 --surge-min 9 --surge-times 4 --surge-window 10s --snapshot-dir d";
+    let other = Options::new(&settings(&format!("observer run --pid 1 {all}"))).unwrap();
+    let surges = other.surges;
+    assert_eq!((surges.factor, surges.min, surges.times), (2, 9, 4));
+    assert_eq!(surges.window.as_secs(), 10);
+    assert_eq!(other.snapshots.unwrap().max, 10);
 }
 
 #[test]

@@ -122,6 +122,42 @@ pub struct Settings {
     )]
     pub leak_after: Option<Span>,
 
+    /// Goroutines are too many where they are more than so many times their moving average [default: 3]
+    #[arg(
+        long,
+        env = "OBSERVER_SURGE_FACTOR",
+        value_name = "TIMES",
+        help_heading = "Rules"
+    )]
+    pub surge_factor: Option<u32>,
+
+    /// And more than so many [default: 500]
+    #[arg(
+        long,
+        env = "OBSERVER_SURGE_MIN",
+        value_name = "GOROUTINES",
+        help_heading = "Rules"
+    )]
+    pub surge_min: Option<u64>,
+
+    /// In so many counts in a row, one a second [default: 2]
+    #[arg(
+        long,
+        env = "OBSERVER_SURGE_TIMES",
+        value_name = "COUNTS",
+        help_heading = "Rules"
+    )]
+    pub surge_times: Option<u32>,
+
+    /// Time that the average is taken over; nothing is a surge before [default: 60s]
+    #[arg(
+        long,
+        env = "OBSERVER_SURGE_WINDOW",
+        value_name = "TIME",
+        help_heading = "Rules"
+    )]
+    pub surge_window: Option<Span>,
+
     /// Deadlines that differ by no more than this part of the shorter count as equal [default: 10%]
     #[arg(
         long,
@@ -278,6 +314,24 @@ pub struct Settings {
     )]
     pub record: Option<PathBuf>,
 
+    /// On a goroutine-surge, write what all goroutines do to a file in this folder (mode 0600)
+    #[arg(
+        long,
+        env = "OBSERVER_SNAPSHOT_DIR",
+        value_name = "DIR",
+        help_heading = "Output"
+    )]
+    pub snapshot_dir: Option<PathBuf>,
+
+    /// Delete the oldest snapshots beyond this number [default: 10]
+    #[arg(
+        long,
+        env = "OBSERVER_SNAPSHOT_MAX",
+        value_name = "FILES",
+        help_heading = "Output"
+    )]
+    pub snapshot_max: Option<u32>,
+
     /// Add a JSON line for each request and each call, for `observer correlate`
     #[arg(long, env = "OBSERVER_FACTS", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
@@ -377,6 +431,12 @@ impl Settings {
             grace: self.grace.or(below.grace),
             leak_after: self.leak_after.or(below.leak_after),
             goroutines: self.goroutines.or(below.goroutines),
+            surge_factor: self.surge_factor.or(below.surge_factor),
+            surge_min: self.surge_min.or(below.surge_min),
+            surge_times: self.surge_times.or(below.surge_times),
+            surge_window: self.surge_window.or(below.surge_window),
+            snapshot_dir: self.snapshot_dir.or(below.snapshot_dir),
+            snapshot_max: self.snapshot_max.or(below.snapshot_max),
             deadline_tolerance: self.deadline_tolerance.or(below.deadline_tolerance),
             deadline_tolerance_min: self.deadline_tolerance_min.or(below.deadline_tolerance_min),
             short_deadline: self.short_deadline.or(below.short_deadline),

@@ -26,6 +26,12 @@ fail-on = "warning"
 rule = ["cancel-ignored", "detached-context=info"]
 grace = "1s"
 leak-after = "10s"
+surge-factor = 4
+surge-min = 1000
+surge-times = 3
+surge-window = "2m"
+snapshot-dir = "/var/lib/observer"
+snapshot-max = 3
 goroutines = true
 deadline-tolerance = "5%"
 deadline-tolerance-min = "10ms"

@@ -9,7 +9,7 @@ use crate::target::{Still, exe_of};
 use super::arrivals::Arrival;
 use super::observe::Loop;
 use super::subject::Target;
-use super::{clock, errors, select, subject};
+use super::{clock, errors, select, subject, tallies};
 
 /// Between two looks at whether the processes are still the same, ns.
 const IDENTITY_NS: u64 = 250_000_000;
@@ -93,6 +93,7 @@ impl Loop {
             .sockets
             .add((pid, target.unit.netns), &mut self.kernel)
             .map_err(|error| errors::of_probe("", error))?;
+        let uncounted = tallies::gap(&target);
         let mut outcome = match self.attacher.attach(&mut self.kernel, target) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -102,11 +103,13 @@ impl Loop {
         };
         outcome.start.hooks.push(in_kernel);
         outcome.start.not_covered.extend(unseen);
+        outcome.start.not_covered.extend(uncounted);
         self.code.add(Arc::clone(&outcome.observed.target));
         if let Some(recorder) = &mut self.recorder {
             recorder.resolved(self.code.take_noted())?;
         }
         self.observed.push(outcome.observed);
+        self.engine.process_started(pid);
         self.has_observed = true;
         sinks.emit(Output::Start(Box::new(outcome.start)));
         for notice in outcome.notices {
@@ -200,6 +203,7 @@ impl Loop {
         }
         // What they did last may still be in the ring.
         self.pump(sinks)?;
+        self.settle()?;
         for (pid, why) in gone {
             self.engine.process_ended(pid);
             if let Some(recorder) = &mut self.recorder {
@@ -207,6 +211,7 @@ impl Loop {
             }
             self.code.forget(pid);
             self.families.forget(pid);
+            self.tallies.forget(pid);
             self.part_with(pid, why, sinks)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::go::image::Image;
 use crate::go::{Frame, ImageCache};
 use crate::inspect::{CensusOffsets, Inspector, Runtime, ServedOffsets, served};
-use crate::picture::{Names, Painter, Picture};
+use crate::picture::{GroupBy, Names, Painter, Picture};
 use crate::sink::Clock;
 use crate::target::{MemoryError, Still};
 
@@ -24,8 +24,24 @@ const LIMIT: usize = 200_000;
 /// # Errors
 /// See [`Engine::goroutines`](crate::cli::Engine::goroutines).
 pub(super) fn look(options: &Options) -> Result<(Picture, Clock), Error> {
-    let pid = options.pid;
-    let target = subject::open(pid, &mut ImageCache::default(), &[]).map_err(of_end)?;
+    let target = subject::open(options.pid, &mut ImageCache::default(), &[]).map_err(of_end)?;
+    let min_age_ns = options
+        .min_age
+        .map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+    let picture = paint(&target, options.group_by, min_age_ns)?;
+    Ok((picture, clock::wall()))
+}
+
+/// Looks at all goroutines of a process that is open.
+///
+/// # Errors
+/// What they look like is not known, or the process has ended meanwhile.
+pub(super) fn paint(
+    target: &Target,
+    group_by: GroupBy,
+    min_age_ns: Option<u64>,
+) -> Result<Picture, Error> {
+    let pid = target.pid();
     let none = |why: String| Error::NoGoroutines { pid, why };
     let version = target.image.go_version();
     if !target.layout.is_proved() {
@@ -52,9 +68,6 @@ pub(super) fn look(options: &Options) -> Result<(Picture, Clock), Error> {
         kept: RefCell::default(),
     };
     let begun_ns = clock::now_ns();
-    let min_age_ns = options
-        .min_age
-        .map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
     let requests = ServedOffsets::of(&target.layout, version.minor);
     let mut painter = Painter::new(&names, begun_ns);
     let coverage = inspector
@@ -63,17 +76,16 @@ pub(super) fn look(options: &Options) -> Result<(Picture, Clock), Error> {
                 served(&target.process.memory, &requests, by, frame).ok()?
             });
         })
-        .map_err(|cause| of_memory(&target, cause))?;
+        .map_err(|cause| of_memory(target, cause))?;
     let took_ns = clock::now_ns().saturating_sub(begun_ns);
     let Some(coverage) = coverage else {
         let why = target.image.allgs().err();
         return Err(none(why.map_or_else(String::new, |why| why.to_string())));
     };
     // What was read is another process's where the pid has come to mean one.
-    same(&target)?;
+    same(target)?;
     let process = std::sync::Arc::clone(&target.unit.process);
-    let picture = painter.finish(process, (options.group_by, min_age_ns), coverage, took_ns);
-    Ok((picture, clock::wall()))
+    Ok(painter.finish(process, (group_by, min_age_ns), coverage, took_ns))
 }
 
 fn same(target: &Target) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use observer_common::layout::TRACE_HEADER;
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::inspect::{
     Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, RequestDetails,
-    RequestReading, Runtime, TargetTypes, id_in_contexts, inspect_conn, inspect_metadata,
+    RequestReading, Runtime, Started, TargetTypes, id_in_contexts, inspect_conn, inspect_metadata,
     inspect_outgoing, inspect_request, local_address, response_headers,
 };
 use crate::model::parse_peer;
@@ -70,6 +70,8 @@ pub(super) fn answer(target: &Target, ask: &Ask, families: &mut Families) -> Ans
             Some(itab) => sent_by_grpc(target, (*itab, *ctx), headers),
             None => sent(target, (*request, *ctx), headers),
         }),
+        // Neither is one answer among others: see `tallies` and `crowds`.
+        Question::Count | Question::Crowds { .. } => Answer::Unknown,
         Question::Peers { requests } => {
             Answer::Peers(requests.iter().map(|one| peer(target, one)).collect())
         }
@@ -95,6 +97,16 @@ fn runtime(target: &Target) -> Option<Inspector<'_, crate::target::ProcessMemory
         allgs: target.allgs,
     };
     Some(Inspector::new(&target.process.memory, runtime))
+}
+
+/// The living goroutines by `go` statement, without those that `is_runtime` says so of; `None` where not all could be
+/// read.
+pub(super) fn tally(target: &Target, is_runtime: impl FnMut(u64) -> bool) -> Option<Vec<Started>> {
+    let mut lines = runtime(target)?.tally(is_runtime).ok()??;
+    for line in lines.iter_mut().filter(|line| line.gopc != 0) {
+        line.gopc = line.gopc.wrapping_add(target.bias());
+    }
+    Some(lines)
 }
 
 fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {

@@ -3,6 +3,7 @@
 //! All I/O and all clocks are here and below; what is decided, is decided elsewhere.
 
 mod across;
+mod answers;
 mod arrivals;
 mod attach;
 mod claim;
@@ -10,6 +11,7 @@ mod clock;
 mod code;
 mod correlate;
 mod cost;
+mod crowds;
 mod detach;
 mod errors;
 mod families;
@@ -18,11 +20,13 @@ mod goroutines;
 mod host;
 mod inspector;
 mod observe;
+mod rates;
 mod replay;
 mod report;
 mod select;
 mod sockets;
 mod subject;
+mod tallies;
 mod thresholds;
 
 use crate::cli::{

@@ -17,8 +17,8 @@ use crate::error::{Error, Notice};
 use crate::go::ImageCache;
 use crate::model::Limits;
 use crate::probe::{Kernel, Ring};
-use crate::record::{Answered, Recorder};
-use crate::sink::{End, EndReason, Losses, Output, Sinks};
+use crate::record::Recorder;
+use crate::sink::{End, EndReason, Losses, Output, Sinks, SnapshotFolder};
 use crate::stream::{Event, Order, decode, executed};
 use crate::target::{FileId, Host};
 
@@ -27,11 +27,14 @@ use super::attach::{Attacher, Observed};
 use super::clock;
 use super::code::LiveCode;
 use super::cost::Cost;
+use super::crowds::Looks;
 use super::families::Families;
+use super::rates::Rates;
 use super::select::Selection;
 use super::sockets::Sockets;
 use super::subject::Target;
-use super::{errors, host, inspector, select, subject, thresholds};
+use super::tallies::Tallies;
+use super::{errors, host, select, subject, thresholds};
 
 /// How often the ring is read when nothing wakes us.
 const TICK: Duration = Duration::from_millis(20);
@@ -69,6 +72,8 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     }
     let targets = Targets::open(options)?;
     let thresholds = thresholds::of(options);
+    let snapshots = options.snapshots.clone().map(SnapshotFolder::open);
+    let snapshots = snapshots.transpose()?;
     let recorder = options
         .record
         .as_deref()
@@ -99,6 +104,9 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let cost = Cost::begin();
     let mut loop_ = Loop {
         families: Families::default(),
+        tallies: Tallies::default(),
+        looks: Looks::new(snapshots),
+        said: Vec::new(),
         code: LiveCode::new(recorder.is_some()),
         engine: Engine::new(
             Limits::default(),
@@ -120,6 +128,8 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
         begun_ns: cost.begun_ns(),
         cost,
         realtime_ns: clock.realtime_minus_monotonic_ns,
+        rates: Rates::begin(clock::now_ns()),
+        follows: options.goroutines,
         stats_ns: clock::now_ns(),
         identity_ns: clock::now_ns(),
         malformed: 0,
@@ -225,6 +235,10 @@ pub(super) struct Loop {
     order: Order,
     pub(super) code: LiveCode,
     pub(super) families: Families,
+    pub(super) tallies: Tallies,
+    pub(super) looks: Looks,
+    /// What there is to say of questions.
+    pub(super) said: Vec<Notice>,
     pub(super) attacher: Attacher,
     /// Processes to come; `None` where only those of the start are wanted.
     pub(super) arrivals: Option<Arrivals>,
@@ -240,6 +254,9 @@ pub(super) struct Loop {
     pub(super) begun_ns: u64,
     /// Realtime minus monotonic clock as the core believes it, ns.
     pub(super) realtime_ns: i64,
+    /// Goroutines of requests are followed.
+    pub(super) follows: bool,
+    pub(super) rates: Rates,
     stats_ns: u64,
     pub(super) identity_ns: u64,
     pub(super) malformed: u64,
@@ -431,28 +448,6 @@ impl Loop {
         failure.map_or(Ok(taken), Err)
     }
 
-    fn answer_questions(&mut self) -> Result<(), Error> {
-        loop {
-            let asks = self.engine.take_asks();
-            if asks.is_empty() {
-                return Ok(());
-            }
-            self.families.begin(&asks);
-            for ask in asks {
-                let answer = match self.code.target(ask.pid) {
-                    Some(target) => inspector::answer(target, &ask, &mut self.families),
-                    None => crate::detect::Answer::Unknown,
-                };
-                let now_ns = clock::now_ns();
-                self.engine.answer(ask.id, &answer, now_ns, &self.code);
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.resolved(self.code.take_noted())?;
-                    recorder.answer(now_ns, &Answered { ask, answer })?;
-                }
-            }
-        }
-    }
-
     /// Whatever has to be done now and then. True when there is more to do at once.
     fn housekeeping(&mut self, sinks: &mut Sinks) -> Result<bool, Error> {
         let now_ns = clock::now_ns();
@@ -460,6 +455,7 @@ impl Loop {
         for what in self.kernel.complaints() {
             sinks.emit(Output::Notice(Notice::Probe { what }));
         }
+        self.say_rest(sinks);
         self.part_with_the_dead(sinks)?;
         let more = self.admit(sinks)?;
         if now_ns.saturating_sub(self.stats_ns) >= STATS_NS {
@@ -477,6 +473,8 @@ impl Loop {
         let of_probe = |error| errors::of_probe("", error);
         self.kernel.silence_sockets().map_err(of_probe)?;
         while !self.pump(sinks)? {}
+        self.settle()?;
+        self.say_rest(sinks);
         let end_ns = clock::now_ns();
         self.engine.tell_rest(end_ns, &self.code);
         self.engine.finish(end_ns);

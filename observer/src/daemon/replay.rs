@@ -14,7 +14,7 @@ use crate::finding::{Emission, Finding};
 use crate::go::{Frame, TypeName};
 use crate::model::{Code, Handed, Limits, Unit};
 use crate::record::{Entry, Reader, Resolved};
-use crate::sink::{Clock, DeliveryTimes, End, EndReason, Output, Sinks, Stats};
+use crate::sink::{Clock, DeliveryTimes, End, EndReason, GoroutineStats, Output, Sinks, Stats};
 use crate::stream::decode;
 
 use super::across::{Gathered, Known, Measures};
@@ -339,7 +339,12 @@ impl Played {
                         .answer(ask.id, &answered.answer, at_ns, &self.code);
                 }
             }
-            Entry::Resolved(resolved) => self.code.learn(*resolved),
+            Entry::Resolved(resolved) => {
+                if let Resolved::Unit { pid, .. } = &*resolved {
+                    self.engine.process_started(*pid);
+                }
+                self.code.learn(*resolved);
+            }
             Entry::ProcessEnded(pid) => {
                 self.engine.process_ended(pid);
                 self.code.forget(pid);
@@ -367,6 +372,10 @@ impl Played {
             delivery: DeliveryTimes::of(self.engine.delivery()),
             health: self.engine.health(),
             joins: self.engine.joins(),
+            goroutines: GoroutineStats {
+                totals: self.engine.goroutines(),
+                ..GoroutineStats::default()
+            },
             ..Stats::default()
         }
     }

@@ -64,10 +64,12 @@ impl Loop {
         Ok(())
     }
 
-    pub(super) fn stats(&self) -> Result<Stats, Error> {
+    pub(super) fn stats(&mut self) -> Result<Stats, Error> {
         let counters = self.counters()?;
         let totals = self.engine.totals();
         let now_ns = clock::now_ns();
+        let goroutines = self.engine.goroutines();
+        let goroutines = self.rates.since_last(goroutines, self.follows, now_ns);
         Ok(Stats {
             time_ns: now_ns,
             duration_ns: now_ns.saturating_sub(self.begun_ns),
@@ -83,6 +85,7 @@ impl Loop {
             delivery: DeliveryTimes::of(self.engine.delivery()),
             health: self.engine.health(),
             joins: self.engine.joins(),
+            goroutines,
         })
     }
 }

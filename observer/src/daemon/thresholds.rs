@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cli::run::Options;
 use crate::config;
-use crate::detect::{Deadlines, LeakTimes, Thresholds};
+use crate::detect::{Deadlines, LeakTimes, SurgeLimits, Thresholds};
 use crate::finding::RuleName;
 use crate::model::{DeadlineHeader, PlainUnit};
 
@@ -32,6 +32,13 @@ pub(super) fn of(options: &Options) -> Thresholds {
         leaks: LeakTimes {
             after_ns: ns(options.leaks.after),
             proved_after_ns: ns(options.leaks.proved_after),
+        },
+        surges: SurgeLimits {
+            factor: options.surges.factor,
+            min: options.surges.min,
+            times: options.surges.times,
+            window_ns: ns(options.surges.window),
+            is_off: !options.rules.is_on(RuleName::GoroutineSurge),
         },
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::inspect::{Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails};
+use crate::finding::Crowd;
+use crate::inspect::{
+    Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, Started,
+};
 
 /// A question to the inspector; the number comes back with the answer.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -69,6 +72,13 @@ pub enum Question {
     },
     /// Over which connection a request of HTTP/1 came, of whose answer nothing is out; without headers.
     RequestEnds(Reading),
+    /// How many goroutines there are.
+    Count,
+    /// What the goroutines of some `go` statements do; the answer may take its time.
+    Crowds {
+        /// The statements' return addresses.
+        gopcs: Vec<u64>,
+    },
 }
 
 impl Question {
@@ -139,6 +149,10 @@ pub enum Answer {
     Peers(Vec<Option<PeerAddress>>),
     /// To [`Question::CallEnds`] and [`Question::RequestEnds`]; `None` where that is not so, or memory does not tell.
     Ends(Option<Ends>),
+    /// To [`Question::Count`]; `None` where not all could be read, or counting had cost too much lately.
+    Count(Option<Count>),
+    /// To [`Question::Crowds`].
+    Crowds(Crowds),
     /// The process is gone, or cannot be read.
     Unknown,
 }
@@ -154,6 +168,26 @@ impl Answer {
             _ => None,
         }
     }
+}
+
+/// Goroutines of a process, without the runtime's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Count {
+    /// How many.
+    pub alive: u64,
+    /// Those `go` statements that have started most of them, most first.
+    pub lines: Vec<Started>,
+    /// There are more statements than those.
+    pub is_cut: bool,
+}
+
+/// What goroutines do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Crowds {
+    /// Most of each statement asked about, in that order; `None` where none was found.
+    pub crowds: Vec<Option<Crowd>>,
+    /// File that all goroutines were written to.
+    pub snapshot: Option<Arc<str>>,
 }
 
 /// The two ends of a request's connection, as Go names them.

@@ -8,6 +8,7 @@ use crate::model::{Code, CtxId, DeadlineHeader, Model, Protocol, ReqId, Request,
 use super::ask::{Ask, Question, Reading};
 use super::deadline::Deadlines;
 use super::goroutine_leak::LeakTimes;
+use super::goroutine_surge::SurgeLimits;
 use super::ids;
 use super::timers::{Timers, Topic};
 use super::waits::Waits;
@@ -27,6 +28,9 @@ pub struct Thresholds {
     /// When a goroutine that has outlived its request is a leak; absent in older recordings.
     #[serde(default)]
     pub leaks: LeakTimes,
+    /// When goroutines have become too many; absent in older recordings.
+    #[serde(default)]
+    pub surges: SurgeLimits,
     /// What deadlines are measured by; absent in older recordings.
     #[serde(default)]
     pub deadlines: Deadlines,

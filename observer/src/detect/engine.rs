@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::correlate::{JoinTotals, Told};
 use crate::finding::{CancelledBy, DEFAULT_LIMIT, Emission, Finding, Merger, Phase};
-use crate::model::{Code, Fact, Health, Latency, Limits, Model, ReqId, Totals};
+use crate::model::{Code, Fact, GoroutineTotals, Health, Latency, Limits, Model, ReqId, Totals};
 use crate::stream::Event;
 
 use super::ask::{Answer, Ask};
@@ -20,6 +20,7 @@ use super::deadline_too_short::DeadlineTooShort;
 use super::derived::Derived;
 use super::detached_context::DetachedContext;
 use super::goroutine_leak::GoroutineLeak;
+use super::goroutine_surge::GoroutineSurge;
 use super::health::Counting;
 use super::ids;
 use super::joins::Joins;
@@ -79,6 +80,7 @@ struct Rules {
     not_forwarded: DeadlineNotForwarded,
     orphaned: OrphanedDownstream,
     leaks: GoroutineLeak,
+    surges: GoroutineSurge,
     teller: Teller,
 }
 
@@ -123,7 +125,9 @@ impl Engine {
     /// Events were lost here. Gives how many running requests became unknown.
     pub fn loss(&mut self) -> u64 {
         // Whatever was asked was asked about what is unknown now.
-        self.asks.waiting.clear();
+        self.asks
+            .waiting
+            .retain(|_, (_, topic)| topic.needs_no_events());
         self.rules.forget_cases(|_| true);
         self.rules.joins.clear();
         self.model.loss()
@@ -160,6 +164,14 @@ impl Engine {
         self.merge();
     }
 
+    /// A process is observed from now on.
+    pub fn process_started(&mut self, pid: u32) {
+        if !self.thresholds.surges.is_off {
+            let topic = self.rules.surges.begin(pid);
+            self.timers.set(self.now_ns, topic);
+        }
+    }
+
     /// A process is no more: nothing about it will be learnt.
     pub fn process_ended(&mut self, pid: u32) {
         self.model.forget_process(pid);
@@ -168,6 +180,7 @@ impl Engine {
         self.rules.mismatch.forget(|of| of == pid);
         self.rules.short.forget(|of| of == pid);
         self.rules.leaks.forget_lines(pid);
+        self.rules.surges.forget(pid);
         self.rules.joins.forget_gone(&self.model);
         self.waits.forget(pid);
     }
@@ -231,6 +244,19 @@ impl Engine {
     pub fn health(&self) -> Health {
         let counting = &self.rules.health;
         counting.figures(self.now_ns, &self.model, &self.thresholds)
+    }
+
+    /// How many goroutines there are, and how many live on after their requests.
+    #[must_use]
+    pub fn goroutines(&self) -> GoroutineTotals {
+        let totals = self.model.totals();
+        GoroutineTotals {
+            total: self.rules.surges.total(),
+            started: totals.spawned,
+            ended: totals.spawned_ended,
+            outliving: self.model.outliving(),
+            waiting: self.rules.leaks.waiting(),
+        }
     }
 
     /// Calls that were joined to the requests that they led to, and what could not be told.
@@ -458,6 +484,7 @@ impl Rules {
             }
             Topic::Tell(call) => self.teller.call(call, cx),
             Topic::Leak(id) => self.leaks.look(id, cx),
+            Topic::Count(number) => self.surges.look(number, cx),
             Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
             Topic::LargeHeaders(_)
             | Topic::Beside(..)
@@ -470,6 +497,7 @@ impl Rules {
             | Topic::CallEnds(..)
             | Topic::RequestEnds(_)
             | Topic::NotForwarded(_)
+            | Topic::Crowds(_)
             | Topic::WriteFailed(_) => {}
         }
     }
@@ -512,6 +540,8 @@ impl Rules {
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
             Topic::ContextId(request) => ids::context_answer(request, answer, cx),
             Topic::Leak(id) => self.leaks.answer(id, answer, cx),
+            Topic::Count(number) => self.surges.counted(number, answer, cx),
+            Topic::Crowds(number) => self.surges.answer(number, answer, cx),
             Topic::Sent(call) => {
                 ids::sent_answer(call, answer, cx);
                 for join in self.joins.sent(call, cx) {

@@ -16,7 +16,9 @@
 //! It follows goroutines from their start to their end, which costs a trap for each: only with `--goroutines`.
 //!
 //! `at` is the line of the `go` statement; where `errgroup` or `sync.WaitGroup.Go` contains it, the line that calls
-//! those. `stack` shows where the goroutine waits, `live` how many of that line have outlived their requests now.
+//! those. `stack` shows where the goroutine waits, `live` how many of that line have outlived their requests now,
+//! `per_hour` how fast they became so many (from a minute on), `stack_bytes` the stack that they hold, as far as they were
+//! looked at.
 //!
 //! ## Why it matters
 //!
@@ -45,7 +47,8 @@
 //! warning[goroutine-leak]: goroutine still waits 2.63 s after the end of its
 //!     request
 //!   request  GET /sender   id sender-0 (X-Request-Id)   peer 127.0.0.1:58950
-//!   at       main.sender   aged.go:54   chan send   3 not yet freed
+//!   at       main.sender   aged.go:54   chan send
+//!            3 live, 6.0 KiB of stack
 //!   time     0 start ───────────── 31 µs returned
 //!   help     give it a way out: room in the channel, or its context's Done in
 //!            every wait
@@ -89,23 +92,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::finding::{
-    CancelledBy, Confidence, Evidence, Finding, Fingerprint, RequestInfo, RuleName, Severity,
-    WorkState,
-};
+use crate::finding::{Fingerprint, RequestInfo, RuleName};
 use crate::inspect::{Goroutine, Inspection};
-use crate::model::{Ctx, GoId, ReqId};
+use crate::model::{GoId, ReqId};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
-use super::draft::{self, span};
+use super::draft;
 use super::lasting::Wait;
+use super::leak_finding::{Kind, KindOf, dead_context, finding, waits_for_dead};
 use super::origin::{self, Origin};
 use super::timers::Topic;
 use super::waits::is_for_ever;
-use super::{ids, site};
 
-const HELP: &str = "give it a way out: room in the channel, or its context's Done in every wait";
 /// Requests that have left a goroutine of one line behind, before age alone says something.
 const REQUESTS: usize = 3;
 /// Goroutines of one line that are looked at, until it is told; the others are only counted.
@@ -118,6 +117,9 @@ const LOOKS: u64 = 4;
 const LEAST_NS: u64 = 100_000_000;
 /// Contexts of a request on whose `Done` its goroutines may wait.
 const CONTEXTS: usize = 64;
+/// A rate is told from so much time, ns.
+const RATE_NS: u64 = 60_000_000_000;
+const HOUR_NS: u64 = 3_600_000_000_000;
 /// So many times as long for loops of waits.
 const TIMES: u64 = 2;
 
@@ -170,17 +172,19 @@ struct Line {
 }
 
 #[derive(Debug, Clone)]
-struct Case {
-    line: (u32, Fingerprint),
-    origin: Origin,
-    request: ReqId,
+pub(super) struct Case {
+    pub(super) line: (u32, Fingerprint),
+    pub(super) origin: Origin,
+    pub(super) request: ReqId,
     /// The request, described at the first look.
-    info: Option<RequestInfo>,
+    pub(super) info: Option<RequestInfo>,
     /// Its end, ns.
-    ended_ns: u64,
+    pub(super) ended_ns: u64,
     /// The wait that it was seen in last.
-    wait: Option<Wait>,
-    told: bool,
+    pub(super) wait: Option<Wait>,
+    /// Stack that it held then, bytes.
+    pub(super) stack_bytes: u64,
+    pub(super) told: bool,
 }
 
 impl GoroutineLeak {
@@ -249,6 +253,7 @@ impl GoroutineLeak {
             info: None,
             ended_ns,
             wait: None,
+            stack_bytes: 0,
             told: false,
         };
         cx.remember(&mut self.cases, id, case);
@@ -318,9 +323,7 @@ impl GoroutineLeak {
                 self.drop_case(id);
                 return;
             }
-            if let Some(details) = &work.request {
-                ids::keep(case.request, details, cx);
-            }
+            // Nothing else is kept of what was read: a request that has ended is memory that may be another's.
             case.info = draft::request_of(cx, Some(case.request));
         }
         match &work.goroutine {
@@ -347,6 +350,7 @@ impl GoroutineLeak {
         let heard_ns = cx.model.spawned(id).map_or(0, |spawned| spawned.heard_ns);
         let before = case.wait.take();
         let before = before.filter(|wait| heard_ns <= wait.since_ns);
+        case.stack_bytes = goroutine.stack_bytes;
         let proved_ns = cx.waits.since_ns(case.line.0, goroutine, cx.now_ns);
         let proved_ns = proved_ns.map(|since_ns| since_ns.max(case.ended_ns).max(heard_ns));
         case.wait = Wait::seen(goroutine, before, proved_ns, cx.now_ns);
@@ -405,105 +409,45 @@ impl GoroutineLeak {
         }
     }
 
+    /// All of a line that are known to live.
+    fn kind_of(&self, line: (u32, Fingerprint), now_ns: u64) -> KindOf {
+        let cases = self.cases.values().filter(|case| case.line == line);
+        let (mut live, mut stack_bytes, mut oldest_ns) = (0u64, 0u64, now_ns);
+        for case in cases {
+            live += 1;
+            stack_bytes = stack_bytes.saturating_add(case.stack_bytes);
+            oldest_ns = oldest_ns.min(case.ended_ns);
+        }
+        let span_ns = now_ns.saturating_sub(oldest_ns);
+        let per_hour = u128::from(live) * u128::from(HOUR_NS) / u128::from(span_ns.max(1));
+        KindOf {
+            live,
+            per_hour: (span_ns >= RATE_NS).then(|| u64::try_from(per_hour).unwrap_or(u64::MAX)),
+            stack_bytes,
+        }
+    }
+
+    /// How many of those that are left wait for what, as last seen.
+    pub(super) fn waiting(&self) -> BTreeMap<String, u64> {
+        let mut waiting = BTreeMap::new();
+        for wait in self.cases.values().filter_map(|case| case.wait.as_ref()) {
+            *waiting.entry(wait.reason.clone()).or_default() += 1;
+        }
+        waiting
+    }
+
     fn tell(&mut self, id: GoId, kind: &Kind, cx: &mut Context<'_>) {
         let Some(case) = self.cases.get_mut(&id) else {
             return;
         };
         case.told = true;
         let case = case.clone();
-        let live = self.cases.values().filter(|other| other.line == case.line);
-        let live = u64::try_from(live.count()).unwrap_or(u64::MAX);
+        let kind_of = self.kind_of(case.line, cx.now_ns);
         if let Some(line) = self.lines.get_mut(&case.line) {
             line.looked_at.remove(&id);
         }
-        if let Some(finding) = finding(&case, kind, live, cx) {
+        if let Some(finding) = finding(&case, kind, &kind_of, cx) {
             cx.report(finding);
         }
     }
-}
-
-/// What makes it a leak.
-enum Kind {
-    /// Nothing ends its wait.
-    ForEver,
-    /// Its context is dead: by whom, and since when, ns.
-    Dead(CancelledBy, u64),
-    /// The time that it has waited.
-    Age,
-}
-
-fn finding(case: &Case, kind: &Kind, live: u64, cx: &Context<'_>) -> Option<Finding> {
-    let pid = case.line.0;
-    let unit = cx.unit(pid)?;
-    let wait = case.wait.as_ref()?;
-    let (severity, confidence) = match kind {
-        Kind::ForEver | Kind::Dead(..) => (Severity::Error, Confidence::High),
-        Kind::Age => (Severity::Warning, Confidence::Medium),
-    };
-    let mut finding = draft::blank(
-        RuleName::GoroutineLeak,
-        severity,
-        confidence,
-        cx.now_ns,
-        &unit,
-    );
-    let outlived_ns = cx.now_ns.saturating_sub(case.ended_ns);
-    finding.site = Some(case.origin.site.clone());
-    finding.caller.clone_from(&case.origin.caller);
-    finding.stack = site::walked(cx.code, pid, &wait.stack, wait.stack_state);
-    finding.request.clone_from(&case.info);
-    finding.evidence = Evidence {
-        outlived_ns: Some(outlived_ns),
-        state: Some(WorkState::Waiting),
-        wait_reason: Some(wait.reason.clone()),
-        wait_ns: wait.at_least_ns,
-        live: Some(live),
-        ..Evidence::default()
-    };
-    let outlived = span(outlived_ns);
-    finding.message = match kind {
-        Kind::ForEver => {
-            format!("goroutine waits for ever, {outlived} after the end of its request")
-        }
-        Kind::Dead(by, at_ns) => {
-            let after_ns = cx.now_ns.saturating_sub(*at_ns);
-            finding.evidence.cancelled_by = Some(*by);
-            finding.evidence.cancelled_at_ns = Some(*at_ns);
-            finding.evidence.after_cancel_ns = Some(after_ns);
-            format!(
-                "goroutine waits without its context's Done, {} after {}",
-                span(after_ns),
-                by.clause()
-            )
-        }
-        Kind::Age => format!("goroutine still waits {outlived} after the end of its request"),
-    };
-    finding.help = HELP.to_owned();
-    Some(finding)
-}
-
-/// Whether one of the contexts on whose `Done` it waits is dead.
-fn waits_for_dead(request: ReqId, waits_on: &[u64], cx: &Context<'_>) -> bool {
-    let Some(request) = cx.model.request(request) else {
-        return false;
-    };
-    let made = request.contexts.iter().chain([&request.root]);
-    made.filter_map(|ctx| cx.model.context(*ctx))
-        .any(|ctx| ctx.cancelled.is_some() && waits_on.contains(&ctx.ptr))
-}
-
-/// A context that the goroutine has made, whose CancelFunc it has not called, and that has been dead for longer than
-/// grace.
-fn dead_context(id: GoId, request: ReqId, cx: &Context<'_>) -> Option<Kind> {
-    let goid = cx.model.spawned(id)?.goid;
-    let request = cx.model.request(request)?;
-    let is_its_own =
-        |ctx: &&Ctx| ctx.goid == goid && !ctx.internal && ctx.cancel_called_ns.is_none();
-    let made = request.contexts.iter().rev();
-    let made = made.filter_map(|ctx| cx.model.context(*ctx));
-    made.filter(is_its_own).find_map(|ctx| {
-        let cancel = ctx.cancelled.as_ref()?;
-        let dead_ns = cx.now_ns.saturating_sub(cancel.at_ns);
-        (dead_ns > cx.thresholds.grace_ns).then_some(Kind::Dead(cancel.origin, cancel.at_ns))
-    })
 }

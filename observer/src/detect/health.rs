@@ -151,6 +151,7 @@ impl Counting {
                 // Its caller's cancel is its own: whether it came here, this process's findings tell.
                 RuleName::OrphanedDownstream
                 | RuleName::GoroutineLeak
+                | RuleName::GoroutineSurge
                 | RuleName::CancelNotCalled
                 | RuleName::PrematureCancel
                 | RuleName::TimeoutMismatch

@@ -11,6 +11,7 @@ mod derived;
 mod descendants;
 mod detached_context;
 mod goroutine_leak;
+mod goroutine_surge;
 mod grpc_calls;
 mod health;
 mod ids;

@@ -68,6 +68,17 @@ pub(super) enum Topic {
     Behind(ReqId, u64),
     /// A goroutine has outlived its request: does it wait?
     Leak(GoId),
+    /// How many goroutines does a process have? By number of the watch.
+    Count(u64),
+    /// What do those do that have become so many? By number of the watch.
+    Crowds(u64),
+}
+
+impl Topic {
+    /// What is asked does not depend on events: it stands where some were lost.
+    pub(super) const fn needs_no_events(&self) -> bool {
+        matches!(self, Self::Count(_) | Self::Crowds(_))
+    }
 }
 
 /// Timers, bounded.

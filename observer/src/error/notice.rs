@@ -111,6 +111,14 @@ pub enum Notice {
         /// What the kernel said.
         why: String,
     },
+    /// What all goroutines did is not kept.
+    #[error("cannot write a snapshot of goroutines into `{}` ({why}); the finding is told without", dir.display())]
+    SnapshotFailed {
+        /// The folder.
+        dir: PathBuf,
+        /// What the kernel said.
+        why: String,
+    },
     /// Lines are missing from an output.
     #[error("cannot write {what} ({why}); lines that are lost are counted")]
     WriteFailed {

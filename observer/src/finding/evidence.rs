@@ -410,4 +410,55 @@ pub struct Evidence {
     pub outlived_ns: Option<u64>,
     /// The goroutine that works, or whose work was killed, where that is not the serving one.
     pub goroutine: Option<Box<GoroutineEvidence>>,
+    /// So many of those that are `live` were left behind per hour.
+    pub per_hour: Option<u64>,
+    /// Stack that those hold, bytes, as far as it was looked at.
+    pub stack_bytes: Option<u64>,
+    /// What has grown, and by how much.
+    pub surge: Option<Box<SurgeEvidence>>,
+}
+
+/// Goroutines that have become many more.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SurgeEvidence {
+    /// How many there are, without the runtime's own.
+    pub goroutines: u64,
+    /// How many there were on average before they grew.
+    pub average: u64,
+    /// How many have come since `span_ns` ago, when it was no surge yet.
+    pub grew: u64,
+    /// Since then, ns.
+    pub span_ns: u64,
+    /// The `go` statements that have grown most, the first before the others.
+    pub grown: Vec<Grown>,
+    /// File with all goroutines.
+    pub snapshot: Option<String>,
+}
+
+/// Goroutines of one `go` statement that have become more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grown {
+    /// The statement; `None` where the executable does not tell.
+    pub site: Option<Frame>,
+    /// How many are alive.
+    pub live: u64,
+    /// How many of them have come since.
+    pub grew: u64,
+    /// Stack that those alive hold, bytes.
+    pub stack_bytes: u64,
+    /// What most of them do; `None` where they could not be looked at.
+    pub most: Option<Crowd>,
+}
+
+/// Most goroutines of one `go` statement: those at one place.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Crowd {
+    /// How many.
+    pub count: u64,
+    /// Parked or not.
+    pub state: WorkState,
+    /// Go's own wait reason, where they wait.
+    pub wait_reason: Option<String>,
+    /// Where, innermost first.
+    pub stack: Stack,
 }

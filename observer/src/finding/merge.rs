@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Routes};
+use super::{Finding, Routes, RuleName};
 
 /// Counts alone are shown at most this often, ns.
 pub const COUNT_INTERVAL_NS: u64 = 10_000_000_000;
@@ -233,6 +233,7 @@ impl Entry {
         }
         let mut causes = std::mem::take(&mut self.shown.causes);
         let new_cause = causes.note(&case.evidence);
+        let kind_of = kind_of(&case);
         if ends_shown || worse {
             self.running = match phase {
                 Phase::Running(name) | Phase::Grew(name) => Some(name),
@@ -241,6 +242,11 @@ impl Entry {
             for id in std::mem::replace(&mut self.shown, case).related {
                 name(&mut self.shown.related, id);
             }
+        }
+        if let Some((live, per_hour, stack_bytes)) = kind_of {
+            let evidence = &mut self.shown.evidence;
+            (evidence.live, evidence.per_hour, evidence.stack_bytes) =
+                (live, per_hour, stack_bytes);
         }
         self.shown.routes = routes;
         self.shown.causes = causes;
@@ -286,6 +292,16 @@ fn name(related: &mut Vec<u64>, id: u64) {
     if !related.contains(&id) && related.len() < RELATED {
         related.push(id);
     }
+}
+
+/// What holds of all goroutines of a leak's line now, and not of one case: the newest is right.
+fn kind_of(case: &Finding) -> Option<(Option<u64>, Option<u64>, Option<u64>)> {
+    let evidence = &case.evidence;
+    (case.rule == RuleName::GoroutineLeak).then_some((
+        evidence.live,
+        evidence.per_hour,
+        evidence.stack_bytes,
+    ))
 }
 
 /// One number to rank cases of one finding by: time lost, ns.

@@ -16,8 +16,8 @@ mod types;
 
 pub use causes::{CAUSES, Cause, Causes};
 pub use evidence::{
-    CallEvidence, CallOutcome, CancelledBy, Downstream, Evidence, GoroutineEvidence, JoinedBy,
-    PeerClose, SentIds, ServerLimits, Timer, Undelivered, WorkState,
+    CallEvidence, CallOutcome, CancelledBy, Crowd, Downstream, Evidence, GoroutineEvidence, Grown,
+    JoinedBy, PeerClose, SentIds, ServerLimits, SurgeEvidence, Timer, Undelivered, WorkState,
 };
 pub use filter::{Allowed, Filter, Level, RuleChoice, Silenced, parse_baseline, render_baseline};
 pub use hash::finding_id;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, ContextLink, Downstream, Evidence,
-    Finding, Fingerprint, HookState, IdSource, JoinedBy, ProcessInfo, RequestInfo, Routes,
-    RuleName, Severity, Timer, Trust, WorkState,
+    CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, ContextLink, Crowd, Downstream,
+    Evidence, Finding, Fingerprint, Grown, HookState, IdSource, JoinedBy, ProcessInfo, RequestInfo,
+    Routes, RuleName, Severity, SurgeEvidence, Timer, Trust, WorkState,
 };
-use crate::go::{Frame, TypeName};
+use crate::go::{Frame, Stack, TypeName};
 
 /// Monotonic time of the first request, ns.
 pub const START_NS: u64 = 5_000_000_000;
@@ -279,6 +279,64 @@ pub fn orphaned_downstream() -> Finding {
             ..Evidence::default()
         },
         help: "let the handler in store stop when its request's context is cancelled".into(),
+        routes: Routes::default(),
+        ..cancel_ignored()
+    }
+    .identified()
+}
+
+/// Mails that pile up, and their log.
+#[must_use]
+pub fn goroutine_surge() -> Finding {
+    let file = "/home/ci/src/shop/mail/mail.go";
+    let site = frame("example.com/shop/mail.Notify", file, 31);
+    let wait = frame("example.com/shop/mail.(*Pool).get", file, 88);
+    let start = frame("example.com/shop/mail.Notify.func1", file, 32);
+    let stack = Stack::from(vec![wait, start]);
+    let grown = |site: Frame, grew, most| Grown {
+        site: Some(site),
+        live: grew + 10,
+        grew,
+        stack_bytes: grew * 4096,
+        most,
+    };
+    let most = Crowd {
+        count: 1_990,
+        state: WorkState::Waiting,
+        wait_reason: Some("chan receive".into()),
+        stack: stack.clone(),
+    };
+    Finding {
+        rule: RuleName::GoroutineSurge,
+        severity: Severity::Warning,
+        message: "2700 goroutines, where there were 210 on average; 2500 came within 2 s".into(),
+        time_ns: START_NS + 2_004_000_000,
+        request: None,
+        site: Some(site.clone()),
+        stack,
+        context: vec![],
+        evidence: Evidence {
+            state: Some(WorkState::Waiting),
+            wait_reason: Some("chan receive".into()),
+            live: Some(2_010),
+            stack_bytes: Some(8_192_000),
+            surge: Some(Box::new(SurgeEvidence {
+                goroutines: 2_700,
+                average: 210,
+                grew: 2_500,
+                span_ns: 2_004_000_000,
+                grown: vec![
+                    grown(site, 2_000, Some(most)),
+                    grown(frame("example.com/shop/mail.Log", file, 97), 500, None),
+                ],
+                snapshot: Some(
+                    "/var/lib/observer/goroutines-shop-api-4121-20260301T120007.004000000Z.jsonl"
+                        .into(),
+                ),
+            })),
+            ..Evidence::default()
+        },
+        help: "bound how many of them there are at once".into(),
         routes: Routes::default(),
         ..cancel_ignored()
     }

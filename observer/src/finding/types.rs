@@ -94,11 +94,13 @@ pub enum RuleName {
     OrphanedDownstream,
     /// A goroutine that a request started is stuck after its end.
     GoroutineLeak,
+    /// There are many more goroutines than there were on average.
+    GoroutineSurge,
 }
 
 impl RuleName {
     /// Every rule, in catalogue order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::CancelIgnored,
         Self::DetachedContext,
         Self::CancelNotCalled,
@@ -111,6 +113,7 @@ impl RuleName {
         Self::DeadlineNotForwarded,
         Self::OrphanedDownstream,
         Self::GoroutineLeak,
+        Self::GoroutineSurge,
     ];
 
     /// The name on the command line, in JSON and in the documentation.
@@ -129,6 +132,7 @@ impl RuleName {
             Self::DeadlineNotForwarded => "deadline-not-forwarded",
             Self::OrphanedDownstream => "orphaned-downstream",
             Self::GoroutineLeak => "goroutine-leak",
+            Self::GoroutineSurge => "goroutine-surge",
         }
     }
 }

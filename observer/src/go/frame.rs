@@ -32,7 +32,7 @@ impl Frame {
 }
 
 /// The frames of a stack, innermost first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Stack {
     frames: Vec<Frame>,
     is_cut: bool,

@@ -7,6 +7,7 @@ use crate::target::{Memory, MemoryError};
 use super::outer::outer;
 use super::raw_g::RawG;
 use super::stack::{Extent, WalkEnd, Window, walk};
+use super::tally::stack_bytes;
 use super::waits::Waits;
 use super::{AllGs, GOffsets, StackTable, Status};
 
@@ -70,6 +71,9 @@ pub struct Goroutine {
     pub parent_goid: Option<u64>,
     /// Channels it waits on, as addresses of `runtime.hchan`, in the order of the runtime's locks.
     pub waiting_channels: Vec<u64>,
+    /// Stack that it holds, bytes; 0 where that is not known, as in older recordings.
+    #[serde(default)]
+    pub stack_bytes: u64,
 }
 
 /// What a look at a goroutine found.
@@ -220,6 +224,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
             startpc: self.unbiased(raw.startpc),
             parent_goid: raw.parent_goid,
             waiting_channels: waits.channels,
+            stack_bytes: stack_bytes(raw),
         };
         Ok(Some((goroutine, extents)))
     }

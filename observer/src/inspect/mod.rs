@@ -25,6 +25,7 @@ mod socket;
 mod stack;
 mod strings;
 mod tables;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod waits;
@@ -53,3 +54,4 @@ pub use served::{Served, ServedBy, ServedOffsets, served};
 pub use socket::{AddressOffsets, Ends, ROUND_TRIP, SocketOffsets};
 pub use stack::{Extent, StackTable};
 pub use tables::TargetTypes;
+pub use tally::Started;

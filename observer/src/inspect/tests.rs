@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     AllGs, CallSite, GOffsets, Goroutine, Inspection, Inspector, RequestOffsets, RequestReading,
-    Runtime, StackTable, inspect_request,
+    Runtime, StackTable, Started, inspect_request,
 };
 use crate::go::image::StackStep;
 use crate::target::{Memory, MemoryError, RecordedMemory};
@@ -139,6 +139,30 @@ fn missing_memory_never_makes_up_a_goroutine() {
                     Inspection::Alive(other) => assert_eq!(*other, *seen, "{function}"),
                     found => assert_eq!(found, Inspection::Unknown, "{function}"),
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tally_counts_all_or_is_none() {
+    for image in Image::all() {
+        let memory = image.memory();
+        let inspector = Inspector::new(&memory, image.runtime());
+        let tally = inspector.tally(|_| false).unwrap().unwrap();
+        let alive = |tally: &[Started]| tally.iter().map(|line| line.alive).sum::<u64>();
+        let all = alive(&tally);
+        for Seen { function, seen } in &image.goroutines {
+            let line = tally.iter().find(|line| line.gopc == seen.gopc).unwrap();
+            assert!(line.stack_bytes >= seen.stack_bytes, "{function}");
+            let without = inspector.tally(|startpc| startpc == seen.startpc);
+            assert!(alive(&without.unwrap().unwrap()) < all, "{function}");
+        }
+        for left_out in 0..image.memory.len() {
+            let memory = image.memory_without(left_out);
+            let inspector = Inspector::new(&memory, image.runtime());
+            if let Ok(Some(tally)) = inspector.tally(|_| false) {
+                assert_eq!(alive(&tally), all);
             }
         }
     }

@@ -12,6 +12,7 @@ mod context;
 mod deadline;
 mod fact;
 mod goroutine;
+mod goroutine_totals;
 mod health;
 mod ids;
 mod instant;
@@ -44,6 +45,7 @@ pub use code::{Code, ContextKind, Handed, Unit};
 pub use connection::{Closed, Connection, parse_peer};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
+pub use goroutine_totals::GoroutineTotals;
 pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, GoId, ReqId};
 pub use latency::Latency;
@@ -125,6 +127,10 @@ pub struct Totals {
     pub events: u64,
     /// Entries forgotten because a table was full.
     pub evicted: u64,
+    /// Goroutines that requests have started.
+    pub spawned: u64,
+    /// Those of them that have ended.
+    pub spawned_ended: u64,
 }
 
 /// Everything known now.
@@ -323,6 +329,17 @@ impl Model {
         self.processes
             .get(pid)
             .is_some_and(|process| process.follows_goroutines)
+    }
+
+    /// Goroutines whose requests have ended, and that have not.
+    #[must_use]
+    pub fn outliving(&self) -> u64 {
+        let outlives = |spawned: &&Spawned| {
+            let request = self.requests.get(spawned.request);
+            spawned.ended_ns.is_none() && request.is_none_or(|of| of.ended.is_some())
+        };
+        let outliving = self.spawned.values().filter(outlives).count();
+        u64::try_from(outliving).unwrap_or(u64::MAX)
     }
 
     /// The call that a goroutine is in or was in last.

@@ -33,6 +33,7 @@ impl On<'_> {
                 (creator.request, creator.line_of_descent())
             }
         };
+        self.model.totals.spawned += 1;
         let pcs = self.model.stacks.keep(&record.pcs, record.frames);
         let (pid, now_ns) = (self.pid, self.model.now_ns);
         let (id, made_room) = self.model.spawned.insert(|id| Spawned {
@@ -70,6 +71,7 @@ impl On<'_> {
         let Some(id) = self.process.spawned.remove(&record.header.goid) else {
             return;
         };
+        self.model.totals.spawned_ended += 1;
         let now_ns = self.model.now_ns;
         let Some(spawned) = self.model.spawned.get_mut(id) else {
             return;

@@ -56,7 +56,8 @@ const INTERRUPTING: [&str; 3] = [
 
 /// Whether a goroutine that starts in this function is the runtime's own, as `runtime.isSystemGoroutine` has it: all of
 /// `runtime` but what runs the program's code.
-pub(super) fn is_runtime(start: &str) -> bool {
+#[must_use]
+pub fn is_runtime(start: &str) -> bool {
     const OURS: [&str; 3] = [
         "runtime.main",
         "runtime.corostart",

@@ -21,11 +21,10 @@ use crate::go::Frame;
 use crate::inspect::Member;
 
 use cell::{Cells, Stacks};
-use frames::is_runtime;
 
 pub use crate::inspect::{Channel, Coverage, Extent, Labels, Served, ServedBy, Status};
 pub use age::{Collections, Noted, Waited};
-pub use frames::Names;
+pub use frames::{Names, is_runtime};
 
 /// Groups that are told of; the smallest are left out.
 const MAX_GROUPS: usize = 2000;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::entry::{FORMAT, MAGIC, MAX_ENTRY};
 use super::{Answered, Entry, Reader, Recorder, RecordingHeader, Resolved};
-use crate::detect::{Answer, Ask, Deadlines, LeakTimes, Question, Thresholds};
+use crate::detect::{Answer, Ask, Deadlines, LeakTimes, Question, SurgeLimits, Thresholds};
 use crate::error::Error;
 use crate::go::{Frame, TypeName};
 use crate::model::Code;
@@ -24,6 +24,7 @@ fn header() -> RecordingHeader {
         grace_ns: 500_000_000,
         id_headers: vec!["X-Request-Id".to_owned()],
         leaks: LeakTimes::default(),
+        surges: SurgeLimits::default(),
         deadline_headers: Vec::new(),
         deadlines: Deadlines::default(),
         redact_path: true,

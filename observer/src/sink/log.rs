@@ -191,7 +191,7 @@ fn rotated_files(path: &Path) -> io::Result<Vec<(String, PathBuf, u64)>> {
     Ok(found)
 }
 
-fn stamp(now: SystemTime) -> String {
+pub(super) fn stamp(now: SystemTime) -> String {
     let now = now.max(UNIX_EPOCH);
     humantime::format_rfc3339_nanos(now)
         .to_string()
@@ -199,7 +199,7 @@ fn stamp(now: SystemTime) -> String {
 }
 
 /// Somebody else's `FILE.bak` is not ours to delete.
-fn is_stamp(text: &str) -> bool {
+pub(super) fn is_stamp(text: &str) -> bool {
     text.len() == STAMP_LEN
         && text.bytes().enumerate().all(|(index, byte)| match index {
             8 => byte == b'T',

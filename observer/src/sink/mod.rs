@@ -11,6 +11,7 @@ mod output;
 mod queue;
 #[cfg(test)]
 pub mod samples;
+mod snapshot;
 mod terminal;
 pub mod wire;
 
@@ -30,10 +31,11 @@ pub use human::{
 };
 pub use log::{LogOptions, RotatingLog};
 pub use output::{
-    Clock, DeliveryTimes, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Stop,
-    StopReason, Tally,
+    Clock, DeliveryTimes, End, EndReason, GoroutineStats, Loss, LossCause, Losses, Output, Start,
+    Stats, Stop, StopReason, Tally,
 };
 pub use queue::{Delivery, Fate, PATIENCE, Parcel, QUEUE_LIMIT, Sink, Writer};
+pub use snapshot::{SnapshotFolder, SnapshotOptions};
 
 /// Findings whose severity is remembered for the totals; later ones are shown, and counted each
 /// time they are new to the merger.

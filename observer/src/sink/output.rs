@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::correlate::{Host, JoinTotals, Told};
 use crate::error::Notice;
 use crate::finding::{Emission, Finding, HookState, ProcessInfo, UpdateReason};
-use crate::model::{Health, Latency};
+use crate::model::{GoroutineTotals, Health, Latency};
 
 /// Turns monotonic event times into wall-clock times. Fixed at start and recorded, so that
 /// replay gives the same lines.
@@ -124,7 +124,7 @@ pub struct Loss {
 }
 
 /// Totals since the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
     /// Monotonic time, ns.
     pub time_ns: u64,
@@ -153,8 +153,23 @@ pub struct Stats {
     pub delivery: Option<DeliveryTimes>,
     /// How far cancels and deadlines travelled.
     pub health: Health,
+    /// How many goroutines there are.
+    pub goroutines: GoroutineStats,
     /// Calls and the requests that they led to in other observed processes.
     pub joins: JoinTotals,
+}
+
+/// Goroutines of all observed processes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GoroutineStats {
+    /// What is counted.
+    pub totals: GoroutineTotals,
+    /// Those of requests are followed.
+    pub follows: bool,
+    /// Of those, started per second since the last stats; `None` where no time has passed.
+    pub started_per_s: Option<f64>,
+    /// Likewise ended.
+    pub ended_per_s: Option<f64>,
 }
 
 /// From clients' closes, as the kernel saw them, to Go's cancels of their requests, ns. Quantiles are
@@ -209,7 +224,7 @@ pub enum EndReason {
 }
 
 /// The end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct End {
     /// Why.
     pub why: EndReason,

@@ -1,12 +1,13 @@
 //! One of everything that the engine can say, for the tests of the sinks.
 
 use super::output::{
-    Clock, End, EndReason, Loss, LossCause, Losses, Output, Start, Stats, Stop, StopReason,
+    Clock, End, EndReason, GoroutineStats, Loss, LossCause, Losses, Output, Start, Stats, Stop,
+    StopReason,
 };
 use crate::correlate::JoinTotals;
 use crate::error::Notice;
 use crate::finding::{UpdateReason, samples};
-use crate::model::Health;
+use crate::model::{GoroutineTotals, Health};
 
 /// A clock that makes monotonic zero 2026-03-01T12:00:00Z.
 pub const CLOCK: Clock = Clock {
@@ -29,6 +30,18 @@ pub fn stats() -> Stats {
         target_cpu_ns: Some(63_000_000),
         delivery: None,
         health: health(),
+        goroutines: GoroutineStats {
+            totals: GoroutineTotals {
+                total: Some(214),
+                started: 960,
+                ended: 957,
+                outliving: 3,
+                waiting: [("chan send".to_owned(), 2)].into(),
+            },
+            follows: true,
+            started_per_s: Some(32.1),
+            ended_per_s: Some(32.0),
+        },
         joins: JoinTotals::default(),
     }
 }

@@ -8,7 +8,8 @@ use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
 use crate::detect::{
-    Answer, Ask, Deadlines, Engine, LeakTimes, PeerAddress, Question, Thresholds, Work,
+    Answer, Ask, Count, Crowds, Deadlines, Engine, LeakTimes, PeerAddress, Question, SurgeLimits,
+    Thresholds, Work,
 };
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
@@ -87,6 +88,10 @@ pub(crate) struct Scene {
     /// Client's ports of the connections that goroutines wait on, and that requests came over, by goroutine and by
     /// `*http.Request`.
     pub(crate) ends: (BTreeMap<u64, u16>, BTreeMap<u64, u16>),
+    /// How many goroutines there are; `None`: not all could be read.
+    pub(crate) count: Option<Count>,
+    /// What those of a statement do; `None`: nobody could look.
+    pub(crate) crowds: Option<Crowds>,
     /// Questions, in order.
     pub(crate) asked: Vec<Ask>,
     /// Emissions with their times, ms.
@@ -124,6 +129,7 @@ impl Scene {
                 after_ns: 30_000 * MS,
                 proved_after_ns: 5_000 * MS,
             },
+            surges: SurgeLimits::default(),
             deadlines,
         };
         Self {
@@ -141,6 +147,8 @@ impl Scene {
             sent: BTreeMap::new(),
             peers: BTreeMap::new(),
             ends: <(BTreeMap<u64, u16>, BTreeMap<u64, u16>)>::default(),
+            count: None,
+            crowds: None,
             asked: Vec::new(),
             shown: Vec::new(),
             now_ms: 0,
@@ -258,6 +266,11 @@ impl Scene {
             })),
             Question::CallEnds { goid, .. } => Answer::Ends(self.ends.0.get(goid).map(ends)),
             Question::RequestEnds(of) => Answer::Ends(self.ends.1.get(&of.request).map(ends)),
+            Question::Count => Answer::Count(self.count.clone()),
+            Question::Crowds { .. } => match &self.crowds {
+                Some(crowds) => Answer::Crowds(crowds.clone()),
+                None => Answer::Unknown,
+            },
             Question::Peers { requests } => {
                 let peers = requests.iter().map(|one| self.peers.get(&one.request));
                 let peer = |&(remote, local_port): &(&str, _)| PeerAddress {
@@ -301,6 +314,7 @@ impl Scene {
             startpc: 0,
             parent_goid: self.started.get(&goid).map(|(_, parent)| *parent),
             waiting_channels: self.channels.get(&goid).cloned().unwrap_or_default(),
+            stack_bytes: 2048,
         }))
     }
 }

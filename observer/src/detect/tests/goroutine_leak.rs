@@ -419,3 +419,43 @@ fn many_of_one_line_are_counted_and_some_are_looked_at() {
         Some(&*info)
     );
 }
+
+#[test]
+fn all_of_a_line_are_told_with_their_stacks_and_their_rate() {
+    let mut scene = left(3, "chan receive");
+    scene.until(50_000);
+    let (_, finding) = first(&scene);
+    assert_eq!(finding.evidence.stack_bytes, Some(3 * 2048));
+    assert_eq!(
+        finding.evidence.per_hour, None,
+        "half a minute tells no rate"
+    );
+    let mut scene = left(44, "chan receive");
+    scene.until(120_000);
+    scene.engine.finish(120_000 * MS);
+    scene.until(120_001);
+    let last = scene.shown.last().map(|(_, emission)| match emission {
+        Emission::Finding(finding) | Emission::Update(finding, _) => &finding.evidence,
+    });
+    let evidence = last.unwrap();
+    assert_eq!(evidence.live, Some(44), "the newest count");
+    // Within some 75 s: the last is told half a minute after it was left.
+    let per_hour = evidence.per_hour.unwrap();
+    assert!((1_500..2_600).contains(&per_hour), "{per_hour}");
+}
+
+#[test]
+fn what_is_left_is_counted_by_what_it_waits_for() {
+    let mut scene = left(3, "chan receive");
+    let of = |scene: &Scene| scene.engine.goroutines();
+    scene.until(2_200);
+    assert_eq!((of(&scene).started, of(&scene).outliving), (3, 3));
+    scene.until(20_000);
+    assert_eq!(of(&scene).waiting, [("chan receive".to_owned(), 3)].into());
+    let ended = goroutine_end(101);
+    scene.take(20_001, &ended);
+    let totals = of(&scene);
+    assert_eq!((totals.ended, totals.outliving), (1, 2));
+    assert_eq!(totals.waiting.values().sum::<u64>(), 2);
+    assert_eq!(totals.total, None, "nobody counts all");
+}

@@ -45,6 +45,7 @@ fn thresholds(names: &[&str]) -> Thresholds {
         deadline_headers: Vec::new(),
         redact_path: false,
         leaks: LeakTimes::default(),
+        surges: crate::detect::SurgeLimits::default(),
         deadlines: crate::detect::Deadlines::default(),
     }
 }

@@ -27,6 +27,7 @@ fn goroutine(goid: u64, reason: Option<&str>, noted_ns: u64) -> Goroutine {
         startpc: 0,
         parent_goid: None,
         waiting_channels: Vec::new(),
+        stack_bytes: 0,
     }
 }
 

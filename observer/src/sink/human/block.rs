@@ -1,12 +1,13 @@
 //! One finding as a block of labelled lines.
 
-use crate::finding::{CallOutcome, ContextLink, Finding, Severity, Trust, UpdateReason};
+use crate::finding::{CallOutcome, ContextLink, Finding, RuleName, Severity, Trust, UpdateReason};
 use crate::go::Frame;
 use crate::style::Styles;
 
 use super::layout::{Row, Terminal};
 use super::naming::{broken, line_of, source};
 use super::place::{full_function, is_std, short_file, short_function};
+use super::surge;
 use super::timeline::{cancel, timeline};
 
 /// The finding, whole.
@@ -19,6 +20,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
         rows.push(view.process());
     }
     rows.extend(view.at());
+    rows.extend(surge::rows(finding, terminal));
     rows.extend(view.via());
     rows.extend(view.started());
     rows.extend(view.call());
@@ -166,16 +168,30 @@ impl View<'_> {
             });
             parts.push(self.clean(&format!("{reason}{length}")));
         }
-        if let Some(live) = evidence.live {
-            parts.push(format!(
-                "{} not yet freed",
-                self.terminal.glyphs.number(live)
-            ));
-        }
+        parts.extend(self.live());
         Some(Row {
             strong: true,
             ..Row::facts("at", 0, parts).or(short)
         })
+    }
+
+    /// How many there are of the site's kind.
+    fn live(&self) -> Option<String> {
+        let evidence = &self.finding.evidence;
+        match self.finding.rule {
+            RuleName::GoroutineLeak => surge::held(
+                evidence.live,
+                evidence.stack_bytes,
+                evidence.per_hour,
+                self.terminal,
+            ),
+            // What has grown tells it all.
+            RuleName::GoroutineSurge => None,
+            _ => {
+                let live = self.terminal.glyphs.number(evidence.live?);
+                Some(format!("{live} not yet freed"))
+            }
+        }
     }
 
     /// From the outermost frame to the one that called the site, without the standard library

@@ -10,6 +10,7 @@ mod layout;
 mod naming;
 mod place;
 mod summary;
+mod surge;
 mod text;
 mod timeline;
 

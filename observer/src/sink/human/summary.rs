@@ -97,6 +97,11 @@ pub fn last_line(
             glyphs.duration(delivery.p99_ns)
         ));
     }
+    let outliving = stats.goroutines.totals.outliving;
+    if stats.goroutines.follows && outliving > 0 {
+        let outliving = count(terminal, outliving, "goroutine");
+        parts.push(format!("{outliving} alive after their requests"));
+    }
     if tally.silenced > 0 && tally.shown() > 0 {
         parts.push(format!("{} silenced", glyphs.number(tally.silenced)));
     }

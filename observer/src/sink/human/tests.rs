@@ -3,7 +3,7 @@
 use super::block::finding_block;
 use super::{Glyphs, Human, Terminal, Verbosity};
 use crate::finding::{
-    CallOutcome, GoroutineEvidence, UpdateReason, WorkState, samples as findings,
+    CallOutcome, GoroutineEvidence, RuleName, UpdateReason, WorkState, samples as findings,
 };
 use crate::go::Stack;
 use crate::model::Health;
@@ -130,6 +130,31 @@ fn a_stack_that_is_cut_says_so() {
         );
         assert_eq!(text.contains("… and more, which were not read"), verbose);
     }
+}
+
+#[test]
+fn what_has_grown_and_where_it_is_kept() {
+    for (width, name) in [(100, "surge"), (60, "surge_narrow")] {
+        let mut human = Human::new(terminal(width), Verbosity::Normal);
+        let output = Output::Finding(Box::new(findings::goroutine_surge()));
+        insta::assert_snapshot!(name, human.render(&output, &TALLY).stdout);
+    }
+}
+
+#[test]
+fn a_leak_tells_of_all_of_its_kind() {
+    let mut finding = findings::cancel_ignored();
+    finding.rule = RuleName::GoroutineLeak;
+    finding.evidence.live = Some(1_200);
+    finding.evidence.stack_bytes = Some(131_072);
+    finding.evidence.per_hour = Some(720);
+    let mut human = Human::new(terminal(120), Verbosity::Normal);
+    let output = Output::Finding(Box::new(finding));
+    let text = human.render(&output, &TALLY).stdout;
+    assert!(
+        text.contains("200 live, 128.0 KiB of stack, 720 per hour"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -313,7 +338,7 @@ fn broken_traceparents_are_told() {
         why: crate::sink::EndReason::Signal,
         stats,
     });
-    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    let mut human = Human::new(terminal(200), Verbosity::Normal);
     let text = human.render(&end, &Tally::default()).stdout;
     assert!(text.contains(" · 2 broken traceparents · "), "{text}");
 }

@@ -7,10 +7,10 @@ use crate::go::Frame;
 use crate::sink::output::{Clock, Start, Stats, Tally};
 
 use super::parts::{
-    Call, Cause, Context, Downstream, Evidence, Process, Request, Route, Sent, Site,
-    StartedGoroutine,
+    Call, Cause, Context, Crowd, Downstream, Evidence, Grown, Process, Request, Route, Sent, Site,
+    StartedGoroutine, Surge,
 };
-use super::{FindingLine, FindingTotals, Health, Joins, StartLine, Totals};
+use super::{FindingLine, FindingTotals, Goroutines, Health, Joins, StartLine, Totals};
 
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
@@ -176,10 +176,47 @@ impl Evidence {
                 .goroutine
                 .as_deref()
                 .map(|goroutine| Box::new(StartedGoroutine::from(goroutine))),
+            per_hour: evidence.per_hour,
+            stack_bytes: evidence.stack_bytes,
+            surge: evidence
+                .surge
+                .as_deref()
+                .map(|surge| Box::new(Surge::from(surge))),
             downstream: evidence
                 .downstream
                 .as_ref()
                 .map(|below| Box::new(Downstream::of(below, clock))),
+        }
+    }
+}
+
+impl From<&finding::SurgeEvidence> for Surge {
+    fn from(surge: &finding::SurgeEvidence) -> Self {
+        Self {
+            goroutines: surge.goroutines,
+            average: surge.average,
+            grew: surge.grew,
+            span_ns: surge.span_ns,
+            grown: surge.grown.iter().map(Grown::from).collect(),
+            snapshot: surge.snapshot.clone(),
+        }
+    }
+}
+
+impl From<&finding::Grown> for Grown {
+    fn from(grown: &finding::Grown) -> Self {
+        Self {
+            site: grown.site.as_ref().map(Site::from),
+            live: grown.live,
+            grew: grown.grew,
+            stack_bytes: grown.stack_bytes,
+            most: grown.most.as_ref().map(|most| Crowd {
+                count: most.count,
+                state: most.state,
+                wait_reason: most.wait_reason.clone(),
+                stack: most.stack.iter().map(Site::from).collect(),
+                stack_cut: most.stack.is_cut(),
+            }),
         }
     }
 }
@@ -293,6 +330,7 @@ impl Totals {
             target_cpu_ns: stats.target_cpu_ns,
             delivery: stats.delivery,
             health: Health::from(&stats.health),
+            goroutines: Goroutines::from(&stats.goroutines),
             joins: joins(stats.joins),
         }
     }

@@ -5,6 +5,7 @@
 
 mod convert;
 mod facts;
+mod goroutine_totals;
 pub mod goroutines;
 mod health;
 mod parts;
@@ -18,9 +19,13 @@ use super::output::{Clock, DeliveryTimes, EndReason, Losses, Output, Start, Stop
 use crate::foreign::Escaping;
 
 pub use facts::{CallDeadline, CallLine, Origin, RequestLine};
+pub use goroutine_totals::{Goroutines, RequestGoroutines};
 pub use goroutines::{GoroutinesLine, GroupLine};
 pub use health::{Health, Histogram, HistogramStep, WastedRoute};
-pub use parts::{Call, Cause, Context, Downstream, Evidence, Process, Request, Route, Sent, Site};
+pub use parts::{
+    Call, Cause, Context, Crowd, Downstream, Evidence, Grown, Process, Request, Route, Sent, Site,
+    Surge,
+};
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
@@ -221,6 +226,8 @@ pub struct Totals {
     pub delivery: Option<DeliveryTimes>,
     /// How far cancels and deadlines travelled.
     pub health: Health,
+    /// How many goroutines there are.
+    pub goroutines: Goroutines,
     /// Calls whose requests in other observed processes are known, or could not be told. Absent where no
     /// call led to an observed process.
     #[serde(default, skip_serializing_if = "Option::is_none")]

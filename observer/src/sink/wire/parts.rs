@@ -1,12 +1,17 @@
 //! The objects inside a line.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::finding::{
     CallOutcome, CancelledBy, JoinedBy, PeerClose, ServerLimits, Timer, Trust, Undelivered,
     WorkState,
 };
+
+/// Tells null from absence: a field that is absent is not read.
+fn null_or_more<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<u64>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
 
 /// An observed process, or an executable that is only a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -189,7 +194,11 @@ pub struct Downstream {
     pub wait_reason: Option<String>,
     /// How long that wait had lasted at least when it was last looked at, ns: since an earlier look that found the same wait, or a
     /// collection of garbage that did. null where nothing proves that. Absent where it did not wait, or was not seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "null_or_more"
+    )]
     pub wait_ns: Option<Option<u64>>,
     /// How it is known to be the call's.
     pub joined_by: JoinedBy,
@@ -254,8 +263,9 @@ const fn is_zero(number: &u64) -> bool {
 /// cancelled_by, cancelled_at, timer_site and server. `deadline-too-short`: asked_ns, deadline_ns, remaining_ns,
 /// deadline_site, timer. `orphaned-downstream`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, call,
 /// deadline_ns, remaining_ns, deadline_site, timer, downstream. `deadline-not-forwarded`: call, deadline_ns, remaining_ns,
-/// deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason, wait_ns, live, and where its
-/// context is dead cancelled_by, cancelled_at, after_cancel_ns.
+/// deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason, wait_ns, live, per_hour, stack_bytes, and
+/// where its context is dead cancelled_by, cancelled_at, after_cancel_ns. `goroutine-surge`: state, wait_reason, live,
+/// stack_bytes, surge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Evidence {
@@ -279,7 +289,11 @@ pub struct Evidence {
     pub wait_reason: Option<String>,
     /// How long that wait had lasted at least when it was last looked at, ns: since an earlier look that found the same wait, or a
     /// collection of garbage that did. null where nothing proves that. Absent where it did not wait, or was not seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "null_or_more"
+    )]
     pub wait_ns: Option<Option<u64>>,
     /// The call that it was in, or that was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -308,7 +322,7 @@ pub struct Evidence {
     /// What the server allows, where its timers matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerLimits>,
-    /// Contexts of this line alive now; goroutines of it that have outlived their requests.
+    /// Contexts of this line alive now; goroutines of it that have outlived their requests; goroutines of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<u64>,
     /// What the goroutine waits on.
@@ -338,4 +352,64 @@ pub struct Evidence {
     /// The goroutine that works, or whose work was killed, where that is not the one that serves the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goroutine: Option<Box<StartedGoroutine>>,
+    /// So many of those that are `live` were left behind per hour. Absent before there is a minute to tell it from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_hour: Option<u64>,
+    /// Stack that those that are `live` hold, bytes: of a leak, of those that were looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stack_bytes: Option<u64>,
+    /// What has grown, and by how much.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surge: Option<Box<Surge>>,
+}
+
+/// Goroutines that have become many more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Surge {
+    /// How many there are, without the runtime's own.
+    pub goroutines: u64,
+    /// How many there were on average before they grew.
+    pub average: u64,
+    /// How many more there are than `span_ns` ago, when it was no surge yet.
+    pub grew: u64,
+    /// See `grew`, ns.
+    pub span_ns: u64,
+    /// The `go` statements that have grown most, at most 5, the first before the others.
+    pub grown: Vec<Grown>,
+    /// File with all goroutines, as lines of `observer goroutines`. Absent without `--snapshot-dir`, and where it could
+    /// not be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+}
+
+/// Goroutines of one `go` statement that have become more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Grown {
+    /// The statement; null where the executable does not tell.
+    pub site: Option<Site>,
+    /// How many are alive.
+    pub live: u64,
+    /// How many more those are than before.
+    pub grew: u64,
+    /// Stack that those alive hold, bytes.
+    pub stack_bytes: u64,
+    /// What most of them do; null where they could not be looked at.
+    pub most: Option<Crowd>,
+}
+
+/// Goroutines that stand at one place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Crowd {
+    /// How many.
+    pub count: u64,
+    /// What they do.
+    pub state: WorkState,
+    /// Go's own wait reason. Absent where they do not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_reason: Option<String>,
+    /// Where, innermost first: at most 64 frames.
+    pub stack: Vec<Site>,
+    /// `stack` has more frames than were read. Absent: it is whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stack_cut: bool,
 }

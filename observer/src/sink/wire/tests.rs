@@ -147,6 +147,20 @@ fn every_line_is_valid_and_reads_back() {
 }
 
 #[test]
+fn what_has_grown_is_told_with_its_stacks() {
+    let schema: serde_json::Value = serde_json::from_str(&schema().unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let output = Output::Finding(Box::new(findings::goroutine_surge()));
+    let line = Line::of(&output, samples::CLOCK, &TALLY).unwrap();
+    let text = line.to_json().unwrap();
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(validator.is_valid(&value), "{text}");
+    let surge = &value["evidence"]["surge"];
+    insta::assert_snapshot!("surge", serde_json::to_string_pretty(surge).unwrap());
+    assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line);
+}
+
+#[test]
 fn ids_are_told_whole_and_harmless() {
     let mut finding = crate::finding::samples::cancel_ignored();
     let request = finding.request.as_mut().unwrap();

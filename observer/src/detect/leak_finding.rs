@@ -1,0 +1,108 @@
+//! What a `goroutine-leak` says, and by which contexts it is one.
+
+use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
+use crate::model::{Ctx, GoId, ReqId};
+
+use super::context::Context;
+use super::draft::{self, span};
+use super::goroutine_leak::Case;
+use super::site;
+
+const HELP: &str = "give it a way out: room in the channel, or its context's Done in every wait";
+
+/// All of one line that have outlived their requests.
+pub(super) struct KindOf {
+    pub(super) live: u64,
+    /// So many of those were left behind in an hour; `None` before there is a minute to tell it from.
+    pub(super) per_hour: Option<u64>,
+    /// Stack that they hold, as far as they were looked at, bytes.
+    pub(super) stack_bytes: u64,
+}
+
+/// What makes it a leak.
+pub(super) enum Kind {
+    /// Nothing ends its wait.
+    ForEver,
+    /// Its context is dead: by whom, and since when, ns.
+    Dead(CancelledBy, u64),
+    /// The time that it has waited.
+    Age,
+}
+
+pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -> Option<Finding> {
+    let pid = case.line.0;
+    let unit = cx.unit(pid)?;
+    let wait = case.wait.as_ref()?;
+    let (severity, confidence) = match kind {
+        Kind::ForEver | Kind::Dead(..) => (Severity::Error, Confidence::High),
+        Kind::Age => (Severity::Warning, Confidence::Medium),
+    };
+    let mut finding = draft::blank(
+        RuleName::GoroutineLeak,
+        severity,
+        confidence,
+        cx.now_ns,
+        &unit,
+    );
+    let outlived_ns = cx.now_ns.saturating_sub(case.ended_ns);
+    finding.site = Some(case.origin.site.clone());
+    finding.caller.clone_from(&case.origin.caller);
+    finding.stack = site::walked(cx.code, pid, &wait.stack, wait.stack_state);
+    finding.request.clone_from(&case.info);
+    finding.evidence = Evidence {
+        outlived_ns: Some(outlived_ns),
+        state: Some(WorkState::Waiting),
+        wait_reason: Some(wait.reason.clone()),
+        wait_ns: wait.at_least_ns,
+        live: Some(of.live),
+        per_hour: of.per_hour,
+        stack_bytes: Some(of.stack_bytes).filter(|bytes| *bytes > 0),
+        ..Evidence::default()
+    };
+    let outlived = span(outlived_ns);
+    finding.message = match kind {
+        Kind::ForEver => {
+            format!("goroutine waits for ever, {outlived} after the end of its request")
+        }
+        Kind::Dead(by, at_ns) => {
+            let after_ns = cx.now_ns.saturating_sub(*at_ns);
+            finding.evidence.cancelled_by = Some(*by);
+            finding.evidence.cancelled_at_ns = Some(*at_ns);
+            finding.evidence.after_cancel_ns = Some(after_ns);
+            format!(
+                "goroutine waits without its context's Done, {} after {}",
+                span(after_ns),
+                by.clause()
+            )
+        }
+        Kind::Age => format!("goroutine still waits {outlived} after the end of its request"),
+    };
+    finding.help = HELP.to_owned();
+    Some(finding)
+}
+
+/// Whether one of the contexts on whose `Done` it waits is dead.
+pub(super) fn waits_for_dead(request: ReqId, waits_on: &[u64], cx: &Context<'_>) -> bool {
+    let Some(request) = cx.model.request(request) else {
+        return false;
+    };
+    let made = request.contexts.iter().chain([&request.root]);
+    made.filter_map(|ctx| cx.model.context(*ctx))
+        .any(|ctx| ctx.cancelled.is_some() && waits_on.contains(&ctx.ptr))
+}
+
+/// A context that the goroutine has made, whose CancelFunc it has not called, and that has been dead for longer than
+/// grace.
+pub(super) fn dead_context(id: GoId, request: ReqId, cx: &Context<'_>) -> Option<Kind> {
+    let goid = cx.model.spawned(id)?.goid;
+    let request = cx.model.request(request)?;
+    let is_its_own =
+        |ctx: &&Ctx| ctx.goid == goid && !ctx.internal && ctx.cancel_called_ns.is_none();
+    let made = request.contexts.iter().rev();
+    let made = made.filter_map(|ctx| cx.model.context(*ctx));
+    made.filter(is_its_own).find_map(|ctx| {
+        let cancel = ctx.cancelled.as_ref()?;
+        let dead_ns = cx.now_ns.saturating_sub(cancel.at_ns);
+        (dead_ns > cx.thresholds.grace_ns).then_some(Kind::Dead(cancel.origin, cancel.at_ns))
+    })
+}
