@@ -17,11 +17,10 @@ use observer_tests::live::{
 use serde_json::Value;
 
 const PROGRAM: &str = "surge";
-/// What `--surge-window` is set to. A count of thousands takes a debug build so long that the next one is seconds later;
-/// from half a window on, the average would have followed.
-const WINDOW: Duration = Duration::from_secs(10);
+/// What `--surge-window` is set to.
+const WINDOW: Duration = Duration::from_secs(5);
 /// Counting is once a second, and a busy machine is late.
-const WARM: Duration = Duration::from_secs(14);
+const WARM: Duration = Duration::from_secs(8);
 /// How long a finding may take: three counts, and a look at all goroutines.
 const FOUND: Duration = Duration::from_secs(20);
 const BURST: u64 = 2_000;
@@ -229,7 +228,7 @@ fn replays(run: &Run, recording: &str) -> Result<()> {
 
 #[test]
 fn steady_and_bounded_work_and_what_was_there_is_silent() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_version(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &["-workers", "1000"])?;
         let folder = Folder::new(&format!("healthy-{go}-{flavor:?}"))?;
         let observer = observe(&program, &["--snapshot-dir", folder.text()?])?;

@@ -271,12 +271,15 @@ impl Watch {
         let is_over = is_warm
             && count.alive > limits.min
             && count.alive.saturating_mul(PARTS) > average.saturating_mul(u64::from(limits.factor));
-        seen.average = moved(
-            average,
-            count.alive.saturating_mul(PARTS),
-            now_ns.saturating_sub(seen.last_ns),
-            limits.window_ns,
-        );
+        // What may be a surge is no part of what it is measured by until it is one, however rare the counts are.
+        if !is_over || self.over.saturating_add(1) >= limits.times {
+            seen.average = moved(
+                average,
+                count.alive.saturating_mul(PARTS),
+                now_ns.saturating_sub(seen.last_ns),
+                limits.window_ns,
+            );
+        }
         seen.last_ns = now_ns;
         seen.last = count.alive;
         if !is_over {

@@ -20,6 +20,7 @@ const (
 	work  = 2 * time.Second
 	brief = 300 * time.Millisecond
 	tick  = 900 * time.Millisecond
+	round = 1200 * time.Millisecond
 )
 
 func (s *service) ignoredRoutes() []app.Route {
@@ -28,7 +29,7 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/sleep/ok", PatienceMS: leave, Mode: "drop", Handler: sleepsOK},
 		{Path: "/ignored/channel", PatienceMS: leave, Mode: "drop", Handler: receives},
 		{Path: "/ignored/channel/ok", PatienceMS: leave, Mode: "drop", Handler: receivesOK},
-		{Path: "/ignored/poll", PatienceMS: 2800, Mode: "drop", Handler: polls},
+		{Path: "/ignored/poll", PatienceMS: 3950, Mode: "drop", Handler: polls},
 		{Path: "/ignored/poll/ok", PatienceMS: 2750, Mode: "drop", Handler: pollsOK},
 		{Path: "/ignored/poll-unseen", PatienceMS: leave, Mode: "drop", Handler: onlyLooks},
 		{Path: "/ignored/poll-unseen/ok", PatienceMS: leave, Mode: "drop", Handler: pollsOK},
@@ -99,17 +100,17 @@ func after(d time.Duration) <-chan struct{} {
 	return ready
 }
 
-// What a poller does once a tick: here something short that has a deadline.
+// What a poller does once a round: here something short that has a deadline.
 func beat(ctx context.Context) {
 	_, cancel := context.WithTimeout(ctx, time.Minute)
 	cancel()
 }
 
-// The handler looks at its context, but only once a tick: the client leaves just after a look.
+// The handler looks at its context, but only once a round: the client leaves a while after a look, and is noticed long after that.
 func polls(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	for i := 0; i < 6; i++ {
-		time.Sleep(tick) // want: cancel-ignored poll
+	for i := 0; i < 5; i++ {
+		time.Sleep(round) // want: cancel-ignored poll
 		if r.Context().Err() != nil {
 			return
 		}

@@ -111,6 +111,17 @@ fn the_second_count_of_a_burst_tells_what_grew() {
 }
 
 #[test]
+fn a_burst_after_counts_that_failed_is_measured_by_what_was_before_it() {
+    let mut scene = observed(10, 30);
+    scene.until(WARM_MS + 500);
+    scene.count = None;
+    grows(&mut scene, WARM_MS + 50_500, 2_010, 40);
+    scene.until(WARM_MS + 60_000);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.evidence.surge.as_ref().unwrap().average, 40);
+}
+
+#[test]
 fn a_count_is_made_once_a_second() {
     let mut scene = observed(10, 10);
     scene.until(10_500);
