@@ -270,7 +270,7 @@ fn a_full_disk_costs_the_file_only() -> Result<()> {
                 "--pid",
                 &pid,
                 "--surge-window",
-                "10s",
+                &format!("{}s", WINDOW.as_secs()),
                 "--snapshot-dir",
                 dir,
             ],
