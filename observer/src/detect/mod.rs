@@ -47,6 +47,7 @@ mod overrun;
 mod passer;
 mod plumbing;
 mod relations;
+mod rules;
 mod same_connection;
 mod shutdown;
 mod sight;
