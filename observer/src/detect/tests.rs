@@ -28,7 +28,7 @@ mod timeout_handler;
 mod waits;
 mod worker_loops;
 
-use crate::finding::Finding;
+use crate::finding::{Finding, RuleName};
 use crate::testkit::{
     Created, MS, ReadError, Record, Scene, call, cancel, cascade, conn_error, deadline, request,
     request_end,
@@ -69,6 +69,23 @@ fn end(scene: &mut Scene, at_ms: u64) {
 /// The client leaves: the background read cancels the connection's context.
 fn client_leaves(scene: &mut Scene, at_ms: u64) {
     conn_ends(scene, at_ms, ReadError::Text("EOF"));
+}
+
+/// The caller's client leaves, and with it its calls.
+fn given_up(scene: &mut Scene, at_ms: u64, inner: &[u64]) {
+    client_leaves(scene, at_ms);
+    for inner in inner {
+        let record = cascade(&scene.code, READER, *inner);
+        scene.take(at_ms, &record);
+    }
+    end(scene, at_ms + 10);
+    scene.until(at_ms + 700);
+}
+
+fn orphans(scene: &Scene) -> Vec<&Finding> {
+    let all = scene.findings().into_iter();
+    all.filter(|finding| finding.rule == RuleName::OrphanedDownstream)
+        .collect()
 }
 
 fn conn_ends(scene: &mut Scene, at_ms: u64, error: ReadError) {

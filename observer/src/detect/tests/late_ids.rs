@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{CANCEL_CTX, READER, ROOT, SERVE, SERVING};
+use super::{CANCEL_CTX, READER, ROOT, SERVE, SERVING, given_up, orphans};
 use crate::detect::Question;
-use crate::finding::{Finding, JoinedBy, RuleName};
+use crate::finding::JoinedBy;
 use crate::inspect::RequestDetails;
 use crate::testkit::{
     STORE, Scene, cascade, created_by, grpc, grpc_call, grpc_end, request, stream_context,
@@ -60,22 +60,6 @@ fn served(scene: &mut Scene, at_ms: u64) {
     for record in records {
         scene.take(at_ms, &record.of(STORE));
     }
-}
-
-fn given_up(scene: &mut Scene, at_ms: u64, inner: &[u64]) {
-    super::client_leaves(scene, at_ms);
-    for inner in inner {
-        let record = cascade(&scene.code, READER, *inner);
-        scene.take(at_ms, &record);
-    }
-    super::end(scene, at_ms + 10);
-    scene.until(at_ms + 700);
-}
-
-fn orphans(scene: &Scene) -> Vec<&Finding> {
-    let all = scene.findings().into_iter();
-    all.filter(|finding| finding.rule == RuleName::OrphanedDownstream)
-        .collect()
 }
 
 fn asked(scene: &Scene) -> usize {

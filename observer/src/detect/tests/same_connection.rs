@@ -1,8 +1,8 @@
 //! A call and its request that no ID joins: the connection that both are on does.
 
-use super::{CANCEL_CTX, HANDLER, READER, ROOT, ROUND_TRIP, SERVE, SERVING};
+use super::{CANCEL_CTX, HANDLER, READER, ROOT, ROUND_TRIP, SERVE, SERVING, given_up, orphans};
 use crate::detect::Question;
-use crate::finding::{Confidence, Finding, JoinedBy, RuleName};
+use crate::finding::{Confidence, JoinedBy};
 use crate::testkit::{STORE, Scene, call, call_done, cascade, created_short, request, request_end};
 
 /// The transport's own context of the call.
@@ -52,23 +52,6 @@ fn served(scene: &mut Scene, at_ms: u64) {
 fn returned(scene: &mut Scene, at_ms: u64) {
     let record = request_end(&scene.code, BELOW).of(STORE);
     scene.take(at_ms, &record);
-}
-
-/// The caller's client leaves, and with it its calls.
-fn given_up(scene: &mut Scene, at_ms: u64, inner: &[u64]) {
-    super::client_leaves(scene, at_ms);
-    for inner in inner {
-        let record = cascade(&scene.code, READER, *inner);
-        scene.take(at_ms, &record);
-    }
-    super::end(scene, at_ms + 10);
-    scene.until(at_ms + 700);
-}
-
-fn orphans(scene: &Scene) -> Vec<&Finding> {
-    let all = scene.findings().into_iter();
-    all.filter(|finding| finding.rule == RuleName::OrphanedDownstream)
-        .collect()
 }
 
 fn asked(scene: &Scene) -> usize {
