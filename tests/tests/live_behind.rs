@@ -5,7 +5,8 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build, start,
+    Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build, on_each_version,
+    start,
 };
 use serde_json::Value;
 
@@ -132,7 +133,7 @@ fn goroutines_that_are_not_followed_are_named_where_go_notes_who_started_them() 
 /// The job lives for 2 s and nothing accuses it; but only then has the last work of its request stopped.
 #[test]
 fn a_chain_is_over_when_its_last_goroutine_is() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_version(|go, flavor| {
         for (more, path, latest) in [
             (&["--goroutines"][..], "/behind/job/ok", true),
             (&[], "/behind/job/ok", false),

@@ -194,14 +194,15 @@ fn thousands_of_connections_a_second_leave_nothing_behind() -> Result<()> {
         .all("dropped")?;
     thread::sleep(Duration::from_millis(3000));
     let after_kib = anonymous_kib(observer.pid())?;
-    let run = observer.stop()?;
-    ensure!(run.requests()? == 3, "{}", run.shown());
+    observer.signal(Signal::SIGINT)?;
+    let run = observer.ends(Duration::from_secs(60))?;
     ensure!(
         after_kib < before_kib + (24 << 10),
         "{before_kib} KiB before, {after_kib} KiB after {opened} connections"
     );
     // Either all of it was seen, or the counters say what was not.
     let whole = run.require_clean().is_ok();
+    ensure!(run.requests()? == 3 || !whole, "{}", run.shown());
     let found = run
         .of_type("finding")
         .filter(|line| line["rule"] == "cancel-undelivered")
