@@ -44,12 +44,11 @@
 //! Three such requests, as observer shows them with `--goroutines --leak-after 2s`:
 //!
 //! ```text
-//! warning[goroutine-leak]: goroutine still waits 2.63 s after the end of its
+//! warning[goroutine-leak]: goroutine still waits 2.77 s after the end of its
 //!     request
-//!   request  GET /sender   id sender-0 (X-Request-Id)   peer 127.0.0.1:58950
-//!   at       main.sender   aged.go:54   chan send
-//!            3 live, 6.0 KiB of stack
-//!   time     0 start ───────────── 31 µs returned
+//!   request  GET /sender   id sender-0 (X-Request-Id)
+//!   at       main.sender   aged.go:55   chan send   3 live, 6.0 KiB of stack
+//!   time     0 start ───────────── 45.4 µs returned
 //!   help     give it a way out: room in the channel, or its context's Done in
 //!            every wait
 //! ```
