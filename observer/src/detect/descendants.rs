@@ -10,12 +10,11 @@ use crate::model::{Call, Ctx, ReqId, Request, Root, Unit};
 
 use super::context::Context;
 use super::plumbing::runs_for_caller;
+use super::waits::ends_by_itself;
 use super::{origin, overrun, sight, site};
 
 /// Looked at, of one request: the youngest.
 const LOOKED_AT: usize = 8;
-/// Go's reasons of waits that end without anybody else in the process.
-const BY_THEMSELVES: [&str; 2] = ["sleep", "IO wait"];
 
 /// A goroutine of a request that a look found at work.
 #[derive(Debug, Clone)]
@@ -86,11 +85,7 @@ pub(super) fn see(
     if !waits_on.is_empty() || works_for_itself(goroutine.goid, request, cx) {
         return None;
     }
-    let pcs = if goroutine.stack.is_empty() {
-        &goroutine.outer
-    } else {
-        &goroutine.stack
-    };
+    let pcs = goroutine.known_stack();
     let stack = site::walked(cx.code, request.pid, pcs, goroutine.stack_state);
     let reason = goroutine.wait_reason.as_deref();
     let in_call = overrun::call_in(&stack, request.pid, goroutine.goid, cx).is_some();
@@ -101,8 +96,8 @@ pub(super) fn see(
         wait_reason: reason.map(str::to_owned),
         alone: in_call
             || !matches!(goroutine.status, Status::Waiting | Status::Leaked)
-            || reason.is_some_and(|reason| BY_THEMSELVES.contains(&reason)),
-        pcs: pcs.clone(),
+            || reason.is_some_and(ends_by_itself),
+        pcs: pcs.to_vec(),
         stack,
     })
 }

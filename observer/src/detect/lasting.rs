@@ -5,8 +5,7 @@
 use crate::inspect::{Goroutine, StackState, Status};
 use crate::picture::Noted;
 
-/// Go's reasons of waits that end by themselves.
-const BY_THEMSELVES: [&str; 2] = ["sleep", "IO wait"];
+use super::waits::ends_by_itself;
 
 /// A wait, as looks saw it.
 #[derive(Debug, Clone)]
@@ -47,7 +46,7 @@ impl Wait {
         let before = before.filter(at_same_place);
         // Timers' channels are made anew for each wait; any other channel is made once.
         let renews = |before: &Self| before.channels != goroutine.waiting_channels;
-        let loops = BY_THEMSELVES.contains(&reason)
+        let loops = ends_by_itself(reason)
             || before
                 .as_ref()
                 .is_some_and(|wait| wait.loops || renews(wait));

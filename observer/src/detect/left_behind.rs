@@ -227,7 +227,7 @@ fn cancel_of<'a>(request: &Request, cx: &'a Context<'_>) -> Option<&'a Cancel> {
 
 fn is_blurred(work: &Work) -> bool {
     match &work.goroutine {
-        Inspection::Alive(goroutine) => goroutine.stack.is_empty() && goroutine.outer.is_empty(),
+        Inspection::Alive(goroutine) => goroutine.known_stack().is_empty(),
         _ => true,
     }
 }

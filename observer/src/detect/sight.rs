@@ -45,11 +45,7 @@ pub(super) fn see(
     request: &Request,
     cx: &Context<'_>,
 ) -> Sight {
-    let pcs = if goroutine.stack.is_empty() {
-        &goroutine.outer
-    } else {
-        &goroutine.stack
-    };
+    let pcs = goroutine.known_stack();
     let stack = site::walked(cx.code, pid, pcs, goroutine.stack_state);
     let busy_in = busy::computes(goroutine, &stack)
         .then(|| cx.unit(pid))

@@ -18,6 +18,14 @@ const FOR_EVER: [&str; 3] = [
     "select (no cases)",
 ];
 
+/// Go's reasons of waits that end without anybody else in the process.
+const BY_THEMSELVES: [&str; 2] = ["sleep", "IO wait"];
+
+/// Whether a wait for this reason ends without anybody else in the process.
+pub(super) fn ends_by_itself(reason: &str) -> bool {
+    BY_THEMSELVES.contains(&reason)
+}
+
 /// Whether nothing ends a wait for this reason.
 pub(super) fn is_for_ever(reason: &str) -> bool {
     FOR_EVER.contains(&reason)

@@ -76,6 +76,18 @@ pub struct Goroutine {
     pub stack_bytes: u64,
 }
 
+impl Goroutine {
+    /// The stack, or what is certain of it while the goroutine runs; innermost first.
+    #[must_use]
+    pub fn known_stack(&self) -> &[u64] {
+        if self.stack.is_empty() {
+            &self.outer
+        } else {
+            &self.stack
+        }
+    }
+}
+
 /// What a look at a goroutine found.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -21,6 +21,16 @@ struct RecordingTable<'a> {
     reasons: RefCell<BTreeMap<u8, String>>,
 }
 
+impl<'a> RecordingTable<'a> {
+    fn of(image: &'a Image) -> Self {
+        Self {
+            image,
+            steps: RefCell::default(),
+            reasons: RefCell::default(),
+        }
+    }
+}
+
 impl StackTable for RecordingTable<'_> {
     fn stack_step(&self, pc: u64) -> Option<StackStep> {
         let step = self.image.stack_step(pc)?;
@@ -59,11 +69,7 @@ fn record_images() {
         let flags = &["-ldflags=-s -w"];
         let target = Target::start(Variant { go, flags });
         let memory = RecordingMemory::new(target.process.memory);
-        let table = RecordingTable {
-            image: &target.image,
-            steps: RefCell::default(),
-            reasons: RefCell::default(),
-        };
+        let table = RecordingTable::of(&target.image);
         let runtime = Runtime {
             table: &table,
             ..target.runtime()
@@ -135,11 +141,7 @@ fn record_censuses() {
         // Goroutine 1 dumps, and so is elsewhere when it is read.
         dumped.retain(|dumped| dumped.goid != 1);
         let memory = RecordingMemory::new(target.process.memory);
-        let table = RecordingTable {
-            image: &target.image,
-            steps: RefCell::default(),
-            reasons: RefCell::default(),
-        };
+        let table = RecordingTable::of(&target.image);
         let runtime = Runtime {
             table: &table,
             ..target.runtime()

@@ -258,19 +258,22 @@ fn c_the_scope_of_a_context_derived_from_the_dead_one_is_a_warning() {
     assert_eq!(scene.engine.health().latency.max_ns(), 1_500 * MS);
 }
 
+fn never_ignored(scene: &Scene) {
+    let found = scene.findings();
+    let mut rules = found.iter().map(|finding| finding.rule);
+    assert!(
+        rules.all(|rule| rule != RuleName::CancelIgnored),
+        "{:#?}",
+        scene.shown
+    );
+}
+
 #[test]
 fn what_may_go_on_behind_a_cancelled_request_is_silent() {
     // In a query of its own.
     let mut scene = left_in_query(&[BACKGROUND], true);
     scene.until(5_000);
-    assert!(
-        scene
-            .findings()
-            .iter()
-            .all(|finding| finding.rule != RuleName::CancelIgnored),
-        "{:#?}",
-        scene.shown
-    );
+    never_ignored(&scene);
     // A job that the handler has started.
     let mut scene = waiting(&WAITS);
     begins(&mut scene, WORKER, SERVING, GO);
@@ -300,14 +303,7 @@ fn what_may_go_on_behind_a_cancelled_request_is_silent() {
     asks(&mut scene, WORKER, &[(CANCEL_CTX, ROOT)]);
     end(&mut scene, 102);
     scene.until(5_000);
-    assert!(
-        scene
-            .findings()
-            .iter()
-            .all(|finding| finding.rule != RuleName::CancelIgnored),
-        "{:#?}",
-        scene.shown
-    );
+    never_ignored(&scene);
 }
 
 #[test]
