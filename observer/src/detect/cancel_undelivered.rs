@@ -103,7 +103,7 @@ use crate::finding::{Finding, PeerClose, Undelivered};
 use crate::inspect::Inspection;
 use crate::model::{ConnId, Connection, ReqId, Request};
 
-use super::ask::{Answer, Question, Reading, Work};
+use super::ask::{Answer, Question, Work};
 use super::context::Context;
 use super::draft;
 use super::overrun::{self, LOOKS, RETRY_NS};
@@ -226,10 +226,7 @@ impl CancelUndelivered {
         }
         for (pid, ids) in by_pid {
             let requests = ids.iter().filter_map(|id| cx.model.request(*id));
-            let requests = requests.map(|request| Reading {
-                headers: Vec::new(),
-                ..cx.reading(request)
-            });
+            let requests = requests.map(Context::reading_of_conn);
             let requests = requests.collect();
             let asked = Asked {
                 pid,

@@ -146,10 +146,18 @@ impl Context<'_> {
     /// What to read of a request's memory.
     pub(super) fn reading(&self, request: &Request) -> Reading {
         Reading {
+            headers: self.thresholds.id_headers.clone(),
+            ..Self::reading_of_conn(request)
+        }
+    }
+
+    /// The same where nobody asks for headers.
+    pub(super) const fn reading_of_conn(request: &Request) -> Reading {
+        Reading {
             request: request.request,
             ctx: request.ctx_data,
             writer: request.writer,
-            headers: self.thresholds.id_headers.clone(),
+            headers: Vec::new(),
             stream: match request.protocol {
                 Protocol::Grpc(link) => Some((link.itab, link.data)),
                 Protocol::Http | Protocol::GrpcOverHttp => None,

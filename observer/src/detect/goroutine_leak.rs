@@ -303,7 +303,7 @@ impl GoroutineLeak {
             .collect();
         let reading = request
             .filter(|_| case.info.is_none())
-            .map(|request| cx.reading(request));
+            .map(Context::reading_of_conn);
         let question = Question::work(spawned.goid, spawned.g, contexts, reading);
         cx.ask(spawned.pid, Topic::Leak(id), question);
     }

@@ -10,7 +10,7 @@ use crate::correlate::{Join, RequestSide};
 use crate::inspect::Ends;
 use crate::model::{Call, CallId, CallKind, Protocol, ReqId, Request};
 
-use super::ask::{Answer, Question, Reading};
+use super::ask::{Answer, Question};
 use super::context::Context;
 use super::joins::{Joins, side};
 use super::timers::Topic;
@@ -151,10 +151,7 @@ impl Joins {
         let request = cx.model.request(id);
         match request.filter(|request| !case.found.is_empty() && runs(request, cx)) {
             Some(request) => {
-                let question = Question::RequestEnds(Reading {
-                    headers: Vec::new(),
-                    ..cx.reading(request)
-                });
+                let question = Question::RequestEnds(Context::reading_of_conn(request));
                 cx.ask(case.pid, Topic::RequestEnds(id), question);
             }
             None => self.look_again(id, cx),
