@@ -70,14 +70,17 @@ pub fn follow(pid: u32, goid: u64, serving: u64) {
     let _ = FOLLOWED.insert(&key, &serving, 0);
 }
 
-/// It does so no more. Says whether it did.
+/// What the kernel says of a key that a map does not have: -ENOENT.
+const ABSENT: i32 = -2;
+
+/// It does so no more. Says whether it did; where this CPU is inside the map, it is said to have.
 #[inline(always)]
 pub fn unfollow(pid: u32, goid: u64) -> bool {
     let key = Followed {
         pid: u64::from(pid),
         goid,
     };
-    FOLLOWED.remove(&key).is_ok()
+    FOLLOWED.remove(&key) != Err(ABSENT)
 }
 
 /// Where the kernel keeps what is told of a socket.

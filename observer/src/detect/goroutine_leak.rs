@@ -183,6 +183,8 @@ pub(super) struct Case {
     pub(super) wait: Option<Wait>,
     /// Stack that it held then, bytes.
     pub(super) stack_bytes: u64,
+    /// It was looked for and not found, and nobody has told of its end yet.
+    pub(super) is_missed: bool,
     pub(super) told: bool,
 }
 
@@ -253,6 +255,7 @@ impl GoroutineLeak {
             ended_ns,
             wait: None,
             stack_bytes: 0,
+            is_missed: false,
             told: false,
         };
         cx.remember(&mut self.cases, id, case);
@@ -327,6 +330,11 @@ impl GoroutineLeak {
         }
         match &work.goroutine {
             Inspection::Alive(goroutine) => self.seen(id, goroutine, work, cx),
+            // Memory is read ahead of the events: the end of the goroutine may be on its way.
+            Inspection::Gone if !case.is_missed => {
+                case.is_missed = true;
+                self.again(id, cx);
+            }
             // Its end was not told: the kernel side had to make room.
             Inspection::Gone => {
                 *cx.forgotten += 1;
@@ -410,7 +418,8 @@ impl GoroutineLeak {
 
     /// All of a line that are known to live.
     fn kind_of(&self, line: (u32, Fingerprint), now_ns: u64) -> KindOf {
-        let cases = self.cases.values().filter(|case| case.line == line);
+        let cases = self.cases.values();
+        let cases = cases.filter(|case| case.line == line && !case.is_missed);
         let (mut live, mut stack_bytes, mut oldest_ns) = (0u64, 0u64, now_ns);
         for case in cases {
             live += 1;

@@ -170,6 +170,17 @@ fn one_whose_end_was_not_told_is_counted_as_forgotten() {
 }
 
 #[test]
+fn one_whose_end_is_told_after_it_was_missed_is_not_forgotten() {
+    let mut scene = left(1, "chan receive");
+    scene.goroutines.insert(100, Seen::Gone);
+    scene.until(2_000);
+    scene.take(2_001, &goroutine_end(100));
+    scene.until(120_000);
+    scene.silent();
+    assert_eq!(scene.engine.totals().evicted, 0);
+}
+
+#[test]
 fn who_works_is_silent() {
     for seen in [Seen::Runs, Seen::Torn] {
         let mut scene = left(3, "chan receive");
