@@ -57,7 +57,8 @@ fn in_front() -> Result<[Expect; 8]> {
         orphan("spans", "deadline", "parent_id", ignored)?
             .fact("/confidence", "high")
             .times(2),
-        orphan("twins", "deadline", "sockets", ignored)?
+        // Where one of the two is there before the other has come, its ID tells whose it is.
+        orphan("twins", "deadline", "sockets|request_id", ignored)?
             .fact("/confidence", "high")
             .times(2),
         orphan("anonymous", "deadline", "sockets", ignored)?.fact("/confidence", "high"),

@@ -10,6 +10,7 @@ use crate::model::{Code, Unit};
 
 use super::plumbing::is_plumbing;
 use super::site;
+use super::waits::is_held_up;
 
 /// Functions of net/http that call handlers.
 const DISPATCH: &[&str] = &[
@@ -25,11 +26,7 @@ pub(super) fn computes(goroutine: &Goroutine, stack: &[Frame]) -> bool {
         goroutine.status,
         Status::Running | Status::Runnable | Status::Preempted
     );
-    // One that has just been woken is still where it waited.
-    let woken = stack
-        .first()
-        .is_some_and(|frame| &*frame.function == "runtime.gopark");
-    on_cpu && !woken
+    on_cpu && !is_held_up(goroutine, stack)
 }
 
 /// The declaration of the innermost handler on a stack: past middleware, which is every route's.

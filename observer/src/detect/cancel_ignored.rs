@@ -87,6 +87,9 @@
 //! - work that `http.TimeoutHandler` left behind, after its deadline or after the client left, where
 //!   its connection's workers cannot be told apart, and in all cases up to Go 1.20, where a goroutine does not say who started it: the
 //!   request is unknown, and counted as such;
+//! - goroutines that would go on if they were let: woken, but without a processor, or held by the garbage collector. They
+//!   are looked at until they do something else; a handler that returns late without having been seen at work is
+//!   unknown, and counted as such: on a host that has more to do than it can, whoever stops is late too;
 //! - requests of which events were lost: they are unknown, and counted as such.
 
 use std::collections::BTreeMap;

@@ -106,7 +106,7 @@ use crate::model::{ConnId, Connection, ReqId, Request};
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
 use super::draft;
-use super::overrun::{self, LOOKS, RETRY_NS};
+use super::overrun::{self, LOOKS, POLL_NS, RETRY_NS};
 use super::sight::{self, Sight};
 use super::timers::Topic;
 use super::undelivered::{self, Closed};
@@ -327,6 +327,10 @@ impl CancelUndelivered {
                 return;
             }
             Sight::Clear(seen) => Some(seen),
+            Sight::HeldUp => {
+                cx.later(POLL_NS, Topic::Undelivered(id));
+                return;
+            }
             Sight::Blurred if case.looks < LOOKS => {
                 case.looks += 1;
                 cx.later(RETRY_NS, Topic::Undelivered(id));

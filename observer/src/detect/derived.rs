@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::Stack;
-use crate::inspect::Inspection;
+use crate::inspect::{Goroutine, Inspection};
 use crate::model::{CallId, CtxId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
@@ -15,6 +15,7 @@ use super::context::Context;
 use super::draft::{self, span};
 use super::overrun;
 use super::timers::Topic;
+use super::waits::is_held_up;
 use super::{descendants, ids, sight, site};
 
 /// Work that goes on.
@@ -114,9 +115,13 @@ impl Derived {
         if said || listens || ctx.cancel_called_ns.is_some() || !still_wanted(request, cx) {
             return;
         }
-        let Some(stack) = stack(work, pid, cx) else {
+        let Some((goroutine, stack)) = at_rest(work, pid, cx) else {
             return;
         };
+        if is_held_up(goroutine, &stack) {
+            cx.later(overrun::POLL_NS, Topic::Derived(id));
+            return;
+        }
         let made = site::frames(cx.code, pid, &ctx.pcs);
         // Only while the function that made the context is still at work: its CancelFunc is due.
         let Some(maker) = site::maker(&made) else {
@@ -152,9 +157,6 @@ impl Derived {
         );
         let after_ns = cx.now_ns.saturating_sub(cancel.at_ns);
         let by = cancel.root_by();
-        let Inspection::Alive(goroutine) = &work.goroutine else {
-            return;
-        };
         finding.evidence = Evidence {
             cancelled_by: Some(by),
             cancelled_at_ns: Some(cancel.at_ns),
@@ -308,11 +310,12 @@ fn descends(of: CtxId, ancestor: CtxId, cx: &Context<'_>) -> bool {
     false
 }
 
-fn stack(work: &Work, pid: u32, cx: &Context<'_>) -> Option<Stack> {
+/// A goroutine whose stack could be seen.
+fn at_rest<'a>(work: &'a Work, pid: u32, cx: &Context<'_>) -> Option<(&'a Goroutine, Stack)> {
     match &work.goroutine {
         Inspection::Alive(goroutine) if !goroutine.stack.is_empty() => {
             let (pcs, state) = (&goroutine.stack, goroutine.stack_state);
-            Some(site::walked(cx.code, pid, pcs, state))
+            Some((goroutine, site::walked(cx.code, pid, pcs, state)))
         }
         _ => None,
     }

@@ -10,7 +10,7 @@ use crate::model::{Call, Ctx, ReqId, Request, Root, Unit};
 
 use super::context::Context;
 use super::plumbing::runs_for_caller;
-use super::waits::ends_by_itself;
+use super::waits::{ends_by_itself, is_held_up};
 use super::{origin, overrun, sight, site};
 
 /// Looked at, of one request: the youngest.
@@ -73,7 +73,7 @@ pub(super) fn contexts_of(request: &Request, cx: &Context<'_>) -> Vec<u64> {
 }
 
 /// What a goroutine does for a request. `None` where it is not known to be the request's, is plumbing's, works on a context
-/// of its own, or waits for a `Done`.
+/// of its own, waits for a `Done`, or would go on if it were let.
 pub(super) fn see(
     request: &Request,
     goroutine: &Goroutine,
@@ -87,6 +87,9 @@ pub(super) fn see(
     }
     let pcs = goroutine.known_stack();
     let stack = site::walked(cx.code, request.pid, pcs, goroutine.stack_state);
+    if is_held_up(goroutine, &stack) {
+        return None;
+    }
     let reason = goroutine.wait_reason.as_deref();
     let in_call = overrun::call_in(&stack, request.pid, goroutine.goid, cx).is_some();
     Some(AtWork {

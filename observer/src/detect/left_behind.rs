@@ -17,6 +17,7 @@ use super::descendants::{self, AtWork};
 use super::draft::{self, span};
 use super::overrun::{self, LOOKS, POLL_NS, RETRY_NS};
 use super::timers::Topic;
+use super::waits::is_held_up;
 use super::{busy, deadline, site};
 
 /// A goroutine that is looked at.
@@ -154,7 +155,8 @@ impl LeftBehind {
             cx.later(POLL_NS, Topic::Behind(id, goid));
             return None;
         }
-        if !matches!(work.goroutine, Inspection::Gone) && is_blurred(work) && case.looks < LOOKS {
+        let gone = matches!(work.goroutine, Inspection::Gone);
+        if !gone && case.looks < LOOKS && is_blurred(work, case.pid, cx) {
             case.looks += 1;
             cx.later(RETRY_NS, Topic::Behind(id, goid));
             return None;
@@ -225,11 +227,13 @@ fn cancel_of<'a>(request: &Request, cx: &'a Context<'_>) -> Option<&'a Cancel> {
     (returned && asks && cx.model.is_whole(request.epoch)).then_some(cancel)
 }
 
-fn is_blurred(work: &Work) -> bool {
-    match &work.goroutine {
-        Inspection::Alive(goroutine) => goroutine.known_stack().is_empty(),
-        _ => true,
-    }
+fn is_blurred(work: &Work, pid: u32, cx: &Context<'_>) -> bool {
+    let Inspection::Alive(goroutine) = &work.goroutine else {
+        return true;
+    };
+    let pcs = goroutine.known_stack();
+    let stack = site::walked(cx.code, pid, pcs, goroutine.stack_state);
+    pcs.is_empty() || is_held_up(goroutine, &stack)
 }
 
 /// Whether a goroutine that was told of is still where it was.

@@ -72,7 +72,8 @@
 //!
 //! ## When silent
 //!
-//! - work that ends within the grace time after the call was given up;
+//! - work that ends within the grace time after the call was given up, or later without having been seen at work: it
+//!   may have waited for a processor;
 //! - calls and requests without an ID that both processes know, unless the connection tells: that is, over HTTP/2 and gRPC,
 //!   through a proxy, from one container's network to another's, in files of several hosts, and where the call was given up within
 //!   milliseconds;
@@ -95,7 +96,7 @@ use super::ask::{Answer, Question};
 use super::context::Context;
 use super::draft::span;
 use super::hop::{Below, Case};
-use super::overrun::{LOOKS, RETRY_NS};
+use super::overrun::{LOOKS, POLL_NS, RETRY_NS};
 use super::sight::{Seen, Sight, see};
 use super::timers::Topic;
 use super::{site, tell};
@@ -206,6 +207,10 @@ impl OrphanedDownstream {
                 self.watches.remove(&id);
                 return;
             }
+            Sight::HeldUp => {
+                cx.later(POLL_NS, Topic::Orphaned(id));
+                return;
+            }
             Sight::Blurred if watch.looks < LOOKS => {
                 watch.looks += 1;
                 cx.later(RETRY_NS, Topic::Orphaned(id));
@@ -230,7 +235,9 @@ impl OrphanedDownstream {
         let ended_ns = cx.model.request(id).and_then(|request| request.ended_ns());
         let Some(ended_ns) = ended_ns else { return };
         let late = ended_ns.saturating_sub(watch.given_up_ns) > cx.thresholds.grace_ns;
-        if !late || !whole(id, &watch, cx) {
+        // Where nobody has seen it at work, it may have been held up on its way out.
+        let seen = watch.shown.is_some() || watch.looks > 0;
+        if !late || !seen || !whole(id, &watch, cx) {
             return;
         }
         let shown = watch.shown.as_ref().and_then(|shown| {

@@ -223,6 +223,10 @@ impl Overrun {
                 return None;
             }
             Sight::Clear(seen) => Some(seen),
+            Sight::HeldUp => {
+                cx.later(POLL_NS, Topic::Overrun(id));
+                return None;
+            }
             Sight::Blurred if watch.looks < LOOKS => {
                 watch.looks += 1;
                 cx.later(RETRY_NS, Topic::Overrun(id));
@@ -263,21 +267,27 @@ impl Overrun {
         if let Some(shown) = &watch.shown {
             return Some(over(shown, cx.now_ns, true));
         }
-        // It ended after its grace time, before a look was good enough.
-        (after_ns > cx.thresholds.grace_ns).then(|| {
-            Arc::new(Over {
-                request: id,
-                pid: watch.pid,
-                goid: watch.goid,
-                cancelled_ns: watch.cancelled_ns,
-                by: watch.by,
-                after_ns,
-                seen: None,
-                blurred: watch.looks > 0,
-                ended: true,
-                again: false,
-            })
-        })
+        if after_ns <= cx.thresholds.grace_ns {
+            return None;
+        }
+        if watch.looks == 0 {
+            // Nobody has seen it at work: on a host that has more to do than it can, whoever stops is late too.
+            cx.model.note_unknown();
+            return None;
+        }
+        // It ended before a look was good enough.
+        Some(Arc::new(Over {
+            request: id,
+            pid: watch.pid,
+            goid: watch.goid,
+            cancelled_ns: watch.cancelled_ns,
+            by: watch.by,
+            after_ns,
+            seen: None,
+            blurred: true,
+            ended: true,
+            again: false,
+        }))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::inspect::{Goroutine, Status};
 use crate::model::{CallId, CtxId, Request, Unit};
 
 use super::context::Context;
+use super::waits::is_held_up;
 use super::{busy, draft, overrun, site};
 
 /// What was seen of the work.
@@ -33,6 +34,8 @@ pub(super) enum Sight {
     Clear(Seen),
     /// On a thread, or moving.
     Blurred,
+    /// It would go on if it were let.
+    HeldUp,
     /// Not in the handler any more.
     Left,
 }
@@ -56,6 +59,9 @@ pub(super) fn see(
     }
     if !worker && !stack.iter().any(|frame| site::serves(&frame.function)) {
         return Sight::Left;
+    }
+    if is_held_up(goroutine, &stack) {
+        return Sight::HeldUp;
     }
     let waits_on = overrun::detached(request, cx)
         .filter(|ctx| waits_on.contains(&ctx.ptr))

@@ -204,7 +204,7 @@ func (s *service) sharesRequest(w http.ResponseWriter, r *http.Request) {
 //
 //go:noinline
 func (s *service) bounded(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second) // want: detached-context shared-wrapped
 	defer cancel()
 	return s.fetch(ctx)
 }

@@ -53,11 +53,23 @@ fn work_that_computes_is_one_finding_wherever_it_is_met() {
 }
 
 #[test]
-fn one_that_was_just_woken_is_still_where_it_waited() {
-    let stack = ["runtime.gopark", BUILD, HANDLER, SERVE];
-    let (woken, _) = computing(|scene| Seen::Preempted(scene.code.pcs(&stack)));
+fn one_that_was_just_woken_is_looked_at_until_it_is_let_go_on() {
+    let mut scene = waiting();
+    let stack = scene.code.pcs(&["runtime.gopark", BUILD, HANDLER, SERVE]);
+    scene
+        .goroutines
+        .insert(SERVING, Seen::Preempted(stack.clone()));
+    client_leaves(&mut scene, 10);
+    scene.until(1_500);
+    scene.silent();
+    scene
+        .goroutines
+        .insert(SERVING, Seen::Waits(stack, "sleep"));
+    scene.until(1_800);
+    let (at_ms, finding) = scene.only();
+    assert_eq!(at_ms, 1_510);
     assert_eq!(
-        site(&woken),
+        site(finding),
         ("example.com/shop/report.(*Builder).Build", 132)
     );
 }

@@ -8,7 +8,7 @@ use crate::finding::{
     CancelledBy, Confidence, Emission, RuleName, Severity, UpdateReason, WorkState,
 };
 use crate::inspect::{ConnState, ErrorKind};
-use crate::testkit::{Created, MS, ReadError, Scene, Seen, cancel, cascade, deadline};
+use crate::testkit::{Created, MS, ReadError, Scene, Seen, cancel, cascade, deadline, request_end};
 
 const STACK: [&str; 4] = ["runtime.chanrecv1", BUILD, HANDLER, SERVE];
 
@@ -173,6 +173,35 @@ fn one_that_ended_before_a_good_look_is_told_by_its_handler() {
     );
     assert_eq!(finding.evidence.state, Some(WorkState::Ended));
     assert_eq!(finding.site, None);
+}
+
+#[test]
+fn one_that_waits_for_the_collector_or_a_processor_alone_is_unknown() {
+    let stack = ["runtime.gopark", BUILD, HANDLER, SERVE];
+    let states: [fn(Vec<u64>) -> Seen; 2] = [
+        |stack| Seen::Waits(stack, "GC assist wait"),
+        Seen::Preempted,
+    ];
+    for state in states {
+        let mut scene = waiting();
+        let held_up = state(scene.code.pcs(&stack));
+        scene.goroutines.insert(SERVING, held_up);
+        client_leaves(&mut scene, 0);
+        end(&mut scene, 900);
+        scene.silent();
+        assert_eq!(scene.engine.totals().unknown, 1);
+    }
+}
+
+#[test]
+fn one_that_ended_before_anybody_looked_is_unknown() {
+    let mut scene = waiting();
+    client_leaves(&mut scene, 0);
+    scene.until(400);
+    scene.take_late(600, &request_end(&scene.code, ROOT));
+    scene.until(2_000);
+    scene.silent();
+    assert_eq!(scene.engine.totals().unknown, 1);
 }
 
 #[test]

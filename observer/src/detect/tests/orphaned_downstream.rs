@@ -221,6 +221,20 @@ fn a_handler_that_stops_in_time_is_fine() {
 }
 
 #[test]
+fn a_handler_that_nobody_saw_at_work_may_have_been_held_up() {
+    let mut scene = scene();
+    calling(&mut scene, "r-1");
+    served(&mut scene, 12, "r-1");
+    given_up(&mut scene, 300);
+    super::end(&mut scene, 310);
+    scene.until(790);
+    scene.take_late(850, &request_end(&scene.code, BELOW).of(STORE));
+    scene.until(2_000);
+    scene.silent();
+    assert_eq!(scene.engine.cases(), 0);
+}
+
+#[test]
 fn a_call_that_was_answered_gives_nothing_up() {
     let mut scene = scene();
     calling(&mut scene, "r-1");
