@@ -8,15 +8,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use observer_tests::{
     go::{CI_VERSIONS, FULL_VARIABLE},
-    live::{Code, Held, Load, Observer, breakpoints, get, on_each_version, start},
+    live::{Code, Held, Load, Observer, PATIENCE, breakpoints, get, on_each_version, start},
     target::Flavor,
 };
 
 /// Waits until no breakpoint is left in the code; the kernel takes its time after the last observer.
 fn restored(code: &Code) -> Result<()> {
-    let deadline = Instant::now()
-        + Duration::from_secs(2)
-        + Duration::from_millis(150) * u32::try_from(code.len())?;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let left = breakpoints(code)?;
         if left == 0 {
@@ -33,7 +31,7 @@ fn restored(code: &Code) -> Result<()> {
 
 fn cycles(go: &str, flavor: Flavor, count: usize) -> Result<()> {
     let program = start("bench", go, flavor, &["-mode", "json"])?;
-    let limit = Duration::from_secs(if count > 100 { 3600 } else { 120 });
+    let limit = Duration::from_secs(if count > 100 { 3600 } else { 600 });
     let load = Load::of(&program, "/").during(limit, 4).flag("-rate", &500);
     let load = load.start()?;
     let mut code = None;
@@ -77,13 +75,12 @@ fn killing_observer_leaves_no_trace() -> Result<()> {
         let kills = if often { 20 } else { 1 };
         let program = start("bench", go, flavor, &["-mode", "json"])?;
         let load = Load::of(&program, "/")
-            .during(Duration::from_secs(120), 4)
+            .during(Duration::from_secs(600), 4)
             .flag("-rate", &500)
             .start()?;
         for kill in 0..kills {
             let observer = Observer::of(program.pid())?;
-            let start_line =
-                observer.wait_for(Duration::from_secs(1), |lines| lines.first().cloned())?;
+            let start_line = observer.wait_for(|lines| lines.first().cloned())?;
             let code = Code::of(&start_line)?;
             ensure!(
                 breakpoints(&code)? == code.len(),

@@ -87,11 +87,11 @@ fn goroutines_that_are_followed_are_named() -> Result<()> {
                 started("error", "cancel-ignored behind-query", "/behind/query")?
                     .fact("/evidence/call/kind", "sql")
                     .by("client")
-                    .after_cancel_ms(1000..3000)
+                    .after_cancel_ms(700..6000)
                     .says("after the client left"),
                 started("warning", "cancel-ignored scope", "/behind/scope")?
                     .fact("/evidence/wait_reason", "sleep")
-                    .after_cancel_ms(1000..3000),
+                    .after_cancel_ms(700..6000),
                 started("warning", "cancel-ignored grandchild", "/behind/grandchild")?,
                 started("error", "premature-cancel killed", "/killed")?,
             ],

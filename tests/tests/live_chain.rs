@@ -27,7 +27,7 @@ fn orphan(case: &str, by: &str, joined: &str, below: &str) -> Result<Expect> {
     expect
         .request(&format!("/{case}"), &format!("{case}-0"))
         .by(by)
-        .after_cancel_ms(1400..2600)
+        .after_cancel_ms(700..6000)
         .fact("/evidence/state", "ended")
         .fact("/evidence/downstream/joined_by", joined)
         .fact("/evidence/downstream/request/path", &format!("/{case}"))

@@ -14,7 +14,10 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
     go::CI_VERSIONS,
-    live::{Expect, Guarded, Load, Observer, Program, Tail, exactly, get, observer_binary, start},
+    live::{
+        Expect, Guarded, Load, Observer, PATIENCE, Program, Tail, exactly, get, observer_binary,
+        start,
+    },
     target::{Flavor, build_target},
 };
 
@@ -54,11 +57,8 @@ fn a_process_that_ends_is_a_normal_end() -> Result<()> {
     make_mistake(&program, "a-")?;
     found();
     program.signal(Signal::SIGTERM)?;
-    ensure!(
-        program.process().wait(Duration::from_secs(5))?.is_some(),
-        "it goes on"
-    );
-    let run = observer.ends(Duration::from_secs(10))?;
+    ensure!(program.process().wait(PATIENCE)?.is_some(), "it goes on");
+    let run = observer.ends()?;
     run.require_clean().with_context(|| run.shown())?;
     ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
     exactly(&run, program.pid(), &[mistake("a-0")?])
@@ -75,7 +75,7 @@ fn a_process_that_is_killed_is_a_normal_end_too() -> Result<()> {
     make_mistake(&program, "a-")?;
     found();
     drop(program);
-    let run = observer.ends(Duration::from_secs(10))?;
+    let run = observer.ends()?;
     drop(load);
     ensure!(run.status.success(), "{}", run.shown());
     ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
@@ -84,12 +84,12 @@ fn a_process_that_is_killed_is_a_normal_end_too() -> Result<()> {
 
 #[test]
 fn a_process_that_becomes_another_program_has_ended() -> Result<()> {
-    let program = start("execs", newest(), Flavor::Plain, &[])?;
+    let mut program = start("execs", newest(), Flavor::Plain, &[])?;
     let observer = Observer::of(program.pid())?;
     get(program.address, "/")?;
     program.signal(Signal::SIGUSR1)?;
-    // Well before its new self ends, after three seconds.
-    let run = observer.ends(Duration::from_secs(2))?;
+    let run = observer.ends()?;
+    ensure!(program.process().is_running()?, "its new self has ended");
     run.require_clean().with_context(|| run.shown())?;
     ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
     exactly(&run, program.pid(), &[])
@@ -104,7 +104,7 @@ fn a_process_may_end_at_any_moment_of_attaching() -> Result<()> {
         thread::sleep(Duration::from_millis(step * 40));
         drop(program);
         let run = observer
-            .ends(Duration::from_secs(10))
+            .ends()
             .with_context(|| format!("after {} ms", step * 40))?;
         let stderr = run.stderr.join("\n");
         let attached = run.status.code() == Some(0);
@@ -213,13 +213,13 @@ fn a_reader_that_has_read_enough_ends_it_well() -> Result<()> {
         while observer.is_running()? {
             Load::of(&program, "/notcalled/timeout").run()?;
             ensure!(
-                began.elapsed() < Duration::from_secs(30),
+                began.elapsed() < PATIENCE,
                 "{form}: goes on after {line}: {:?}",
                 stderr.lines()
             );
             thread::sleep(Duration::from_millis(300));
         }
-        let status = observer.wait(Duration::from_secs(1))?;
+        let status = observer.wait(PATIENCE)?;
         let said = stderr.lines();
         ensure!(
             status.and_then(|status| status.code()) == Some(0),
@@ -250,7 +250,7 @@ fn a_full_disk_costs_log_lines_and_nothing_else() -> Result<()> {
     make_mistake(&program, "a-")?;
     found();
     observer.signal(Signal::SIGINT)?;
-    let run = observer.ends(Duration::from_secs(10))?;
+    let run = observer.ends()?;
     exactly(&run, program.pid(), &[mistake("a-0")?])?;
     ensure!(
         run.end()?["lines_dropped"] == 0,
@@ -286,7 +286,7 @@ fn an_interrupt_flushes_what_was_found() -> Result<()> {
         .start()?;
     sleeper.all("dropped")?;
     // Found, and its handler is still at work.
-    observer.wait_for(Duration::from_secs(5), |lines| {
+    observer.wait_for(|lines| {
         lines
             .iter()
             .any(|line| line["rule"] == "cancel-ignored")
@@ -313,7 +313,7 @@ fn an_interrupt_may_come_at_any_moment_of_attaching() -> Result<()> {
         thread::sleep(Duration::from_millis(step * 50));
         observer.signal(Signal::SIGINT)?;
         let run = observer
-            .ends(Duration::from_secs(10))
+            .ends()
             .with_context(|| format!("after {} ms", step * 50))?;
         // Before it is able to listen, a signal does what signals do.
         let early = run.lines.is_empty() && run.stderr.is_empty() && run.status.code().is_none();
@@ -332,7 +332,7 @@ fn a_duration_ends_it_as_a_signal_does() -> Result<()> {
         1,
     )?;
     make_mistake(&program, "a-")?;
-    let run = observer.ends(Duration::from_secs(15))?;
+    let run = observer.ends()?;
     exactly(&run, program.pid(), &[mistake("a-0")?])?;
     ensure!(run.end()?["why"] == "duration", "{}", run.shown());
     ensure!(run.status.code() == Some(1), "{}", run.shown());

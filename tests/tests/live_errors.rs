@@ -13,7 +13,9 @@ use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use observer_tests::{
     go::CI_VERSIONS,
-    live::{Expect, Guarded, Load, Observer, Program, Run, exactly, observer_binary, start},
+    live::{
+        Expect, Guarded, Load, Observer, PATIENCE, Program, Run, exactly, observer_binary, start,
+    },
     target::{Flavor, build_target},
 };
 
@@ -41,7 +43,7 @@ fn refused(run: &Run, code: i32, words: &[&str]) -> Result<()> {
 }
 
 fn run_refuses(pid: u32, code: i32, words: &[&str]) -> Result<()> {
-    let run = Observer::launch(&["--pid", &pid.to_string()])?.ends(Duration::from_secs(20))?;
+    let run = Observer::launch(&["--pid", &pid.to_string()])?.ends()?;
     refused(&run, code, words)
 }
 
@@ -82,7 +84,7 @@ fn sleeping(executable: &Path) -> Result<Guarded> {
 fn no_such_process() -> Result<()> {
     let mut gone = Guarded::spawn(&mut Command::new("/bin/true"))?;
     let pid = gone.pid();
-    gone.wait(Duration::from_secs(5))?;
+    gone.wait(PATIENCE)?;
     run_refuses(pid, 4, &[&format!("no process has pid {pid}")])
 }
 
@@ -197,7 +199,7 @@ fn a_missing_capability_is_named() -> Result<()> {
         let wrapper = wrapper.each_ref().map(String::as_str);
         let observer = Observer::launch_through(&wrapper, &["--pid", &program.pid().to_string()])?;
         let named = format!("missing capability CAP_{}", capability.to_uppercase());
-        refused(&observer.ends(Duration::from_secs(20))?, 3, &[&named])?;
+        refused(&observer.ends()?, 3, &[&named])?;
     }
     Ok(())
 }
@@ -208,7 +210,7 @@ fn what_the_kernel_lacks_is_named() -> Result<()> {
     let pid = program.pid().to_string();
     let lacks = |wrapper: &[&str], words: &[&str]| {
         let observer = Observer::launch_through(wrapper, &["--pid", &pid])?;
-        refused(&observer.ends(Duration::from_secs(20))?, 3, words)
+        refused(&observer.ends()?, 3, words)
     };
     // As kernels from before 3.0 were called.
     lacks(
@@ -234,11 +236,11 @@ fn what_the_kernel_lacks_is_named() -> Result<()> {
     ];
     for (error, words) in answers {
         let observer = Observer::launch_without(call, error, &["--pid", &pid])?;
-        refused(&observer.ends(Duration::from_secs(20))?, 3, &[words])?;
+        refused(&observer.ends()?, 3, &[words])?;
     }
     let call = nix::libc::SYS_perf_event_open;
     let observer = Observer::launch_without(call, Errno::EACCES, &["--pid", &pid])?;
-    let run = observer.ends(Duration::from_secs(20))?;
+    let run = observer.ends()?;
     refused(&run, 3, &["cannot attach probes"])
 }
 
@@ -274,7 +276,7 @@ fn full_root_is_not_needed() -> Result<()> {
         "--bounding-set=-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search",
     ];
     let observer = Observer::launch_through(&wrapper, &["--pid", &pid, "--duration", "1s"])?;
-    let run = observer.ends(Duration::from_secs(20))?;
+    let run = observer.ends()?;
     if run.status.code() == Some(0) {
         return exactly(&run, program.pid(), &[]);
     }
@@ -295,7 +297,7 @@ fn an_output_that_cannot_be_written_is_said_before_anything_is_attached() -> Res
         for (path, hint) in places {
             let path = path.to_string_lossy();
             let observer = Observer::launch(&["--pid", &pid, flag, &path])?;
-            let run = observer.ends(Duration::from_secs(20))?;
+            let run = observer.ends()?;
             refused(&run, 5, &[&format!("`{path}`"), hint])?;
         }
     }
@@ -309,7 +311,6 @@ fn a_broken_configuration_is_refused_before_anything_is_attached() -> Result<()>
     let config = folder.path().join("observer.toml");
     fs::write(&config, "gracee = \"1s\"\n")?;
     let config = config.to_string_lossy();
-    let run =
-        Observer::launch(&["--pid", "1", "--config", &config])?.ends(Duration::from_secs(20))?;
+    let run = Observer::launch(&["--pid", "1", "--config", &config])?.ends()?;
     refused(&run, 2, &["unknown key `gracee`", "did you mean `grace`"])
 }

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::live::{
-    Load, Observer, Run, exactly, findings, marker, on_each_version, start,
+    Load, Observer, PATIENCE, Run, exactly, findings, marker, on_each_version, start,
 };
 
 const LOAD: Duration = Duration::from_secs(20);
@@ -61,7 +61,7 @@ fn healthy_programs_are_not_accused() -> Result<()> {
         let late = late.iter().map(Load::start).collect::<Result<Vec<_>>>()?;
         thread::sleep(Duration::from_millis(500));
         program.signal(Signal::SIGTERM)?;
-        let ended = program.process().wait(Duration::from_secs(5))?;
+        let ended = program.process().wait(PATIENCE)?;
         ensure!(
             ended.is_some_and(|status| status.success()),
             "{ended:?} after SIGTERM: {:?}",
@@ -69,7 +69,7 @@ fn healthy_programs_are_not_accused() -> Result<()> {
         );
         drop(late);
 
-        let run = observer.ends(Duration::from_secs(10))?;
+        let run = observer.ends()?;
         run.require_clean().with_context(|| run.shown())?;
         ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
         exactly(&run, program.pid(), &[])?;

@@ -131,7 +131,7 @@ fn compare(go: &str, observers: &[&[&str]], cases: &[Case]) -> Result<()> {
         observer.signal(Signal::SIGINT)?;
     }
     for (column, observer) in observers.into_iter().enumerate() {
-        let run = observer.ends(Duration::from_secs(30))?;
+        let run = observer.ends()?;
         run.require_clean()?;
         for (program, (case, _, expected)) in programs.iter().zip(cases) {
             let finding = only(&run, program).with_context(|| (*case).to_owned())?;

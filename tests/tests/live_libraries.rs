@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use observer_tests::live::{Load, Observer, Redis, exactly, on_each_version_from, start};
+use observer_tests::live::{Load, Observer, PATIENCE, Redis, exactly, on_each_version_from, start};
 
 const PROGRAM: &str = "modules/libraries/healthy";
 const LOAD: Duration = Duration::from_secs(10);
@@ -46,13 +46,13 @@ fn libraries_are_not_accused_for_what_they_do_inside() -> Result<()> {
         }
         thread::sleep(SETTLED);
         program.signal(Signal::SIGTERM)?;
-        let ended = program.process().wait(Duration::from_secs(5))?;
+        let ended = program.process().wait(PATIENCE)?;
         ensure!(
             ended.is_some_and(|status| status.success()),
             "{ended:?} after SIGTERM: {:?}",
             program.said()
         );
-        let run = observer.ends(Duration::from_secs(10))?;
+        let run = observer.ends()?;
         run.require_clean().with_context(|| run.shown())?;
         exactly(&run, program.pid(), &[])?;
         ensure!(run.requests()? >= sent, "{sent} sent\n{}", run.shown());

@@ -50,7 +50,7 @@ fn fill_the_ring(program: &Program) -> Result<()> {
 
 /// Waits for the line that says so.
 fn loss_is_said(observer: &Observer) -> Result<()> {
-    observer.wait_for(Duration::from_secs(3), |lines| {
+    observer.wait_for(|lines| {
         let said = |line: &serde_json::Value| {
             line["type"] == "loss" && line["lost"]["ring_full"].as_u64() > Some(0)
         };
@@ -178,7 +178,7 @@ fn a_loss_that_nothing_follows_accuses_nobody() -> Result<()> {
     }
     let mut trailing = 0;
     for (observer, recording) in observers.into_iter().zip(&recordings) {
-        let run = observer.ends(Duration::from_secs(20))?;
+        let run = observer.ends()?;
         loss_is_counted(&run, 4)?;
         exactly(&run, program.pid(), &[known()?])?;
         trailing += followed_by_nothing(recording)?;
@@ -225,7 +225,7 @@ fn requests_around_a_loss_are_unknown() -> Result<()> {
         make_a_known_mistake(&program)?;
         thread::sleep(Duration::from_millis(1500));
         observer.signal(Signal::SIGINT)?;
-        let run = observer.ends(Duration::from_secs(20))?;
+        let run = observer.ends()?;
         loss_is_counted(&run, 1)?;
         exactly(&run, program.pid(), &[known()?])
     })

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
     go::{CI_VERSIONS, FULL_VARIABLE},
-    live::{Connection, Load, Observer, Program, exactly, get, start},
+    live::{Connection, Load, Observer, PATIENCE, Program, exactly, get, start},
     target::{Flavor, build_target},
 };
 use tempfile::TempDir;
@@ -23,8 +23,6 @@ use tempfile::TempDir;
 /// Executables, and processes of each.
 const EXECUTABLES: usize = 5;
 const PROCESSES: usize = 10;
-/// All of them are attached, or let go of, by then.
-const NOTICED: Duration = Duration::from_secs(30);
 /// Own memory for each process of an executable that is known, KiB: an address space of maps, no tables of the
 /// executable's.
 const KIB_EACH: u64 = 512;
@@ -78,7 +76,7 @@ fn fifty_processes_of_five_executables_are_observed_at_once() -> Result<()> {
     let all = programs.len();
     ensure!(all == EXECUTABLES * PROCESSES, "{all}");
     observer
-        .wait_for(NOTICED, |lines| {
+        .wait_for(|lines| {
             let starts = lines.iter().filter(|line| line["type"] == "start");
             (starts.count() == all).then_some(())
         })
@@ -91,10 +89,10 @@ fn fifty_processes_of_five_executables_are_observed_at_once() -> Result<()> {
     // One service ends and comes again.
     let mut gone = programs.pop().context("a program")?;
     gone.signal(Signal::SIGTERM)?;
-    gone.process().wait(Duration::from_secs(5))?;
+    gone.process().wait(PATIENCE)?;
     let ended = gone.pid();
     observer
-        .wait_for(NOTICED, |lines| {
+        .wait_for(|lines| {
             let stops = |line: &&serde_json::Value| {
                 line["type"] == "stop" && line["process"]["pid"] == ended
             };
@@ -103,7 +101,7 @@ fn fifty_processes_of_five_executables_are_observed_at_once() -> Result<()> {
         .context("no stop line")?;
     let again = run(&gone.executable)?;
     observer
-        .wait_for(NOTICED, |lines| {
+        .wait_for(|lines| {
             let starts = lines.iter().filter(|line| line["type"] == "start");
             (starts.count() == all + 1).then_some(())
         })
@@ -195,7 +193,7 @@ fn thousands_of_connections_a_second_leave_nothing_behind() -> Result<()> {
     thread::sleep(Duration::from_millis(3000));
     let after_kib = anonymous_kib(observer.pid())?;
     observer.signal(Signal::SIGINT)?;
-    let run = observer.ends(Duration::from_secs(60))?;
+    let run = observer.ends()?;
     ensure!(
         after_kib < before_kib + (24 << 10),
         "{before_kib} KiB before, {after_kib} KiB after {opened} connections"

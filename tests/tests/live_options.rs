@@ -66,13 +66,13 @@ fn interrupted(observers: impl IntoIterator<Item = Observer>) -> Result<Vec<Run>
     for observer in &observers {
         observer.signal(Signal::SIGINT)?;
     }
-    let ends = |observer: Observer| observer.ends(Duration::from_secs(30));
+    let ends = |observer: Observer| observer.ends();
     observers.into_iter().map(ends).collect()
 }
 
 /// Nothing matches: exit 4, at once, and the selector is named.
 fn nothing_matches(args: &[&str]) -> Result<()> {
-    let run = Observer::launch(args)?.ends(Duration::from_secs(20))?;
+    let run = Observer::launch(args)?.ends()?;
     let stderr = run.stderr.join("\n");
     ensure!(
         run.status.code() == Some(4) && run.lines.is_empty(),
@@ -156,8 +156,7 @@ fn ports_of_both_families_and_other_selectors_are_united() -> Result<()> {
     drop(stranger);
     nothing_matches(&["--port", &free])?;
     // One selector that fits does not excuse another that does not.
-    let run = Observer::launch(&["--port", &port, "--exe", "observer-tests-nobody"])?
-        .ends(Duration::from_secs(20))?;
+    let run = Observer::launch(&["--port", &port, "--exe", "observer-tests-nobody"])?.ends()?;
     ensure!(run.status.code() == Some(4), "{}", run.shown());
     ensure!(
         run.stderr

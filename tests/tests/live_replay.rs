@@ -211,7 +211,7 @@ fn make_mistakes(program: &Program, observer: &Observer) -> Result<()> {
         .patience_ms(300)
         .start()?
         .all("dropped")?;
-    observer.wait_for(Duration::from_secs(5), |lines| {
+    observer.wait_for(|lines| {
         let seen = |line: &Value| line["rule"] == "cancel-ignored";
         lines.iter().any(seen).then_some(())
     })
@@ -223,7 +223,7 @@ fn killed(recording: &Path) -> Result<String> {
     let observer = attach(&[&program], recording, &[])?;
     make_mistakes(&program, &observer)?;
     drop(program);
-    let run = observer.ends(Duration::from_secs(10))?;
+    let run = observer.ends()?;
     ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
     Ok(found_by(&run))
 }
@@ -251,14 +251,14 @@ fn loss(recording: &Path) -> Result<String> {
         .all("ok")?;
     patient.all("ok")?;
     observer.signal(Signal::SIGCONT)?;
-    observer.wait_for(Duration::from_secs(3), |lines| {
+    observer.wait_for(|lines| {
         let lost = |line: &Value| line["type"] == "loss";
         lines.iter().any(lost).then_some(())
     })?;
     make_mistakes(program, &observer)?;
     thread::sleep(SETTLED / 2);
     observer.signal(Signal::SIGINT)?;
-    let run = observer.ends(Duration::from_secs(10))?;
+    let run = observer.ends()?;
     let lines = found_by(&run);
     ensure!(
         !lines.contains("unseen-") && !lines.contains("cut-"),

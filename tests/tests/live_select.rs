@@ -28,7 +28,7 @@ use observer_tests::{
     target::{Flavor, build_target},
 };
 
-use service::{NOTICED, Service, end, make_mistake, mistake, newest, seen, waits_for, was_told};
+use service::{Service, end, make_mistake, mistake, newest, seen, waits_for, was_told};
 
 /// Two lives of a service, the first of them under way when observer starts.
 fn restarted(
@@ -90,7 +90,7 @@ fn a_port_follows_restarts() -> Result<()> {
 #[test]
 fn waiting_ends_with_the_first_that_fits() -> Result<()> {
     let service = Service::of("shop-api", Flavor::Plain)?;
-    let run = Observer::launch(&["--exe", service.path()])?.ends(NOTICED)?;
+    let run = Observer::launch(&["--exe", service.path()])?.ends()?;
     ensure!(run.status.code() == Some(4), "{}", run.shown());
     let stderr = run.stderr.join("\n");
     ensure!(

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Guarded, Program, Route, Tail};
+use super::{Guarded, PATIENCE, Program, Route, Tail};
 use crate::{
     go::CI_VERSIONS,
     target::{Flavor, build_target},
@@ -195,7 +195,7 @@ impl Running {
         let ended = self.process.wait(self.limit + Duration::from_secs(10))?;
         let status = ended.with_context(|| format!("client {} does not end", self.what))?;
         ensure!(
-            status.success() && self.stdout.wait_closed(Duration::from_secs(5)),
+            status.success() && self.stdout.wait_closed(PATIENCE),
             "client {}: {status}: {:?}",
             self.what,
             self.stderr.lines()

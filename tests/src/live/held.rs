@@ -5,11 +5,11 @@ use std::{fs, io, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::libc;
 
+use super::PATIENCE;
+
 /// `bpf(2)`: commands that open an object by its number, with the name that `/proc/PID/fdinfo` has for that number.
 /// From the kernel's `enum bpf_cmd`.
 const OPEN: [(&str, libc::c_int); 3] = [("prog_id", 13), ("map_id", 14), ("link_id", 30)];
-/// How long the kernel may take to let go of what nobody holds: it waits for its readers, a few times.
-const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Numbers of BPF objects. The kernel hands them out in turn, so none means another object soon.

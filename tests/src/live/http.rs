@@ -8,8 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// No answer may take longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::PATIENCE;
 
 fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))

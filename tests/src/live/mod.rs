@@ -9,6 +9,8 @@
     reason = "what a JSON value does not have is null"
 )]
 
+use std::time::Duration;
+
 mod binary;
 mod builds;
 mod child;
@@ -28,6 +30,10 @@ mod redis;
 pub mod schema;
 mod seccomp;
 mod tail;
+
+/// How long the suite waits for what must come, before it calls it hung. No promise of observer's: how long something
+/// takes is for the bench to tell.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub use binary::observer_binary;
 pub use builds::{

@@ -11,10 +11,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::{Guarded, Tail};
+use super::{Guarded, PATIENCE, Tail};
 
-/// How long it may take until it listens.
-const READY: Duration = Duration::from_secs(10);
 /// A port that was free a moment ago may be another's now.
 const TRIES: usize = 5;
 
@@ -84,7 +82,7 @@ fn config(address: SocketAddr, upstream: SocketAddr) -> String {
 }
 
 fn listens(process: &mut Guarded, address: SocketAddr) -> Result<bool> {
-    let end = Instant::now() + READY;
+    let end = Instant::now() + PATIENCE;
     while Instant::now() < end && process.is_running()? {
         if TcpStream::connect(address).is_ok() {
             return Ok(true);

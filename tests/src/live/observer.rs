@@ -3,17 +3,13 @@
 use std::{
     ffi::OsString,
     process::{Command, ExitStatus, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::{errno::Errno, libc::c_long, sys::signal::Signal};
 use serde_json::Value;
 
-use super::{Guarded, Tail, observer_binary, schema, seccomp::refuse};
-
-/// How long attaching may take in a test: a debug build on a machine that is busy with other things.
-const ATTACH: Duration = Duration::from_secs(30);
+use super::{Guarded, PATIENCE, Tail, observer_binary, schema, seccomp::refuse};
 
 /// An observer that writes JSON lines.
 #[derive(Debug)]
@@ -114,7 +110,7 @@ impl Observer {
     /// # Errors
     /// When they do not come.
     pub fn started(&self, processes: usize) -> Result<()> {
-        self.wait_for(ATTACH, |lines| {
+        self.wait_for(|lines| {
             let starts = lines.iter().filter(|line| line["type"] == "start").count();
             (starts >= processes).then_some(())
         })
@@ -124,13 +120,9 @@ impl Observer {
     /// The first value that `look` makes of the lines so far.
     ///
     /// # Errors
-    /// When there is none within `timeout`.
-    pub fn wait_for<T>(
-        &self,
-        timeout: Duration,
-        mut look: impl FnMut(&[Value]) -> Option<T>,
-    ) -> Result<T> {
-        let found = self.stdout.wait_for(timeout, |lines| {
+    /// When there is none.
+    pub fn wait_for<T>(&self, mut look: impl FnMut(&[Value]) -> Option<T>) -> Result<T> {
+        let found = self.stdout.wait_for(PATIENCE, |lines| {
             let parsed: Vec<Value> = lines
                 .iter()
                 .filter_map(|line| serde_json::from_str(line).ok())
@@ -139,7 +131,7 @@ impl Observer {
         });
         found.with_context(|| {
             format!(
-                "observer run {}: not within {timeout:?}\nstdout:\n{}\nstderr:\n{}",
+                "observer run {}: not within {PATIENCE:?}\nstdout:\n{}\nstderr:\n{}",
                 self.args.join(" "),
                 self.stdout.lines().join("\n"),
                 self.stderr.lines().join("\n")
@@ -180,7 +172,7 @@ impl Observer {
     /// Whatever of that is not so.
     pub fn stop(self) -> Result<Run> {
         self.process.signal(Signal::SIGINT)?;
-        let run = self.ends(Duration::from_secs(60))?;
+        let run = self.ends()?;
         run.require_clean().with_context(|| run.shown())?;
         Ok(run)
     }
@@ -188,16 +180,15 @@ impl Observer {
     /// Waits until it ends by itself, and requires nothing but valid lines.
     ///
     /// # Errors
-    /// When it goes on for longer than `timeout`, or a line is not valid.
-    pub fn ends(mut self, timeout: Duration) -> Result<Run> {
-        let ended = self.process.wait(timeout)?;
-        let closed = self.stdout.wait_closed(Duration::from_secs(5))
-            && self.stderr.wait_closed(Duration::from_secs(5));
+    /// When it goes on, or a line is not valid.
+    pub fn ends(mut self) -> Result<Run> {
+        let ended = self.process.wait(PATIENCE)?;
+        let closed = self.stdout.wait_closed(PATIENCE) && self.stderr.wait_closed(PATIENCE);
         let stdout = self.stdout.lines();
         let stderr = self.stderr.lines();
         let Some(status) = ended.filter(|_| closed) else {
             bail!(
-                "observer run {} does not end within {timeout:?}\nstdout:\n{}\nstderr:\n{}",
+                "observer run {} does not end within {PATIENCE:?}\nstdout:\n{}\nstderr:\n{}",
                 self.args.join(" "),
                 stdout.join("\n"),
                 stderr.join("\n")

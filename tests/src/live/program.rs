@@ -4,18 +4,14 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Guarded, Tail, get};
+use super::{Guarded, PATIENCE, Tail, get};
 use crate::target::{Flavor, build_target};
-
-/// How long a program may take until it listens.
-const READY: Duration = Duration::from_secs(20);
 
 /// A program that is ready to serve.
 #[derive(Debug)]
@@ -165,7 +161,7 @@ impl Program {
 }
 
 fn announced(stdout: &Tail, prefix: &str) -> Option<SocketAddr> {
-    stdout.wait_for(READY, |lines| {
+    stdout.wait_for(PATIENCE, |lines| {
         lines
             .iter()
             .find_map(|line| line.strip_prefix(prefix)?.parse().ok())

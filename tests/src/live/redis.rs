@@ -11,10 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use super::Guarded;
-
-/// How long it may take until it listens.
-const READY: Duration = Duration::from_secs(10);
+use super::{Guarded, PATIENCE};
 
 /// A running redis-server that keeps nothing; dropping it ends it.
 #[derive(Debug)]
@@ -43,7 +40,7 @@ impl Redis {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut process = Guarded::spawn(&mut command).context("run `cargo xtask setup`")?;
-        let end = Instant::now() + READY;
+        let end = Instant::now() + PATIENCE;
         while Instant::now() < end && process.is_running()? {
             if UnixStream::connect(&socket).is_ok() {
                 return Ok(Self {

@@ -1,4 +1,4 @@
-// Command execs becomes another program when it is told to: SIGUSR1 replaces it by `sleep 3`, under the same pid.
+// Command execs becomes another program when it is told to: SIGUSR1 replaces it by `sleep 60`, under the same pid.
 package main
 
 import (
@@ -28,5 +28,5 @@ func becomeSleep() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGUSR1)
 	<-signals
-	log.Fatal(syscall.Exec("/bin/sleep", []string{"sleep", "3"}, os.Environ()))
+	log.Fatal(syscall.Exec("/bin/sleep", []string{"sleep", "60"}, os.Environ()))
 }

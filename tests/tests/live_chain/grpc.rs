@@ -16,7 +16,7 @@ fn orphan(case: &str, by: &str, joined: &str, method: &str) -> Result<Expect> {
     Ok(expect
         .request(&format!("/orphan/{case}"), &format!("{case}-0"))
         .by(by)
-        .after_cancel_ms(1200..2900)
+        .after_cancel_ms(700..6000)
         .fact("/evidence/state", "ended")
         .fact("/evidence/call/kind", "grpc")
         .fact("/evidence/downstream/joined_by", joined)

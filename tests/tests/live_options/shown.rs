@@ -191,7 +191,7 @@ fn a_baseline_is_counted_and_not_shown() -> Result<()> {
     );
 
     fs::write(&file, "no fingerprint\n")?;
-    let run = Observer::launch(&args)?.ends(Duration::from_secs(20))?;
+    let run = Observer::launch(&args)?.ends()?;
     ensure!(
         run.status.code() == Some(2) && run.lines.is_empty(),
         "{}",

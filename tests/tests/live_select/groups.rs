@@ -11,11 +11,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
-    live::{Guarded, Observer, Tail, exactly},
+    live::{Guarded, Observer, PATIENCE, Tail, exactly},
     target::Flavor,
 };
 
-use crate::service::{NOTICED, REQUESTS, Service, end, make_mistake, mistake, seen, waits_for};
+use crate::service::{REQUESTS, Service, end, make_mistake, mistake, seen, waits_for};
 
 /// A control group of the test's own, gone with it.
 struct Group {
@@ -85,7 +85,7 @@ fn in_group(name: &str, selector: &[&str]) -> Result<()> {
     let service = Service::of("shop-api", Flavor::Plain)?;
     let mut other = service.start()?;
     for group in Group::in_each(name)? {
-        let missing = Observer::launch(selector)?.ends(NOTICED)?;
+        let missing = Observer::launch(selector)?.ends()?;
         ensure!(missing.status.code() == Some(4), "{}", missing.shown());
         let first = service.start()?;
         group.take(first.pid())?;
@@ -113,7 +113,7 @@ fn in_group(name: &str, selector: &[&str]) -> Result<()> {
         );
         end(late)?;
         second.signal(Signal::SIGTERM)?;
-        second.wait(Duration::from_secs(5))?;
+        second.wait(PATIENCE)?;
         ensure!(stdout.lines().len() == 1, "{:?}", stdout.lines());
     }
     ensure!(other.process().is_running()?, "it ended");

@@ -12,14 +12,11 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
     go::CI_VERSIONS,
-    live::{Expect, Load, Observer, Program, Run},
+    live::{Expect, Load, Observer, PATIENCE, Program, Run},
     target::{Flavor, build_target},
 };
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// What is noticed at once when the kernel tells of it, and within a second or so otherwise.
-pub(crate) const NOTICED: Duration = Duration::from_secs(10);
 
 /// A mistake that is found a moment after its request.
 pub(crate) const MISTAKE: &str = "/notcalled/cancel";
@@ -70,7 +67,7 @@ pub(crate) fn install(executable: &Path, go: &str, flavor: Flavor) -> Result<()>
 
 pub(crate) fn end(mut program: Program) -> Result<()> {
     program.signal(Signal::SIGTERM)?;
-    let ended = program.process().wait(Duration::from_secs(5))?;
+    let ended = program.process().wait(PATIENCE)?;
     ensure!(ended.is_some_and(|status| status.success()), "{ended:?}");
     ensure!(program.said().is_empty(), "{:?}", program.said());
     Ok(())
@@ -93,9 +90,7 @@ pub(crate) fn is(line: &Value, kind: &str, pid: u32) -> bool {
 
 pub(crate) fn waits_for(observer: &Observer, kind: &str, pid: u32) -> Result<Value> {
     observer
-        .wait_for(NOTICED, |lines| {
-            lines.iter().find(|line| is(line, kind, pid)).cloned()
-        })
+        .wait_for(|lines| lines.iter().find(|line| is(line, kind, pid)).cloned())
         .with_context(|| format!("no {kind} of {pid}"))
 }
 
