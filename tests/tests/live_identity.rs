@@ -102,10 +102,12 @@ fn reuse(go: &str, flavor: Flavor) -> Result<()> {
     let healthy = [
         // The lightest route there is, and one that makes a context and a call.
         Load::of(&program, "/all")
-            .times(20_000, 8)
+            .times(12_000, 8)
+            .flag("-rate", &1500)
             .ids("healthy-a-"),
         Load::of(&program, "/notcalled/timeout/ok")
-            .times(4_000, 16)
+            .times(2_400, 16)
+            .flag("-rate", &300)
             .ids("healthy-b-"),
     ];
     let healthy = healthy
