@@ -189,7 +189,12 @@ impl<'a, M: Memory> Inspector<'a, M> {
             )?;
         }
         let after = RawG::read(self.memory, self.runtime.offsets, addr)?;
-        Ok(if after.agrees_with(&before) {
+        let held = if before.status == Status::Running {
+            after.is_same_life(&before)
+        } else {
+            after.agrees_with(&before)
+        };
+        Ok(if held {
             Look::Seen(Box::new(seen))
         } else {
             Look::Moved

@@ -161,6 +161,15 @@ impl RawG {
             )
     }
 
+    /// Whether it is the same goroutine on the same stack as `earlier`. What memory says of one that runs is no more
+    /// certain than this: it moves all the time, put off its thread in between or not.
+    pub(super) fn is_same_life(&self, earlier: &Self) -> bool {
+        self.status.is_alive()
+            && self.goid == earlier.goid
+            && self.stack_lo == earlier.stack_lo
+            && self.stack_hi == earlier.stack_hi
+    }
+
     /// Whether nothing a reader relies on has changed since `earlier`. A running goroutine's saved registers
     /// mean nothing, so they are not compared there.
     pub(super) fn agrees_with(&self, earlier: &Self) -> bool {

@@ -192,10 +192,14 @@ fn the_first_waiter_of_a_lock_is_known_while_others_wait_too() {
     assert_eq!(inspector.inspect(locks.goid, Some(locks.g_addr)), expected);
 }
 
-/// Memory in which every g has been waiting since another moment at every look.
+/// Memory in which a byte of every g changes at every look.
 struct Restless<'a> {
     inner: &'a RecordedMemory,
     offsets: &'a GOffsets,
+    /// Where that byte is.
+    at: u32,
+    /// Every goroutine runs at the first of two looks, and is put off its thread before the second.
+    running: bool,
     looks: Cell<u8>,
 }
 
@@ -204,8 +208,11 @@ impl Memory for Restless<'_> {
         self.inner.read(addr, buf)?;
         if buf.len() == self.offsets.block_len() {
             self.looks.set(self.looks.get().wrapping_add(1));
-            let at = usize::try_from(self.offsets.wait_since).unwrap();
-            buf[at] = self.looks.get();
+            buf[usize::try_from(self.at).unwrap()] = self.looks.get();
+            if self.running {
+                let status = if self.looks.get() % 2 == 1 { 2 } else { 1 };
+                buf[usize::try_from(self.offsets.status).unwrap()] = status;
+            }
         }
         Ok(())
     }
@@ -218,6 +225,8 @@ fn what_moves_at_every_look_is_torn_after_three() {
         let memory = Restless {
             inner: &recorded,
             offsets: &image.g_offsets,
+            at: image.g_offsets.wait_since,
+            running: false,
             looks: Cell::new(0),
         };
         let seen = &image.goroutines[0].seen;
@@ -227,6 +236,38 @@ fn what_moves_at_every_look_is_torn_after_three() {
             Inspection::Torn
         );
         assert_eq!(memory.looks.get(), 6);
+    }
+}
+
+#[test]
+fn one_that_runs_is_seen_although_it_was_put_off_its_thread_meanwhile() {
+    for image in Image::all() {
+        let mut recorded = image.memory();
+        let seen = &image.goroutines[0].seen;
+        // More of its stack is read than is recorded of one that waits.
+        let bound = |at: u32| recorded.read_u64(seen.g_addr + u64::from(at)).unwrap();
+        let (lo, hi) = (
+            bound(image.g_offsets.stack_lo),
+            bound(image.g_offsets.stack_hi),
+        );
+        let size = usize::try_from((hi - lo).min(16 << 10)).unwrap();
+        recorded.insert(hi - size as u64, &vec![0; size]);
+        let memory = Restless {
+            inner: &recorded,
+            offsets: &image.g_offsets,
+            at: image.g_offsets.sched_sp,
+            running: true,
+            looks: Cell::new(0),
+        };
+        let inspector = Inspector::new(&memory, image.runtime());
+        let Inspection::Alive(goroutine) = inspector.inspect(seen.goid, Some(seen.g_addr)) else {
+            panic!("not seen");
+        };
+        assert_eq!(
+            (goroutine.goid, goroutine.status),
+            (seen.goid, super::Status::Running)
+        );
+        assert_eq!(memory.looks.get(), 2);
     }
 }
 
