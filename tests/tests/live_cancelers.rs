@@ -257,7 +257,7 @@ fn cancelling_the_base_context_is_a_shutdown() -> Result<()> {
 #[test]
 fn a_handler_that_outlives_shutdowns_deadline_is_an_error() -> Result<()> {
     on_each_version(|go, flavor| {
-        let program = start(PROGRAM, go, flavor, &["-patience", "900ms"])?;
+        let program = start(PROGRAM, go, flavor, &["-patience", "2s"])?;
         let observer = Observer::of(program.pid())?;
         let client = Load::of(&program, "/stubborn/shutdown")
             .ids("stubborn-shutdown-")

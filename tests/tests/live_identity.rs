@@ -102,12 +102,12 @@ fn reuse(go: &str, flavor: Flavor) -> Result<()> {
     let healthy = [
         // The lightest route there is, and one that makes a context and a call.
         Load::of(&program, "/all")
-            .times(12_000, 8)
-            .flag("-rate", &1500)
+            .times(8_000, 8)
+            .flag("-rate", &1000)
             .ids("healthy-a-"),
         Load::of(&program, "/notcalled/timeout/ok")
-            .times(2_400, 16)
-            .flag("-rate", &300)
+            .times(1_600, 16)
+            .flag("-rate", &200)
             .ids("healthy-b-"),
     ];
     let healthy = healthy

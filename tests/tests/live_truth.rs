@@ -88,7 +88,8 @@ fn disagreement(finding: &Value, goroutines: &[Goroutine]) -> Option<String> {
 #[test]
 fn wait_reason_and_stack_are_those_of_gos_own_dump() -> Result<()> {
     on_each_build(|go, flavor| {
-        let program = start("rules4", go, flavor, &[])?;
+        // What sleeps or waits does so until it was looked at twice.
+        let program = start("rules4", go, flavor, &["-work", "6s"])?;
         let routes = program.routes()?;
         let observer = Observer::of(program.pid())?;
         let mut clients = Vec::new();
@@ -99,7 +100,6 @@ fn wait_reason_and_stack_are_those_of_gos_own_dump() -> Result<()> {
             clients.push((Load::route(&program, route).start()?, &route.outcome));
         }
 
-        // The handlers work for two seconds in all, and findings come after less than one.
         let mut compared = HashSet::new();
         let mut wrong = Vec::new();
         while compared.len() < ROUTES.len() {

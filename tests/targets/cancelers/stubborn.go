@@ -91,7 +91,7 @@ func stubbornServerClose(w http.ResponseWriter, r *http.Request) {
 
 func stubbornShutdown(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	time.Sleep(work) // want: cancel-ignored stubborn-shutdown
+	time.Sleep(2 * work) // want: cancel-ignored stubborn-shutdown
 	fmt.Fprintln(w, "ok")
 }
 

@@ -17,11 +17,13 @@ import (
 
 const (
 	leave = 300 // the client's patience in most cases, in milliseconds
-	work  = 2 * time.Second
 	brief = 300 * time.Millisecond
 	tick  = 900 * time.Millisecond
 	round = 1200 * time.Millisecond
 )
+
+// work is how long handlers work for.
+var work = 2 * time.Second
 
 func (s *service) ignoredRoutes() []app.Route {
 	return []app.Route{

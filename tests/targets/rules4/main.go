@@ -30,6 +30,7 @@ type service struct {
 
 func main() {
 	base := flag.String("downstream", "", "base URL of the service to call (default: a listener of this process)")
+	flag.DurationVar(&work, "work", work, "how long handlers work for")
 	flag.Parse()
 	if *base == "" {
 		*base = downstream.Start()
