@@ -4,8 +4,8 @@
 //! return keep their frames until it does, and from the outermost on each frame says where the
 //! next one lies: the size of a frame is in the executable's tables, the return address at its end
 //! belongs to its function, and below that the callee has saved the frame pointer. What calls that
-//! are over left behind can look the same only below a call through a pointer; where more than one
-//! function fits there, the walk ends. The innermost of the frames may be over, too: its function
+//! are over left behind can look the same only below a call through a pointer, which is none of the
+//! runtime's own functions; where more than one function fits there, the walk ends. The innermost of the frames may be over, too: its function
 //! goes on, at another line.
 
 use crate::target::fields::u64_at;
@@ -57,6 +57,7 @@ pub(super) fn outer(
     };
     let mut pcs = Vec::new();
     let (mut callee, mut others) = (Some(first), Vec::new());
+    let mut caller_is_inner = false;
     while pcs.len() < MAX_FRAMES {
         let fits = |addr: u64| {
             let pc = code(addr)?;
@@ -66,7 +67,7 @@ pub(super) fn outer(
             let entry = table.entry(pc)?;
             let right = match callee {
                 Some(callee) => entry == callee,
-                None => !others.contains(&entry),
+                None => !others.contains(&entry) && (caller_is_inner || !table.is_inner(entry)),
             };
             let placed = addr.checked_add(frame)?.checked_add(8)? == slot;
             (right && placed && !step.top && below == slot.checked_sub(8)?)
@@ -86,6 +87,7 @@ pub(super) fn outer(
             break;
         };
         slot = addr;
+        caller_is_inner = table.is_inner(entry);
         callee = call.callee;
         others = call.direct;
     }
@@ -111,6 +113,8 @@ mod tests {
     const HANDLER: u64 = 0x4000;
     const MIX: u64 = 0x5000;
     const PARSE: u64 = 0x6000;
+    /// The runtime's.
+    const ALLOC: u64 = 0x8000;
 
     /// Frame size by function; calls by return address.
     struct Table {
@@ -125,6 +129,10 @@ mod tests {
                 top: pc & !0xfff == GOEXIT,
                 writes_sp: false,
             })
+        }
+
+        fn is_inner(&self, pc: u64) -> bool {
+            pc & !0xfff == ALLOC
         }
 
         fn wait_reason(&self, _: u8) -> Option<&str> {
@@ -222,6 +230,17 @@ mod tests {
         let route = HI - 40 - 0x108;
         frame(&mut memory, &table, route - 0x48, 0x7010);
         assert_eq!(read(&table, &memory), [ROUTE + 0x30, SERVE + 0x50]);
+    }
+
+    #[test]
+    fn the_runtimes_own_functions_are_called_by_name() {
+        let mut table = table();
+        table.frames.insert(ALLOC, 0x60);
+        let mut memory = stack(&table, &[SERVE + 0x50, ROUTE + 0x30, HANDLER + 0x60]);
+        let route = HI - 40 - 0x108;
+        frame(&mut memory, &table, route - 0x48, ALLOC + 0x10);
+        let pcs = [HANDLER + 0x60, ROUTE + 0x30, SERVE + 0x50];
+        assert_eq!(read(&table, &memory), pcs);
     }
 
     #[test]

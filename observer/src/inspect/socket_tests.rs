@@ -39,6 +39,10 @@ impl StackTable for Table {
         None
     }
 
+    fn is_inner(&self, _: u64) -> bool {
+        false
+    }
+
     fn wait_reason(&self, _: u8) -> Option<&str> {
         None
     }

@@ -26,6 +26,10 @@ pub trait StackTable {
     /// The call that returns to `pc`; `None` where none does.
     fn call_before(&self, pc: u64) -> Option<CallSite>;
 
+    /// Whether the function around `pc` is the runtime's, or of one of the standard library's internal packages: nobody
+    /// else calls those through a pointer.
+    fn is_inner(&self, pc: u64) -> bool;
+
     /// Text for a `runtime.waitReason`; `None` for a number this Go version does not define.
     fn wait_reason(&self, id: u8) -> Option<&str>;
 }

@@ -9,6 +9,9 @@ use super::{CallSite, StackTable, TypeNames};
 /// Offset of the concrete type in an itab (`internal/abi.ITab.Type`, all versions).
 const ITAB_TYPE: u64 = 8;
 
+/// How names of functions begin that are the runtime's own business.
+const INNER: [&str; 2] = ["runtime.", "internal/"];
+
 impl StackTable for Image {
     fn stack_step(&self, pc: u64) -> Option<StackStep> {
         self.stack_step(pc)
@@ -24,6 +27,14 @@ impl StackTable for Image {
         Some(CallSite {
             callee: *callee,
             direct: calls.iter().filter_map(|(_, callee)| *callee).collect(),
+        })
+    }
+
+    fn is_inner(&self, pc: u64) -> bool {
+        self.function_at(pc).is_some_and(|function| {
+            INNER
+                .iter()
+                .any(|package| function.name.starts_with(package))
         })
     }
 

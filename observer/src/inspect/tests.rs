@@ -63,6 +63,10 @@ impl StackTable for Image {
         None
     }
 
+    fn is_inner(&self, _: u64) -> bool {
+        false
+    }
+
     fn wait_reason(&self, id: u8) -> Option<&str> {
         self.wait_reasons.get(&id).map(String::as_str)
     }

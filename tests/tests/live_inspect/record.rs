@@ -47,6 +47,10 @@ impl StackTable for RecordingTable<'_> {
         StackTable::call_before(self.image, pc)
     }
 
+    fn is_inner(&self, pc: u64) -> bool {
+        self.image.is_inner(pc)
+    }
+
     fn wait_reason(&self, id: u8) -> Option<&str> {
         let text = StackTable::wait_reason(self.image, id)?;
         self.reasons.borrow_mut().insert(id, text.to_owned());

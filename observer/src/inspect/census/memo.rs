@@ -47,6 +47,10 @@ impl StackTable for Memo<'_> {
         self.inner.call_before(pc)
     }
 
+    fn is_inner(&self, pc: u64) -> bool {
+        self.inner.is_inner(pc)
+    }
+
     fn wait_reason(&self, id: u8) -> Option<&str> {
         self.inner.wait_reason(id)
     }

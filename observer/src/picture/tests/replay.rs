@@ -68,6 +68,10 @@ impl StackTable for Image {
         None
     }
 
+    fn is_inner(&self, _: u64) -> bool {
+        false
+    }
+
     fn wait_reason(&self, id: u8) -> Option<&str> {
         wait_reason(&self.version(), id)
     }
