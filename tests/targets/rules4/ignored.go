@@ -19,7 +19,7 @@ const (
 	leave = 300 // the client's patience in most cases, in milliseconds
 	brief = 300 * time.Millisecond
 	tick  = 900 * time.Millisecond
-	round = 1200 * time.Millisecond
+	round = 1600 * time.Millisecond
 )
 
 // work is how long handlers work for.
@@ -31,7 +31,7 @@ func (s *service) ignoredRoutes() []app.Route {
 		{Path: "/ignored/sleep/ok", PatienceMS: leave, Mode: "drop", Handler: sleepsOK},
 		{Path: "/ignored/channel", PatienceMS: leave, Mode: "drop", Handler: receives},
 		{Path: "/ignored/channel/ok", PatienceMS: leave, Mode: "drop", Handler: receivesOK},
-		{Path: "/ignored/poll", PatienceMS: 3950, Mode: "drop", Handler: polls},
+		{Path: "/ignored/poll", PatienceMS: 5200, Mode: "drop", Handler: polls},
 		{Path: "/ignored/poll/ok", PatienceMS: 2750, Mode: "drop", Handler: pollsOK},
 		{Path: "/ignored/poll-unseen", PatienceMS: leave, Mode: "drop", Handler: onlyLooks},
 		{Path: "/ignored/poll-unseen/ok", PatienceMS: leave, Mode: "drop", Handler: pollsOK},

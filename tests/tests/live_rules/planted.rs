@@ -102,7 +102,7 @@ const ALL: [Planted; 44] = [
         .wasted_ms(1700),
     planted("cancel-ignored poll", "/ignored/poll", "warning")
         .by("client")
-        .wasted_ms(800),
+        .wasted_ms(1200),
     planted(
         "cancel-ignored poll-unseen",
         "/ignored/poll-unseen",
