@@ -63,7 +63,7 @@ fn cycles(go: &str, flavor: Flavor, count: usize) -> Result<()> {
 #[test]
 fn attaching_and_detaching_leaves_no_trace() -> Result<()> {
     let full = env::var_os(FULL_VARIABLE).is_some();
-    on_each_version(|go, flavor| cycles(go, flavor, if full { 100 } else { 7 }))
+    on_each_version(|go, flavor| cycles(go, flavor, if full { 100 } else { 4 }))
 }
 
 #[test]
