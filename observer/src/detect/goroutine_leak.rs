@@ -184,7 +184,7 @@ pub(super) struct Case {
     /// Stack that it held then, bytes.
     pub(super) stack_bytes: u64,
     /// It was looked for and not found, and nobody has told of its end yet.
-    pub(super) is_missed: bool,
+    is_missed: bool,
     pub(super) told: bool,
 }
 

@@ -190,7 +190,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
         }
         let after = RawG::read(self.memory, self.runtime.offsets, addr)?;
         let held = if before.status == Status::Running {
-            after.is_same_life(&before)
+            after.lives_on(&before)
         } else {
             after.agrees_with(&before)
         };

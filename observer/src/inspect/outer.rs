@@ -5,8 +5,8 @@
 //! next one lies: the size of a frame is in the executable's tables, the return address at its end
 //! belongs to its function, and below that the callee has saved the frame pointer. What calls that
 //! are over left behind can look the same only below a call through a pointer, which is none of the
-//! runtime's own functions; where more than one function fits there, the walk ends. The innermost of the frames may be over, too: its function
-//! goes on, at another line.
+//! runtime's own functions; where more than one function fits there, the walk ends. The innermost of
+//! the frames may be over, too: its function goes on, at another line.
 
 use crate::target::fields::u64_at;
 use crate::target::{Memory, MemoryError};
@@ -67,11 +67,13 @@ pub(super) fn outer(
             let entry = table.entry(pc)?;
             let right = match callee {
                 Some(callee) => entry == callee,
-                None => !others.contains(&entry) && (caller_is_inner || !table.is_inner(entry)),
+                None => !others.contains(&entry),
             };
             let placed = addr.checked_add(frame)?.checked_add(8)? == slot;
-            (right && placed && !step.top && below == slot.checked_sub(8)?)
-                .then_some((addr, pc, entry))
+            let fits = right && placed && !step.top && below == slot.checked_sub(8)?;
+            // Names are looked up for the few words that are a frame in all else.
+            let reachable = || callee.is_some() || caller_is_inner || !table.is_inner(entry);
+            (fits && reachable()).then_some((addr, pc, entry))
         };
         let words = slot.saturating_sub(start) / 8;
         let mut found = (2..words).filter_map(|n| fits(slot.checked_sub(n * 8)?));

@@ -161,11 +161,14 @@ impl RawG {
             )
     }
 
-    /// Whether it is the same goroutine on the same stack as `earlier`. What memory says of one that runs is no more
-    /// certain than this: it moves all the time, put off its thread in between or not.
-    pub(super) fn is_same_life(&self, earlier: &Self) -> bool {
-        self.status.is_alive()
-            && self.goid == earlier.goid
+    /// Whether it lives, and is the same goroutine on the same stack as `earlier`. What memory says of one that runs is
+    /// no more certain than this: it moves all the time, put off its thread in between or not.
+    pub(super) fn lives_on(&self, earlier: &Self) -> bool {
+        self.status.is_alive() && self.is_where(earlier)
+    }
+
+    fn is_where(&self, earlier: &Self) -> bool {
+        self.goid == earlier.goid
             && self.stack_lo == earlier.stack_lo
             && self.stack_hi == earlier.stack_hi
     }
@@ -173,10 +176,8 @@ impl RawG {
     /// Whether nothing a reader relies on has changed since `earlier`. A running goroutine's saved registers
     /// mean nothing, so they are not compared there.
     pub(super) fn agrees_with(&self, earlier: &Self) -> bool {
-        let same_life = self.goid == earlier.goid
+        let same_life = self.is_where(earlier)
             && self.status == earlier.status
-            && self.stack_lo == earlier.stack_lo
-            && self.stack_hi == earlier.stack_hi
             && self.labels == earlier.labels
             && self.stops == earlier.stops;
         if self.status == Status::Running {
