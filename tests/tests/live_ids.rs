@@ -18,7 +18,9 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
     go::CI_VERSIONS,
-    live::{Finding, Observer, Program, findings, observer_binary, on_each_version, start},
+    live::{
+        Finding, Observer, Program, findings, observer_binary, on_each_version, start, undisturbed,
+    },
     target::Flavor,
 };
 use serde_json::{Value, json};
@@ -297,34 +299,36 @@ fn broken_traceparents_are_counted_and_never_believed() -> Result<()> {
 /// A terminal is shown what observer makes of it, and nothing else.
 #[test]
 fn a_terminal_gets_no_control_characters_of_a_target() -> Result<()> {
-    let [.., newest] = CI_VERSIONS;
-    let program = start(PROGRAM, newest, Flavor::Plain, &[])?;
-    let pid = program.pid().to_string();
-    let mut observers = Vec::new();
-    for output in ["human", "json"] {
-        let child = Command::new(observer_binary()?)
-            .args(["run", "--output", output, "--color", "never"])
-            .args(["--pid", &pid, "--duration", "6s"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        observers.push(child);
-    }
-    thread::sleep(Duration::from_secs(2));
-    let id = b"X-Request-Id: a\xc2\x9b2J\xe2\x80\xaeb\t\xc2\x85c".to_vec();
-    let client = ask(&program, &[id])?;
-    thread::sleep(LEAVE);
-    drop(client);
-    for (observer, shown) in observers.into_iter().zip([
-        r"id a\u{9b}2J\u{202e}b\u{9}\u{85}c (X-Request-Id)",
-        r#""id":"a\u009b2J\u202eb\t\u0085c""#,
-    ]) {
-        let output = observer.wait_with_output()?;
-        let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
-        ensure!(text.contains(shown), "{text}");
-        let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
-        ensure!(!text.contains(steers), "{text:?}");
-    }
-    Ok(())
+    undisturbed(|| {
+        let [.., newest] = CI_VERSIONS;
+        let program = start(PROGRAM, newest, Flavor::Plain, &[])?;
+        let pid = program.pid().to_string();
+        let mut observers = Vec::new();
+        for output in ["human", "json"] {
+            let child = Command::new(observer_binary()?)
+                .args(["run", "--output", output, "--color", "never"])
+                .args(["--pid", &pid, "--duration", "6s"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?;
+            observers.push(child);
+        }
+        thread::sleep(Duration::from_secs(2));
+        let id = b"X-Request-Id: a\xc2\x9b2J\xe2\x80\xaeb\t\xc2\x85c".to_vec();
+        let client = ask(&program, &[id])?;
+        thread::sleep(LEAVE);
+        drop(client);
+        for (observer, shown) in observers.into_iter().zip([
+            r"id a\u{9b}2J\u{202e}b\u{9}\u{85}c (X-Request-Id)",
+            r#""id":"a\u009b2J\u202eb\t\u0085c""#,
+        ]) {
+            let output = observer.wait_with_output()?;
+            let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+            ensure!(text.contains(shown), "{text}");
+            let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            ensure!(!text.contains(steers), "{text:?}");
+        }
+        Ok(())
+    })
 }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use observer_tests::{
     go::CI_VERSIONS,
-    live::{Load, Observer, Program, Run, line_faults, start},
+    live::{Load, Observer, Program, Run, line_faults, start, undisturbed},
     target::Flavor,
 };
 use serde_json::Value;
@@ -103,61 +103,63 @@ fn same(run: &Run, log: &[Value]) -> Result<()> {
 
 #[test]
 fn logs_rotate_under_load_and_lose_nothing() -> Result<()> {
-    let [.., newest] = CI_VERSIONS;
-    let program = start("rules4", newest, Flavor::Plain, &[])?;
-    let folder = tempfile::tempdir()?;
-    let at = |name: &str| folder.path().join(name);
-    let (by_size, by_age, bounded) = (at("size.jsonl"), at("age.jsonl"), at("bounded.jsonl"));
-    // Somebody else's, and not to be deleted.
-    let foreign = at("bounded.jsonl.bak");
-    fs::write(&foreign, "kept\n")?;
-    fs::set_permissions(&foreign, fs::Permissions::from_mode(0o600))?;
-    let attach = |log: &Path, limits: &[&str]| {
-        let pid = program.pid().to_string();
-        let log = log.to_string_lossy();
-        Observer::attach(&[&["--pid", &pid, "--log", &log], limits].concat(), 1)
-    };
-    let max_size = MAX_SIZE.to_string();
-    let max_total = MAX_TOTAL.to_string();
-    let observers = [
-        attach(&by_size, &["--log-max-size", &max_size])?,
-        attach(&by_age, &["--log-max-age", "1s"])?,
-        attach(
-            &bounded,
-            &["--log-max-size", &max_size, "--log-max-total", &max_total],
-        )?,
-    ];
-    drive(&program)?;
-    let [sized, aged, bound] = observers.map(Observer::stop);
+    undisturbed(|| {
+        let [.., newest] = CI_VERSIONS;
+        let program = start("rules4", newest, Flavor::Plain, &[])?;
+        let folder = tempfile::tempdir()?;
+        let at = |name: &str| folder.path().join(name);
+        let (by_size, by_age, bounded) = (at("size.jsonl"), at("age.jsonl"), at("bounded.jsonl"));
+        // Somebody else's, and not to be deleted.
+        let foreign = at("bounded.jsonl.bak");
+        fs::write(&foreign, "kept\n")?;
+        fs::set_permissions(&foreign, fs::Permissions::from_mode(0o600))?;
+        let attach = |log: &Path, limits: &[&str]| {
+            let pid = program.pid().to_string();
+            let log = log.to_string_lossy();
+            Observer::attach(&[&["--pid", &pid, "--log", &log], limits].concat(), 1)
+        };
+        let max_size = MAX_SIZE.to_string();
+        let max_total = MAX_TOTAL.to_string();
+        let observers = [
+            attach(&by_size, &["--log-max-size", &max_size])?,
+            attach(&by_age, &["--log-max-age", "1s"])?,
+            attach(
+                &bounded,
+                &["--log-max-size", &max_size, "--log-max-total", &max_total],
+            )?,
+        ];
+        drive(&program)?;
+        let [sized, aged, bound] = observers.map(Observer::stop);
 
-    same(&sized?, &lines(&by_size)?)?;
-    let mut sizes = BTreeMap::new();
-    for path in files(&by_size)? {
-        sizes.insert(path.clone(), fs::metadata(path)?.len());
-    }
-    ensure!(sizes.len() > 4, "not rotated: {sizes:?}");
-    ensure!(
-        sizes.values().all(|size| *size <= MAX_SIZE),
-        "too large: {sizes:?}"
-    );
+        same(&sized?, &lines(&by_size)?)?;
+        let mut sizes = BTreeMap::new();
+        for path in files(&by_size)? {
+            sizes.insert(path.clone(), fs::metadata(path)?.len());
+        }
+        ensure!(sizes.len() > 4, "not rotated: {sizes:?}");
+        ensure!(
+            sizes.values().all(|size| *size <= MAX_SIZE),
+            "too large: {sizes:?}"
+        );
 
-    same(&aged?, &lines(&by_age)?)?;
-    ensure!(files(&by_age)?.len() > 2, "not rotated by age");
+        same(&aged?, &lines(&by_age)?)?;
+        ensure!(files(&by_age)?.len() > 2, "not rotated by age");
 
-    let run = bound?;
-    ensure!(fs::read_to_string(&foreign)? == "kept\n", "not ours");
-    fs::remove_file(&foreign)?;
-    let kept = lines(&bounded)?;
-    let mut total = 0;
-    for path in files(&bounded)? {
-        total += fs::metadata(path)?.len();
-    }
-    ensure!(total <= MAX_TOTAL, "{total} bytes are kept");
-    ensure!(
-        kept.len() < run.lines.len() && run.lines.ends_with(&kept),
-        "the {} lines kept are not the last of {}",
-        kept.len(),
-        run.lines.len()
-    );
-    Ok(())
+        let run = bound?;
+        ensure!(fs::read_to_string(&foreign)? == "kept\n", "not ours");
+        fs::remove_file(&foreign)?;
+        let kept = lines(&bounded)?;
+        let mut total = 0;
+        for path in files(&bounded)? {
+            total += fs::metadata(path)?.len();
+        }
+        ensure!(total <= MAX_TOTAL, "{total} bytes are kept");
+        ensure!(
+            kept.len() < run.lines.len() && run.lines.ends_with(&kept),
+            "the {} lines kept are not the last of {}",
+            kept.len(),
+            run.lines.len()
+        );
+        Ok(())
+    })
 }

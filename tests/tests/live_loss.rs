@@ -20,6 +20,7 @@ use observer_tests::{
     go::CI_VERSIONS,
     live::{
         Connection, Expect, Load, Observer, Program, Run, exactly, get, on_each_version, start,
+        undisturbed,
     },
     target::Flavor,
 };
@@ -151,44 +152,46 @@ fn cut(program: &Program, observers: &[Observer], round: usize) -> Result<()> {
 
 #[test]
 fn a_loss_that_nothing_follows_accuses_nobody() -> Result<()> {
-    let [.., newest] = CI_VERSIONS;
-    let program = start(PROGRAM, newest, Flavor::Plain, &[])?;
-    let folder = tempfile::tempdir()?;
-    let recordings: Vec<PathBuf> = (0..OBSERVERS)
-        .map(|number| folder.path().join(number.to_string()))
-        .collect();
-    let observers = recordings
-        .iter()
-        .map(|recording| {
-            let recording = recording.to_string_lossy();
-            observe(&program, &["--grace", "2500ms", "--record", &recording])
-        })
-        .collect::<Result<Vec<_>>>()?;
-    for round in 0..ROUNDS {
-        cut(&program, &observers, round)?;
-    }
-    for observer in &observers {
-        loss_is_said(observer)?;
-    }
-    // What comes later is whole.
-    make_a_known_mistake(&program)?;
-    thread::sleep(Duration::from_millis(3300));
-    for observer in &observers {
-        observer.signal(Signal::SIGINT)?;
-    }
-    let mut trailing = 0;
-    for (observer, recording) in observers.into_iter().zip(&recordings) {
-        let run = observer.ends()?;
-        loss_is_counted(&run, 4)?;
-        exactly(&run, program.pid(), &[known()?])?;
-        trailing += followed_by_nothing(recording)?;
-    }
-    println!(
-        "{trailing} of {} losses had nothing behind them",
-        OBSERVERS * ROUNDS
-    );
-    ensure!(trailing > 0, "an event followed every loss");
-    Ok(())
+    undisturbed(|| {
+        let [.., newest] = CI_VERSIONS;
+        let program = start(PROGRAM, newest, Flavor::Plain, &[])?;
+        let folder = tempfile::tempdir()?;
+        let recordings: Vec<PathBuf> = (0..OBSERVERS)
+            .map(|number| folder.path().join(number.to_string()))
+            .collect();
+        let observers = recordings
+            .iter()
+            .map(|recording| {
+                let recording = recording.to_string_lossy();
+                observe(&program, &["--grace", "2500ms", "--record", &recording])
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for round in 0..ROUNDS {
+            cut(&program, &observers, round)?;
+        }
+        for observer in &observers {
+            loss_is_said(observer)?;
+        }
+        // What comes later is whole.
+        make_a_known_mistake(&program)?;
+        thread::sleep(Duration::from_millis(3300));
+        for observer in &observers {
+            observer.signal(Signal::SIGINT)?;
+        }
+        let mut trailing = 0;
+        for (observer, recording) in observers.into_iter().zip(&recordings) {
+            let run = observer.ends()?;
+            loss_is_counted(&run, 4)?;
+            exactly(&run, program.pid(), &[known()?])?;
+            trailing += followed_by_nothing(recording)?;
+        }
+        println!(
+            "{trailing} of {} losses had nothing behind them",
+            OBSERVERS * ROUNDS
+        );
+        ensure!(trailing > 0, "an event followed every loss");
+        Ok(())
+    })
 }
 
 #[test]
@@ -235,42 +238,46 @@ fn requests_around_a_loss_are_unknown() -> Result<()> {
 /// kernel has no such page, and a probe cannot read it. So it is up to Go 1.21; later ones write that page first.
 #[test]
 fn a_context_that_goes_on_where_nothing_was_ever_written_is_no_loss() -> Result<()> {
-    let [oldest, ..] = CI_VERSIONS;
-    let program = start("fresh", oldest, Flavor::Plain, &[])?;
-    let observer = Observer::of(program.pid())?;
-    let (mut made, mut unwritten) = (0, 0);
-    for path in ["/first", "/first", "/again", "/first", "/again", "/first"] {
-        let answer: serde_json::Value = serde_json::from_str(&get(program.address, path)?)?;
-        made += answer["contexts"].as_u64().unwrap_or_default();
-        unwritten += answer["unwritten"].as_u64().unwrap_or_default();
-    }
-    ensure!(
-        unwritten > 10,
-        "of {made} contexts hardly any was such a one: {unwritten}"
-    );
-    thread::sleep(Duration::from_millis(500));
-    // Nothing was lost, or it would not be clean.
-    let run = observer.stop()?;
-    let end = run.end()?;
-    ensure!(
-        end["events"].as_u64() >= Some(2 * made) && end["requests_unknown"] == 0,
-        "{made} contexts were made and cancelled: {end}"
-    );
-    exactly(&run, program.pid(), &[])
+    undisturbed(|| {
+        let [oldest, ..] = CI_VERSIONS;
+        let program = start("fresh", oldest, Flavor::Plain, &[])?;
+        let observer = Observer::of(program.pid())?;
+        let (mut made, mut unwritten) = (0, 0);
+        for path in ["/first", "/first", "/again", "/first", "/again", "/first"] {
+            let answer: serde_json::Value = serde_json::from_str(&get(program.address, path)?)?;
+            made += answer["contexts"].as_u64().unwrap_or_default();
+            unwritten += answer["unwritten"].as_u64().unwrap_or_default();
+        }
+        ensure!(
+            unwritten > 10,
+            "of {made} contexts hardly any was such a one: {unwritten}"
+        );
+        thread::sleep(Duration::from_millis(500));
+        // Nothing was lost, or it would not be clean.
+        let run = observer.stop()?;
+        let end = run.end()?;
+        ensure!(
+            end["events"].as_u64() >= Some(2 * made) && end["requests_unknown"] == 0,
+            "{made} contexts were made and cancelled: {end}"
+        );
+        exactly(&run, program.pid(), &[])
+    })
 }
 
 #[test]
 fn a_reader_that_stands_still_for_a_moment_loses_nothing() -> Result<()> {
-    let [.., newest] = CI_VERSIONS;
-    let program = start(PROGRAM, newest, Flavor::Plain, &[])?;
-    let pid = program.pid().to_string();
-    let observer = Observer::attach(&["--pid", &pid], 1)?;
-    observer.signal(Signal::SIGSTOP)?;
-    fill_the_ring(&program)?;
-    observer.signal(Signal::SIGCONT)?;
-    make_a_known_mistake(&program)?;
-    thread::sleep(Duration::from_millis(1200));
-    let run = observer.stop()?;
-    ensure!(run.requests()? > TOO_MANY, "{}", run.shown());
-    exactly(&run, program.pid(), &[known()?])
+    undisturbed(|| {
+        let [.., newest] = CI_VERSIONS;
+        let program = start(PROGRAM, newest, Flavor::Plain, &[])?;
+        let pid = program.pid().to_string();
+        let observer = Observer::attach(&["--pid", &pid], 1)?;
+        observer.signal(Signal::SIGSTOP)?;
+        fill_the_ring(&program)?;
+        observer.signal(Signal::SIGCONT)?;
+        make_a_known_mistake(&program)?;
+        thread::sleep(Duration::from_millis(1200));
+        let run = observer.stop()?;
+        ensure!(run.requests()? > TOO_MANY, "{}", run.shown());
+        exactly(&run, program.pid(), &[known()?])
+    })
 }

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
     go::CI_VERSIONS,
-    live::{Expect, Load, Observer, Program, Run, exactly, start},
+    live::{Expect, Load, Observer, Program, Run, exactly, start, undisturbed},
     target::{Flavor, build_target},
 };
 
@@ -97,135 +97,141 @@ fn observed(run: &Run) -> Vec<u64> {
 
 #[test]
 fn an_executable_selects_all_its_processes_and_no_other() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("observer-tests-shared");
-    fs::copy(build_target(PROGRAM, newest(), Flavor::Plain)?, &path)?;
-    let twins = [
-        Program::run(PROGRAM, path.clone(), &[])?,
-        Program::run(PROGRAM, path.clone(), &[])?,
-    ];
-    let stranger = rules4(&[])?;
-    for selector in [text(&path)?, "observer-tests-shared"] {
-        let observer = Observer::attach(&["--exe", selector], 2)?;
-        for (program, prefix) in twins.iter().zip(["a-", "b-"]) {
-            make_mistake(program, prefix)?;
+    undisturbed(|| {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("observer-tests-shared");
+        fs::copy(build_target(PROGRAM, newest(), Flavor::Plain)?, &path)?;
+        let twins = [
+            Program::run(PROGRAM, path.clone(), &[])?,
+            Program::run(PROGRAM, path.clone(), &[])?,
+        ];
+        let stranger = rules4(&[])?;
+        for selector in [text(&path)?, "observer-tests-shared"] {
+            let observer = Observer::attach(&["--exe", selector], 2)?;
+            for (program, prefix) in twins.iter().zip(["a-", "b-"]) {
+                make_mistake(program, prefix)?;
+            }
+            make_mistake(&stranger, "c-")?;
+            found();
+            let run = observer.stop()?;
+            ensure!(observed(&run).len() == 2, "{}", run.shown());
+            exactly(&run, twins[0].pid(), &[mistake("a-0")?])?;
+            exactly(&run, twins[1].pid(), &[mistake("b-0")?])?;
+            exactly(&run, stranger.pid(), &[])?;
+            // Each calls its own downstream, which is a request too.
+            ensure!(run.requests()? == 4, "{}", run.shown());
         }
-        make_mistake(&stranger, "c-")?;
-        found();
-        let run = observer.stop()?;
-        ensure!(observed(&run).len() == 2, "{}", run.shown());
-        exactly(&run, twins[0].pid(), &[mistake("a-0")?])?;
-        exactly(&run, twins[1].pid(), &[mistake("b-0")?])?;
-        exactly(&run, stranger.pid(), &[])?;
-        // Each calls its own downstream, which is a request too.
-        ensure!(run.requests()? == 4, "{}", run.shown());
-    }
-    nothing_matches(&["--exe", "observer-tests-nobody"])?;
-    let nobody = folder.path().join("nobody");
-    nothing_matches(&["--exe", text(&nobody)?])?;
-    fs::copy(&path, &nobody)?;
-    nothing_matches(&["--exe", text(&nobody)?])
+        nothing_matches(&["--exe", "observer-tests-nobody"])?;
+        let nobody = folder.path().join("nobody");
+        nothing_matches(&["--exe", text(&nobody)?])?;
+        fs::copy(&path, &nobody)?;
+        nothing_matches(&["--exe", text(&nobody)?])
+    })
 }
 
 #[test]
 fn ports_of_both_families_and_other_selectors_are_united() -> Result<()> {
-    let four = rules4(&[])?;
-    let port = four.address.port().to_string();
-    let six = rules4(&["-listen", &format!("[::1]:{port}")])?;
-    let both = rules4(&["-listen", ":0"])?;
-    let named = rules4(&[])?;
-    let stranger = rules4(&[])?;
-    let dual = both.address.port().to_string();
-    let pid = named.pid().to_string();
-    // The same process twice is observed once.
-    let args = ["--port", &port, "--port", &dual, "--pid", &pid];
-    let again = ["--pid", &four.pid().to_string()];
-    let observer = Observer::attach(&[&args[..], &again].concat(), 4)?;
-    let all = [&four, &six, &both, &named, &stranger];
-    for (program, prefix) in all.iter().zip(["a-", "b-", "c-", "d-", "e-"]) {
-        make_mistake(program, prefix)?;
-    }
-    found();
-    let run = observer.stop()?;
-    ensure!(observed(&run).len() == 4, "{}", run.shown());
-    for (program, id) in all.iter().zip(["a-0", "b-0", "c-0", "d-0"]) {
-        exactly(&run, program.pid(), &[mistake(id)?])?;
-    }
-    exactly(&run, stranger.pid(), &[])?;
-    let free = stranger.address.port().to_string();
-    drop(stranger);
-    nothing_matches(&["--port", &free])?;
-    // One selector that fits does not excuse another that does not.
-    let run = Observer::launch(&["--port", &port, "--exe", "observer-tests-nobody"])?.ends()?;
-    ensure!(run.status.code() == Some(4), "{}", run.shown());
-    ensure!(
-        run.stderr
-            .join("\n")
-            .contains("matches --exe observer-tests-nobody"),
-        "{}",
-        run.shown()
-    );
-    Ok(())
+    undisturbed(|| {
+        let four = rules4(&[])?;
+        let port = four.address.port().to_string();
+        let six = rules4(&["-listen", &format!("[::1]:{port}")])?;
+        let both = rules4(&["-listen", ":0"])?;
+        let named = rules4(&[])?;
+        let stranger = rules4(&[])?;
+        let dual = both.address.port().to_string();
+        let pid = named.pid().to_string();
+        // The same process twice is observed once.
+        let args = ["--port", &port, "--port", &dual, "--pid", &pid];
+        let again = ["--pid", &four.pid().to_string()];
+        let observer = Observer::attach(&[&args[..], &again].concat(), 4)?;
+        let all = [&four, &six, &both, &named, &stranger];
+        for (program, prefix) in all.iter().zip(["a-", "b-", "c-", "d-", "e-"]) {
+            make_mistake(program, prefix)?;
+        }
+        found();
+        let run = observer.stop()?;
+        ensure!(observed(&run).len() == 4, "{}", run.shown());
+        for (program, id) in all.iter().zip(["a-0", "b-0", "c-0", "d-0"]) {
+            exactly(&run, program.pid(), &[mistake(id)?])?;
+        }
+        exactly(&run, stranger.pid(), &[])?;
+        let free = stranger.address.port().to_string();
+        drop(stranger);
+        nothing_matches(&["--port", &free])?;
+        // One selector that fits does not excuse another that does not.
+        let run = Observer::launch(&["--port", &port, "--exe", "observer-tests-nobody"])?.ends()?;
+        ensure!(run.status.code() == Some(4), "{}", run.shown());
+        ensure!(
+            run.stderr
+                .join("\n")
+                .contains("matches --exe observer-tests-nobody"),
+            "{}",
+            run.shown()
+        );
+        Ok(())
+    })
 }
 
 #[test]
 fn request_ids_come_from_the_header_that_was_asked_for_first() -> Result<()> {
-    let program = rules4(&[])?;
-    let pid = program.pid().to_string();
-    let base = ["--pid", pid.as_str()];
-    let with = |more: &[&str]| Observer::attach(&[&base[..], more].concat(), 1);
-    let headers = [
-        "--request-id-header",
-        "x-order-key",
-        "--request-id-header",
-        "X-Request-Id",
-    ];
-    let ordered = with(&headers)?;
-    let lazy = with(&[&headers[..], &["--request-ids", "lazy"]].concat())?;
-    let default = with(&[])?;
-    // Each of these is alive when it becomes suspicious, so that its ID can still be read.
-    let both = leave_early(&program, LONG)
-        .ids("second-")
-        .flag("-header", &"X-Order-Key: first-0")
-        .start()?;
-    let one = leave_early(&program, "/ignored/channel")
-        .ids("second-")
-        .start()?;
-    let other = leave_early(&program, "/detached/background")
-        .ids("first-")
-        .flag("-id-header", &"X-Order-Key")
-        .start()?;
-    for client in [both, one, other] {
-        client.all("dropped")?;
-    }
-    // This one has ended when it is found.
-    make_mistake(&program, "gone-")?;
-    thread::sleep(Duration::from_millis(3000));
+    undisturbed(|| {
+        let program = rules4(&[])?;
+        let pid = program.pid().to_string();
+        let base = ["--pid", pid.as_str()];
+        let with = |more: &[&str]| Observer::attach(&[&base[..], more].concat(), 1);
+        let headers = [
+            "--request-id-header",
+            "x-order-key",
+            "--request-id-header",
+            "X-Request-Id",
+        ];
+        let ordered = with(&headers)?;
+        let lazy = with(&[&headers[..], &["--request-ids", "lazy"]].concat())?;
+        let default = with(&[])?;
+        // Each of these is alive when it becomes suspicious, so that its ID can still be read.
+        let both = leave_early(&program, LONG)
+            .ids("second-")
+            .flag("-header", &"X-Order-Key: first-0")
+            .start()?;
+        let one = leave_early(&program, "/ignored/channel")
+            .ids("second-")
+            .start()?;
+        let other = leave_early(&program, "/detached/background")
+            .ids("first-")
+            .flag("-id-header", &"X-Order-Key")
+            .start()?;
+        for client in [both, one, other] {
+            client.all("dropped")?;
+        }
+        // This one has ended when it is found.
+        make_mistake(&program, "gone-")?;
+        thread::sleep(Duration::from_millis(3000));
 
-    let expect = |marked: &str, path: &str, id: &str| -> Result<Expect> {
-        Ok(Expect::new("error", PROGRAM, marked)?.request(path, id))
-    };
-    let asked = |gone: &str| -> Result<[Expect; 4]> {
-        Ok([
-            expect("cancel-ignored sleep", LONG, "first-0")?,
+        let expect = |marked: &str, path: &str, id: &str| -> Result<Expect> {
+            Ok(Expect::new("error", PROGRAM, marked)?.request(path, id))
+        };
+        let asked = |gone: &str| -> Result<[Expect; 4]> {
+            Ok([
+                expect("cancel-ignored sleep", LONG, "first-0")?,
+                expect("cancel-ignored channel", "/ignored/channel", "second-0")?,
+                expect(
+                    "detached-context background",
+                    "/detached/background",
+                    "first-0",
+                )?,
+                mistake(gone)?,
+            ])
+        };
+        exactly(&ordered.stop()?, program.pid(), &asked("gone-0")?)?;
+        // Nobody reads the IDs of requests about which nothing is suspected while they live.
+        exactly(&lazy.stop()?, program.pid(), &asked("")?)?;
+        let run = default.stop()?;
+        let default = [
+            expect("cancel-ignored sleep", LONG, "second-0")?,
             expect("cancel-ignored channel", "/ignored/channel", "second-0")?,
-            expect(
-                "detached-context background",
-                "/detached/background",
-                "first-0",
-            )?,
-            mistake(gone)?,
-        ])
-    };
-    exactly(&ordered.stop()?, program.pid(), &asked("gone-0")?)?;
-    // Nobody reads the IDs of requests about which nothing is suspected while they live.
-    exactly(&lazy.stop()?, program.pid(), &asked("")?)?;
-    let run = default.stop()?;
-    let default = [
-        expect("cancel-ignored sleep", LONG, "second-0")?,
-        expect("cancel-ignored channel", "/ignored/channel", "second-0")?,
-        expect("detached-context background", "/detached/background", "")?,
-        mistake("gone-0")?,
-    ];
-    exactly(&run, program.pid(), &default)
+            expect("detached-context background", "/detached/background", "")?,
+            mistake("gone-0")?,
+        ];
+        exactly(&run, program.pid(), &default)
+    })
 }

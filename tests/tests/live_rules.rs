@@ -9,7 +9,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
     Connection, Expect, Load, Observer, exactly, findings, on_each_build, on_each_unoptimised,
-    on_each_version, start,
+    on_each_version, start, undisturbed,
 };
 use observer_tests::target::Flavor;
 
@@ -76,20 +76,22 @@ fn all_and_nothing_else(go: &str, flavor: Flavor) -> Result<()> {
 /// Nothing says which goroutine works inside the TimeoutHandler: that is said, and the request is neither guilty nor clean.
 #[test]
 fn up_to_go_1_20_a_timed_out_request_is_unknown() -> Result<()> {
-    const OLD: &str = "1.20.14";
-    let program = start(PROGRAM, OLD, Flavor::Stripped, &[])?;
-    let observer = Observer::of(program.pid())?;
-    Load::of(&program, "/ignored/timeout-handler")
-        .flag("-status", &503)
-        .run()?;
-    thread::sleep(Duration::from_secs(2));
-    let run = observer.stop()?;
-    exactly(&run, program.pid(), &[])?;
-    ensure!(run.end()?["requests_unknown"] == 1, "{}", run.shown());
-    let begun = run.of_type("start").next().context("no start line")?;
-    let gaps = begun["not_covered"].to_string();
-    ensure!(gaps.contains("http.TimeoutHandler"), "{gaps}");
-    Ok(())
+    undisturbed(|| {
+        const OLD: &str = "1.20.14";
+        let program = start(PROGRAM, OLD, Flavor::Stripped, &[])?;
+        let observer = Observer::of(program.pid())?;
+        Load::of(&program, "/ignored/timeout-handler")
+            .flag("-status", &503)
+            .run()?;
+        thread::sleep(Duration::from_secs(2));
+        let run = observer.stop()?;
+        exactly(&run, program.pid(), &[])?;
+        ensure!(run.end()?["requests_unknown"] == 1, "{}", run.shown());
+        let begun = run.of_type("start").next().context("no start line")?;
+        let gaps = begun["not_covered"].to_string();
+        ensure!(gaps.contains("http.TimeoutHandler"), "{gaps}");
+        Ok(())
+    })
 }
 
 /// What ran before observer came is known when it ends, whether its client waits or leaves; connections are no requests.

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use observer_tests::{
     go::CI_VERSIONS,
     live::{
-        Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build_in_turn, start,
+        Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build_in_turn,
+        start, undisturbed,
     },
     postgres::Postgres,
     target::Flavor,
@@ -231,38 +232,40 @@ fn mistakes_are_found(program: &Program, driver: &str) -> Result<()> {
 /// What a client that has left leaves behind, as the server tells it: one version alone, because it counts them all.
 #[test]
 fn an_abandoned_query_goes_on_in_the_server_where_we_say_so() -> Result<()> {
-    let postgres = Postgres::start()?;
-    let active = |like: &str| {
-        let query = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{like}%' AND pid <> \
+    undisturbed(|| {
+        let postgres = Postgres::start()?;
+        let active = |like: &str| {
+            let query = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%{like}%' AND pid <> \
              pg_backend_pid()"
-        );
-        postgres.query(&query)
-    };
-    let [.., newest] = CI_VERSIONS;
-    for driver in drivers(&postgres) {
-        let program = run(newest, Flavor::Plain, &driver)?;
-        let observer = Observer::of(program.pid())?;
-        for (path, like, goes_on) in [
-            ("/detached/query", "planted query", "1"),
-            ("/detached/query/ok", "healthy", "0"),
-        ] {
-            let load = Load::of(&program, path).patience_ms(300);
-            load.start()?.all("dropped")?;
-            thread::sleep(Duration::from_millis(300));
-            ensure!(active(like)? == goes_on, "{path} over {}", driver.0);
+            );
+            postgres.query(&query)
+        };
+        let [.., newest] = CI_VERSIONS;
+        for driver in drivers(&postgres) {
+            let program = run(newest, Flavor::Plain, &driver)?;
+            let observer = Observer::of(program.pid())?;
+            for (path, like, goes_on) in [
+                ("/detached/query", "planted query", "1"),
+                ("/detached/query/ok", "healthy", "0"),
+            ] {
+                let load = Load::of(&program, path).patience_ms(300);
+                load.start()?.all("dropped")?;
+                thread::sleep(Duration::from_millis(300));
+                ensure!(active(like)? == goes_on, "{path} over {}", driver.0);
+            }
+            thread::sleep(SETTLED);
+            let run = observer.stop()?;
+            let found = findings(&run, program.pid());
+            let site = observer_tests::live::marker(PROGRAM, "detached-context query")?;
+            ensure!(
+                found.len() == 1
+                    && found[0].last.get("site").is_some_and(|at| site.is(at))
+                    && found[0].text("/severity") == "error",
+                "{}",
+                run.shown()
+            );
         }
-        thread::sleep(SETTLED);
-        let run = observer.stop()?;
-        let found = findings(&run, program.pid());
-        let site = observer_tests::live::marker(PROGRAM, "detached-context query")?;
-        ensure!(
-            found.len() == 1
-                && found[0].last.get("site").is_some_and(|at| site.is(at))
-                && found[0].text("/severity") == "error",
-            "{}",
-            run.shown()
-        );
-    }
-    Ok(())
+        Ok(())
+    })
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, live ones one at a time.
 
 use std::{
+    env,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
 };
@@ -8,10 +9,16 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use observer_tests::go::FULL_VARIABLE;
 
+use self::digest::Digest;
 use crate::{
     build_ebpf, setup, targets,
     workspace::{cargo, is_root, root},
 };
+
+mod digest;
+
+/// Whether errors carry the stack where they were made.
+const LIBRARY_BACKTRACE: &str = "RUST_LIB_BACKTRACE";
 
 /// Run all tests
 #[derive(clap::Args)]
@@ -28,6 +35,7 @@ struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
+    digest: Digest,
     /// Runs of cargo that failed without any test failing: something did not compile.
     broken: Vec<&'static str>,
 }
@@ -68,8 +76,10 @@ pub fn run(args: &Args) -> Result<()> {
         passed,
         failed,
         ignored,
+        digest,
         broken,
     } = tally;
+    digest.show();
     if ignored > 0 {
         println!("{ignored} ignored (they write into the sources and are run by name)");
     }
@@ -139,6 +149,10 @@ impl Tally {
         if args.full {
             command.env(FULL_VARIABLE, "1");
         }
+        // A test says what went wrong by itself; where in the test harness it did is noise.
+        if env::var_os(LIBRARY_BACKTRACE).is_none() {
+            command.env(LIBRARY_BACKTRACE, "0");
+        }
         let mut child = command
             .stdout(Stdio::piped())
             .spawn()
@@ -148,6 +162,7 @@ impl Tally {
             let line = line?;
             println!("{line}");
             self.count(&line);
+            self.digest.read(&line);
         }
         if !child.wait()?.success() && self.failed == failed_before {
             self.broken.push(what);

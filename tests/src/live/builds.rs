@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 
+use super::stalls::undisturbed;
 use crate::{
     go::{CI_VERSIONS, FULL_VARIABLE, versions, versions_from},
     target::Flavor,
@@ -97,7 +98,7 @@ fn on_each(
     let lane = || {
         let mut failures = Vec::new();
         while let Some(&(go, flavor)) = builds.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(error) = case(go, flavor) {
+            if let Err(error) = undisturbed(|| case(go, flavor)) {
                 failures.push(format!("==== go{go} {flavor:?}: {error:#}"));
             }
         }

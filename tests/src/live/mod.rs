@@ -29,6 +29,7 @@ mod program;
 mod redis;
 pub mod schema;
 mod seccomp;
+mod stalls;
 mod tail;
 
 /// How long the suite waits for what must come, before it calls it hung. No promise of observer's: how long something
@@ -55,4 +56,5 @@ pub use observer::{Observer, Run};
 pub use program::{Program, Route, start};
 pub use redis::Redis;
 pub use schema::faults as line_faults;
+pub use stalls::undisturbed;
 pub use tail::Tail;

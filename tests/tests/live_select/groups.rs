@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
-    live::{Guarded, Observer, PATIENCE, Tail, exactly},
+    live::{Guarded, Observer, PATIENCE, Tail, exactly, undisturbed},
     target::Flavor,
 };
 
@@ -122,11 +122,13 @@ fn in_group(name: &str, selector: &[&str]) -> Result<()> {
 
 #[test]
 fn a_unit_follows_restarts() -> Result<()> {
-    in_group("shop-api.service", &["--unit", "shop-api"])
+    undisturbed(|| in_group("shop-api.service", &["--unit", "shop-api"]))
 }
 
 #[test]
 fn a_container_follows_restarts() -> Result<()> {
-    let id = "5e1ec7ab1e00".repeat(6)[..64].to_owned();
-    in_group(&format!("docker-{id}.scope"), &["--container", &id[..12]])
+    undisturbed(|| {
+        let id = "5e1ec7ab1e00".repeat(6)[..64].to_owned();
+        in_group(&format!("docker-{id}.scope"), &["--container", &id[..12]])
+    })
 }
