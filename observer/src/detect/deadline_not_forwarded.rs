@@ -47,8 +47,8 @@
 //! ## When silent
 //!
 //! - no header was named (`--deadline-header`): plain HTTP has none;
-//! - the request's deadline is sooner than the caller's, or later by no more than the tolerance
-//!   (`--deadline-tolerance`);
+//! - the request was given no more than its caller had left when the call began, give or take the tolerance
+//!   (`--deadline-tolerance`): what is lost on the way, no sender can know;
 //! - the header is there, and what it says is broken: counted (`deadlines_broken`), and nothing follows from it;
 //! - the caller's deadline had passed when the request began;
 //! - calls and requests that nothing joins, or that could be joined in more than one way; without an ID also those of which the
@@ -189,16 +189,26 @@ fn misses(join: Join, cx: &Context<'_>) -> bool {
         SentDeadline::Is(ns, _) => Some(*ns),
         SentDeadline::Unknown | SentDeadline::Broken => return false,
     };
-    let bound = cx.model.bound_of(cx.model.context_of_call(call));
-    let left_ns = bound.and_then(|ctx| super::deadline::left_ns(ctx, request.start_ns));
-    left_ns.is_some_and(|left_ns| lost(told, left_ns, 0, &cx.thresholds.deadlines))
+    let Some(bound) = cx.model.bound_of(cx.model.context_of_call(call)) else {
+        return false;
+    };
+    let left_ns = |at_ns| super::deadline::left_ns(bound, at_ns);
+    let (Some(sent), Some(left)) = (left_ns(call.start_ns), left_ns(request.start_ns)) else {
+        return false;
+    };
+    lost(told, (sent, left), 0, &cx.thresholds.deadlines)
 }
 
-/// Whether a caller with so much time left, give or take an error, has not handed it on.
-fn lost(told_ns: Option<i64>, left_ns: i64, error_ns: u64, deadlines: &Deadlines) -> bool {
+/// Whether a caller that had `sent_ns` when the call began, and `left_ns` when the request did, give or take an error
+/// between their clocks, has not handed that on. What passes between the two nobody could have told.
+fn lost(
+    told_ns: Option<i64>,
+    (sent_ns, left_ns): (i64, i64),
+    error_ns: u64,
+    deadlines: &Deadlines,
+) -> bool {
     let error_ns = i64::try_from(error_ns).unwrap_or(i64::MAX);
-    left_ns > error_ns
-        && told_ns.is_none_or(|ns| deadlines.exceeds(ns, left_ns.saturating_add(error_ns)))
+    left_ns > error_ns && told_ns.is_none_or(|ns| deadlines.exceeds(ns, sent_ns))
 }
 
 fn report(join: Join, below: Below, cx: &mut Context<'_>) {
@@ -239,8 +249,9 @@ pub fn judge(pair: &Pair, deadlines: &Deadlines) -> Option<Finding> {
         SentDeadline::Is(ns, _) => Some(*ns),
         SentDeadline::Unknown | SentDeadline::Broken => return None,
     };
-    let left_ns = case.left_below_ns()?;
-    if !lost(told, left_ns, case.error_ns(), deadlines) {
+    let sent_ns = case.call.deadline.as_ref()?.left_ns;
+    let times_ns = (sent_ns, case.left_below_ns()?);
+    if !lost(told, times_ns, case.error_ns(), deadlines) {
         return None;
     }
     finding(&case)
