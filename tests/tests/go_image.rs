@@ -219,6 +219,10 @@ fn check_sites(image: &Image, label: &str) {
             image.bytes(site.vaddr, site.bytes.len()),
             Some(&*site.bytes)
         );
+        assert_eq!(
+            image.constant(site.vaddr, site.bytes.len()),
+            Some(&*site.bytes)
+        );
         assert_eq!(image.function_at(site.vaddr).map(|f| f.name), Some(name));
     }
     let callee = image.functions("runtime.runqput");

@@ -56,10 +56,17 @@ const fn planted(
     }
 }
 
-const ALL: [Planted; 7] = [
+const ALL: [Planted; 8] = [
     planted(
         "detached-context query",
         "/detached/query",
+        "error",
+        "sql",
+        "SELECT FROM items",
+    ),
+    planted(
+        "detached-context cold",
+        "/detached/cold",
         "error",
         "sql",
         "SELECT FROM items",

@@ -160,10 +160,12 @@ pub struct SqlCalled {
     pub pcs: [u64; MAX_FRAMES],
     /// From the context upwards.
     pub chain: [Link; MAX_LINKS],
-    /// Bytes in `query`.
+    /// Bytes in `query`, or at `query_at`.
     pub query_len: u64,
     /// Beginning of the query's text; goes no further than the decoder, which leaves verb and table of it.
     pub query: [u8; MAX_QUERY],
+    /// Where the text is that could not be read, as on a page of the executable that nobody has touched yet; else 0.
+    pub query_at: u64,
 }
 
 /// A connection goes back to its pool.

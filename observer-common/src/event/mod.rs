@@ -141,7 +141,7 @@ const _: () = {
     assert!(size_of::<CallStreamEnded>() == 48 + 16 + 24);
     assert!(size_of::<CallAttempt>() == 48 + 16);
     assert!(size_of::<CallRedirected>() == 48 + 16);
-    assert!(size_of::<SqlCalled>() == 48 + 16 + 8 + 128 + 256 + 8 + 192);
+    assert!(size_of::<SqlCalled>() == 48 + 16 + 8 + 128 + 256 + 8 + 192 + 8);
     assert!(size_of::<DialStarted>() == 48 + 32 + 128 + 256 + 8 + 16 + 112);
     assert!(size_of::<DialDone>() == 48);
     assert!(size_of::<SqlReturned>() == 48 + 24);

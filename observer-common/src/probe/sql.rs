@@ -148,6 +148,7 @@ fn fill<M: MemRead, R: Registers>(
     let [text, len] = args.query;
     let len = bounded(len, MAX_QUERY as u64);
     let read = len == 0 || mem.read_prefix(text, &mut record.query, len);
-    record.query_len = if read { len } else { 0 };
+    record.query_len = len;
+    record.query_at = if read { 0 } else { text };
     Ok(partial | !read)
 }

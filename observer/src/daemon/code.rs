@@ -9,6 +9,7 @@ use crate::go::{Frame, TypeName};
 use crate::inspect::{TargetTypes, TypeNames as _};
 use crate::model::{Code, ContextKind, Handed, Unit};
 use crate::record::Resolved;
+use crate::stream::query_name;
 
 use super::subject::Target;
 
@@ -26,6 +27,7 @@ pub(super) struct LiveCode {
     types: Cache<Option<Arc<TypeName>>>,
     functions: Cache<Option<Arc<Frame>>>,
     handed: Cache<Handed, (u64, u64)>,
+    queries: Cache<Option<Arc<str>>, (u64, u64)>,
     nodes: RefCell<Vec<(u32, u64)>>,
     noted: RefCell<Vec<Resolved>>,
     notes: bool,
@@ -55,6 +57,7 @@ impl LiveCode {
         self.types.get_mut().retain(|(of, _), _| *of != pid);
         self.functions.get_mut().retain(|(of, _), _| *of != pid);
         self.handed.get_mut().retain(|(of, _), _| *of != pid);
+        self.queries.get_mut().retain(|(of, _), _| *of != pid);
     }
 
     pub(super) fn target(&self, pid: u32) -> Option<&Arc<Target>> {
@@ -181,6 +184,29 @@ impl Code for LiveCode {
             places: Arc::clone(&places),
         });
         places
+    }
+
+    fn query(&self, pid: u32, address: u64, len: u64) -> Option<Arc<str>> {
+        let asked = (pid, (address, len));
+        if let Some(known) = self.queries.borrow().get(&asked) {
+            return known.clone();
+        }
+        let target = self.targets.get(&pid)?;
+        let vaddr = address.wrapping_sub(target.bias());
+        let text = target.image.constant(vaddr, usize::try_from(len).ok()?);
+        let name: Option<Arc<str>> = text.map(|text| query_name(text).into());
+        let mut cache = self.queries.borrow_mut();
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        cache.insert(asked, name.clone());
+        self.note(|| Resolved::Query {
+            pid,
+            address,
+            len,
+            name: name.clone(),
+        });
+        name
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

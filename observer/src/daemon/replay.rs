@@ -29,6 +29,7 @@ struct RecordedCode {
     types: FxHashMap<(u32, u64), Option<Arc<TypeName>>>,
     functions: FxHashMap<(u32, u64), Option<Arc<Frame>>>,
     handed: FxHashMap<(u32, u64, u64), Handed>,
+    queries: FxHashMap<(u32, u64, u64), Option<Arc<str>>>,
     units: FxHashMap<u32, Arc<Unit>>,
 }
 
@@ -51,6 +52,14 @@ impl RecordedCode {
                 places,
             } => {
                 self.handed.insert((pid, pc, address), places);
+            }
+            Resolved::Query {
+                pid,
+                address,
+                len,
+                name,
+            } => {
+                self.queries.insert((pid, address, len), name);
             }
             Resolved::Unit { pid, unit } => {
                 self.units.insert(pid, unit);
@@ -89,6 +98,10 @@ impl Code for RecordedCode {
         self.handed
             .get(&(pid, pc, address))
             .map_or_else(|| Arc::from([]), Arc::clone)
+    }
+
+    fn query(&self, pid: u32, address: u64, len: u64) -> Option<Arc<str>> {
+        self.queries.get(&(pid, address, len)).cloned().flatten()
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

@@ -21,6 +21,10 @@ pub trait Code {
     /// that one.
     fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed;
 
+    /// What the query is called whose text of this length the executable holds at `address`, where nobody can write;
+    /// `None` where it holds none.
+    fn query(&self, pid: u32, address: u64, len: u64) -> Option<Arc<str>>;
+
     /// The process and what counts as its own code.
     fn unit(&self, pid: u32) -> Option<Arc<Unit>>;
 }

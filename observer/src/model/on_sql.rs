@@ -65,10 +65,7 @@ impl On<'_> {
                 Asked::Conn => (CallKind::SqlConn, 0, POOL.into()),
             },
             _ if by_statement => (CallKind::Sql, 0, PREPARED.into()),
-            _ => {
-                let name = query_name(head(&record.query, record.query_len));
-                (CallKind::Sql, record.conn, name.into())
-            }
+            _ => (CallKind::Sql, record.conn, self.query_of(record)),
         };
         let goid = record.header.goid;
         let pcs = self
@@ -107,6 +104,19 @@ impl On<'_> {
             self.process.conn_waits.insert(ctx, id);
         }
         self.facts.push(Fact::CallStarted(id));
+    }
+
+    /// What a query is called. Before a query of the executable's own is used for the first time, its text may be on no
+    /// page of the process; then the executable's file has it.
+    fn query_of(&self, record: &SqlCalled) -> Arc<str> {
+        let named = || query_name(head(&record.query, record.query_len)).into();
+        match record.query_at {
+            0 => named(),
+            at => {
+                let known = self.code.query(self.pid, at, record.query_len);
+                known.unwrap_or_else(|| query_name(b"").into())
+            }
+        }
     }
 
     /// The wait on this context that the goroutine's call has been until now.

@@ -102,6 +102,17 @@ pub enum Resolved {
         /// Where.
         places: Handed,
     },
+    /// A query whose text is in the executable.
+    Query {
+        /// Whose.
+        pid: u32,
+        /// Address of the text.
+        address: u64,
+        /// Bytes of it that were looked at.
+        len: u64,
+        /// Its name, not its text; `None` where it is not there.
+        name: Option<Arc<str>>,
+    },
     /// A process.
     Unit {
         /// Pid.

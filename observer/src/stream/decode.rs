@@ -170,6 +170,10 @@ pub fn scrub(bytes: &mut [u8]) {
 
 /// What a query may be called, in place of its text: read again, it says the same.
 fn scrub_query(record: &mut SqlCalled) {
+    if record.query_at != 0 {
+        record.query.fill(0);
+        return;
+    }
     let named = query_name(text_of(&record.query, record.query_len));
     record.query.fill(0);
     for (to, from) in record.query.iter_mut().zip(named.bytes()) {
@@ -281,6 +285,12 @@ mod tests {
         let once = record;
         scrub(record.as_mut_bytes());
         assert_eq!(record, once);
+        // Of one that could not be read only the place is left.
+        record.query_at = 0x50_0000;
+        record.query_len = 40;
+        scrub(record.as_mut_bytes());
+        assert_eq!((record.query_at, record.query_len), (0x50_0000, 40));
+        assert_eq!(record.query, [0; 192]);
     }
 
     #[test]

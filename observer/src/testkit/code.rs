@@ -24,6 +24,8 @@ pub(crate) struct FakeCode {
     types: RefCell<Vec<String>>,
     /// Places that take an address for a call, by what was asked.
     pub(crate) handed: BTreeMap<(u64, u64), Vec<String>>,
+    /// What queries in the executable are called, by the address of their text.
+    pub(crate) queries: BTreeMap<u64, &'static str>,
     /// Nothing is known of the process.
     pub(crate) no_unit: bool,
     /// Network namespace of the second process, where it is another.
@@ -113,6 +115,10 @@ impl Code for FakeCode {
         places
             .map(|place| place.split('|').map(frame).collect())
             .collect()
+    }
+
+    fn query(&self, _pid: u32, address: u64, _len: u64) -> Option<Arc<str>> {
+        self.queries.get(&address).map(|name| Arc::from(*name))
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

@@ -34,6 +34,24 @@ fn call(finding: &Finding) -> (&str, &str, CallOutcome) {
     (call.kind, &call.target, call.outcome)
 }
 
+/// On a page that nobody has touched yet a query cannot be read where it runs.
+#[test]
+fn a_query_that_could_not_be_read_has_its_name_from_the_executable() {
+    for (at, named) in [(0x50_0000, "SELECT FROM items"), (0x60_0000, "query")] {
+        let mut scene = Scene::new();
+        scene.code.queries.insert(0x50_0000, "SELECT FROM items");
+        start(&mut scene, 0);
+        let Record::Sql(mut query) = asks(&scene, SERVING, &[BACKGROUND], (HookId::SqlQuery, CONN))
+        else {
+            panic!("not a query");
+        };
+        query.query.fill(0);
+        query.query_at = at;
+        scene.take(5, &Record::Sql(query));
+        assert_eq!(call(scene.only().1).1, named);
+    }
+}
+
 #[test]
 fn a_query_on_background_is_told_once_with_its_wait() {
     let mut scene = Scene::new();

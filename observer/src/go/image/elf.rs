@@ -30,6 +30,7 @@ struct Segment {
     offset: u64,
     file_size: u64,
     executable: bool,
+    writable: bool,
 }
 
 /// What the headers say, checked against the length of the file.
@@ -131,26 +132,32 @@ impl Elf {
 
     /// File offset of an initialised byte of the loaded image.
     pub(super) fn offset_of(&self, vaddr: u64) -> Option<u64> {
-        self.locate(vaddr, false).map(|(offset, _)| offset)
+        self.locate(vaddr, |_| true).map(|(offset, _)| offset)
     }
 
     /// File offset of a byte of code, as uprobes want it.
     pub(super) fn code_offset_of(&self, vaddr: u64) -> Option<u64> {
-        self.locate(vaddr, true).map(|(offset, _)| offset)
+        self.locate(vaddr, |segment| segment.executable)
+            .map(|(offset, _)| offset)
     }
 
     /// The file's bytes from `vaddr` to the end of its segment.
     pub(super) fn bytes_from<'a>(&self, data: &'a [u8], vaddr: u64) -> Option<&'a [u8]> {
-        let (offset, left) = self.locate(vaddr, false)?;
+        let (offset, left) = self.locate(vaddr, |_| true)?;
         bytes::slice(data, offset, left)
     }
 
-    fn locate(&self, vaddr: u64, code: bool) -> Option<(u64, u64)> {
+    /// The same, where nobody can write while the program runs.
+    pub(super) fn constants_from<'a>(&self, data: &'a [u8], vaddr: u64) -> Option<&'a [u8]> {
+        let (offset, left) = self.locate(vaddr, |segment| !segment.writable)?;
+        bytes::slice(data, offset, left)
+    }
+
+    fn locate(&self, vaddr: u64, fits: impl Fn(&Segment) -> bool) -> Option<(u64, u64)> {
         self.segments.iter().find_map(|segment| {
             let inside = vaddr.checked_sub(segment.vaddr)?;
             let left = segment.file_size.checked_sub(inside)?;
-            (left > 0 && (!code || segment.executable))
-                .then(|| (segment.offset.saturating_add(inside), left))
+            (left > 0 && fits(segment)).then(|| (segment.offset.saturating_add(inside), left))
         })
     }
 }
@@ -180,6 +187,7 @@ fn segments(header: &Header, data: &[u8]) -> Result<(Vec<Segment>, LoadRange), I
             offset,
             file_size,
             executable: program.p_flags(Le).contains(elf::PF_X),
+            writable: program.p_flags(Le).contains(elf::PF_W),
         });
         range = Some(match range {
             Some(range) if range.low <= vaddr => LoadRange {

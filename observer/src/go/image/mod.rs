@@ -237,6 +237,12 @@ impl Image {
         self.elf.bytes_from(&self.data, vaddr)?.get(..len)
     }
 
+    /// `len` bytes at a virtual address that stay as they are in the file.
+    #[must_use]
+    pub fn constant(&self, vaddr: u64, len: usize) -> Option<&[u8]> {
+        self.elf.constants_from(&self.data, vaddr)?.get(..len)
+    }
+
     /// A pointer-sized word of the image's initial contents, before the load bias is added;
     /// relocations of a position-independent executable are applied.
     #[must_use]

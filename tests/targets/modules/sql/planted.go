@@ -12,6 +12,7 @@ func (s *service) plantedRoutes() []app.Route {
 	return []app.Route{
 		{Path: "/detached/query", PatienceMS: 300, Handler: s.query},
 		{Path: "/detached/query/ok", PatienceMS: 300, Handler: s.queryOK},
+		{Path: "/detached/cold", PatienceMS: 300, Handler: s.cold},
 		{Path: "/detached/exec", PatienceMS: 300, Handler: s.exec},
 		{Path: "/detached/exec/ok", PatienceMS: 300, Handler: s.execOK},
 		{Path: "/detached/prepared", PatienceMS: 300, Handler: s.prepared},
@@ -40,6 +41,18 @@ func (s *service) query(w http.ResponseWriter, r *http.Request) {
 func (s *service) queryOK(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	reply(w, s.sleep(r.Context(), long))
+}
+
+// The same, before the text of the query has been used.
+func (s *service) cold(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	query, err := coldQuery()
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	rows, err := s.db.Query(query, long.Seconds()) // want: detached-context cold
+	reply(w, scan(rows, err))
 }
 
 func (s *service) exec(w http.ResponseWriter, r *http.Request) {
