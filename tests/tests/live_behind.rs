@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build, on_each_version,
+    Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_kind, on_each_version,
     start,
 };
 use serde_json::Value;
@@ -68,7 +68,7 @@ fn says_who(run: &Run, program: &Program) -> Result<()> {
 
 #[test]
 fn goroutines_that_are_followed_are_named() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let observer = observe(&program, &["--goroutines"])?;
         ask_all(&program)?;
@@ -103,7 +103,7 @@ fn goroutines_that_are_followed_are_named() -> Result<()> {
 /// Where they are not followed, those are known that the handler started itself and that did something for the request.
 #[test]
 fn goroutines_that_are_not_followed_are_named_where_go_notes_who_started_them() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let notes = go_minor(go) >= 21;
         let program = start(PROGRAM, go, flavor, &[])?;
         let observer = observe(&program, &[])?;

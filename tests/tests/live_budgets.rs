@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use observer_tests::live::{
-    Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build, on_each_version,
+    Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_kind, on_each_version,
     start,
 };
 use observer_tests::target::Flavor;
@@ -89,7 +89,7 @@ fn silent(run: &Run, program: &Program) -> Result<()> {
 
 #[test]
 fn the_process_that_loses_its_callers_deadline_is_found() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let chain = Chain::start(go, flavor)?;
         let observer = chain.observed(&["--deadline-header", HEADER])?;
         chain.ask(&ALL)?;

@@ -9,7 +9,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use observer_tests::live::{
-    Expect, Load, Observer, Program, Run, exactly, findings, on_each_build, on_each_version, start,
+    Expect, Load, Observer, Program, Run, exactly, findings, on_each_kind, on_each_version, start,
 };
 use serde_json::Value;
 
@@ -217,7 +217,7 @@ fn is_one_call(run: &Run, program: &Program, wanted: &[Route<'static>]) -> Resul
 }
 
 fn calls_over(proto: &str) -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(CALLS, go, flavor, &["-proto", proto])?;
         let observer = watch(&program)?;
         load(&program)?;

@@ -12,7 +12,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Finding, Load, Observer, Role, Run, exactly, findings, on_each_build, start,
+    Expect, Finding, Load, Observer, Role, Run, exactly, findings, on_each_kind, start,
 };
 
 /// The store works for two seconds, of which its caller waits 0.3.
@@ -119,7 +119,7 @@ fn related(run: &Run, front: &Finding, store: u32) -> Result<()> {
 
 #[test]
 fn work_for_a_caller_that_has_given_up_is_found_in_the_caller() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let store = start(STORE, go, flavor, &[])?;
         let front = start(FRONT, go, flavor, &["-store", &store.url("")])?;
         let pids = [front.pid(), store.pid()].map(|pid| pid.to_string());

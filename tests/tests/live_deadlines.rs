@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Finding, Load, Observer, Role, Run, exactly, findings, marker, on_each_build, start,
+    Expect, Finding, Load, Observer, Role, Run, exactly, findings, marker, on_each_kind, start,
 };
 
 /// The slowest route takes 3.6 s; then what a busy machine adds.
@@ -242,7 +242,7 @@ fn infos() -> Result<[Expect; 2]> {
 
 #[test]
 fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let routes = program.routes()?;
         let observer = Observer::of(program.pid())?;
@@ -300,7 +300,7 @@ fn only_where_told(run: &Run, pid: u32, expected: &[Expect]) -> Result<()> {
 
 #[test]
 fn a_dropped_deadline_is_told_of_where_no_other_rule_does() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let pid = program.pid().to_string();
         let observer = Observer::attach(&["--pid", &pid, "--rule", "deadline-dropped"], 1)?;
@@ -317,7 +317,7 @@ fn a_dropped_deadline_is_told_of_where_no_other_rule_does() -> Result<()> {
 
 #[test]
 fn a_short_deadline_that_fires_too_often_is_a_warning() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let observer = Observer::of(program.pid())?;
         for (path, times) in [("/short/fires", 30), ("/short/fires/ok", 30)] {

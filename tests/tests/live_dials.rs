@@ -4,7 +4,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use observer_tests::live::{Expect, Load, Observer, Role, Run, exactly, on_each_build, start};
+use observer_tests::live::{Expect, Load, Observer, Role, Run, exactly, on_each_kind, start};
 
 const PROGRAM: &str = "dials";
 /// The slowest route takes 1.5 s; then grace, and what a busy machine adds.
@@ -127,7 +127,7 @@ impl Planted {
 
 #[test]
 fn planted_dials_are_found_at_their_lines_with_their_ends() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let observer = Observer::attach(&["--pid", &program.pid().to_string(), "--facts"], 1)?;
         let clients = program

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use observer_tests::live::{Expect, Load, Observer, Program, exactly, on_each_build, start};
+use observer_tests::live::{Expect, Load, Observer, Program, exactly, on_each_kind, start};
 
 const PROGRAM: &str = "modules/grpc/server";
 /// The slowest handler takes 2 s; then what a busy machine adds.
@@ -84,7 +84,7 @@ fn ignored(case: &str, method: &str, by: &str) -> Result<Expect> {
 
 #[test]
 fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let address = program.serves_at("listening-grpc ")?;
         // Builds the client.
@@ -237,7 +237,7 @@ const CALLS_OK: [(&str, u64); 7] = [
 
 #[test]
 fn calls_of_the_client_are_told_apart_by_method_and_context() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let address = program.serves_at("listening-grpc ")?;
         // Builds the clients.
@@ -304,7 +304,7 @@ fn what_comes_through_a_hijacked_connection_is_a_request_of_grpc() -> Result<()>
 
 /// gRPC as a handler of HTTP/2, at the address after these words, over TLS or not.
 fn served_through_http(listening: &str, over: &str) -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let address = program.serves_at(listening)?;
         let call = |method: &str, leaves| call(address, method, leaves).flag("-over", &over);
@@ -364,7 +364,7 @@ fn served_through_http(listening: &str, over: &str) -> Result<()> {
 
 #[test]
 fn streams_of_another_http2_end_as_those_of_net_http() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let address = program.serves_at("listening-http2 ")?;
         let call = |path: &str, mode: &str, patience_ms| {
@@ -410,7 +410,7 @@ fn streams_of_another_http2_end_as_those_of_net_http() -> Result<()> {
 
 #[test]
 fn goroutines_that_serve_one_stream_after_the_other_are_not_mistaken() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &["-workers", "2"])?;
         let address = program.serves_at("listening-grpc ")?;
         // Builds the client.

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Load, Observer, Program, Run, exactly, findings, on_each_build, start,
+    Expect, Load, Observer, Program, Run, exactly, findings, on_each_kind, start,
 };
 use serde_json::Value;
 
@@ -115,7 +115,7 @@ fn ask(program: &Program, path: &str, requests: u64) -> Result<()> {
 
 #[test]
 fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let routes = program.routes()?;
         let observer = observe(&program)?;
@@ -145,7 +145,7 @@ fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
 /// The runtime notes of a wait when the collection before it ended, which is as long ago as the work before the wait.
 #[test]
 fn no_wait_is_said_to_be_longer_than_it_is() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &["-collect"])?;
         let observer = observe(&program)?;
         ask(&program, "/worked", REQUESTS)?;
@@ -200,7 +200,7 @@ fn are_counted(run: &Run, pid: u32, left: u64) -> Result<()> {
 /// Two goroutines of a line may be anything.
 #[test]
 fn too_few_to_be_judged_by_age_are_not() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let observer = observe(&program)?;
         ask(&program, "/sender", REQUESTS - 1)?;
@@ -213,7 +213,7 @@ fn too_few_to_be_judged_by_age_are_not() -> Result<()> {
 /// They cost a trap for each goroutine, so they are there only where asked for, and that is said.
 #[test]
 fn the_hooks_are_off_unless_asked_for() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let observer = Observer::attach(
             &["--pid", &program.pid().to_string(), "--leak-after", "1s"],

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use observer_tests::{
     live::{
         Expect, Load, Observer, Program, Run, exactly, findings, get, observer_binary,
-        on_each_build, on_each_version, start,
+        on_each_kind, on_each_version, start,
     },
     recordings::found,
 };
@@ -32,7 +32,7 @@ fn known(program: &str, case: &str, id: &str, source: &str) -> Result<Expect> {
 
 #[test]
 fn an_id_that_only_the_answer_has_is_found() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let plain = start(PROGRAM, go, flavor, &[])?;
         let secure = start(PROGRAM, go, flavor, &[])?;
         let asked = start(PROGRAM, go, flavor, &[])?;

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use observer_tests::{
     go::CI_VERSIONS,
     live::{
-        Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_build_in_turn,
-        start, undisturbed,
+        Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_kind_in_turn, start,
+        undisturbed,
     },
     postgres::Postgres,
     target::Flavor,
@@ -190,7 +190,7 @@ fn run(go: &str, flavor: Flavor, driver: &(&str, String)) -> Result<Program> {
 #[test]
 fn planted_mistakes_of_database_sql_are_found_at_their_lines() -> Result<()> {
     let postgres = Postgres::start()?;
-    on_each_build_in_turn(|go, flavor| {
+    on_each_kind_in_turn(|go, flavor| {
         for driver in drivers(&postgres) {
             mistakes_are_found(&run(go, flavor, &driver)?, driver.0)
                 .with_context(|| format!("driver {}", driver.0))?;

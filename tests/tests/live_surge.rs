@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
     Expect, Load, Marker, Observer, Program, Role, Run, exactly, findings, marker, observer_binary,
-    on_each_build, on_each_version, start,
+    on_each_kind, on_each_version, start,
 };
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ fn expected() -> Result<Expect> {
 
 #[test]
 fn a_burst_is_found_once_with_what_grew() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let folder = Folder::new(&format!("once-{go}-{flavor:?}"))?;
         let observer = observe(&program, &["--snapshot-dir", folder.text()?])?;

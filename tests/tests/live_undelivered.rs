@@ -6,7 +6,7 @@ use std::{io::Write as _, os::unix::net::UnixStream, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::live::{
-    Connection, Expect, Finding, Load, Nginx, Observer, Program, exactly, findings, on_each_build,
+    Connection, Expect, Finding, Load, Nginx, Observer, Program, exactly, findings, on_each_kind,
     on_each_version, start,
 };
 use serde_json::Value;
@@ -48,7 +48,7 @@ fn wasted_ms(finding: &Finding) -> Option<u64> {
 
 #[test]
 fn a_close_that_go_does_not_notice_is_found_with_its_reason() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let folder = tempfile::tempdir()?;
         let unix = folder.path().join("target.sock");
         let unix = unix.to_str().context("a path in UTF-8")?;
@@ -151,7 +151,7 @@ fn sockets_are_seen(lines: &[Value], pid: u32, unix: bool) -> Result<()> {
 
 #[test]
 fn whoever_is_told_or_cannot_be_told_is_silent() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let folder = tempfile::tempdir()?;
         let unix = folder.path().join("target.sock");
         let path = unix.to_str().context("a path in UTF-8")?;
@@ -221,7 +221,7 @@ fn silent_clients(program: &Program, unix: &std::path::Path) -> Result<()> {
 
 #[test]
 fn every_other_reason_is_told_apart() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let secure = format!("https://{}", program.tls_address()?);
         let polled = format!("http://{}", program.serves_at("listening-polled ")?);

@@ -14,8 +14,11 @@ use crate::{
     target::Flavor,
 };
 
-/// How many builds run at once. Most of a case is waiting, and two cores do what is left of three.
-const SIDE_BY_SIDE: usize = 3;
+/// A Go version and how the program is built with it.
+type Build = (&'static str, Flavor);
+
+/// How many builds run at once. Most of a case is waiting, and two cores do what is left of four.
+const SIDE_BY_SIDE: usize = 4;
 
 /// Runs a case with every Go version that is tested now, as the compiler makes it; reports all that fail.
 ///
@@ -45,6 +48,47 @@ pub fn on_each_build(case: impl Fn(&'static str, Flavor) -> Result<()> + Sync) -
     on_each(versions().iter().copied(), flavors(), case)
 }
 
+/// Runs a case with every Go version and with every flavour of [`on_each_build`], but not with each pair of them: one flavour a
+/// version in turn, and the newest with all. Where all versions are tested, it is the same as [`on_each_build`].
+///
+/// # Errors
+/// Those of the case, each with its build.
+pub fn on_each_kind(case: impl Fn(&'static str, Flavor) -> Result<()> + Sync) -> Result<()> {
+    on_builds(&kinds(), case)
+}
+
+/// The same, one after the other: for cases whose times a second one beside them would spoil.
+///
+/// # Errors
+/// Those of the case, each with its build.
+pub fn on_each_kind_in_turn(
+    case: impl Fn(&'static str, Flavor) -> Result<()> + Sync,
+) -> Result<()> {
+    let mut failures = Vec::new();
+    for build in kinds() {
+        if let Err(error) = on_builds(&[build], &case) {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+    Ok(())
+}
+
+fn kinds() -> Vec<Build> {
+    let full = env::var_os(FULL_VARIABLE).is_some();
+    let newest = versions().len() - 1;
+    let mut kinds = Vec::new();
+    for (index, go) in versions().iter().enumerate() {
+        let turn = index % flavors().len();
+        for (flavor_index, flavor) in flavors().iter().enumerate() {
+            if full || index == newest || flavor_index == turn {
+                kinds.push((*go, *flavor));
+            }
+        }
+    }
+    kinds
+}
+
 /// Runs a case without optimisation: with the newest Go version, where all versions are tested with each of `.ci/run`.
 ///
 /// # Errors
@@ -57,25 +101,6 @@ pub fn on_each_unoptimised(case: impl Fn(&'static str, Flavor) -> Result<()> + S
     };
     let versions = CI_VERSIONS.into_iter().skip(skipped);
     on_each(versions, &[Flavor::Unoptimised], case)
-}
-
-/// The same as [`on_each_build`], one after the other: for cases whose times a second one beside them would spoil.
-///
-/// # Errors
-/// Those of the case, each with its build.
-pub fn on_each_build_in_turn(
-    case: impl Fn(&'static str, Flavor) -> Result<()> + Sync,
-) -> Result<()> {
-    let mut failures = Vec::new();
-    for go in versions() {
-        for flavor in flavors() {
-            if let Err(error) = on_each([*go].into_iter(), &[*flavor], &case) {
-                failures.push(format!("{error:#}"));
-            }
-        }
-    }
-    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
-    Ok(())
 }
 
 fn flavors() -> &'static [Flavor] {
@@ -94,6 +119,13 @@ fn on_each(
     let builds: Vec<_> = versions
         .flat_map(|go| flavors.iter().map(move |&flavor| (go, flavor)))
         .collect();
+    on_builds(&builds, case)
+}
+
+fn on_builds(
+    builds: &[Build],
+    case: impl Fn(&'static str, Flavor) -> Result<()> + Sync,
+) -> Result<()> {
     let next = AtomicUsize::new(0);
     let lane = || {
         let mut failures = Vec::new();
@@ -115,4 +147,20 @@ fn on_each(
         return Ok(());
     }
     bail!("{} builds fail\n{}", failures.len(), failures.join("\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_and_every_flavour_is_among_the_kinds() {
+        let kinds = kinds();
+        for go in versions() {
+            assert!(kinds.iter().any(|(of, _)| of == go), "{go}");
+        }
+        for flavor in flavors() {
+            assert!(kinds.iter().any(|(_, of)| of == flavor), "{flavor:?}");
+        }
+    }
 }

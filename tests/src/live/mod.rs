@@ -38,7 +38,7 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub use binary::observer_binary;
 pub use builds::{
-    on_each_build, on_each_build_in_turn, on_each_unoptimised, on_each_version,
+    on_each_build, on_each_kind, on_each_kind_in_turn, on_each_unoptimised, on_each_version,
     on_each_version_from,
 };
 pub use child::Guarded;

@@ -4,7 +4,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::Result;
-use observer_tests::live::{Expect, Load, Observer, Role, exactly, on_each_build, start};
+use observer_tests::live::{Expect, Load, Observer, Role, exactly, on_each_kind, start};
 
 const PROGRAM: &str = "modules/grpc/server";
 /// A method works for two seconds, of which its caller waits 0.3.
@@ -29,7 +29,7 @@ fn orphan(case: &str, by: &str, joined: &str, method: &str) -> Result<Expect> {
 
 #[test]
 fn what_a_bare_grpc_server_does_for_callers_that_have_given_up_is_found() -> Result<()> {
-    on_each_build(|go, flavor| {
+    on_each_kind(|go, flavor| {
         let below = start(PROGRAM, go, flavor, &[])?;
         let address = below.serves_at("listening-grpc ")?.to_string();
         let front = start(PROGRAM, go, flavor, &["-depot", &address])?;
