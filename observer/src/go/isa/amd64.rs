@@ -3,10 +3,12 @@
 //! Every shape is matched in full; an unknown one is an error, never a guess, because a probe
 //! in the middle of an instruction kills the target.
 
+mod arguments;
+
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use rustc_hash::FxHashSet;
 
-use super::{Isa, StandIns};
+use super::{Handing, Isa, StandIns, Use};
 use crate::go::site::{Candidate, NoSite, SiteKind};
 
 /// The machine.
@@ -59,7 +61,7 @@ impl Isa for Amd64 {
             .collect()
     }
 
-    fn handed(&self, code: &[u8], entry: u64, wanted: u64, others: &StandIns) -> Vec<u64> {
+    fn handed(&self, code: &[u8], entry: u64, wanted: u64, others: &StandIns) -> Vec<Handing> {
         let joins = joins(code, entry);
         let mut taken = Vec::new();
         let mut handed = Vec::new();
@@ -71,7 +73,8 @@ impl Isa for Amd64 {
                 taken.push(i.ip());
             }
             if i.mnemonic() == Mnemonic::Call {
-                handed.append(&mut taken);
+                let back = i.next_ip();
+                handed.extend(taken.drain(..).map(|at| Handing { at, back }));
                 if calls_one_of(&i, &others.give) {
                     taken.push(i.ip());
                 }
@@ -98,6 +101,28 @@ impl Isa for Amd64 {
 
     fn takes(&self, code: &[u8], entry: u64, wanted: u64) -> bool {
         decode(code, entry).any(|i| takes(&i, wanted))
+    }
+
+    fn mentions(&self, code: &[u8], start: u64, address: u64) -> Vec<u64> {
+        /// Bytes that say how far away something is; the instruction ends with them.
+        const DISTANCE: u64 = 4;
+        let from_start = address.wrapping_sub(start).wrapping_sub(DISTANCE);
+        let Ok(from_start) = u32::try_from(from_start & u64::from(u32::MAX)) else {
+            return Vec::new();
+        };
+        let (mut places, mut at) = (Vec::new(), 0u32);
+        for bytes in code.array_windows::<4>() {
+            if u32::from_le_bytes(*bytes) == from_start.wrapping_sub(at) {
+                places.push(start.saturating_add(u64::from(at)));
+            }
+            let Some(next) = at.checked_add(1) else { break };
+            at = next;
+        }
+        places
+    }
+
+    fn uses(&self, code: &[u8], entry: u64, callee: u64) -> Vec<Use> {
+        arguments::uses(code, entry, callee)
     }
 }
 

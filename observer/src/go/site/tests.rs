@@ -180,7 +180,9 @@ fn an_address_counts_where_a_call_takes_it() {
         let code = bytes(&hex.replace(' ', ""));
         let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
         let at = isa.handed(&code, ENTRY, WANTED, &StandIns::default());
-        at.iter().map(|at| at - ENTRY).collect::<Vec<u64>>()
+        at.iter()
+            .map(|handing| handing.at - ENTRY)
+            .collect::<Vec<u64>>()
     };
     // lea wanted(%rip),%rax; call; ret
     assert_eq!(handed("488d0500010000 e800000000 c3"), [0]);
@@ -205,6 +207,19 @@ fn an_address_counts_where_a_call_takes_it() {
 }
 
 #[test]
+fn each_call_is_told_what_it_is_handed() {
+    // lea wanted(%rip),%rax; call; lea wanted(%rip),%rbx; call; call
+    let code = bytes("488d0500010000e800000000488d1df4000000e800000000e800000000c3");
+    let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
+    let handed = isa.handed(&code, ENTRY, ENTRY + 0x107, &StandIns::default());
+    let calls: Vec<_> = handed
+        .iter()
+        .map(|handing| (handing.at - ENTRY, handing.back - ENTRY))
+        .collect();
+    assert_eq!(calls, [(0, 12), (12, 24)]);
+}
+
+#[test]
 fn a_call_counts_as_the_address_that_its_function_stands_for() {
     const GIVER: u64 = ENTRY + 0x105;
     const CARRIER: u64 = ENTRY + 0x205;
@@ -216,7 +231,9 @@ fn a_call_counts_as_the_address_that_its_function_stands_for() {
     let handed = |hex: &str| {
         let code = bytes(&hex.replace(' ', ""));
         let at = isa.handed(&code, ENTRY, ENTRY + 0x107, &others);
-        at.iter().map(|at| at - ENTRY).collect::<Vec<u64>>()
+        at.iter()
+            .map(|handing| handing.at - ENTRY)
+            .collect::<Vec<u64>>()
     };
     // call giver; mov %rax,8(%rsp); call; ret: the call of the giver itself takes nothing.
     assert_eq!(handed("e800010000 4889442408 e800000000 c3"), [0]);
