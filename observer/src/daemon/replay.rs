@@ -29,6 +29,7 @@ struct RecordedCode {
     types: FxHashMap<(u32, u64), Option<Arc<TypeName>>>,
     functions: FxHashMap<(u32, u64), Option<Arc<Frame>>>,
     handed: FxHashMap<(u32, u64, u64), Handed>,
+    made: FxHashMap<(u32, u64, u64), Arc<[Frame]>>,
     units: FxHashMap<u32, Arc<Unit>>,
 }
 
@@ -52,6 +53,14 @@ impl RecordedCode {
             } => {
                 self.handed.insert((pid, pc, address), places);
             }
+            Resolved::Made {
+                pid,
+                pc,
+                itab,
+                frames,
+            } => {
+                self.made.insert((pid, pc, itab), frames);
+            }
             Resolved::Unit { pid, unit } => {
                 self.units.insert(pid, unit);
             }
@@ -66,6 +75,7 @@ impl RecordedCode {
         self.types.retain(|(of, _), _| *of != pid);
         self.functions.retain(|(of, _), _| *of != pid);
         self.handed.retain(|(of, _, _), _| *of != pid);
+        self.made.retain(|(of, _, _), _| *of != pid);
         self.units.remove(&pid);
     }
 }
@@ -88,6 +98,12 @@ impl Code for RecordedCode {
     fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed {
         self.handed
             .get(&(pid, pc, address))
+            .map_or_else(|| Arc::from([]), Arc::clone)
+    }
+
+    fn made_for(&self, pid: u32, pc: u64, itab: u64) -> Arc<[Frame]> {
+        self.made
+            .get(&(pid, pc, itab))
             .map_or_else(|| Arc::from([]), Arc::clone)
     }
 

@@ -21,6 +21,10 @@ pub trait Code {
     /// that one.
     fn handed(&self, pid: u32, pc: u64, address: u64) -> Handed;
 
+    /// Where the function around the call that returns to `pc` makes what it hands to that very call as an interface
+    /// with this itab: the logical frames, innermost first. Empty where that is not one place.
+    fn made_for(&self, pid: u32, pc: u64, itab: u64) -> Arc<[Frame]>;
+
     /// The process and what counts as its own code.
     fn unit(&self, pid: u32) -> Option<Arc<Unit>>;
 }

@@ -102,6 +102,17 @@ pub enum Resolved {
         /// Where.
         places: Handed,
     },
+    /// Where a function makes what it hands to a call.
+    Made {
+        /// Whose.
+        pid: u32,
+        /// Return address of the call.
+        pc: u64,
+        /// What names its type as that of an interface.
+        itab: u64,
+        /// Innermost first; empty where that is not one place.
+        frames: Arc<[Frame]>,
+    },
     /// A process.
     Unit {
         /// Pid.

@@ -24,6 +24,8 @@ pub(crate) struct FakeCode {
     types: RefCell<Vec<String>>,
     /// Places that take an address for a call, by what was asked.
     pub(crate) handed: BTreeMap<(u64, u64), Vec<String>>,
+    /// Places that make what they hand to a call, likewise.
+    pub(crate) made: BTreeMap<(u64, u64), String>,
     /// Nothing is known of the process.
     pub(crate) no_unit: bool,
     /// Network namespace of the second process, where it is another.
@@ -113,6 +115,14 @@ impl Code for FakeCode {
         places
             .map(|place| place.split('|').map(frame).collect())
             .collect()
+    }
+
+    fn made_for(&self, _pid: u32, pc: u64, itab: u64) -> Arc<[Frame]> {
+        let place = self.made.get(&(pc, itab));
+        place.map_or_else(
+            || Arc::from([]),
+            |place| place.split('|').map(frame).collect(),
+        )
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

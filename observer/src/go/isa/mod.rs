@@ -72,7 +72,7 @@ pub(crate) enum Use {
         /// code does not tell.
         arguments: [Option<u64>; ARGUMENTS],
     },
-    /// It jumps there, or takes its address.
+    /// It jumps there, or takes its address; or its code cannot be read to its end.
     Other,
 }
 

@@ -22,7 +22,7 @@ pub(super) fn uses(code: &[u8], entry: u64, callee: u64) -> Vec<Use> {
         known: FxHashMap::default(),
         info: InstructionInfoFactory::new(),
     };
-    let mut found = Vec::new();
+    let (mut found, mut read) = (Vec::new(), 0usize);
     for i in decode(code, entry) {
         if joins.contains(&i.ip()) {
             registers.known.clear();
@@ -40,6 +40,11 @@ pub(super) fn uses(code: &[u8], entry: u64, callee: u64) -> Vec<Use> {
             found.push(Use::Other);
         }
         registers.after(&i);
+        read = read.saturating_add(i.len());
+    }
+    if read < code.len() {
+        // What follows may do anything.
+        found.push(Use::Other);
     }
     found
 }
@@ -57,7 +62,8 @@ struct Registers {
 
 impl Registers {
     fn after(&mut self, i: &Instruction) {
-        if !is_plain(i) && !(jumps(i) && i.mnemonic() != Mnemonic::Jmp) {
+        let may_go_on = jumps(i) && i.mnemonic() != Mnemonic::Jmp;
+        if !is_plain(i) && !may_go_on {
             // A callee may change any, and what follows the others is reached from elsewhere.
             self.known.clear();
             return;
@@ -179,5 +185,7 @@ mod tests {
         // The same distance inside another instruction: mov $imm64,%rax
         let inside = Written::default().bytes(&[0x48, 0xb8]).call(CALLEE);
         assert_eq!(inside.bytes(&[0; 3]).uses(), []);
+        // The end cannot be read.
+        assert_eq!(Written::default().bytes(&[0x48, 0xb8]).uses(), [Use::Other]);
     }
 }
