@@ -105,19 +105,38 @@ impl Isa for Amd64 {
 
     fn mentions(&self, code: &[u8], start: u64, address: u64) -> Vec<u64> {
         /// Bytes that say how far away something is; the instruction ends with them.
-        const DISTANCE: u64 = 4;
-        let from_start = address.wrapping_sub(start).wrapping_sub(DISTANCE);
-        let Ok(from_start) = u32::try_from(from_start & u64::from(u32::MAX)) else {
+        const DISTANCE: u8 = 4;
+        /// Words that are compared before anything is decided.
+        const BLOCK: usize = 64;
+        let from_start = address
+            .wrapping_sub(start)
+            .wrapping_sub(u64::from(DISTANCE));
+        let low = u32::try_from(from_start & u64::from(u32::MAX));
+        let (Ok(from_start), Ok(_)) = (low, u32::try_from(code.len())) else {
             return Vec::new();
         };
-        let (mut places, mut at) = (Vec::new(), 0u32);
-        for bytes in code.array_windows::<4>() {
-            if u32::from_le_bytes(*bytes) == from_start.wrapping_sub(at) {
-                places.push(start.saturating_add(u64::from(at)));
+        let is_distance =
+            |word: [u8; 4], at: u32| u32::from_le_bytes(word).wrapping_add(at) == from_start;
+        let mut places = Vec::new();
+        for shift in 0..DISTANCE {
+            let rest = code.get(usize::from(shift)..).unwrap_or_default();
+            let mut first = u32::from(shift);
+            for block in rest.as_chunks::<4>().0.chunks(BLOCK) {
+                // Without an early end it is a loop that compares several at once.
+                let (mut any, mut at) = (false, first);
+                for word in block {
+                    any |= is_distance(*word, at);
+                    at = at.wrapping_add(4);
+                }
+                if any {
+                    let each = block.iter().zip((first..).step_by(4));
+                    let found = each.filter(|(word, at)| is_distance(**word, *at));
+                    places.extend(found.map(|(_, at)| start.saturating_add(u64::from(at))));
+                }
+                first = at;
             }
-            let Some(next) = at.checked_add(1) else { break };
-            at = next;
         }
+        places.sort_unstable();
         places
     }
 

@@ -41,8 +41,8 @@ pub(crate) trait Isa: Send + Sync + std::fmt::Debug {
     fn takes(&self, code: &[u8], entry: u64, wanted: u64) -> bool;
 
     /// Where in `code`, which begins at `start`, bytes lie that name `address` relative to themselves: inside every
-    /// instruction that calls it, jumps there or takes it, and perhaps in between. Code beyond 4 GiB is not looked
-    /// through. Much cheaper than to decode it all.
+    /// instruction that calls it, jumps there or takes it, and perhaps in between. None in code of more than
+    /// 4 GiB. Much cheaper than to decode it all.
     fn mentions(&self, code: &[u8], start: u64, address: u64) -> Vec<u64>;
 
     /// Everything that the function does with `callee`.

@@ -174,6 +174,21 @@ fn one_direct_call_or_none() {
 }
 
 #[test]
+fn what_names_an_address_is_found_wherever_it_lies() {
+    let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
+    for (at, callee) in (0u64..600).zip([ENTRY - 0x100, ENTRY + 0x1000].into_iter().cycle()) {
+        let mut code = vec![0x90; 605];
+        let distance = callee.wrapping_sub(ENTRY + at + 5).to_le_bytes();
+        let call = [&[0xe8], &distance[..4]].concat();
+        let place = usize::try_from(at).expect("small");
+        code[place..place + 5].copy_from_slice(&call);
+        assert_eq!(isa.mentions(&code, ENTRY, callee), [ENTRY + at + 1]);
+        assert_eq!(isa.mentions(&code, ENTRY, callee + 1), [0u64; 0]);
+    }
+    assert_eq!(isa.mentions(&[0x90; 3], ENTRY, ENTRY), [0u64; 0]);
+}
+
+#[test]
 fn an_address_counts_where_a_call_takes_it() {
     const WANTED: u64 = ENTRY + 0x107;
     let handed = |hex: &str| {
