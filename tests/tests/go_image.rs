@@ -14,6 +14,8 @@ mod build;
 mod handed;
 #[path = "go_image/refusals.rs"]
 mod refusals;
+#[path = "go_image/values.rs"]
+mod values;
 
 use std::fs::File;
 use std::process::Command;

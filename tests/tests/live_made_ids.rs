@@ -170,7 +170,12 @@ fn ids_of_real_middlewares_are_found_and_replayed() -> Result<()> {
         let answer = "response:X-Request-Id";
         let expected = [
             known("chi-derived", "/chi/derived", context)?,
-            known("chi-deeper", "/chi/deeper", context)?,
+            // Its values are told by their keys, and its own by the only line that uses that.
+            known("chi-deeper", "/chi/deeper", context)?
+                .fact("/context/1/label", "WithValue(main.key)")
+                .fact("/context/1/function", "main.chiRouter.func2")
+                .fact("/context/2/label", "WithValue(middleware.ctxKeyRequestID)")
+                .fact("/context/3/label", "WithValue(*chi.contextKey)"),
             // Nothing leads from the request to the context that has it.
             Expect::new("error", ROUTERS, "cancel-ignored chi-plain")?.fact("/request/id", ""),
             known("echo", "/echo/wait", answer)?,

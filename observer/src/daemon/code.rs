@@ -28,6 +28,7 @@ pub(super) struct LiveCode {
     functions: Cache<Option<Arc<Frame>>>,
     handed: Cache<Handed, (u64, u64)>,
     queries: Cache<Option<Arc<str>>, (u64, u64)>,
+    made: Cache<Arc<[Frame]>, (u64, u64)>,
     nodes: RefCell<Vec<(u32, u64)>>,
     noted: RefCell<Vec<Resolved>>,
     notes: bool,
@@ -58,6 +59,7 @@ impl LiveCode {
         self.functions.get_mut().retain(|(of, _), _| *of != pid);
         self.handed.get_mut().retain(|(of, _), _| *of != pid);
         self.queries.get_mut().retain(|(of, _), _| *of != pid);
+        self.made.get_mut().retain(|(of, _), _| *of != pid);
     }
 
     pub(super) fn target(&self, pid: u32) -> Option<&Arc<Target>> {
@@ -207,6 +209,34 @@ impl Code for LiveCode {
             name: name.clone(),
         });
         name
+    }
+
+    fn made_for(&self, pid: u32, pc: u64, itab: u64) -> Arc<[Frame]> {
+        let asked = (pid, (pc, itab));
+        if let Some(known) = self.made.borrow().get(&asked) {
+            return Arc::clone(known);
+        }
+        let frames: Arc<[Frame]> = self
+            .targets
+            .get(&pid)
+            .map_or_else(Vec::new, |target| {
+                let bias = target.bias();
+                let (pc, itab) = (pc.wrapping_sub(bias), itab.wrapping_sub(bias));
+                target.image.made_for(pc, itab)
+            })
+            .into();
+        let mut cache = self.made.borrow_mut();
+        if cache.len() >= CACHED {
+            cache.clear();
+        }
+        cache.insert(asked, Arc::clone(&frames));
+        self.note(|| Resolved::Made {
+            pid,
+            pc,
+            itab,
+            frames: Arc::clone(&frames),
+        });
+        frames
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

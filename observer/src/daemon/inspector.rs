@@ -7,10 +7,12 @@ use std::sync::Arc;
 use observer_common::layout::TRACE_HEADER;
 
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
+use crate::go::image::Key;
 use crate::inspect::{
     Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, RequestDetails,
-    RequestReading, Runtime, Started, TargetTypes, id_in_contexts, inspect_conn, inspect_metadata,
-    inspect_outgoing, inspect_request, local_address, response_headers,
+    RequestReading, Runtime, Started, TargetTypes, TypeNames as _, ValueKey, ValueLink,
+    id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing, inspect_request,
+    local_address, response_headers, value_key,
 };
 use crate::model::parse_peer;
 use crate::target::Memory as _;
@@ -60,6 +62,10 @@ pub(super) fn answer(target: &Target, ask: &Ask, families: &mut Families) -> Ans
         }
         Question::ContextId { request, values } => {
             Answer::ContextId(context_id(target, request, values))
+        }
+        Question::Keys { values } => {
+            let known = |value: &ValueLink| Some((*value, Arc::new(key(target, *value)?)));
+            Answer::Keys(values.iter().filter_map(known).collect())
         }
         Question::Sent {
             request,
@@ -220,6 +226,21 @@ fn context_id(target: &Target, reading: &Reading, values: &[u64]) -> Option<Cont
     );
     let memory = &target.process.memory;
     id_in_contexts(memory, offsets, &types(target), reading.ctx, values)
+}
+
+/// The key of a value, and which line has put it there.
+fn key(target: &Target, value: ValueLink) -> Option<ValueKey> {
+    let offsets = target.offsets.local.as_ref()?;
+    let (kind, data) = value_key(&target.process.memory, offsets, value)?;
+    let in_file = |address: u64| address.wrapping_sub(target.bias());
+    let key = Key {
+        type_vaddr: in_file(kind),
+        data: in_file(data),
+    };
+    Some(ValueKey {
+        type_name: types(target).of_type(kind)?,
+        made: target.image.value_made(in_file(value.itab), key),
+    })
 }
 
 /// The caller's request is one like a server's; its peer and its route are empty.

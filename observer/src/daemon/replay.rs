@@ -30,6 +30,7 @@ struct RecordedCode {
     functions: FxHashMap<(u32, u64), Option<Arc<Frame>>>,
     handed: FxHashMap<(u32, u64, u64), Handed>,
     queries: FxHashMap<(u32, u64, u64), Option<Arc<str>>>,
+    made: FxHashMap<(u32, u64, u64), Arc<[Frame]>>,
     units: FxHashMap<u32, Arc<Unit>>,
 }
 
@@ -61,6 +62,14 @@ impl RecordedCode {
             } => {
                 self.queries.insert((pid, address, len), name);
             }
+            Resolved::Made {
+                pid,
+                pc,
+                itab,
+                frames,
+            } => {
+                self.made.insert((pid, pc, itab), frames);
+            }
             Resolved::Unit { pid, unit } => {
                 self.units.insert(pid, unit);
             }
@@ -75,6 +84,7 @@ impl RecordedCode {
         self.types.retain(|(of, _), _| *of != pid);
         self.functions.retain(|(of, _), _| *of != pid);
         self.handed.retain(|(of, _, _), _| *of != pid);
+        self.made.retain(|(of, _, _), _| *of != pid);
         self.units.remove(&pid);
     }
 }
@@ -102,6 +112,12 @@ impl Code for RecordedCode {
 
     fn query(&self, pid: u32, address: u64, len: u64) -> Option<Arc<str>> {
         self.queries.get(&(pid, address, len)).cloned().flatten()
+    }
+
+    fn made_for(&self, pid: u32, pc: u64, itab: u64) -> Arc<[Frame]> {
+        self.made
+            .get(&(pid, pc, itab))
+            .map_or_else(|| Arc::from([]), Arc::clone)
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::finding::Crowd;
 use crate::inspect::{
-    Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, Started,
+    Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, Started, ValueKey,
+    ValueLink,
 };
 
 /// A question to the inspector; the number comes back with the answer.
@@ -45,6 +46,11 @@ pub enum Question {
         request: Reading,
         /// Addresses of the values that were seen in chains of its contexts.
         values: Vec<u64>,
+    },
+    /// Under which keys contexts hold values.
+    Keys {
+        /// Which.
+        values: Vec<ValueLink>,
     },
     /// What IDs an outgoing call carries.
     Sent {
@@ -143,6 +149,8 @@ pub enum Answer {
     Children(Option<Vec<Child>>),
     /// To [`Question::ContextId`]; `None` where there is none.
     ContextId(Option<ContextId>),
+    /// To [`Question::Keys`]: those that memory tells.
+    Keys(Vec<(ValueLink, Arc<ValueKey>)>),
     /// To [`Question::Sent`]: the first value of each header; `None` where memory does not tell.
     Sent(Option<Vec<Option<Arc<str>>>>),
     /// To [`Question::Peers`], in the order asked; `None` where memory does not tell.

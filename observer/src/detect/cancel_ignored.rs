@@ -99,6 +99,7 @@ use crate::finding::{
 };
 use crate::model::{ReqId, Request};
 
+use super::chain;
 use super::context::Context;
 use super::draft::{self, span};
 use super::overrun::Over;
@@ -169,7 +170,7 @@ impl CancelIgnored {
                 .context(**id)
                 .is_some_and(|ctx| !ctx.internal && ctx.goid == over.goid)
         });
-        finding.context = draft::chain(cx, &[], newest.copied().or(Some(request.root)));
+        finding.context = chain::of_context(cx, newest.copied().or(Some(request.root)));
         finding.evidence = evidence(over, request, cx);
         finding.message = message(over);
         let started_at = beside

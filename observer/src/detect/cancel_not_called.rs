@@ -73,6 +73,7 @@ use crate::inspect::Inspection;
 use crate::model::{Cancel, ContextKind, Ctx, CtxId, Model, ReqId, Root, Unit};
 
 use super::ask::{Answer, Question};
+use super::chain;
 use super::context::Context;
 use super::draft;
 use super::site;
@@ -393,7 +394,7 @@ impl CancelNotCalled {
             &unit,
         );
         finding.request = draft::request_of(cx, ctx.owner);
-        finding.context = draft::chain(cx, &[], Some(id));
+        finding.context = chain::of_context(cx, Some(id));
         let freed_by = ctx.cancelled.as_ref();
         let by = freed_by.map(Cancel::root_by);
         finding.evidence = Evidence {

@@ -77,6 +77,7 @@ use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity};
 use crate::model::{Call, CallId, Request, Root, Unit};
 
 use super::ask::Answer;
+use super::chain;
 use super::context::Context;
 use super::deadline::{Over, spent};
 use super::outlived::Outlived;
@@ -230,7 +231,7 @@ fn found(
         unit,
     );
     let left_ns = over.left_ns(call.start_ns).unwrap_or(0);
-    finding.context = draft::chain(cx, &call.steps, call.ctx);
+    finding.context = chain::of_call(cx, call);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.call = Some(draft::call_evidence(call, cx.thresholds, cx.now_ns));
     let budget = deadline::Budget {

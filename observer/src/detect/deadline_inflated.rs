@@ -76,6 +76,7 @@ use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
 use crate::model::{Call, CallId, Ctx, CtxId, Request, Root, Unit};
 
 use super::ask::Answer;
+use super::chain;
 use super::context::Context;
 use super::deadline::{Over, spent};
 use super::outlived::Outlived;
@@ -285,7 +286,7 @@ fn found(
         cx.now_ns,
         unit,
     );
-    finding.context = draft::chain(cx, &[], Some(ctx.id));
+    finding.context = chain::of_context(cx, Some(ctx.id));
     let budget = deadline::Budget {
         timer: Timer::Context,
         asked_ns: Some(inflated.asked_ns),

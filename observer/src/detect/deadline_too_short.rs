@@ -70,6 +70,7 @@ use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
 use crate::go::{Frame, Stack};
 use crate::model::{Ctx, CtxId, ReqId, Unit};
 
+use super::chain;
 use super::context::Context;
 use super::deadline::spent;
 use super::{deadline, draft, site};
@@ -231,7 +232,7 @@ fn found(short: &Short<'_>, severity: Severity, cx: &Context<'_>) -> Finding {
         unit,
     );
     let over = above(ctx, cx);
-    finding.context = draft::chain(cx, &[], Some(ctx.id));
+    finding.context = chain::of_context(cx, Some(ctx.id));
     finding.request = draft::request_of(cx, ctx.owner);
     finding.evidence.asked_ns = ctx.deadline_ns;
     finding.evidence.deadline_ns = over.and_then(|over| over.deadline_ns);

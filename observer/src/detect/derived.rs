@@ -11,6 +11,7 @@ use crate::model::{CallId, CtxId, ReqId, Request, Root};
 use super::ask::{Answer, Question, Work};
 use super::busy;
 use super::cancel_ignored::HELP;
+use super::chain;
 use super::context::Context;
 use super::draft::{self, span};
 use super::overrun;
@@ -177,7 +178,7 @@ impl Derived {
         } else {
             format!("work went on {} after {}", span(after_ns), by.clause())
         };
-        finding.context = draft::chain(cx, &[], Some(id));
+        finding.context = chain::of_context(cx, Some(id));
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         finding.help = HELP.to_owned();
         let at = busy::computes(goroutine, &stack)

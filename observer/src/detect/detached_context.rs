@@ -23,8 +23,10 @@
 //! functions on the stack. A function that calls `WithoutCancel` at several lines before is named at
 //! the line that goes on to the helper. Where nothing is to be seen there, because the context came
 //! out of a variable or from a function that has returned, say, it is the line that made the first
-//! context without a parent, and without one the line of the call. `context` shows the chain, and
-//! `✂` the place where cancellation stops.
+//! context without a parent, and without one the line of the call. `context` shows the chain, and `✂`
+//! the place where cancellation stops. A value is shown with the type of its key, and with a line where
+//! no other line of the program can have put it there. `WithoutCancel` is shown with a line where one
+//! function alone, on the stack of what was made from it, has made one for the very call that it is in.
 //!
 //! ## Why it matters
 //!
@@ -101,6 +103,7 @@ use crate::model::{
 };
 
 use super::ask::{Answer, Question};
+use super::chain;
 use super::context::Context;
 use super::deadline_dropped::Lost;
 use super::draft::{self, span};
@@ -432,7 +435,7 @@ fn use_by_call(call: &Call, unit: &Unit, severity: Severity, cx: &Context<'_>) -
         cx.now_ns,
         unit,
     );
-    finding.context = draft::chain(cx, &call.steps, call.ctx);
+    finding.context = chain::of_call(cx, call);
     finding.evidence = Evidence {
         call: Some(draft::call_evidence(call, cx.thresholds, cx.now_ns)),
         ..Evidence::default()
@@ -510,7 +513,7 @@ fn use_by_wait(
         cx.now_ns,
         unit,
     );
-    finding.context = draft::chain(cx, &[], Some(ctx.id));
+    finding.context = chain::of_context(cx, Some(ctx.id));
     finding.help = help(cut_of(&ctx.root), at.as_ref());
     draft::place(&mut finding, unit, at.as_ref(), stack.clone());
     Some(finding)

@@ -3,22 +3,16 @@
 use std::sync::Arc;
 
 use crate::finding::{
-    CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, ContextLink, Evidence, Finding,
-    Fingerprint, RequestInfo, Routes, RuleName, Severity, Trust,
+    CallEvidence, CallOutcome, CancelledBy, Causes, Confidence, Evidence, Finding, Fingerprint,
+    RequestInfo, Routes, RuleName, Severity,
 };
-use crate::go::{Frame, Stack, TypeName};
-use crate::model::{
-    Call, CallEnd, CallId, CallKind, Cancel, Code, ContextKind, Ctx, CtxId, Model, ReqId, Request,
-    Step, Unit,
-};
+use crate::go::{Frame, Stack};
+use crate::model::{Call, CallEnd, CallId, CallKind, Cancel, Model, ReqId, Request, Unit};
 
 pub(super) use crate::finding::span;
 
 use super::context::{Context, Thresholds};
 use super::{ids, site};
-
-/// Links shown of one chain.
-const MAX_CHAIN: usize = 32;
 
 /// A finding with nothing but its frame filled in.
 pub(super) fn blank(
@@ -141,81 +135,6 @@ fn is_variable(part: &str) -> bool {
         .bytes()
         .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     !part.is_empty() && (digits == part.len() || (hex && digits > 0 && part.len() >= 8))
-}
-
-/// The chain of a call or a context, leaf first.
-pub(super) fn chain(cx: &Context<'_>, steps: &[Step], ctx: Option<CtxId>) -> Vec<ContextLink> {
-    let mut links: Vec<ContextLink> = steps.iter().map(step_link).collect();
-    let mut next = ctx;
-    while let Some(ctx) = next.and_then(|id| cx.model.context(id)) {
-        if links.len() >= MAX_CHAIN {
-            break;
-        }
-        links.push(node_link(cx.code, ctx));
-        links.extend(ctx.steps.iter().map(step_link));
-        next = ctx.parent;
-    }
-    links
-}
-
-fn step_link(step: &Step) -> ContextLink {
-    let kind = ContextKind::of(step.type_name.as_deref());
-    let name = step.type_name.as_deref();
-    let (label, trust) = match kind {
-        ContextKind::Empty => (empty_label(name), Trust::Root),
-        ContextKind::Through => ("WithValue".to_owned(), Trust::Known),
-        ContextKind::Without => ("WithoutCancel".to_owned(), Trust::Cuts),
-        ContextKind::Cancel | ContextKind::Timer | ContextKind::AfterFunc => {
-            ("made before observing".to_owned(), Trust::Unknown)
-        }
-        ContextKind::Opaque => (
-            name.map_or_else(|| "unknown type".to_owned(), ToString::to_string),
-            Trust::Unknown,
-        ),
-    };
-    ContextLink {
-        type_name: name.cloned(),
-        label,
-        site: None,
-        deadline_ns: None,
-        trust,
-    }
-}
-
-/// Before Go 1.21 both are an `emptyCtx`, told apart only by address.
-fn empty_label(name: Option<&TypeName>) -> String {
-    match name.map(|name| &*name.name) {
-        Some("todoCtx") => "context.TODO",
-        Some("backgroundCtx") => "context.Background",
-        _ => "context.Background or TODO",
-    }
-    .to_owned()
-}
-
-fn node_link(code: &dyn Code, ctx: &Ctx) -> ContextLink {
-    let frames = site::frames(code, ctx.pid, &ctx.pcs);
-    let (label, trust) = if ctx.is_root {
-        ("request".to_owned(), Trust::Root)
-    } else if ctx.internal {
-        let owner = frames.first().map_or("net/http", |frame| frame.package());
-        (format!("{owner} call"), Trust::Known)
-    } else {
-        let made_by = site::made_by(&frames);
-        (
-            made_by.map_or_else(|| "WithCancel".to_owned(), |name| name.to_string()),
-            Trust::Known,
-        )
-    };
-    let site = code
-        .unit(ctx.pid)
-        .and_then(|unit| site::direct(&unit, &frames).cloned());
-    ContextLink {
-        type_name: ctx.type_name.as_deref().cloned(),
-        label,
-        site,
-        deadline_ns: ctx.deadline_ns,
-        trust,
-    }
 }
 
 /// A call in evidence.

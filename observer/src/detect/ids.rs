@@ -10,6 +10,7 @@ use crate::model::{Call, CallId, CallKind, Model, ReqId, Request, Sent, Trace};
 
 use super::ask::{Answer, Question};
 use super::context::{Context, Thresholds};
+use super::keys;
 use super::timers::Topic;
 
 /// Bytes of an ID that are kept: several times what the longest kinds in use have.
@@ -50,7 +51,8 @@ pub(super) fn keep(id: ReqId, details: &Arc<RequestDetails>, cx: &mut Context<'_
     cx.model.set_details(id, Arc::clone(details), trace);
 }
 
-/// Asks about a suspicious request; before that, by which IDs it and its calls are known, where no header told.
+/// Asks about a suspicious request; before that, by which IDs it and its calls are known, where no header told, and
+/// what its contexts hold.
 pub(super) fn ask(id: ReqId, topic: Topic, question: Question, cx: &mut Context<'_>) {
     let Some(request) = cx.model.request(id) else {
         return;
@@ -69,6 +71,7 @@ pub(super) fn ask(id: ReqId, topic: Topic, question: Question, cx: &mut Context<
     for call in calls.copied().collect::<Vec<_>>() {
         ask_sent(call, cx);
     }
+    keys::ask(id, cx);
     cx.ask(pid, topic, question);
 }
 
@@ -81,10 +84,7 @@ fn values(request: &Request, model: &Model) -> Vec<u64> {
     let steps = contexts.take(CHAINS).chain(calls.take(CHAINS)).flatten();
     let mut values = Vec::new();
     for step in steps {
-        let name = step.type_name.as_deref();
-        let holds =
-            name.is_some_and(|name| &*name.package == "context" && &*name.name == "valueCtx");
-        if holds && !values.contains(&step.data) {
+        if step.holds_value() && !values.contains(&step.data) {
             values.push(step.data);
         }
     }

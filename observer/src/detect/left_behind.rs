@@ -12,6 +12,7 @@ use crate::model::{CallId, Cancel, CtxId, Ending, GoId, ReqId, Request, Root};
 
 use super::ask::{Answer, Question, Work};
 use super::cancel_ignored::HELP;
+use super::chain;
 use super::context::Context;
 use super::descendants::{self, AtWork};
 use super::draft::{self, span};
@@ -316,7 +317,7 @@ fn conclude(id: ReqId, work: &Work, cx: &Context<'_>) -> Option<(Finding, On, Ct
         ..Evidence::default()
     };
     finding.message = message(&finding, "still works", after_ns);
-    finding.context = draft::chain(cx, &[], ctx);
+    finding.context = chain::of_context(cx, ctx);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.help = HELP.to_owned();
     let computes = busy::computes(goroutine, &at_work.stack);

@@ -30,6 +30,20 @@ pub(super) fn maker(unit: &Unit, code: &dyn Code, pcs: &[u64], itab: u64) -> Opt
     }
 }
 
+/// The line that made a context with this itab which one frame of a stack made for the call that it is in. `None` where
+/// no frame did, or several: then it may be another's.
+pub(super) fn made(unit: &Unit, code: &dyn Code, pcs: &[u64], itab: u64) -> Option<Frame> {
+    let made = pcs
+        .iter()
+        .map(|pc| code.made_for(unit.process.pid, *pc, itab));
+    let mut made = made.filter(|frames| !frames.is_empty());
+    let (only, other) = (made.next()?, made.next());
+    if other.is_some() {
+        return None;
+    }
+    site::direct(unit, &only).cloned()
+}
+
 /// The innermost frame that hands the context on, and the lines at which its code takes it.
 fn handing(unit: &Unit, code: &dyn Code, pcs: &[u64], itab: u64) -> Option<(Frame, Vec<Frame>)> {
     let pid = unit.process.pid;

@@ -87,6 +87,7 @@ use crate::finding::{CallOutcome, CancelledBy, Confidence, Evidence, Finding, Ru
 use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
 
 use super::ask::Answer;
+use super::chain;
 use super::context::Context;
 use super::draft::{self, span};
 use super::timers::Topic;
@@ -172,7 +173,7 @@ impl PrematureCancel {
         }
         finding.evidence.server = work.conn.as_ref().and_then(io_deadline::limits);
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
-        finding.context = draft::chain(cx, &[], Some(request.root));
+        finding.context = chain::of_context(cx, Some(request.root));
         finding.help =
             "clear the read deadline once the body is read: `SetReadDeadline(time.Time{})`".into();
         let at = site::direct(&unit, &stack).cloned();
@@ -355,7 +356,7 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
     finding.message = format!("call to {target}{whose} was killed: {why}");
     finding.help = help.to_owned();
     finding.request = draft::request_of(cx, call.owner);
-    finding.context = draft::chain(cx, &call.steps, call.ctx);
+    finding.context = chain::of_call(cx, call);
     draft::place(&mut finding, unit, Some(&at), stack);
     Some(finding)
 }

@@ -22,6 +22,7 @@ use super::goroutine_surge::GoroutineSurge;
 use super::health::Counting;
 use super::ids;
 use super::joins::Joins;
+use super::keys;
 use super::large_headers::LargeHeaders;
 use super::left_behind::{Conclusion, LeftBehind};
 use super::orphaned_downstream::OrphanedDownstream;
@@ -211,6 +212,7 @@ impl Rules {
             | Topic::Premature(_)
             | Topic::Peers(_)
             | Topic::ContextId(_)
+            | Topic::Keys(_)
             | Topic::Sent(_)
             | Topic::CallEnds(..)
             | Topic::RequestEnds(_)
@@ -257,6 +259,7 @@ impl Rules {
             Topic::Peers(number) => self.undelivered.peers_answer(number, answer, cx),
             Topic::Undelivered(request) => self.undelivered.answer(request, answer, cx),
             Topic::ContextId(request) => ids::context_answer(request, answer, cx),
+            Topic::Keys(request) => keys::answer(request, answer, cx),
             Topic::Leak(id) => self.leaks.answer(id, answer, cx),
             Topic::Count(number) => self.surges.counted(number, answer, cx),
             Topic::Crowds(number) => self.surges.answer(number, answer, cx),

@@ -5,6 +5,7 @@ use crate::finding::CancelledBy;
 use crate::go::Frame;
 use crate::model::{Call, CallEnd, Request, Unit};
 
+use super::chain;
 use super::context::Context;
 use super::{deadline, draft, site};
 
@@ -36,7 +37,7 @@ pub(super) fn call(call: &Call, cx: &Context<'_>) -> Option<CallFact> {
         }),
         site: at,
         caller,
-        context: draft::chain(cx, &call.steps, call.ctx),
+        context: chain::of_call(cx, call),
         stack,
         whole: cx.model.is_whole(call.epoch) && draft::is_owner_whole(cx.model, call.owner),
         until_ns: cx.now_ns,

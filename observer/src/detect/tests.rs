@@ -4,6 +4,7 @@ mod busy;
 mod cancel_ignored;
 mod cancel_not_called;
 mod cancel_undelivered;
+mod chain;
 mod chaos;
 mod deadline_not_forwarded;
 mod deadlines;

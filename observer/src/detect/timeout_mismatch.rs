@@ -80,6 +80,7 @@ use crate::inspect::ConnState;
 use crate::model::{CallId, Cancel, Ctx, CtxId, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Question};
+use super::chain;
 use super::context::Context;
 use super::deadline::{Budget, spent};
 use super::timers::Topic;
@@ -243,7 +244,7 @@ fn of_client(mismatch: &Mismatch<'_>, severity: Severity, cx: &Context<'_>) -> O
     let rule = RuleName::TimeoutMismatch;
     let severity = deadline::at_most(&unit, &stack, severity)?;
     let mut finding = draft::blank(rule, severity, Confidence::High, cx.now_ns, &unit);
-    finding.context = draft::chain(cx, &[], Some(timeout.id));
+    finding.context = chain::of_context(cx, Some(timeout.id));
     let budget = Budget {
         timer: Timer::ClientTimeout,
         asked_ns: timeout.deadline_ns,
@@ -319,7 +320,7 @@ fn of_server(
         cx.now_ns,
         unit,
     );
-    finding.context = draft::chain(cx, &[], Some(over.id));
+    finding.context = chain::of_context(cx, Some(over.id));
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
     finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
     finding.evidence.cancelled_at_ns = Some(cancel.at_ns);

@@ -40,6 +40,8 @@ pub(super) enum Topic {
     Dropped(CallId),
     /// By what ID is a suspicious request known?
     ContextId(ReqId),
+    /// Under which keys do contexts of a suspicious request hold values?
+    Keys(ReqId),
     /// What IDs does an outgoing call carry?
     Sent(CallId),
     /// What IDs came with a request that no probe reads?

@@ -8,6 +8,7 @@ use crate::inspect::ConnState;
 use crate::model::Request;
 
 use super::ask::Work;
+use super::chain;
 use super::context::Context;
 use super::draft::{self, span};
 use super::sight::{self, Seen};
@@ -70,7 +71,7 @@ pub(super) fn draw_up(
     let mut finding = draft::blank(rule, severity, confidence, cx.now_ns, &unit);
     sight::place(&mut finding, &unit, (seen.as_ref(), blurred), request, cx);
     finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
-    finding.context = draft::chain(cx, &[], Some(request.root));
+    finding.context = chain::of_context(cx, Some(request.root));
     let seen = seen.as_ref();
     let call = seen
         .and_then(|seen| seen.call)

@@ -270,9 +270,9 @@ pub enum Trust {
 pub struct ContextLink {
     /// Type, or `None` where it could not be read.
     pub type_name: Option<TypeName>,
-    /// What to call it: `request`, `WithTimeout`, `WithValue`, `Background`.
+    /// What to call it: `request`, `WithTimeout`, `Background`, `WithValue`, with the type of the key where that is known.
     pub label: String,
-    /// Where it was made, if observed: first user frame.
+    /// Where it was made, if observed or proved: first user frame.
     pub site: Option<Frame>,
     /// Time left at creation, ns; `None` without a deadline.
     pub deadline_ns: Option<i64>,

@@ -105,7 +105,9 @@ impl std::fmt::Display for TypeName {
         if self.pointer {
             f.write_str("*")?;
         }
-        let short = self.package.rsplit('/').next().unwrap_or(&self.package);
+        // A major version is no name.
+        let mut parts = self.package.rsplit('/').filter(|part| !is_major(part));
+        let short = parts.next().unwrap_or(&self.package);
         if short.is_empty() {
             f.write_str(&self.name)
         } else {
@@ -114,9 +116,31 @@ impl std::fmt::Display for TypeName {
     }
 }
 
+/// Whether the last part of an import path only says which major version it is of: `v5`.
+fn is_major(part: &str) -> bool {
+    let number = part.strip_prefix('v').unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::package_of;
+    use super::{TypeName, package_of};
+
+    #[test]
+    fn types_are_shown_with_the_name_of_their_package() {
+        let shown = |package: &str, pointer| {
+            let name = TypeName {
+                package: package.into(),
+                name: "key".into(),
+                pointer,
+            };
+            name.to_string()
+        };
+        assert_eq!(shown("example.com/shop/api", false), "api.key");
+        assert_eq!(shown("github.com/go-chi/chi/v5", true), "*chi.key");
+        assert_eq!(shown("example.com/vault", false), "vault.key");
+        assert_eq!(shown("", false), "key");
+    }
 
     #[test]
     fn packages_of_symbols() {

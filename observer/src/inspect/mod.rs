@@ -28,6 +28,7 @@ mod tables;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod value_key;
 mod waits;
 
 pub use allgs::AllGs;
@@ -55,3 +56,4 @@ pub use socket::{AddressOffsets, Ends, ROUND_TRIP, SocketOffsets};
 pub use stack::{Extent, StackTable};
 pub use tables::TargetTypes;
 pub use tally::Started;
+pub use value_key::{ValueKey, ValueLink, value_key};

@@ -44,6 +44,7 @@ impl On<'_> {
                 itab: link.itab,
                 data: link.data,
                 type_name: self.code.type_of(self.pid, link.itab),
+                key: None,
             });
             match kind {
                 ContextKind::Through => {}

@@ -25,6 +25,10 @@ pub trait Code {
     /// `None` where it holds none.
     fn query(&self, pid: u32, address: u64, len: u64) -> Option<Arc<str>>;
 
+    /// Where the function around the call that returns to `pc` makes what it hands to that very call as an interface
+    /// with this itab: the logical frames, innermost first. Empty where that is not one place.
+    fn made_for(&self, pid: u32, pc: u64, itab: u64) -> Arc<[Frame]>;
+
     /// The process and what counts as its own code.
     fn unit(&self, pid: u32) -> Option<Arc<Unit>>;
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::finding::CancelledBy;
 use crate::go::TypeName;
+use crate::inspect::ValueKey;
 
 use super::ids::{CallId, CtxId, ReqId};
 
@@ -38,6 +39,8 @@ pub struct Step {
     pub data: u64,
     /// Its type, if it could be read.
     pub type_name: Option<Arc<TypeName>>,
+    /// Of a value, its key, if memory has been asked.
+    pub key: Option<Arc<ValueKey>>,
 }
 
 /// A cancel.

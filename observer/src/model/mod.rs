@@ -16,6 +16,7 @@ mod goroutine_totals;
 mod health;
 mod ids;
 mod instant;
+mod keys;
 mod latency;
 mod on_attempt;
 mod on_call;

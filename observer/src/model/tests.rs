@@ -11,6 +11,7 @@ mod dials;
 mod goroutines;
 mod grpc;
 mod grpc_calls;
+mod keys;
 mod requests;
 mod sockets;
 mod sql;

@@ -113,6 +113,17 @@ pub enum Resolved {
         /// Its name, not its text; `None` where it is not there.
         name: Option<Arc<str>>,
     },
+    /// Where a function makes what it hands to a call.
+    Made {
+        /// Whose.
+        pid: u32,
+        /// Return address of the call.
+        pc: u64,
+        /// What names its type as that of an interface.
+        itab: u64,
+        /// Innermost first; empty where that is not one place.
+        frames: Arc<[Frame]>,
+    },
     /// A process.
     Unit {
         /// Pid.

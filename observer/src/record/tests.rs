@@ -68,7 +68,13 @@ fn resolved() -> Vec<Resolved> {
             pid: PID,
             pc: 0x1000,
             address: 0x2000,
-            places: [[frame].into()].into(),
+            places: [[frame.clone()].into()].into(),
+        },
+        Resolved::Made {
+            pid: PID,
+            pc: 0x1000,
+            itab: 0x3000,
+            frames: [frame].into(),
         },
         Resolved::Query {
             pid: PID,
@@ -140,6 +146,7 @@ fn everything_comes_back_in_order() {
         r5,
         r6,
         r7,
+        r8,
         event,
         Entry::Loss,
         Entry::Clock(-5),
@@ -151,7 +158,7 @@ fn everything_comes_back_in_order() {
     else {
         panic!("{all:#?}");
     };
-    for (entry, wanted) in [r1, r2, r3, r4, r5, r6, r7].into_iter().zip(resolved()) {
+    for (entry, wanted) in [r1, r2, r3, r4, r5, r6, r7, r8].into_iter().zip(resolved()) {
         let Entry::Resolved(read) = entry else {
             panic!("{entry:?}");
         };
@@ -199,7 +206,7 @@ fn cut_anywhere_it_says_so_and_gives_what_is_whole() {
         let len = u32::from_le_bytes(*whole[last..].first_chunk::<4>().unwrap());
         boundaries.push(last + 5 + usize::try_from(len).unwrap());
     }
-    assert_eq!(boundaries.len(), 15);
+    assert_eq!(boundaries.len(), 16);
     let path = dir.path().join("cut.rec");
     for len in 0..whole.len() {
         std::fs::write(&path, &whole[..len]).unwrap();

@@ -26,6 +26,8 @@ pub(crate) struct FakeCode {
     pub(crate) handed: BTreeMap<(u64, u64), Vec<String>>,
     /// What queries in the executable are called, by the address of their text.
     pub(crate) queries: BTreeMap<u64, &'static str>,
+    /// Places that make what they hand to a call, likewise.
+    pub(crate) made: BTreeMap<(u64, u64), String>,
     /// Nothing is known of the process.
     pub(crate) no_unit: bool,
     /// Network namespace of the second process, where it is another.
@@ -119,6 +121,14 @@ impl Code for FakeCode {
 
     fn query(&self, _pid: u32, address: u64, _len: u64) -> Option<Arc<str>> {
         self.queries.get(&address).map(|name| Arc::from(*name))
+    }
+
+    fn made_for(&self, _pid: u32, pc: u64, itab: u64) -> Arc<[Frame]> {
+        let place = self.made.get(&(pc, itab));
+        place.map_or_else(
+            || Arc::from([]),
+            |place| place.split('|').map(frame).collect(),
+        )
     }
 
     fn unit(&self, pid: u32) -> Option<Arc<Unit>> {

@@ -14,6 +14,7 @@ use crate::detect::{
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
     Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, StackState, Status,
+    ValueKey, ValueLink,
 };
 use crate::model::{DeadlineHeader, Fact, Limits, Model, PlainUnit};
 
@@ -81,6 +82,8 @@ pub(crate) struct Scene {
     pub(crate) conn: Option<ConnState>,
     /// What a middleware keeps in a context.
     pub(crate) context_id: Option<ContextId>,
+    /// Keys of values in contexts, by the address of the value.
+    pub(crate) keys: BTreeMap<u64, Arc<ValueKey>>,
     /// What calls carry, by `*http.Request`.
     pub(crate) sent: BTreeMap<u64, Vec<Option<&'static str>>>,
     /// Peers and own ports by `*http.Request`.
@@ -144,6 +147,7 @@ impl Scene {
             details: None,
             conn: None,
             context_id: None,
+            keys: BTreeMap::new(),
             sent: BTreeMap::new(),
             peers: BTreeMap::new(),
             ends: <(BTreeMap<u64, u16>, BTreeMap<u64, u16>)>::default(),
@@ -267,6 +271,10 @@ impl Scene {
                     .map(|all| all.get(parent_goid).cloned().unwrap_or_default()),
             ),
             Question::ContextId { .. } => Answer::ContextId(self.context_id.clone()),
+            Question::Keys { values } => {
+                let key = |value: &ValueLink| Some((*value, self.keys.get(&value.data)?.clone()));
+                Answer::Keys(values.iter().filter_map(key).collect())
+            }
             Question::Sent { request, .. } => Answer::Sent(self.sent.get(request).map(|values| {
                 let values = values.iter();
                 values.map(|value| value.map(Arc::from)).collect()

@@ -72,6 +72,16 @@ impl Planted {
             // The work is over, and so is its call; before Go 1.23 nothing tells when.
             expect = expect.fact("/evidence/call/outcome", "done|unknown");
         }
+        if self.marked == "detached-context wait"
+            && flavor != Flavor::Unoptimised
+            && !before(go, 21)
+        {
+            // Its maker is inlined into the handler, and hands it to WithTimeout.
+            let detach = "example.com/observer-targets/internal/compat.WithoutCancel";
+            expect = expect
+                .fact("/context/1/label", "WithoutCancel")
+                .fact("/context/1/function", detach);
+        }
         if self.marked == "premature-cancel read-deadline-wait" {
             // Its wait ends with the cancel.
             expect = expect.or_no_site();

@@ -153,6 +153,16 @@ impl Elf {
         bytes::slice(data, offset, left)
     }
 
+    /// Whether a word of data that lies as pointers do has this value before relocation.
+    pub(super) fn holds_word(&self, data: &[u8], word: u64) -> bool {
+        let segments = self.segments.iter().filter(|segment| !segment.executable);
+        let mut bytes = segments
+            .filter_map(|segment| bytes::slice(data, segment.offset, segment.file_size))
+            .flat_map(|bytes| bytes.as_chunks::<8>().0);
+        bytes.any(|bytes| u64::from_le_bytes(*bytes) == word)
+            || self.relocated_to(data, word).next().is_some()
+    }
+
     fn locate(&self, vaddr: u64, fits: impl Fn(&Segment) -> bool) -> Option<(u64, u64)> {
         self.segments.iter().find_map(|segment| {
             let inside = vaddr.checked_sub(segment.vaddr)?;

@@ -28,8 +28,9 @@ impl Image {
             let mut others = self.stand_ins(wanted);
             let wrappers = self.wrappers(code, function.entry, &others.give);
             others.give.extend(wrappers);
-            let mut places = self.elf.isa.handed(code, function.entry, wanted, &others);
-            places.retain(|&place| place < return_address);
+            let places = self.elf.isa.handed(code, function.entry, wanted, &others);
+            let places = places.iter().map(|handing| handing.at);
+            let places: Vec<u64> = places.filter(|&place| place < return_address).collect();
             Some(places).filter(|places| !places.is_empty())
         };
         let handed = places(wanted);
@@ -44,6 +45,38 @@ impl Image {
             .collect();
         frames.dedup();
         frames
+    }
+
+    /// Where the function around the call that returns to `return_address` makes what it hands to that very call as an
+    /// interface with this itab: the logical frames, innermost first. Empty where it hands it no such thing, and where
+    /// it makes any in several places.
+    #[must_use]
+    pub fn made_for(&self, return_address: u64, itab: u64) -> Vec<Frame> {
+        self.making(return_address, itab)
+            .map(|place| self.frames_at(place))
+            .unwrap_or_default()
+    }
+
+    fn making(&self, return_address: u64, itab: u64) -> Option<u64> {
+        let function = self.function_at(return_address.checked_sub(1)?)?;
+        let code = self.code(function.entry, function.end)?;
+        let isa = self.elf.isa;
+        let handed = isa.handed(code, function.entry, itab, &self.stand_ins(itab));
+        let mut for_call = handed
+            .iter()
+            .filter(|handing| handing.back == return_address);
+        for_call.next()?;
+        let made = if isa.takes(code, function.entry, itab) {
+            // It makes the value, which is where its type goes to the allocator.
+            let kind = self.itab_type_vaddr(itab)?;
+            isa.handed(code, function.entry, kind, &StandIns::default())
+        } else {
+            handed
+        };
+        match made.as_slice() {
+            [only] => Some(only.at),
+            _ => None,
+        }
     }
 
     /// Which functions stand for `wanted` in the code of those that call them.

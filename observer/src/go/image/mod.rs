@@ -14,6 +14,7 @@ mod handed;
 mod moduledata;
 mod pclntab;
 mod types;
+mod values;
 
 use std::fs::File;
 use std::sync::OnceLock;
@@ -23,6 +24,7 @@ use memmap2::Mmap;
 pub use elf::LoadRange;
 pub use error::ImageError;
 pub use functions::{Function, FunctionRef};
+pub use values::Key;
 
 use self::build::Build;
 use self::elf::Elf;
@@ -31,6 +33,7 @@ use self::functions::Index;
 use self::moduledata::Module;
 use self::pclntab::{Header, Record, Table};
 use self::types::Types;
+use self::values::Values;
 use crate::go::isa::Isa;
 use crate::go::site::CodeSource;
 use crate::go::{Frame, GoVersion, TypeName};
@@ -44,6 +47,7 @@ pub struct Image {
     header: Header,
     module: Module,
     index: OnceLock<Index>,
+    values: OnceLock<Values>,
 }
 
 /// How to step from a frame to its caller's.
@@ -124,6 +128,7 @@ impl Image {
             header,
             module,
             index: OnceLock::new(),
+            values: OnceLock::new(),
         })
     }
 

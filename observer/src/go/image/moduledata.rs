@@ -142,7 +142,8 @@ impl Elf {
             .map(|(_, addend)| addend)
     }
 
-    fn relocated_to(&self, data: &[u8], target: u64) -> impl Iterator<Item = u64> {
+    /// Places that hold the address `target` once the load bias is added.
+    pub(super) fn relocated_to(&self, data: &[u8], target: u64) -> impl Iterator<Item = u64> {
         self.relative_relocations(data)
             .filter(move |(_, addend)| *addend == target)
             .map(|(place, _)| place)

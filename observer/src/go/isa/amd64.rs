@@ -3,10 +3,12 @@
 //! Every shape is matched in full; an unknown one is an error, never a guess, because a probe
 //! in the middle of an instruction kills the target.
 
+mod arguments;
+
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 use rustc_hash::FxHashSet;
 
-use super::{Isa, StandIns};
+use super::{Handing, Isa, StandIns, Use};
 use crate::go::site::{Candidate, NoSite, SiteKind};
 
 /// The machine.
@@ -59,7 +61,7 @@ impl Isa for Amd64 {
             .collect()
     }
 
-    fn handed(&self, code: &[u8], entry: u64, wanted: u64, others: &StandIns) -> Vec<u64> {
+    fn handed(&self, code: &[u8], entry: u64, wanted: u64, others: &StandIns) -> Vec<Handing> {
         let joins = joins(code, entry);
         let mut taken = Vec::new();
         let mut handed = Vec::new();
@@ -71,7 +73,8 @@ impl Isa for Amd64 {
                 taken.push(i.ip());
             }
             if i.mnemonic() == Mnemonic::Call {
-                handed.append(&mut taken);
+                let back = i.next_ip();
+                handed.extend(taken.drain(..).map(|at| Handing { at, back }));
                 if calls_one_of(&i, &others.give) {
                     taken.push(i.ip());
                 }
@@ -98,6 +101,47 @@ impl Isa for Amd64 {
 
     fn takes(&self, code: &[u8], entry: u64, wanted: u64) -> bool {
         decode(code, entry).any(|i| takes(&i, wanted))
+    }
+
+    fn mentions(&self, code: &[u8], start: u64, address: u64) -> Vec<u64> {
+        /// Bytes that say how far away something is; the instruction ends with them.
+        const DISTANCE: u8 = 4;
+        /// Words that are compared before anything is decided.
+        const BLOCK: usize = 64;
+        let from_start = address
+            .wrapping_sub(start)
+            .wrapping_sub(u64::from(DISTANCE));
+        let low = u32::try_from(from_start & u64::from(u32::MAX));
+        let (Ok(from_start), Ok(_)) = (low, u32::try_from(code.len())) else {
+            return Vec::new();
+        };
+        let is_distance =
+            |word: [u8; 4], at: u32| u32::from_le_bytes(word).wrapping_add(at) == from_start;
+        let mut places = Vec::new();
+        for shift in 0..DISTANCE {
+            let rest = code.get(usize::from(shift)..).unwrap_or_default();
+            let mut first = u32::from(shift);
+            for block in rest.as_chunks::<4>().0.chunks(BLOCK) {
+                // Without an early end it is a loop that compares several at once.
+                let (mut any, mut at) = (false, first);
+                for word in block {
+                    any |= is_distance(*word, at);
+                    at = at.wrapping_add(4);
+                }
+                if any {
+                    let each = block.iter().zip((first..).step_by(4));
+                    let found = each.filter(|(word, at)| is_distance(**word, *at));
+                    places.extend(found.map(|(_, at)| start.saturating_add(u64::from(at))));
+                }
+                first = at;
+            }
+        }
+        places.sort_unstable();
+        places
+    }
+
+    fn uses(&self, code: &[u8], entry: u64, callee: u64) -> Vec<Use> {
+        arguments::uses(code, entry, callee)
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) trait Isa: Send + Sync + std::fmt::Debug {
     /// before the code branches or other code joins. Without that, the address is a choice
     /// among several, as in `if ctx == nil`, which `(*http.Request).Context` brings into every
     /// handler. A direct call of one of `others` counts as what that function does with it.
-    fn handed(&self, code: &[u8], entry: u64, wanted: u64, others: &StandIns) -> Vec<u64>;
+    fn handed(&self, code: &[u8], entry: u64, wanted: u64, others: &StandIns) -> Vec<Handing>;
 
     /// Whether the function ends with what a direct call of one of `callees` gives it, whichever way it goes: nothing
     /// that could keep that elsewhere comes between, since a pointer that is stored passes a branch for the collector.
@@ -39,6 +39,41 @@ pub(crate) trait Isa: Send + Sync + std::fmt::Debug {
 
     /// Whether the function takes `wanted`, an address in the image, at all.
     fn takes(&self, code: &[u8], entry: u64, wanted: u64) -> bool;
+
+    /// Where in `code`, which begins at `start`, bytes lie that name `address` relative to themselves: inside every
+    /// instruction that calls it, jumps there or takes it, and perhaps in between. None in code of more than
+    /// 4 GiB. Much cheaper than to decode it all.
+    fn mentions(&self, code: &[u8], start: u64, address: u64) -> Vec<u64>;
+
+    /// Everything that the function does with `callee`.
+    fn uses(&self, code: &[u8], entry: u64, callee: u64) -> Vec<Use>;
+}
+
+/// An address that is taken for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Handing {
+    /// The instruction that takes it.
+    pub(crate) at: u64,
+    /// Where the call returns to.
+    pub(crate) back: u64,
+}
+
+/// Words of arguments that are followed.
+pub(crate) const ARGUMENTS: usize = 4;
+
+/// What code does with a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// It calls it directly.
+    Call {
+        /// Address of the instruction.
+        at: u64,
+        /// The first words of the arguments: addresses in the image that they are bound to be; `None` for what the
+        /// code does not tell.
+        arguments: [Option<u64>; ARGUMENTS],
+    },
+    /// It jumps there, or takes its address; or its code cannot be read to its end.
+    Other,
 }
 
 /// Functions that stand for an address in the code of those that call them, by their first instruction.

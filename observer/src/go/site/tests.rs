@@ -174,13 +174,30 @@ fn one_direct_call_or_none() {
 }
 
 #[test]
+fn what_names_an_address_is_found_wherever_it_lies() {
+    let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
+    for (at, callee) in (0u64..600).zip([ENTRY - 0x100, ENTRY + 0x1000].into_iter().cycle()) {
+        let mut code = vec![0x90; 605];
+        let distance = callee.wrapping_sub(ENTRY + at + 5).to_le_bytes();
+        let call = [&[0xe8], &distance[..4]].concat();
+        let place = usize::try_from(at).expect("small");
+        code[place..place + 5].copy_from_slice(&call);
+        assert_eq!(isa.mentions(&code, ENTRY, callee), [ENTRY + at + 1]);
+        assert_eq!(isa.mentions(&code, ENTRY, callee + 1), [0u64; 0]);
+    }
+    assert_eq!(isa.mentions(&[0x90; 3], ENTRY, ENTRY), [0u64; 0]);
+}
+
+#[test]
 fn an_address_counts_where_a_call_takes_it() {
     const WANTED: u64 = ENTRY + 0x107;
     let handed = |hex: &str| {
         let code = bytes(&hex.replace(' ', ""));
         let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
         let at = isa.handed(&code, ENTRY, WANTED, &StandIns::default());
-        at.iter().map(|at| at - ENTRY).collect::<Vec<u64>>()
+        at.iter()
+            .map(|handing| handing.at - ENTRY)
+            .collect::<Vec<u64>>()
     };
     // lea wanted(%rip),%rax; call; ret
     assert_eq!(handed("488d0500010000 e800000000 c3"), [0]);
@@ -205,6 +222,19 @@ fn an_address_counts_where_a_call_takes_it() {
 }
 
 #[test]
+fn each_call_is_told_what_it_is_handed() {
+    // lea wanted(%rip),%rax; call; lea wanted(%rip),%rbx; call; call
+    let code = bytes("488d0500010000e800000000488d1df4000000e800000000e800000000c3");
+    let isa = for_machine(object::elf::EM_X86_64).expect("x86-64");
+    let handed = isa.handed(&code, ENTRY, ENTRY + 0x107, &StandIns::default());
+    let calls: Vec<_> = handed
+        .iter()
+        .map(|handing| (handing.at - ENTRY, handing.back - ENTRY))
+        .collect();
+    assert_eq!(calls, [(0, 12), (12, 24)]);
+}
+
+#[test]
 fn a_call_counts_as_the_address_that_its_function_stands_for() {
     const GIVER: u64 = ENTRY + 0x105;
     const CARRIER: u64 = ENTRY + 0x205;
@@ -216,7 +246,9 @@ fn a_call_counts_as_the_address_that_its_function_stands_for() {
     let handed = |hex: &str| {
         let code = bytes(&hex.replace(' ', ""));
         let at = isa.handed(&code, ENTRY, ENTRY + 0x107, &others);
-        at.iter().map(|at| at - ENTRY).collect::<Vec<u64>>()
+        at.iter()
+            .map(|handing| handing.at - ENTRY)
+            .collect::<Vec<u64>>()
     };
     // call giver; mov %rax,8(%rsp); call; ret: the call of the giver itself takes nothing.
     assert_eq!(handed("e800010000 4889442408 e800000000 c3"), [0]);

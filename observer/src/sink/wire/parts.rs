@@ -112,9 +112,9 @@ pub struct Context {
     /// `*context.cancelCtx`; null where it could not be read.
     #[serde(rename = "type")]
     pub type_name: Option<String>,
-    /// What to call it: `request`, `WithTimeout`, `Background`.
+    /// What to call it: `request`, `WithTimeout`, `Background`, `WithValue(api.userKey)`, where the type of the key is known.
     pub label: String,
-    /// Where it was made; null where that was not observed.
+    /// Where it was made; null where that was neither observed nor proved.
     pub function: Option<String>,
     /// See `function`.
     pub file: Option<String>,
