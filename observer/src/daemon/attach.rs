@@ -225,9 +225,10 @@ impl Attacher {
         let is_foreign = verify(&mut plan, target)?;
         let pid = target.pid();
         if let Some((hook, off)) = plan.blocked() {
-            return Err(Error::NotGo {
+            return Err(Error::Unobservable {
                 subject: Subject::Pid(pid),
-                why: format!("{} cannot be probed: {}", hook.name(), off.reason),
+                hook: hook.name(),
+                why: off.reason.clone(),
             });
         }
         let exe = target.process.identity.exe;

@@ -53,6 +53,7 @@ impl Error {
             | Self::ChildPidNamespace => Exit::Host,
             Self::NoSuchProcess { .. }
             | Self::NotGo { .. }
+            | Self::Unobservable { .. }
             | Self::GoTooOld { .. }
             | Self::ProcessExited { .. }
             | Self::ExitedWhileRead { .. }

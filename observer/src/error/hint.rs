@@ -14,6 +14,11 @@ impl Error {
         match self {
             Self::NoSuchProcess { .. } => "list the Go processes of this host: `observer ps`".into(),
             Self::NotGo { .. } => "list the Go processes that can be observed: `observer ps`".into(),
+            Self::Unobservable { .. } => {
+                "see the state of every hook: `observer check`; a build without a profile (`go build -pgo=off`) keeps all \
+                 functions that are needed"
+                    .into()
+            }
             Self::GoTooOld { .. } => {
                 "rebuild the service with go1.18 or later; see which one builds it now: `go version`"
                     .into()

@@ -75,6 +75,16 @@ pub enum Error {
         /// What is missing (`no .gopclntab section and no build info`).
         why: String,
     },
+    /// What every rule needs is at no place of the executable that is certain.
+    #[error("{subject} cannot be observed: no {hook}: {why}")]
+    Unobservable {
+        /// Which process.
+        subject: Subject,
+        /// The hook that is needed.
+        hook: &'static str,
+        /// Why it is off.
+        why: String,
+    },
     /// Go before 1.18 passes what we need to see in other places.
     #[error("{subject} was built with {version}; observer needs go1.18 or newer")]
     GoTooOld {

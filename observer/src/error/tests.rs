@@ -18,6 +18,11 @@ fn all() -> Vec<Error> {
             subject: Subject::Pid(4121),
             why: "no .gopclntab section and no build info".into(),
         },
+        Error::Unobservable {
+            subject: Subject::Pid(4121),
+            hook: "context-cancel",
+            why: "inlined into other functions, as a build with a profile does: context.(*cancelCtx).cancel".into(),
+        },
         Error::GoTooOld {
             subject: Subject::Path(path()),
             version: "go1.16.15".into(),

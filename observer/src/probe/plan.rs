@@ -200,7 +200,7 @@ fn unknown_offset(image: &Image, of: &str, field: &str) -> String {
         let version = &image.go_version().raw;
         return format!("offset of {of}.{field} is unknown for {version}");
     }
-    let release = image.dependency(GRPC).unwrap_or("of unknown version");
+    let release = image.dependency(GRPC).unwrap_or("one of unknown version");
     match grpc::measured() {
         Some(measured) => format!(
             "struct offsets are known for gRPC-go 1.{} to 1.{}, not for {release}",
@@ -269,6 +269,10 @@ fn plan_hook(
             format!("{} is in the executable {found} times", since.symbol),
             false,
         ));
+    }
+    if image.is_inlined(function) {
+        let copied = "inlined into other functions, as a build with a profile does";
+        return Err(off(format!("{copied}: {}", since.symbol), false));
     }
     if let Some((of, field)) = hook
         .fields

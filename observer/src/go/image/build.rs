@@ -87,6 +87,13 @@ impl Build {
         self.dependencies.get(path).map(String::as_str)
     }
 
+    /// Whether hot functions may have been inlined that are too long for it: the build followed a profile, or does not
+    /// say how it was made.
+    pub(super) fn may_inline_hot(&self) -> bool {
+        let profile = self.setting("-pgo").unwrap_or("off");
+        self.settings.is_empty() || !["", "off"].contains(&profile)
+    }
+
     pub(super) fn setting(&self, key: &str) -> Option<&str> {
         self.settings.get(key).map(String::as_str)
     }

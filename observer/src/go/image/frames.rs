@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use super::bytes::{i32_at, tail};
 use super::pclntab::{Record, Table};
 use crate::go::Frame;
@@ -100,6 +102,25 @@ struct InlinedCall {
     line: Option<u32>,
 }
 
+/// Names, by their offset, of what was inlined into one of these functions.
+pub(super) fn inlined_into(
+    table: &Table<'_>,
+    records: impl Iterator<Item = Record>,
+    funcdata: &[u8],
+    shape: &InlineShape,
+) -> FxHashSet<i32> {
+    let mut names = FxHashSet::default();
+    for record in records {
+        let tree = table
+            .inline_tree(&record)
+            .and_then(|offset| tail(funcdata, u64::from(offset)));
+        let Some(tree) = tree else { continue };
+        let calls = (0..table.inline_count(&record)).map_while(|at| call_at(tree, at, shape));
+        names.extend(calls.map(|call| call.name));
+    }
+    names
+}
+
 fn inlined_call(
     table: &Table<'_>,
     record: &Record,
@@ -107,7 +128,11 @@ fn inlined_call(
     tree: &[u8],
     shape: &InlineShape,
 ) -> Option<InlinedCall> {
-    let call = u64::from(table.inline_index(record, pc)?.checked_mul(shape.size)?);
+    call_at(tree, table.inline_index(record, pc)?, shape)
+}
+
+fn call_at(tree: &[u8], index: u32, shape: &InlineShape) -> Option<InlinedCall> {
+    let call = u64::from(index.checked_mul(shape.size)?);
     let word = |at: u64| i32_at(tree, call.checked_add(at)?);
     Some(InlinedCall {
         name: word(shape.name)?,

@@ -20,6 +20,13 @@ pub struct Function {
     name: i32,
 }
 
+impl Function {
+    /// Offset of its name, which is one for all that share it.
+    pub(super) const fn name_offset(&self) -> i32 {
+        self.name
+    }
+}
+
 #[cfg(test)]
 impl Function {
     /// A function without a name, for tests on bare code.

@@ -20,6 +20,7 @@ use std::fs::File;
 use std::sync::OnceLock;
 
 use memmap2::Mmap;
+use rustc_hash::FxHashSet;
 
 pub use elf::LoadRange;
 pub use error::ImageError;
@@ -48,6 +49,7 @@ pub struct Image {
     module: Module,
     index: OnceLock<Index>,
     values: OnceLock<Values>,
+    inlined: OnceLock<FxHashSet<i32>>,
 }
 
 /// How to step from a frame to its caller's.
@@ -129,6 +131,7 @@ impl Image {
             module,
             index: OnceLock::new(),
             values: OnceLock::new(),
+            inlined: OnceLock::new(),
         })
     }
 
@@ -205,6 +208,24 @@ impl Image {
         self.table()
             .map(|table| self.index(&table).named(&table, name))
             .unwrap_or_default()
+    }
+
+    /// Whether copies of the function may be part of others, so that its own code does not see every call. Says nothing of
+    /// what the compiler inlines always.
+    #[must_use]
+    pub fn is_inlined(&self, function: &Function) -> bool {
+        let copies = || {
+            let table = self.table()?;
+            let funcdata = self.elf.bytes_from(&self.data, self.module.gofunc)?;
+            let shape = InlineShape::of(self.header.has_start_lines());
+            let records = (0..self.header.function_count).filter_map(|index| table.record(index));
+            Some(frames::inlined_into(&table, records, funcdata, shape))
+        };
+        self.build.may_inline_hot()
+            && self
+                .inlined
+                .get_or_init(|| copies().unwrap_or_default())
+                .contains(&function.name_offset())
     }
 
     /// The function itself and everything nested in it: `p.f`, `p.f.func1`, `p.f.gowrap2`.

@@ -131,6 +131,9 @@ impl Header {
     }
 }
 
+/// `PCDATA_InlTreeIndex`.
+const INLINE_INDEX: u32 = 2;
+
 /// A readable view of the table.
 #[derive(Clone, Copy)]
 pub(super) struct Table<'a> {
@@ -227,8 +230,6 @@ impl<'a> Table<'a> {
 
     /// Position in the inline tree of the call that the code at `pc` was inlined from.
     pub(super) fn inline_index(&self, record: &Record, pc: u32) -> Option<u32> {
-        /// `PCDATA_InlTreeIndex`.
-        const INLINE_INDEX: u32 = 2;
         let table = self.parsed.pcdata_at(&record.func, INLINE_INDEX)?;
         u32::try_from(self.value(table, pc)?).ok()
     }
@@ -242,19 +243,36 @@ impl<'a> Table<'a> {
             .filter(|&offset| offset != u32::MAX)
     }
 
+    /// How many calls the function's inline tree holds.
+    pub(super) fn inline_count(&self, record: &Record) -> u32 {
+        let values = self
+            .parsed
+            .pcdata_at(&record.func, INLINE_INDEX)
+            .and_then(|table| self.values(table));
+        let highest = values.and_then(|values| values.map(|(_, value)| value).max());
+        highest
+            .and_then(|index| u32::try_from(index).ok()?.checked_add(1))
+            .unwrap_or(0)
+    }
+
     /// The value that holds at `pc` bytes into a function. `None` past the table's end, or
     /// where the function has no such table.
     fn value(&self, table: u32, pc: u32) -> Option<i32> {
-        if table == 0 {
-            return None;
-        }
+        let (_, value) = self.values(table)?.find(|(end, _)| pc < *end)?;
+        Some(value)
+    }
+
+    /// The values of a table, each with the end of the code that it holds for, in bytes into the function. `None` where
+    /// the function has no such table.
+    fn values(&self, table: u32) -> Option<impl Iterator<Item = (u32, i32)>> {
         let start = self
             .parsed
             .pctab_offset
-            .checked_add(usize::try_from(table).ok()?)?;
+            .checked_add(usize::try_from(table).ok().filter(|at| *at != 0)?)?;
         let mut rest = self.parsed.data.get(start..)?;
         let (mut value, mut end, mut first) = (-1i32, 0u32, true);
-        loop {
+        let quantum = self.quantum;
+        Some(std::iter::from_fn(move || {
             let (step, used) = uvarint(rest)?;
             if step == 0 && !first {
                 return None;
@@ -263,12 +281,10 @@ impl<'a> Table<'a> {
             let (advance, used) = uvarint(rest)?;
             rest = rest.get(used..)?;
             value = value.wrapping_add(unzigzag(step));
-            end = end.checked_add(advance.checked_mul(self.quantum)?)?;
-            if pc < end {
-                return Some(value);
-            }
+            end = end.checked_add(advance.checked_mul(quantum)?)?;
             first = false;
-        }
+            Some((end, value))
+        }))
     }
 
     /// Whether the compiler wrote this function and no source has it: a method wrapper.
