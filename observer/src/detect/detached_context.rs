@@ -89,6 +89,8 @@
 //!   (connection pools, transports, exporters): at most info;
 //! - work that starts after the response; `sync.Once`, pools and clients made by the first
 //!   request; spans that OpenTelemetry's simple processor exports as they end;
+//! - a call of a handler that has a `context.AfterFunc` on its request's context: info, since that may cancel what the
+//!   call uses. If the call goes on after the cancel, it does not;
 //! - a goroutine of its own whose detached context has a deadline of its own: info;
 //! - a goroutine of its own without one is an info too, unless the handler waits in its own code
 //!   for others while the call begins, and the same code has called so for a request of another
@@ -358,6 +360,8 @@ fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity
     Some(match cut {
         // Work that was let go, as far as this alone tells: a poller, a refresh.
         _ if spawned => Severity::Info,
+        // Something is to happen when the request's context dies, perhaps to this one.
+        Cut::Empty if has_after_func(request, cx) => Severity::Info,
         Cut::Empty => Severity::Warning,
         Cut::Without(_) | Cut::Opaque(_) => {
             let bounded = chain_deadline(call.ctx, cx) || request.timeout.is_some();
@@ -367,6 +371,15 @@ fn severity(call: &Call, request: &Request, cx: &Context<'_>) -> Option<Severity
                 Severity::Info
             }
         }
+    })
+}
+
+/// Whether `context.AfterFunc` waits for the request's end.
+fn has_after_func(request: &Request, cx: &Context<'_>) -> bool {
+    let contexts = request.contexts.iter();
+    contexts.filter_map(|id| cx.model.context(*id)).any(|ctx| {
+        ContextKind::of(ctx.type_name.as_deref()) == ContextKind::AfterFunc
+            && ctx.cancelled.is_none()
     })
 }
 

@@ -16,7 +16,7 @@ import (
 
 // otherRoutes are about work beside and after the response, and about long responses.
 func (s *service) otherRoutes() []app.Route {
-	return []app.Route{
+	routes := []app.Route{
 		{Path: "/", Handler: hello},
 		{Path: "/afterfunc", PatienceMS: 300, Mode: "drop", Handler: afterFunc},
 		{Path: "/audit", Handler: s.audit},
@@ -31,6 +31,10 @@ func (s *service) otherRoutes() []app.Route {
 		{Path: "/job", Status: http.StatusAccepted, Handler: s.acceptJob},
 		{Path: "/tail", Handler: tail},
 	}
+	if compat.HasAfterFunc {
+		routes = append(routes, app.Route{Path: "/merge", PatienceMS: 300, Mode: "drop", Handler: s.merge})
+	}
+	return routes
 }
 
 func hello(w http.ResponseWriter, r *http.Request) {
@@ -60,6 +64,16 @@ func afterFunc(w http.ResponseWriter, r *http.Request) {
 	}
 	mu.Unlock()
 	reply(w, nil)
+}
+
+// The call ends with a context of its own and, by AfterFunc, with the request: two merged into one.
+func (s *service) merge(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithCancel(context.Background()) // info: detached-context merge
+	defer cancel()
+	stop := compat.AfterFunc(r.Context(), cancel)
+	defer stop()
+	reply(w, s.call(ctx, slow))
 }
 
 // An audit record has to be written even if the client has just left; it has a second for that.

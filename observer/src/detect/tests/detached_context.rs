@@ -104,6 +104,29 @@ fn unknown_is_not_detached() {
 }
 
 #[test]
+fn what_after_func_may_cancel_is_info_until_it_goes_on() {
+    let mut scene = serving();
+    let waits = Created {
+        goid: SERVING,
+        child: ("context.afterFuncCtx", CHILD),
+        chain: &[(CANCEL_CTX, ROOT)],
+        stack: &["context.AfterFunc", HANDLER, SERVE],
+        ..Created::default()
+    };
+    let waits = waits.record(&scene.code);
+    scene.take(1, &waits);
+    let call = calls(&scene, SERVING, &[BACKGROUND], BUILD);
+    scene.take(5, &call);
+    assert_eq!(scene.only().1.severity, Severity::Info);
+    client_leaves(&mut scene, 10);
+    scene.until(600);
+    let Some((_, Emission::Update(finding, UpdateReason::Severity))) = scene.shown.last() else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(finding.severity, Severity::Error);
+}
+
+#[test]
 fn without_cancel_is_info_and_a_warning_when_the_request_is_bounded() {
     let scene = used(&[WITHOUT, (CANCEL_CTX, ROOT)]);
     assert_eq!(scene.only().1.severity, Severity::Info);

@@ -25,6 +25,9 @@ func WithCancelCause(ctx context.Context) (context.Context, func(error)) {
 	return child, func(error) { cancel() }
 }
 
+// HasAfterFunc says whether AfterFunc is the one of package context.
+const HasAfterFunc = false
+
 // AfterFunc runs f on its own goroutine once ctx is done; stop prevents that.
 func AfterFunc(ctx context.Context, f func()) (stop func() bool) {
 	stopped := make(chan struct{})

@@ -13,5 +13,8 @@ func WithCancelCause(ctx context.Context) (context.Context, func(error)) {
 	return child, cancel
 }
 
+// HasAfterFunc says whether AfterFunc is the one of package context.
+const HasAfterFunc = true
+
 // AfterFunc runs f on its own goroutine once ctx is done; stop prevents that.
 func AfterFunc(ctx context.Context, f func()) (stop func() bool) { return context.AfterFunc(ctx, f) }
