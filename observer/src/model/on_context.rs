@@ -227,6 +227,7 @@ impl On<'_> {
         let origin = Origin {
             ctx: record.ctx,
             cancel: cancel.clone(),
+            request: None,
         };
         self.process.origins.insert(record.header.goid, origin);
         self.first_cancel(record.ctx, cancel);
@@ -353,6 +354,7 @@ impl On<'_> {
         let Some(id) = self.process.contexts.get(&record.ctx).copied() else {
             return;
         };
+        self.adopt(id, record.header.goid);
         let Some(ctx) = self.model.contexts.get(id) else {
             return;
         };
@@ -390,6 +392,53 @@ impl On<'_> {
             ctx.cancelled = Some(cancel);
         }
         self.say_cancelled(id, request);
+    }
+
+    /// Whether a request made a context that may or may not descend from its own.
+    fn has_unknown(&self, id: ReqId) -> bool {
+        let request = self.model.requests.get(id);
+        let contexts = request.into_iter().flat_map(|request| &request.contexts);
+        contexts
+            .filter_map(|id| self.model.contexts.get(*id))
+            .any(|ctx| ctx.root == Root::Unknown)
+    }
+
+    /// Where a chain could not be walked to its end, because a type is unknown or it is too long, package context knows
+    /// better: what a request's cancel reaches descends from that request.
+    fn adopt(&mut self, id: CtxId, goid: u64) {
+        let Some(ctx) = self.model.contexts.get(id) else {
+            return;
+        };
+        if ctx.is_root {
+            if let (Some(request), Some(origin)) = (ctx.owner, self.process.origins.get_mut(&goid))
+            {
+                origin.request = Some(request);
+            }
+            return;
+        }
+        let origin = self.process.origins.get(&goid);
+        let above = origin.and_then(|origin| self.model.requests.get(origin.request?));
+        let Some((request, root)) = above.map(|request| (request.id, request.root)) else {
+            return;
+        };
+        if ctx.root != Root::Unknown || ctx.parent.is_some() {
+            return;
+        }
+        let (call, is_new) = (ctx.call, ctx.owner.is_none());
+        if let Some(ctx) = self.model.contexts.get_mut(id) {
+            ctx.root = Root::Request(request);
+            ctx.parent = Some(root);
+            ctx.owner = Some(request);
+        }
+        if is_new {
+            self.note_context(request, id);
+        }
+        if let Some(call) = call.and_then(|call| self.model.calls.get_mut(call))
+            && call.root == Root::Unknown
+        {
+            call.root = Root::Request(request);
+            call.ctx = call.ctx.or(Some(root));
+        }
     }
 
     /// The root of the cascade that a context without known parent belongs to. A cancel of
@@ -464,15 +513,25 @@ impl On<'_> {
             self.forget_context(id);
             return;
         };
+        let cancel = Cancel {
+            at_ns: now_ns,
+            by: CancelledBy::NormalEnd,
+            origin: CancelledBy::NormalEnd,
+            goid: ctx.goid,
+            pcs,
+            by_write: false,
+        };
+        let goid = ctx.goid;
         if ctx.cancelled.is_none() {
-            ctx.cancelled = Some(Cancel {
-                at_ns: now_ns,
-                by: CancelledBy::NormalEnd,
-                origin: CancelledBy::NormalEnd,
-                goid: ctx.goid,
-                pcs,
-                by_write: false,
-            });
+            ctx.cancelled = Some(cancel.clone());
+        }
+        if self.has_unknown(request) {
+            let origin = Origin {
+                ctx: record.ctx,
+                cancel,
+                request: Some(request),
+            };
+            self.process.origins.insert(goid, origin);
         }
         self.wait_cancelled(id);
         self.dial_cancelled(id);

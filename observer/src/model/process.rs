@@ -28,6 +28,8 @@ pub(super) struct Origin {
     pub(super) ctx: u64,
     /// What was learnt.
     pub(super) cancel: Cancel,
+    /// The request whose own context the cascade has reached: what follows on the goroutine hangs below that.
+    pub(super) request: Option<ReqId>,
 }
 
 /// A deadline asked for, until the creation that follows on the same goroutine.
@@ -281,5 +283,9 @@ impl<K: Eq + Hash, V> Recent<K, V> {
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.young.get(key).or_else(|| self.old.get(key))
+    }
+
+    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
     }
 }

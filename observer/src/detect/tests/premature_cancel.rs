@@ -25,11 +25,16 @@ fn take_all(scene: &mut Scene, at_ms: u64, records: &[Record]) {
 
 /// A call on `goid` in flight on the request's own context.
 fn in_flight(goid: u64) -> Scene {
+    in_flight_on(goid, (CANCEL_CTX, ROOT))
+}
+
+/// The same, on this one.
+fn in_flight_on(goid: u64, ctx: (&str, u64)) -> Scene {
     let mut scene = Scene::new();
     start(&mut scene, 0);
     let records = [
-        calls(&scene, goid, &[(CANCEL_CTX, ROOT)], AUDIT),
-        created_short(&scene.code, goid, INNER, (CANCEL_CTX, ROOT)),
+        calls(&scene, goid, &[ctx], AUDIT),
+        created_short(&scene.code, goid, INNER, ctx),
     ];
     take_all(&mut scene, 10, &records);
     scene
@@ -65,6 +70,25 @@ fn a_goroutines_call_that_the_handlers_return_killed_is_an_error() {
     let call = finding.evidence.call.as_ref().unwrap();
     assert_eq!(call.outcome, CallOutcome::Cancelled);
     assert_eq!(finding.request.as_ref().unwrap().number, 1);
+}
+
+/// No walk goes through a type of the service's own. Package context does: what dies with the request hangs below it.
+#[test]
+fn behind_a_type_of_unknown_layout_the_cascade_tells_whose_a_call_is() {
+    let wrapped = ("example.com/shop/api.requestContext", 0x7000);
+    let mut scene = in_flight_on(WORKER, wrapped);
+    end(&mut scene, 100);
+    fails(&mut scene, WORKER, SERVING, 101);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.rule, RuleName::PrematureCancel);
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::NormalEnd));
+    // What dies later, of something else, does not.
+    let mut scene = in_flight_on(WORKER, wrapped);
+    end(&mut scene, 100);
+    let other = cancel(&scene.code, SERVING, 0x8000, &[CANCEL_FUNC, HANDLER, SERVE]);
+    scene.take(100, &other);
+    fails(&mut scene, WORKER, SERVING, 101);
+    scene.silent();
 }
 
 #[test]
