@@ -17,6 +17,8 @@ func (s *service) prematureRoutes() []app.Route {
 	return []app.Route{
 		{Path: "/premature/async", Handler: s.async},
 		{Path: "/premature/async/ok", Handler: s.asyncOK},
+		{Path: "/premature/wrapped", Handler: s.wrapped},
+		{Path: "/premature/wrapped/ok", Handler: s.wrappedOK},
 		{Path: "/premature/panic", Mode: "drop", Outcome: "failed", Handler: s.panics},
 		{Path: "/premature/panic/ok", Mode: "drop", Outcome: "failed", Handler: s.panicsOK},
 		{Path: "/premature/late", Handler: s.late},
@@ -53,6 +55,32 @@ func (s *service) asyncOK(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	done := make(chan error, 1)
 	go func() { done <- s.call(r.Context(), inFlight) }()
+	reply(w, <-done)
+}
+
+// tenantContext is what a middleware wraps contexts in: nobody who does not know its layout can walk through it.
+type tenantContext struct {
+	tenant string
+	context.Context
+}
+
+func (s *service) wrapped(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	req := s.slow(&tenantContext{"shop", r.Context()}, inFlight)
+	go func() {
+		resp, err := s.http.Do(req) // want: premature-cancel wrapped
+		_ = finish(resp, err)
+	}()
+	time.Sleep(100 * time.Millisecond) // the call has to be in flight when the handler returns
+	reply(w, nil)
+}
+
+func (s *service) wrappedOK(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(&tenantContext{"shop", r.Context()}, 10*inFlight)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- s.call(ctx, inFlight) }()
 	reply(w, <-done)
 }
 
