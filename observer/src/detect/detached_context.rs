@@ -20,7 +20,8 @@
 //! `at` is the line that brought the context in: the one that passes `context.Background()` or
 //! `context.TODO()`, or that calls `context.WithoutCancel`, even where a helper that many share
 //! makes a `WithTimeout` or the call of it; observer reads that off the machine code of the
-//! functions on the stack. A function that calls `WithoutCancel` at several lines before is named at
+//! functions on the stack. A helper that the compiler has put into its callers is named itself: nothing in
+//! the code tells whose `Background` it is then. A function that calls `WithoutCancel` at several lines before is named at
 //! the line that goes on to the helper. Where nothing is to be seen there, because the context came
 //! out of a variable or from a function that has returned, say, it is the line that made the first
 //! context without a parent, and without one the line of the call. `context` shows the chain, and `✂`
