@@ -380,6 +380,7 @@ fn has_after_func(request: &Request, cx: &Context<'_>) -> bool {
     let contexts = request.contexts.iter();
     contexts.filter_map(|id| cx.model.context(*id)).any(|ctx| {
         ContextKind::of(ctx.type_name.as_deref()) == ContextKind::AfterFunc
+            && ctx.root == Root::Request(request.id)
             && ctx.cancelled.is_none()
     })
 }

@@ -43,7 +43,13 @@ impl std::error::Error for FalseAlarm {}
 ///
 /// # Errors
 /// Those of the case's last run.
-pub fn undisturbed(mut case: impl FnMut() -> Result<()>) -> Result<()> {
+pub fn undisturbed(case: impl FnMut() -> Result<()>) -> Result<()> {
+    // Not through `eprintln`, which the test harness would keep to itself.
+    undisturbed_to(&mut std::io::stderr(), case)
+}
+
+/// The same, which says so to `log`.
+fn undisturbed_to(log: &mut impl Write, mut case: impl FnMut() -> Result<()>) -> Result<()> {
     watch();
     for _ in 1..RUNS {
         let began = Instant::now();
@@ -54,10 +60,9 @@ pub fn undisturbed(mut case: impl FnMut() -> Result<()>) -> Result<()> {
         if still < STILL || error.is::<FalseAlarm>() {
             return Err(error);
         }
-        // Not through `eprintln`, which the test harness would keep to itself.
         let failed = format!("{error:#}");
         writeln!(
-            std::io::stderr(),
+            log,
             "\nagain: a processor stood still for {still:?}: {}",
             failed.lines().take(4).collect::<Vec<_>>().join(" ")
         )?;
@@ -118,7 +123,7 @@ mod tests {
         let runs = Cell::new(0);
         let failing = |stalls: bool, alarm: bool| {
             runs.set(0);
-            undisturbed(|| {
+            undisturbed_to(&mut Vec::new(), || {
                 runs.set(runs.get() + 1);
                 if stalls {
                     let mut late = watch().lock().unwrap_or_else(|broken| broken.into_inner());

@@ -105,18 +105,25 @@ fn unknown_is_not_detached() {
 
 #[test]
 fn what_after_func_may_cancel_is_info_until_it_goes_on() {
-    let mut scene = serving();
-    let waits = Created {
-        goid: SERVING,
-        child: ("context.afterFuncCtx", CHILD),
-        chain: &[(CANCEL_CTX, ROOT)],
-        stack: &["context.AfterFunc", HANDLER, SERVE],
-        ..Created::default()
+    let with_after_func = |chain: &[(&str, u64)]| {
+        let mut scene = serving();
+        let waits = Created {
+            goid: SERVING,
+            child: ("context.afterFuncCtx", CHILD),
+            chain,
+            stack: &["context.AfterFunc", HANDLER, SERVE],
+            ..Created::default()
+        };
+        let waits = waits.record(&scene.code);
+        scene.take(1, &waits);
+        let call = calls(&scene, SERVING, &[BACKGROUND], BUILD);
+        scene.take(5, &call);
+        scene
     };
-    let waits = waits.record(&scene.code);
-    scene.take(1, &waits);
-    let call = calls(&scene, SERVING, &[BACKGROUND], BUILD);
-    scene.take(5, &call);
+    // A dial waits so for a context of its own.
+    let scene = with_after_func(&[BACKGROUND]);
+    assert_eq!(scene.only().1.severity, Severity::Warning);
+    let mut scene = with_after_func(&[(CANCEL_CTX, ROOT)]);
     assert_eq!(scene.only().1.severity, Severity::Info);
     client_leaves(&mut scene, 10);
     scene.until(600);
