@@ -1,6 +1,7 @@
 //! Addresses of live processes → names, cached, and noted for a recording.
 
 use std::cell::RefCell;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -18,6 +19,15 @@ const CACHED: usize = 65_536;
 
 /// Answers by process and address, or whatever else was asked of a process.
 type Cache<T, K = u64> = RefCell<FxHashMap<(u32, K), T>>;
+
+/// Keeps an answer, and makes room for it.
+fn keep<T, K: Hash + Eq>(cache: &Cache<T, K>, asked: (u32, K), answer: T) {
+    let mut cache = cache.borrow_mut();
+    if cache.len() >= CACHED {
+        cache.clear();
+    }
+    cache.insert(asked, answer);
+}
 
 /// Resolves against the executables and memory of observed processes.
 #[derive(Debug, Default)]
@@ -94,11 +104,7 @@ impl Code for LiveCode {
                 target.image.frames(pc.wrapping_sub(target.bias()))
             })
             .into();
-        let mut cache = self.frames.borrow_mut();
-        if cache.len() >= CACHED {
-            cache.clear();
-        }
-        cache.insert((pid, pc), Arc::clone(&frames));
+        keep(&self.frames, (pid, pc), Arc::clone(&frames));
         self.note(|| Resolved::Frames {
             pid,
             pc,
@@ -124,11 +130,7 @@ impl Code for LiveCode {
                 self.nodes.borrow_mut().push((pid, itab));
             }
         }
-        let mut cache = self.types.borrow_mut();
-        if cache.len() >= CACHED {
-            cache.clear();
-        }
-        cache.insert((pid, itab), name.clone());
+        keep(&self.types, (pid, itab), name.clone());
         self.note(|| Resolved::Type {
             pid,
             itab,
@@ -146,11 +148,7 @@ impl Code for LiveCode {
             .image
             .declaration(pc.wrapping_sub(target.bias()))
             .map(Arc::new);
-        let mut cache = self.functions.borrow_mut();
-        if cache.len() >= CACHED {
-            cache.clear();
-        }
-        cache.insert((pid, pc), at.clone());
+        keep(&self.functions, (pid, pc), at.clone());
         self.note(|| Resolved::Function {
             pid,
             pc,
@@ -174,11 +172,7 @@ impl Code for LiveCode {
                 places.into_iter().map(Arc::from).collect()
             },
         );
-        let mut cache = self.handed.borrow_mut();
-        if cache.len() >= CACHED {
-            cache.clear();
-        }
-        cache.insert(asked, Arc::clone(&places));
+        keep(&self.handed, asked, Arc::clone(&places));
         self.note(|| Resolved::Handed {
             pid,
             pc,
@@ -197,11 +191,7 @@ impl Code for LiveCode {
         let vaddr = address.wrapping_sub(target.bias());
         let text = target.image.constant(vaddr, usize::try_from(len).ok()?);
         let name: Option<Arc<str>> = text.map(|text| query_name(text).into());
-        let mut cache = self.queries.borrow_mut();
-        if cache.len() >= CACHED {
-            cache.clear();
-        }
-        cache.insert(asked, name.clone());
+        keep(&self.queries, asked, name.clone());
         self.note(|| Resolved::Query {
             pid,
             address,
@@ -225,11 +215,7 @@ impl Code for LiveCode {
                 target.image.made_for(pc, itab)
             })
             .into();
-        let mut cache = self.made.borrow_mut();
-        if cache.len() >= CACHED {
-            cache.clear();
-        }
-        cache.insert(asked, Arc::clone(&frames));
+        keep(&self.made, asked, Arc::clone(&frames));
         self.note(|| Resolved::Made {
             pid,
             pc,

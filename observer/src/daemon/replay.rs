@@ -84,6 +84,7 @@ impl RecordedCode {
         self.types.retain(|(of, _), _| *of != pid);
         self.functions.retain(|(of, _), _| *of != pid);
         self.handed.retain(|(of, _, _), _| *of != pid);
+        self.queries.retain(|(of, _, _), _| *of != pid);
         self.made.retain(|(of, _, _), _| *of != pid);
         self.units.remove(&pid);
     }

@@ -416,14 +416,14 @@ impl On<'_> {
             }
             return;
         }
+        if ctx.root != Root::Unknown || ctx.parent.is_some() {
+            return;
+        }
         let origin = self.process.origins.get(&goid);
         let above = origin.and_then(|origin| self.model.requests.get(origin.request?));
         let Some((request, root)) = above.map(|request| (request.id, request.root)) else {
             return;
         };
-        if ctx.root != Root::Unknown || ctx.parent.is_some() {
-            return;
-        }
         let (call, is_new) = (ctx.call, ctx.owner.is_none());
         if let Some(ctx) = self.model.contexts.get_mut(id) {
             ctx.root = Root::Request(request);

@@ -118,7 +118,8 @@ impl Image {
             .collect()
     }
 
-    fn code(&self, entry: u64, end: u64) -> Option<&[u8]> {
+    /// The code of a function, by its first address and the one behind its last.
+    pub(super) fn code(&self, entry: u64, end: u64) -> Option<&[u8]> {
         self.bytes(entry, usize::try_from(end.checked_sub(entry)?).ok()?)
     }
 }

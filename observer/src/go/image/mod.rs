@@ -49,7 +49,7 @@ pub struct Image {
     module: Module,
     index: OnceLock<Index>,
     values: OnceLock<Values>,
-    inlined: OnceLock<FxHashSet<i32>>,
+    inlined: OnceLock<Option<FxHashSet<i32>>>,
 }
 
 /// How to step from a frame to its caller's.
@@ -210,8 +210,8 @@ impl Image {
             .unwrap_or_default()
     }
 
-    /// Whether copies of the function may be part of others, so that its own code does not see every call. Says nothing of
-    /// what the compiler inlines always.
+    /// Whether copies of the function may be part of others, so that its own code does not see every call; also where
+    /// that cannot be told. Says nothing of what the compiler inlines always.
     #[must_use]
     pub fn is_inlined(&self, function: &Function) -> bool {
         let copies = || {
@@ -224,8 +224,9 @@ impl Image {
         self.build.may_inline_hot()
             && self
                 .inlined
-                .get_or_init(|| copies().unwrap_or_default())
-                .contains(&function.name_offset())
+                .get_or_init(copies)
+                .as_ref()
+                .is_none_or(|names| names.contains(&function.name_offset()))
     }
 
     /// The function itself and everything nested in it: `p.f`, `p.f.func1`, `p.f.gowrap2`.
@@ -337,8 +338,7 @@ impl Image {
     pub fn calls_around(&self, pc: u64) -> Vec<(u64, Option<u64>)> {
         let calls = || {
             let function = self.function_at(pc)?;
-            let length = usize::try_from(function.end.checked_sub(function.entry)?).ok()?;
-            let code = self.bytes(function.entry, length)?;
+            let code = self.code(function.entry, function.end)?;
             Some(self.elf.isa.calls(code, function.entry))
         };
         calls().unwrap_or_default()

@@ -123,10 +123,9 @@ impl Image {
             {
                 continue;
             }
-            let length = usize::try_from(function.end.checked_sub(function.entry)?).ok()?;
             found.push(Around {
                 entry: function.entry,
-                code: self.bytes(function.entry, length)?,
+                code: self.code(function.entry, function.end)?,
                 is_contexts: function.name.starts_with(PACKAGE),
             });
         }
