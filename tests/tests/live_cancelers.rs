@@ -257,24 +257,33 @@ fn cancelling_the_base_context_is_a_shutdown() -> Result<()> {
 #[test]
 fn a_handler_that_outlives_shutdowns_deadline_is_an_error() -> Result<()> {
     on_each_version(|go, flavor| {
-        let program = start(PROGRAM, go, flavor, &["-patience", "2s"])?;
-        let observer = Observer::of(program.pid())?;
-        let client = Load::of(&program, "/stubborn/shutdown")
-            .ids("stubborn-shutdown-")
-            .start()?;
-        thread::sleep(Duration::from_millis(300));
-        program.signal(Signal::SIGUSR2)?;
-        // Its handler of signals is done with the first one.
-        thread::sleep(Duration::from_millis(50));
-        program.signal(Signal::SIGHUP)?;
-        client.all("ok")?;
-        thread::sleep(SETTLED);
-        exactly(
-            &observer.stop()?,
-            program.pid(),
-            &[stubborn("shutdown", "shutdown")?],
-        )
+        // Shutdown gives up after observer's grace time, and within it.
+        for patience in ["2s", "300ms"] {
+            outlive_shutdown(go, flavor, patience)
+                .with_context(|| format!("Shutdown waits for {patience}"))?;
+        }
+        Ok(())
     })
+}
+
+fn outlive_shutdown(go: &str, flavor: Flavor, patience: &str) -> Result<()> {
+    let program = start(PROGRAM, go, flavor, &["-patience", patience])?;
+    let observer = Observer::of(program.pid())?;
+    let client = Load::of(&program, "/stubborn/shutdown")
+        .ids("stubborn-shutdown-")
+        .start()?;
+    thread::sleep(Duration::from_millis(300));
+    program.signal(Signal::SIGUSR2)?;
+    // Its handler of signals is done with the first one.
+    thread::sleep(Duration::from_millis(50));
+    program.signal(Signal::SIGHUP)?;
+    client.all("ok")?;
+    thread::sleep(SETTLED);
+    exactly(
+        &observer.stop()?,
+        program.pid(),
+        &[stubborn("shutdown", "shutdown")?],
+    )
 }
 
 #[test]

@@ -214,7 +214,7 @@ impl CancelIgnored {
 }
 
 fn severity(over: &Over, request: &Request) -> Severity {
-    if over.by == CancelledBy::Shutdown {
+    if over.has_time {
         return Severity::Info;
     }
     match heartbeat_ns(request, over.cancelled_ns) {

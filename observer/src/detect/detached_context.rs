@@ -99,7 +99,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
+use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity, WorkState};
 use crate::go::{Frame, Stack};
 use crate::model::{
     Call, CallId, CallKind, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit,
@@ -269,7 +269,7 @@ impl DetachedContext {
     /// The finding for work on a detached context, and the call that it is about.
     fn explain(&self, over: &Over, cx: &Context<'_>) -> Option<(Finding, Option<CallId>)> {
         let unit = cx.unit(over.pid)?;
-        let severity = if over.by == CancelledBy::Shutdown {
+        let severity = if over.has_time {
             Severity::Info
         } else {
             Severity::Error

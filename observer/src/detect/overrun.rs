@@ -41,6 +41,8 @@ struct Watch {
     shown: Option<Arc<Over>>,
     /// The goroutine is a TimeoutHandler's worker, whose end no event tells.
     worker: bool,
+    /// The server's shutdown gives it time.
+    has_time: bool,
 }
 
 /// A request that worked on after its cancel for longer than the grace time.
@@ -56,6 +58,8 @@ pub(super) struct Over {
     pub(super) cancelled_ns: u64,
     /// By whom.
     pub(super) by: CancelledBy,
+    /// A shutdown cancelled it and still gives it time.
+    pub(super) has_time: bool,
     /// Until now, or until its end.
     pub(super) after_ns: u64,
     /// What it does; `None` where no look was good enough.
@@ -115,6 +119,7 @@ impl Overrun {
             looks: 0,
             shown: None,
             worker: false,
+            has_time: cancel.by == CancelledBy::Shutdown,
         };
         cx.remember(&mut self.watches, id, watch);
         cx.later(cx.thresholds.grace_ns, Topic::Overrun(id));
@@ -141,11 +146,19 @@ impl Overrun {
             looks: 0,
             shown: None,
             worker: true,
+            has_time: cancel.by == CancelledBy::Shutdown,
         };
         let since_ns = cx.now_ns.saturating_sub(watch.cancelled_ns);
         cx.remember(&mut self.watches, id, watch);
         let wait_ns = cx.thresholds.grace_ns.saturating_sub(since_ns);
         cx.later(wait_ns, Topic::Overrun(id));
+    }
+
+    /// What `Server.Shutdown` had time for is over: work that still goes on is cut off.
+    pub(super) fn shutdown_expired(&mut self, pid: u32) {
+        for watch in self.watches.values_mut().filter(|watch| watch.pid == pid) {
+            watch.has_time = false;
+        }
     }
 
     /// Grace is over, or the last look was not good enough.
@@ -240,6 +253,7 @@ impl Overrun {
             goid: watch.goid,
             cancelled_ns: watch.cancelled_ns,
             by: watch.by,
+            has_time: watch.has_time,
             after_ns: cx.now_ns.saturating_sub(watch.cancelled_ns),
             seen,
             blurred: watch.looks > 0,
@@ -282,6 +296,7 @@ impl Overrun {
             goid: watch.goid,
             cancelled_ns: watch.cancelled_ns,
             by: watch.by,
+            has_time: watch.has_time,
             after_ns,
             seen: None,
             blurred: true,

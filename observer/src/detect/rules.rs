@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::finding::CancelledBy;
 use crate::model::{CallId, CallKind, Fact, ReqId};
 
 use super::ask::Answer;
@@ -93,6 +92,7 @@ impl Rules {
             }
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
+                self.shutdowns.request_cancelled(request, cx);
                 self.premature.request_cancelled(request, cx);
                 self.undelivered.request_cancelled(request, cx);
                 self.detached.spawned.request_cancelled(request, cx);
@@ -119,6 +119,7 @@ impl Rules {
             }
             Fact::ContextCreated(ctx) => {
                 self.workers.context_created(ctx, cx);
+                self.shutdowns.context_created(ctx, cx);
                 self.not_called.context_created(ctx, cx);
                 self.inflated.context_created(ctx, cx);
                 self.short.context_created(ctx, cx);
@@ -128,6 +129,7 @@ impl Rules {
                 self.derived.context_cancelled(ctx, cx);
                 self.not_called.context_cancelled(ctx, cx);
                 if let Some(pid) = self.shutdowns.expired(ctx, cx) {
+                    self.overrun.shutdown_expired(pid);
                     self.ignored.shutdown_expired(pid, cx);
                 }
                 self.mismatch.context_cancelled(ctx, cx);
@@ -187,6 +189,7 @@ impl Rules {
             Topic::Behind(request, goid) => self.left.look_at(request, goid, cx),
             Topic::TimeoutSoon(ctx) => self.workers.look(ctx, cx),
             Topic::Derived(ctx) => self.derived.look(ctx, cx),
+            Topic::Shutdown(ctx) => self.shutdowns.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
             Topic::PeerClosed(conn) => self.undelivered.look_for_requests(conn, cx),
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
@@ -207,7 +210,6 @@ impl Rules {
             Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
             Topic::LargeHeaders(_)
             | Topic::Beside(..)
-            | Topic::Shutdown(_)
             | Topic::Detached(_)
             | Topic::Premature(_)
             | Topic::Peers(_)
@@ -289,9 +291,6 @@ impl Rules {
     fn show(&mut self, over: Option<Arc<Over>>, cx: &mut Context<'_>) {
         let Some(over) = over else { return };
         self.health.overran(&over, cx);
-        if over.by == CancelledBy::Shutdown && !over.ended {
-            self.shutdowns.began(over.pid, cx);
-        }
         let beside = self.beside.told(&over, cx);
         if !self.detached.overran(&over, cx) {
             self.ignored.overran(&over, beside, cx);

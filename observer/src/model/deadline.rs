@@ -6,7 +6,7 @@ use observer_common::event::{ContextCreated, DeadlineAsked};
 
 use super::chain::links;
 use super::code::ContextKind;
-use super::context::{Ctx, Step};
+use super::context::{Ctx, Root, Step};
 use super::instant::Instant;
 use super::process::Asked;
 use super::{Call, CtxId, Model, On};
@@ -28,6 +28,13 @@ impl Ctx {
     #[must_use]
     pub fn deadline_at_ns(&self) -> Option<u64> {
         Some(self.created_ns.saturating_add_signed(self.deadline_ns?))
+    }
+
+    /// It lives, has a deadline, and is no request's.
+    #[must_use]
+    pub const fn is_nobodys_deadline(&self) -> bool {
+        let lives = self.cancelled.is_none() && self.deadline_ns.is_some();
+        lives && self.owner.is_none() && !matches!(self.root, Root::Request(_))
     }
 
     /// Its parent's deadline and cancel do not reach it.

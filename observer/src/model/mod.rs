@@ -363,8 +363,7 @@ impl Model {
         let mut found: Vec<_> = self
             .contexts
             .values()
-            .filter(|ctx| ctx.pid == pid && ctx.cancelled.is_none() && ctx.owner.is_none())
-            .filter(|ctx| ctx.deadline_ns.is_some() && !matches!(ctx.root, Root::Request(_)))
+            .filter(|ctx| ctx.pid == pid && ctx.is_nobodys_deadline())
             .collect();
         found.sort_unstable_by_key(|ctx| std::cmp::Reverse(ctx.id));
         found.into_iter()

@@ -266,9 +266,16 @@ fn a_shutdown_is_an_info() {
     assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Shutdown));
 }
 
-/// Goroutine 50 cancels the base context and then shuts the server down, with 800 ms for it.
-fn shutting_down(stack: &[&str]) -> Scene {
-    const BUDGET: u64 = 0xc900;
+/// A goroutine that waits in `Server.Shutdown`.
+const IN_SHUTDOWN: [&str; 3] = [
+    "runtime.selectgo",
+    "net/http.(*Server).Shutdown",
+    "main.main:79",
+];
+const BUDGET: u64 = 0xc900;
+
+/// Goroutine 50 cancels the base context and then shuts the server down, with so much time for it.
+fn shutting_down(stack: &[&str], budget_ms: i64) -> Scene {
     let mut scene = waiting();
     let down = cancel(&scene.code, 50, 0x100, &[CANCEL_FUNC, "main.main:77"]);
     scene.take(10, &down);
@@ -279,27 +286,27 @@ fn shutting_down(stack: &[&str]) -> Scene {
         child: (TIMER_CTX, BUDGET),
         chain: &[BACKGROUND],
         stack: &["context.WithDeadlineCause", "main.main:78"],
-        deadline: deadline(20 * MS, 800_000_000, true),
+        deadline: deadline(20 * MS, budget_ms * 1_000_000, true),
         ..Created::default()
     }
     .record(&scene.code);
     scene.take(20, &made);
     scene.waits(50, stack);
     scene.waits_on.push(BUDGET);
-    scene.until(700);
-    assert_eq!(scene.only().1.severity, Severity::Info);
-    let fires = timer_fires(&scene, BUDGET);
-    scene.take(820, &fires);
     scene
+}
+
+fn shutdown_gives_up(scene: &mut Scene, at_ms: u64) {
+    let fires = timer_fires(scene, BUDGET);
+    scene.take(at_ms, &fires);
 }
 
 #[test]
 fn work_that_outlives_the_deadline_of_shutdown_is_an_error() {
-    let mut scene = shutting_down(&[
-        "runtime.selectgo",
-        "net/http.(*Server).Shutdown",
-        "main.main:79",
-    ]);
+    let mut scene = shutting_down(&IN_SHUTDOWN, 800);
+    scene.until(700);
+    assert_eq!(scene.only().1.severity, Severity::Info);
+    shutdown_gives_up(&mut scene, 820);
     end(&mut scene, 1_500);
     let [
         _,
@@ -315,8 +322,19 @@ fn work_that_outlives_the_deadline_of_shutdown_is_an_error() {
 }
 
 #[test]
+fn work_after_a_shutdown_that_gave_up_within_grace_is_an_error_at_once() {
+    let mut scene = shutting_down(&IN_SHUTDOWN, 200);
+    shutdown_gives_up(&mut scene, 220);
+    scene.until(600);
+    assert_eq!(scene.only().1.severity, Severity::Error);
+}
+
+#[test]
 fn a_deadline_that_nobody_shuts_down_by_changes_nothing() {
-    let mut scene = shutting_down(&["runtime.selectgo", "main.refresh:12", "main.main:79"]);
+    let refreshes = ["runtime.selectgo", "main.refresh:12", "main.main:79"];
+    let mut scene = shutting_down(&refreshes, 800);
+    scene.until(700);
+    shutdown_gives_up(&mut scene, 820);
     end(&mut scene, 1_500);
     assert!(
         scene
