@@ -1,27 +1,23 @@
 //! What a live run found, a replay of its recording finds again, to the byte.
 
-use std::{
-    fs,
-    path::Path,
-    thread,
-    time::{Duration, Instant},
-};
+#[path = "live_replay/cases.rs"]
+mod cases;
+#[path = "live_replay/make.rs"]
+mod make;
+
+use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::Signal;
+use cases::{attach, every_route, nameless};
 use observer_tests::{
-    live::{Load, Observer, Program, Run, observer_binary, undisturbed},
-    recordings::{folder, found, pack},
-    target::{Flavor, build_target},
+    live::{Load, Run, observer_binary, undisturbed},
+    recordings::found,
 };
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// The slowest route takes about two seconds; then grace, and what a busy machine adds.
-const SETTLED: Duration = Duration::from_millis(5500);
+/// The slowest handler works for two seconds after its client has left; then grace, and what a busy machine adds.
+const SETTLED: Duration = Duration::from_millis(4000);
 
-/// The oldest Go version, both kinds of maps, and the newest.
-const VERSIONS: [&str; 4] = ["1.18.10", "1.21.13", "1.24.11", NEWEST];
 const NEWEST: &str = "1.27.3";
 
 #[test]
@@ -29,7 +25,7 @@ fn a_replay_finds_what_the_run_found() -> Result<()> {
     undisturbed(|| {
         let scratch = tempfile::tempdir()?;
         let recording = scratch.path().join("run.rec");
-        let live = every_route("rules4", NEWEST, &recording)?;
+        let live = every_route("rules4", NEWEST, &[], &recording)?;
         ensure!(live.lines().count() > 20, "too little was found:\n{live}");
         ensure!(replay(&recording)? == live, "the replay differs");
         Ok(())
@@ -52,7 +48,6 @@ fn health_is_counted_to_the_request_and_replayed() -> Result<()> {
         // In flight when observing begins: it is nobody's.
         let early = leaves("/ignored/sleep", 1, 1500)?;
         let observer = attach(&[program], &recording, &[])?;
-        let began = Instant::now();
         let left = [
             early,
             leaves("/ignored/sleep/ok", 15, 300)?,
@@ -68,7 +63,7 @@ fn health_is_counted_to_the_request_and_replayed() -> Result<()> {
         for client in answered {
             client.finish()?;
         }
-        thread::sleep(SETTLED.saturating_sub(began.elapsed()));
+        thread::sleep(SETTLED);
         let run = observer.stop()?;
         let health = run.end()?["health"].clone();
         let count = |key: &str| health[key].as_u64();
@@ -114,161 +109,6 @@ fn health_is_counted_to_the_request_and_replayed() -> Result<()> {
         );
         Ok(())
     })
-}
-
-#[test]
-#[ignore = "writes into the source tree; run it to make the recordings anew"]
-fn make_recordings() -> Result<()> {
-    fs::create_dir_all(folder())?;
-    for go in VERSIONS {
-        for program in ["rules4", "cancelers", "healthy", "deadlines"] {
-            save(&format!("{program}-go{go}"), |recording| {
-                every_route(program, go, recording)
-            })?;
-        }
-        save(&format!("shop-go{go}"), |recording| shop(go, recording))?;
-    }
-    save("killed", killed)?;
-    save("interrupted", interrupted)?;
-    save("loss", loss)
-}
-
-/// Keeps what a case records under a name, with what it found.
-fn save(name: &str, case: impl FnOnce(&Path) -> Result<String>) -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let recording = scratch.path().join("run.rec");
-    let live = case(&recording).with_context(|| name.to_owned())?;
-    let packed = folder().join(format!("{name}.rec.gz"));
-    pack(&recording, &packed)?;
-    fs::write(packed.with_extension("jsonl"), &live)?;
-    ensure!(replay(&recording)? == live, "{name}: the replay differs");
-    Ok(())
-}
-
-/// A program that runs under a name that says nothing of this machine: it stands in the recording.
-struct Nameless {
-    program: Program,
-    _home: TempDir,
-}
-
-fn nameless(program: &str, go: &str, args: &[&str]) -> Result<Nameless> {
-    let executable = build_target(program, go, Flavor::Trimmed)?;
-    let home = tempfile::tempdir()?;
-    let copy = home.path().join(program.replace('/', "-"));
-    fs::copy(executable, &copy)?;
-    Ok(Nameless {
-        program: Program::run(program, copy, args)?,
-        _home: home,
-    })
-}
-
-fn attach(programs: &[&Program], recording: &Path, args: &[&str]) -> Result<Observer> {
-    let path = recording.to_str().context("a path in UTF-8")?;
-    let pids: Vec<String> = programs
-        .iter()
-        .map(|program| program.pid().to_string())
-        .collect();
-    let mut all = vec!["--record", path];
-    all.extend(pids.iter().flat_map(|pid| ["--pid", pid]));
-    all.extend(args);
-    Observer::attach(&all, programs.len())
-}
-
-/// Sends each route its request once, and lets grace pass.
-fn drive(program: &Program) -> Result<()> {
-    let began = Instant::now();
-    let clients = program
-        .routes()?
-        .iter()
-        .filter(|route| !route.path.starts_with("/admin"))
-        .map(|route| Load::route(program, route).start())
-        .collect::<Result<Vec<_>>>()?;
-    for client in clients {
-        client.finish()?;
-    }
-    thread::sleep(SETTLED.saturating_sub(began.elapsed()));
-    Ok(())
-}
-
-fn every_route(program: &str, go: &str, recording: &Path) -> Result<String> {
-    let target = nameless(program, go, &[])?;
-    let observer = attach(&[&target.program], recording, &[])?;
-    drive(&target.program)?;
-    Ok(found_by(&observer.stop()?))
-}
-
-fn shop(go: &str, recording: &Path) -> Result<String> {
-    let store = nameless("shop/store", go, &[])?;
-    let front = nameless("shop/front", go, &["-store", &store.program.url("")])?;
-    let observer = attach(&[&front.program, &store.program], recording, &[])?;
-    drive(&front.program)?;
-    Ok(found_by(&observer.stop()?))
-}
-
-/// One mistake that is over, and one whose handler is seen at work.
-fn make_mistakes(program: &Program, observer: &Observer) -> Result<()> {
-    let over = Load::of(program, "/notcalled/cancel").ids("over-");
-    over.start()?.all("ok")?;
-    let running = Load::of(program, "/ignored/sleep").ids("running-");
-    running
-        .mode("drop")
-        .patience_ms(300)
-        .start()?
-        .all("dropped")?;
-    observer.wait_for(|lines| {
-        let seen = |line: &Value| line["rule"] == "cancel-ignored";
-        lines.iter().any(seen).then_some(())
-    })
-}
-
-/// The process is killed in the middle of a finding.
-fn killed(recording: &Path) -> Result<String> {
-    let Nameless { program, _home } = nameless("rules4", NEWEST, &[])?;
-    let observer = attach(&[&program], recording, &[])?;
-    make_mistakes(&program, &observer)?;
-    drop(program);
-    let run = observer.ends()?;
-    ensure!(run.end()?["why"] == "processes_ended", "{}", run.shown());
-    Ok(found_by(&run))
-}
-
-/// observer is interrupted in the middle of a finding.
-fn interrupted(recording: &Path) -> Result<String> {
-    let target = nameless("rules4", NEWEST, &[])?;
-    let observer = attach(&[&target.program], recording, &[])?;
-    make_mistakes(&target.program, &observer)?;
-    Ok(found_by(&observer.stop()?))
-}
-
-/// Events are lost around a mistake that nobody can know then; the next ones are found.
-fn loss(recording: &Path) -> Result<String> {
-    let target = nameless("rules4", NEWEST, &[])?;
-    let program = &target.program;
-    let observer = attach(&[program], recording, &["--bench-ring", "65536"])?;
-    let patient = Load::of(program, "/ignored/derived").ids("cut-").start()?;
-    thread::sleep(Duration::from_millis(100));
-    observer.signal(Signal::SIGSTOP)?;
-    Load::of(program, "/all").times(200, 1).start()?.all("ok")?;
-    Load::of(program, "/notcalled/timeout")
-        .ids("unseen-")
-        .start()?
-        .all("ok")?;
-    patient.all("ok")?;
-    observer.signal(Signal::SIGCONT)?;
-    observer.wait_for(|lines| {
-        let lost = |line: &Value| line["type"] == "loss";
-        lines.iter().any(lost).then_some(())
-    })?;
-    make_mistakes(program, &observer)?;
-    thread::sleep(SETTLED / 2);
-    observer.signal(Signal::SIGINT)?;
-    let run = observer.ends()?;
-    let lines = found_by(&run);
-    ensure!(
-        !lines.contains("unseen-") && !lines.contains("cut-"),
-        "{lines}"
-    );
-    Ok(lines)
 }
 
 /// What a replay must find again.

@@ -93,7 +93,9 @@ impl Sinks {
     /// [`Error::Output`] where the log cannot be opened, the baseline cannot be written, or no
     /// thread can be had.
     pub fn open(options: SinkOptions) -> Result<Self, Error> {
-        Self::on(options, io::stdout(), io::stderr)
+        Self::with(options, io::stdout(), io::stderr, || {
+            queue::is_gone(io::stdout())
+        })
     }
 
     /// Opens them on given streams.
@@ -101,6 +103,19 @@ impl Sinks {
     /// # Errors
     /// As [`Sinks::open`].
     pub fn on<O, E>(options: SinkOptions, stdout: O, stderr: impl Fn() -> E) -> Result<Self, Error>
+    where
+        O: Write + Send + 'static,
+        E: Write + Send + 'static,
+    {
+        Self::with(options, stdout, stderr, || false)
+    }
+
+    fn with<O, E>(
+        options: SinkOptions,
+        stdout: O,
+        stderr: impl Fn() -> E,
+        is_gone: fn() -> bool,
+    ) -> Result<Self, Error>
     where
         O: Write + Send + 'static,
         E: Write + Send + 'static,
@@ -125,11 +140,12 @@ impl Sinks {
             Some(log) => Some(open_log(log, options.stderr, options.delivery, stderr())?),
             None => None,
         };
-        let stdout = Writer::start(sink, options.delivery).map_err(|source| Error::Output {
-            what: "stdout".into(),
-            path: None,
-            source,
-        })?;
+        let stdout =
+            Writer::start(sink, options.delivery, is_gone).map_err(|source| Error::Output {
+                what: "stdout".into(),
+                path: None,
+                source,
+            })?;
         if let Some(path) = &options.write_baseline {
             // Said now, not when all the observing is done.
             is_writable(path).map_err(|source| baseline_failed(path, source))?;
@@ -293,7 +309,7 @@ fn open_log(
         stderr,
         styles,
     };
-    Writer::start(Box::new(sink), delivery).map_err(failed)
+    Writer::start(Box::new(sink), delivery, || false).map_err(failed)
 }
 
 fn baseline_failed(path: &Path, source: io::Error) -> Error {

@@ -2,10 +2,13 @@
 //! engine, and what that costs is counted.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::error::Notice;
 
@@ -16,6 +19,9 @@ pub const QUEUE_LIMIT: usize = 1024;
 
 /// How long the end waits for a reader that does not read.
 pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a reader is looked after to whom nothing is written.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What to do when the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,11 +89,15 @@ pub struct Fate {
 }
 
 impl Writer {
-    /// Starts the thread.
+    /// Starts the thread. `is_gone` says whether the reader has closed it, while nothing is written.
     ///
     /// # Errors
     /// Where the kernel gives none.
-    pub fn start(sink: Box<dyn Sink>, delivery: Delivery) -> io::Result<Self> {
+    pub fn start(
+        sink: Box<dyn Sink>,
+        delivery: Delivery,
+        is_gone: fn() -> bool,
+    ) -> io::Result<Self> {
         let (sender, parcels) = sync_channel(QUEUE_LIMIT);
         let (finished, done) = sync_channel(1);
         let shared = Arc::new(Shared::default());
@@ -96,7 +106,7 @@ impl Writer {
         std::thread::Builder::new()
             .name("sink".into())
             .spawn(move || {
-                drain(sink, &parcels, &theirs);
+                drain(sink, &parcels, &theirs, is_gone);
                 // Nobody waits any more after PATIENCE.
                 let _unheard = finished.try_send(());
             })?;
@@ -163,9 +173,32 @@ impl Writer {
     }
 }
 
-fn drain(mut sink: Box<dyn Sink>, parcels: &Receiver<Arc<Parcel>>, shared: &Shared) {
+/// Whether nobody can read any more what is written here.
+pub fn is_gone(output: impl AsFd) -> bool {
+    let mut looked = [PollFd::new(output.as_fd(), PollFlags::empty())];
+    let found = poll(&mut looked, PollTimeout::ZERO);
+    let closed = PollFlags::POLLERR | PollFlags::POLLHUP;
+    let is_closed = |fd: &PollFd<'_>| fd.revents().is_some_and(|what| what.intersects(closed));
+    found.is_ok() && looked.iter().any(is_closed)
+}
+
+fn drain(
+    mut sink: Box<dyn Sink>,
+    parcels: &Receiver<Arc<Parcel>>,
+    shared: &Shared,
+    is_gone: fn() -> bool,
+) {
     let mut said = 0;
-    for parcel in parcels {
+    loop {
+        let parcel = match parcels.recv_timeout(LOOK) {
+            Ok(parcel) => parcel,
+            Err(RecvTimeoutError::Timeout) if is_gone() => {
+                shared.closed.store(true, Ordering::Relaxed);
+                return;
+            }
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
         let dropped = shared.dropped.load(Ordering::Relaxed);
         if dropped > said && said == 0 {
             sink.warn(&Notice::LinesDropped {

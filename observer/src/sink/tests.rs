@@ -292,6 +292,24 @@ fn a_closed_pipe_ends_the_run_with_success() {
 }
 
 #[test]
+fn a_reader_that_leaves_is_noticed_while_nothing_is_written() {
+    let sinks = Sinks::with(options(), Buffer::default(), Buffer::default, || true).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !sinks.is_closed() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(sinks.is_closed());
+
+    let (reader, writer) = io::pipe().unwrap();
+    assert!(!super::queue::is_gone(&writer));
+    drop(reader);
+    assert!(super::queue::is_gone(&writer));
+    assert!(!super::queue::is_gone(
+        std::fs::File::open("/dev/null").unwrap()
+    ));
+}
+
+#[test]
 fn a_full_disk_is_said_once_and_fails_the_run_at_its_end() {
     let err = Buffer::default();
     let full = Failing(io::ErrorKind::StorageFull);
