@@ -99,19 +99,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity, WorkState};
-use crate::go::{Frame, Stack};
-use crate::model::{
-    Call, CallId, CallKind, ContextKind, Ctx, CtxId, Cut, ReqId, Request, Root, Step, Unit,
-};
+use crate::finding::{Finding, Severity, WorkState};
+use crate::go::Frame;
+use crate::model::{Call, CallId, CallKind, ContextKind, CtxId, Cut, ReqId, Request, Root};
 
 use super::ask::{Answer, Question};
-use super::chain;
 use super::context::Context;
 use super::deadline_dropped::Lost;
+use super::detached_use::{use_by_call, use_by_wait};
 use super::draft::{self, span};
 use super::overrun::Over;
-use super::passer;
 use super::spawned::{self, Spawned};
 use super::timers::Topic;
 use super::{deadline, ids, plumbing, site};
@@ -395,141 +392,4 @@ fn chain_deadline(ctx: Option<CtxId>, cx: &Context<'_>) -> bool {
         next = ctx.parent;
     }
     false
-}
-
-/// The context at the top of a detached chain, below the cut: where it was made.
-fn top<'a>(ctx: Option<CtxId>, cx: &'a Context<'_>) -> Option<&'a Ctx> {
-    let mut top = None;
-    let mut next = ctx;
-    while let Some(ctx) = next.and_then(|id| cx.model.context(id)) {
-        if !matches!(ctx.root, Root::Detached(_) | Root::Unknown) {
-            break;
-        }
-        top = Some(ctx);
-        next = ctx.parent;
-    }
-    top
-}
-
-fn help(cut: Option<&Cut>, site: Option<&Frame>) -> String {
-    let what = match cut {
-        Some(Cut::Empty) => "derive from the request's context",
-        _ => "hand the request's context on, or give the detached work a deadline and let it go",
-    };
-    match site {
-        Some(site) => {
-            let file = site.file.rsplit('/').next().unwrap_or(&site.file);
-            format!("{what} at {file}:{}", site.line)
-        }
-        None => what.to_owned(),
-    }
-}
-
-fn cut_of(root: &Root) -> Option<&Cut> {
-    match root {
-        Root::Detached(cut) => Some(cut),
-        Root::Request(_) | Root::Unknown => None,
-    }
-}
-
-/// A finding for a call on a detached context: where the context was made, else the call.
-fn use_by_call(call: &Call, unit: &Unit, severity: Severity, cx: &Context<'_>) -> Option<Finding> {
-    let stack = site::frames(cx.code, call.pid, &call.pcs);
-    if is_aside(&stack) {
-        return None;
-    }
-    let made = top(call.ctx, cx);
-    let at = made
-        .and_then(|made| origin(&made.root, &made.steps, &made.pcs, unit, cx))
-        .or_else(|| origin(&call.root, &call.steps, &call.pcs, unit, cx));
-    let severity = borrowed(&stack, unit, severity)?;
-    let mut finding = draft::blank(
-        RuleName::DetachedContext,
-        severity,
-        confidence(call, cx),
-        cx.now_ns,
-        unit,
-    );
-    finding.context = chain::of_call(cx, call);
-    finding.evidence = Evidence {
-        call: Some(draft::call_evidence(call, cx.thresholds, cx.now_ns)),
-        ..Evidence::default()
-    };
-    finding.help = help(cut_of(&call.root), at.as_ref());
-    draft::place(&mut finding, unit, at.as_ref(), stack);
-    Some(finding)
-}
-
-/// The frame of this stack that chose a context that cuts: where that is proved the one that passed
-/// `Background` or `TODO`, or called `WithoutCancel`; else the direct one.
-fn origin(
-    root: &Root,
-    steps: &[Step],
-    pcs: &[u64],
-    unit: &Unit,
-    cx: &Context<'_>,
-) -> Option<Frame> {
-    let is_without =
-        |step: &&Step| ContextKind::of(step.type_name.as_deref()) == ContextKind::Without;
-    let chosen = match root {
-        Root::Detached(Cut::Empty) => steps
-            .last()
-            .and_then(|end| passer::passer(unit, cx.code, pcs, end.itab)),
-        Root::Detached(Cut::Without(_)) => steps
-            .iter()
-            .find(is_without)
-            .and_then(|cut| passer::maker(unit, cx.code, pcs, cut.itab)),
-        _ => None,
-    };
-    chosen.or_else(|| {
-        let frames = site::frames(cx.code, unit.process.pid, pcs);
-        site::direct(unit, &frames).cloned()
-    })
-}
-
-/// What a dependency makes and uses inside itself, with none of the service's code between, is
-/// at most an info. Nothing to say where no user code is on the stack at all.
-fn borrowed(stack: &[Frame], unit: &Unit, severity: Severity) -> Option<Severity> {
-    let direct = site::direct(unit, stack)?;
-    Some(if site::is_own(unit, &direct.function) {
-        severity
-    } else {
-        severity.min(Severity::Info)
-    })
-}
-
-/// Ancestry by goroutine is one inference; by descent it is proof.
-fn confidence(call: &Call, cx: &Context<'_>) -> Confidence {
-    let serving = call
-        .owner
-        .and_then(|owner| cx.model.request(owner))
-        .is_some_and(|request| request.goid == call.goid);
-    if serving {
-        Confidence::High
-    } else {
-        Confidence::Medium
-    }
-}
-
-/// A finding for a wait on the Done of a detached context.
-fn use_by_wait(
-    ctx: &Ctx,
-    unit: &Unit,
-    stack: &Stack,
-    severity: Severity,
-    cx: &Context<'_>,
-) -> Option<Finding> {
-    let ctx = top(Some(ctx.id), cx).unwrap_or(ctx);
-    let at = origin(&ctx.root, &ctx.steps, &ctx.pcs, unit, cx);
-    let mut finding = draft::blank(
-        RuleName::DetachedContext,
-        severity,
-        Confidence::High,
-        cx.now_ns,
-        unit,
-    );
-    finding.context = chain::of_context(cx, Some(ctx.id));
-    finding.help = help(cut_of(&ctx.root), at.as_ref());
-    draft::place(&mut finding, unit, at.as_ref(), stack.clone());
-    Some(finding)
 }

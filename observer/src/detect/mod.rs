@@ -16,6 +16,7 @@ pub mod deadline_inflated;
 pub mod deadline_not_forwarded;
 pub mod deadline_too_short;
 pub mod detached_context;
+mod detached_use;
 pub mod goroutine_leak;
 pub mod goroutine_surge;
 pub mod hop;
