@@ -147,3 +147,26 @@ fn work_for_a_caller_that_has_given_up_is_found_in_the_caller() -> Result<()> {
         Ok(())
     })
 }
+
+/// Under TLS it is the same connection: with no ID, memory says who waits on the other end of the socket.
+#[test]
+fn calls_over_tls_are_joined_by_their_connection() -> Result<()> {
+    on_each_kind(|go, flavor| {
+        let store = start(STORE, go, flavor, &["-tls"])?;
+        let url = format!("https://{}", store.serves_at("listening-tls ")?);
+        let front = start(FRONT, go, flavor, &["-store", &url])?;
+        let pids = [front.pid(), store.pid()].map(|pid| pid.to_string());
+        let observer = Observer::attach(&["--pid", &pids[0], "--pid", &pids[1]], 2)?;
+        let of = |path: &str| Load::of(&front, path);
+        let client = of("/anonymous").ids("anonymous-").start()?;
+        let healthy = of("/anonymous/ok").times(5, 5).start()?;
+        client.all("ok")?;
+        healthy.all("ok")?;
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let orphan = orphan("anonymous", "deadline", "sockets", "cancel-ignored")?;
+        exactly(&run, front.pid(), &[orphan.fact("/confidence", "high")])?;
+        let below = Expect::new("error", STORE, "cancel-ignored anonymous")?;
+        exactly(&run, store.pid(), &[below.by("client")])
+    })
+}

@@ -3,22 +3,26 @@
 package main
 
 import (
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"sync"
 	"time"
 
 	"example.com/observer-targets/internal/app"
 	"example.com/observer-targets/internal/downstream"
+	"example.com/observer-targets/internal/selfsigned"
 )
 
 const work = 2 * time.Second
 
 func main() {
+	secure := flag.Bool("tls", false, "serve over TLS too")
 	flag.Parse()
-	app.Run(&http.Server{Handler: app.Mux([]app.Route{
+	handler := app.Mux([]app.Route{
 		{Path: "/deadline", Handler: deadline},
 		{Path: "/client", Handler: client},
 		{Path: "/code", Handler: code},
@@ -33,7 +37,21 @@ func main() {
 		{Path: "/answered", Handler: answered},
 		{Path: "/quick", Handler: quick},
 		{Path: "/retry", Handler: retry},
-	})})
+	})
+	if *secure {
+		serveTLS(handler)
+	}
+	app.Run(&http.Server{Handler: handler})
+}
+
+func serveTLS(handler http.Handler) {
+	config, _ := selfsigned.New()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("listening-tls", ln.Addr())
+	go func() { log.Fatal(http.Serve(ln, handler)) }()
 }
 
 func deadline(w http.ResponseWriter, r *http.Request) {
