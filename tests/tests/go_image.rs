@@ -12,6 +12,8 @@
 mod build;
 #[path = "go_image/handed.rs"]
 mod handed;
+#[path = "go_image/literals.rs"]
+mod literals;
 #[path = "go_image/profiled.rs"]
 mod profiled;
 #[path = "go_image/refusals.rs"]

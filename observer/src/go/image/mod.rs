@@ -11,6 +11,7 @@ mod error;
 mod frames;
 mod functions;
 mod handed;
+mod home;
 mod moduledata;
 mod pclntab;
 mod types;
@@ -31,6 +32,7 @@ use self::build::Build;
 use self::elf::Elf;
 use self::frames::InlineShape;
 use self::functions::Index;
+use self::home::Folders;
 use self::moduledata::Module;
 use self::pclntab::{Header, Record, Table};
 use self::types::Types;
@@ -50,6 +52,7 @@ pub struct Image {
     index: OnceLock<Index>,
     values: OnceLock<Values>,
     inlined: OnceLock<Option<FxHashSet<i32>>>,
+    folders: OnceLock<Folders>,
 }
 
 /// How to step from a frame to its caller's.
@@ -132,6 +135,7 @@ impl Image {
             index: OnceLock::new(),
             values: OnceLock::new(),
             inlined: OnceLock::new(),
+            folders: OnceLock::new(),
         })
     }
 
@@ -297,6 +301,11 @@ impl Image {
     /// The logical frames at exactly this address: the top of a stack, or a function's entry.
     #[must_use]
     pub fn frames_at(&self, pc: u64) -> Vec<Frame> {
+        let frames = self.frames_as_named(pc).into_iter();
+        frames.map(|frame| self.at_home(frame)).collect()
+    }
+
+    fn frames_as_named(&self, pc: u64) -> Vec<Frame> {
         self.inlined_at(pc, frames::expand).unwrap_or_default()
     }
 
