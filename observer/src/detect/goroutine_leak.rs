@@ -108,6 +108,8 @@ use super::waits::is_for_ever;
 const REQUESTS: usize = 3;
 /// Goroutines of one line that are looked at, until it is told; the others are only counted.
 const LOOKED_AT: usize = 64;
+/// Goroutines remembered of all lines.
+const CASES: usize = 16_384;
 /// Lines remembered.
 const LINES: usize = 4096;
 /// Looks within the time that makes a leak by age.
@@ -166,6 +168,8 @@ struct Line {
     told: bool,
     /// Those that are looked at.
     looked_at: BTreeSet<GoId>,
+    /// Those that are only counted: the oldest takes the place of one that is gone.
+    counted: BTreeSet<GoId>,
     /// Those that have waited for long enough, with their requests.
     ripe: BTreeMap<GoId, ReqId>,
 }
@@ -195,6 +199,7 @@ impl GoroutineLeak {
         for ((pid, _), line) in &mut self.lines {
             if whose(*pid) {
                 line.looked_at.clear();
+                line.counted.clear();
                 line.ripe.clear();
             }
         }
@@ -237,20 +242,31 @@ impl GoroutineLeak {
         };
         let module = &unit.process.module;
         let key = Fingerprint::of(RuleName::GoroutineLeak, module, Some(&origin.site));
-        let key = (spawned.pid, key);
+        let (key, request) = ((spawned.pid, key), request.id);
         if self.lines.len() >= LINES && !self.lines.contains_key(&key) {
             *cx.forgotten += 1;
             return;
         }
         let line = self.lines.entry(key).or_default();
         let is_looked_at = line.looked_at.len() < LOOKED_AT;
+        if self.cases.len() >= CASES {
+            *cx.forgotten += 1;
+            // A line that has enough of them must not make others blind, nor itself.
+            if !is_looked_at {
+                return;
+            }
+            self.make_room(cx);
+        }
+        let line = self.lines.entry(key).or_default();
         if is_looked_at {
             line.looked_at.insert(id);
+        } else {
+            line.counted.insert(id);
         }
         let case = Case {
             line: key,
             origin,
-            request: request.id,
+            request,
             info: None,
             ended_ns,
             wait: None,
@@ -258,31 +274,47 @@ impl GoroutineLeak {
             is_missed: false,
             told: false,
         };
-        cx.remember(&mut self.cases, id, case);
+        self.cases.insert(id, case);
         if is_looked_at {
             cx.later(cx.thresholds.grace_ns, Topic::Leak(id));
         }
     }
 
+    /// Forgets one goroutine: the youngest of the line that has the most to count, or else the oldest of all.
+    fn make_room(&mut self, cx: &mut Context<'_>) {
+        let fullest = self.lines.values().max_by_key(|line| line.counted.len());
+        let youngest = fullest.and_then(|line| line.counted.last().copied());
+        let oldest = || self.cases.keys().next().copied();
+        if let Some(id) = youngest.or_else(oldest) {
+            self.drop_case(id, cx);
+        }
+    }
+
     /// It has ended after all.
-    pub(super) fn goroutine_ended(&mut self, id: GoId, cx: &Context<'_>) {
+    pub(super) fn goroutine_ended(&mut self, id: GoId, cx: &mut Context<'_>) {
         let Some(case) = self.cases.get(&id) else {
             return;
         };
         let (line, age_ns) = (case.line, cx.now_ns.saturating_sub(case.ended_ns));
         let late = age_ns > cx.thresholds.leaks.after_ns;
-        self.drop_case(id);
+        self.drop_case(id, cx);
         if late && let Some(line) = self.lines.get_mut(&line) {
             line.ends_late = true;
         }
     }
 
-    fn drop_case(&mut self, id: GoId) {
-        if let Some(case) = self.cases.remove(&id)
-            && let Some(line) = self.lines.get_mut(&case.line)
+    fn drop_case(&mut self, id: GoId, cx: &mut Context<'_>) {
+        let case = self.cases.remove(&id);
+        let Some(line) = case.and_then(|case| self.lines.get_mut(&case.line)) else {
+            return;
+        };
+        line.counted.remove(&id);
+        line.ripe.remove(&id);
+        if line.looked_at.remove(&id)
+            && let Some(next) = line.counted.pop_first()
         {
-            line.looked_at.remove(&id);
-            line.ripe.remove(&id);
+            line.looked_at.insert(next);
+            cx.later(LEAST_NS, Topic::Leak(next));
         }
     }
 
@@ -293,7 +325,7 @@ impl GoroutineLeak {
             return;
         };
         let Some(spawned) = cx.model.spawned(id) else {
-            self.drop_case(id);
+            self.drop_case(id, cx);
             return;
         };
         let request = cx.model.request(case.request);
@@ -314,7 +346,7 @@ impl GoroutineLeak {
     /// What it does.
     pub(super) fn answer(&mut self, id: GoId, answer: &Answer, cx: &mut Context<'_>) {
         let Answer::Work(work) = answer else {
-            self.drop_case(id);
+            self.drop_case(id, cx);
             return;
         };
         let Some(case) = self.cases.get_mut(&id) else {
@@ -322,7 +354,7 @@ impl GoroutineLeak {
         };
         if case.info.is_none() {
             if work.conn.as_ref().is_some_and(|conn| conn.hijacked) {
-                self.drop_case(id);
+                self.drop_case(id, cx);
                 return;
             }
             // Nothing else is kept of what was read: a request that has ended is memory that may be another's.
@@ -338,7 +370,7 @@ impl GoroutineLeak {
             // Its end was not told: the kernel side had to make room.
             Inspection::Gone => {
                 *cx.forgotten += 1;
-                self.drop_case(id);
+                self.drop_case(id, cx);
             }
             Inspection::Torn | Inspection::Unknown => self.again(id, cx),
         }

@@ -431,6 +431,51 @@ fn many_of_one_line_are_counted_and_some_are_looked_at() {
     );
 }
 
+/// So many requests at once from a time on, each with a goroutine of this line; goids and addresses begin at `from`.
+fn flood(scene: &mut Scene, at_ms: u64, from: u64, requests: u64, go: &str) {
+    for number in from..from + requests {
+        let (serving, root) = (0x10_0000 + number, 0xc100_0000 + number * 0x100);
+        let begun = request(&scene.code, serving, root, "GET /report/7");
+        scene.take(at_ms, &begun);
+        let goid = 0x1000_0000 + number;
+        let started = goroutine(&scene.code, goid, serving, &[go, HANDLER, SERVE]);
+        scene.take(at_ms, &started);
+        waits(scene, goid, "chan receive");
+        let ended = request_end(&scene.code, root);
+        scene.take(at_ms, &ended);
+    }
+}
+
+const OTHER_GO: &str = "example.com/shop/report.(*Builder).Build:150";
+
+#[test]
+fn a_flood_of_leaks_does_not_hide_itself_nor_others() {
+    let mut scene = Scene::new();
+    flood(&mut scene, 0, 0, 3, OTHER_GO);
+    flood(&mut scene, 100, 10, 20_000, GO);
+    // A line that is seen for the first time when there is no room left.
+    flood(&mut scene, 200, 30_000, 3, "example.com/shop/report.late:7");
+    scene.until(60_000);
+    let lines: std::collections::BTreeSet<_> = scene
+        .findings()
+        .iter()
+        .map(|finding| finding.site.as_ref().unwrap().line)
+        .collect();
+    assert_eq!(lines.into_iter().collect::<Vec<_>>(), [7, 140, 150]);
+}
+
+#[test]
+fn the_oldest_that_was_only_counted_takes_the_place_of_one_that_has_ended() {
+    let mut scene = Scene::new();
+    flood(&mut scene, 0, 0, 80, GO);
+    for number in 0..70 {
+        let gone = goroutine_end(0x1000_0000 + number);
+        scene.take(4_000, &gone);
+    }
+    scene.until(60_000);
+    assert_eq!(first(&scene).1.evidence.live, Some(10));
+}
+
 #[test]
 fn all_of_a_line_are_told_with_their_stacks_and_their_rate() {
     let mut scene = left(3, "chan receive");
