@@ -74,7 +74,11 @@ impl CallFact {
     /// What it is joined by.
     #[must_use]
     pub fn side(&self) -> CallSide {
-        let ids = self.request.as_ref().map(Ids::of).unwrap_or_default();
+        let mut ids = self.request.as_ref().map(Ids::of).unwrap_or_default();
+        let sent = self.call.sent.as_ref().and_then(|sent| sent.id.as_ref());
+        if let Some((header, id)) = sent {
+            ids.request = Some((header.as_str().into(), id.as_str().into()));
+        }
         CallSide::new(ids, &self.call.target)
     }
 

@@ -114,6 +114,7 @@ impl Engine {
 
     /// A process is observed from now on.
     pub fn process_started(&mut self, pid: u32) {
+        self.rules.joins.sees(pid);
         if !self.thresholds.surges.is_off {
             let topic = self.rules.surges.begin(pid);
             self.timers.set(self.now_ns, topic);

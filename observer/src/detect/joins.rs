@@ -56,7 +56,8 @@ impl Joins {
         self.tells = true;
     }
 
-    fn sees(&mut self, pid: u32) {
+    /// A process is observed: calls of another may lead to its requests.
+    pub(super) fn sees(&mut self, pid: u32) {
         if *self.first.get_or_insert(pid) != pid && !self.several {
             self.several = true;
             self.joiner.keep_lines();

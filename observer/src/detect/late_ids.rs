@@ -14,11 +14,16 @@ use super::timers::Topic;
 
 /// After so long a request is looked at, ns: most are answered by then, and cost nothing.
 const SOON_NS: u64 = 5_000_000;
+/// After so long once more, ns: a handler that has not got far says nothing yet.
+const AGAIN_NS: u64 = 50_000_000;
+/// Looks at a request.
+const LOOKS: u32 = 2;
 
 /// A request, and the calls that ran when it began.
 #[derive(Debug)]
 pub(super) struct Unread {
     calls: Vec<(u64, CallSide)>,
+    looks: u32,
 }
 
 /// By the request.
@@ -33,7 +38,7 @@ impl Joins {
         }
         let calls = self.joiner.rivals(known);
         if !calls.is_empty() {
-            cx.remember(&mut self.unread, id, Unread { calls });
+            cx.remember(&mut self.unread, id, Unread { calls, looks: 0 });
             cx.later(SOON_NS, Topic::LateIds(id));
         }
     }
@@ -47,7 +52,8 @@ impl Joins {
             self.unread.remove(&id);
             return;
         };
-        if self.unread.contains_key(&id) {
+        if let Some(unread) = self.unread.get_mut(&id) {
+            unread.looks += 1;
             let question = Question::Request(cx.reading(request));
             cx.ask(request.pid, Topic::LateIds(id), question);
         }
@@ -60,14 +66,19 @@ impl Joins {
         answer: &Answer,
         cx: &mut Context<'_>,
     ) -> Option<Join> {
-        let unread = self.unread.remove(&id)?;
         let Answer::Request {
             request: Some(details),
             ..
         } = answer
         else {
+            if self.unread.get(&id)?.looks < LOOKS {
+                cx.later(AGAIN_NS, Topic::LateIds(id));
+            } else {
+                self.unread.remove(&id);
+            }
             return None;
         };
+        let unread = self.unread.remove(&id)?;
         ids::keep(id, details, cx);
         let side = side(cx.model.request(id)?, cx.thresholds);
         // One that is over by now may have been its own.

@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
 use crate::correlate::{Across, CallFact, Host, Joined, RequestFact, Told};
-use crate::finding::{CallEvidence, CallOutcome, CancelledBy, IdSource, RequestInfo, samples};
+use crate::finding::{
+    CallEvidence, CallOutcome, CancelledBy, IdSource, RequestInfo, SentIds, samples,
+};
 use crate::model::SentDeadline;
 
 const MS: u64 = 1_000_000;
@@ -137,6 +139,26 @@ fn clocks_that_are_seconds_apart_are_put_right_and_said() {
         assert_eq!(pair.request.request.start_ns, DAY_NS + 601 * MS);
         assert_eq!(joined.clocks[1].offset.pairs, 6);
     }
+}
+
+/// An edge that makes the ID: nothing came with its own request.
+#[test]
+fn the_id_that_a_call_has_sent_joins_it() {
+    let (edge, store) = (host("edge"), host("store"));
+    let mut files = Files::default();
+    answered(&mut files, &edge, &store, 0);
+    let mut made = call(9, "", "/report", (600 * MS, 900 * MS), true);
+    let came = made.request.as_mut().unwrap();
+    (came.id, came.id_source) = (None, None);
+    made.call.sent = Some(SentIds {
+        id: Some(("X-Request-Id".into(), "made".into())),
+        ..SentIds::default()
+    });
+    files.call(&edge, made);
+    let served = (601 * MS, 2_600 * MS);
+    files.request(&store, request(9, "made", "/report", served), 0);
+    let joined = files.0.join();
+    assert_eq!(joined.pairs.len(), 6, "{joined:?}");
 }
 
 #[test]

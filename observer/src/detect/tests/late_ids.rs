@@ -83,6 +83,27 @@ fn the_id_in_the_metadata_joins_them() {
 }
 
 #[test]
+fn metadata_that_cannot_be_read_yet_is_read_a_little_later() {
+    let mut scene = scene("r-1");
+    let details = scene.details.take();
+    served(&mut scene, 12);
+    scene.until(30);
+    scene.details = details;
+    given_up(&mut scene, 300, &[INNER]);
+    assert_eq!(orphans(&scene).len(), 1, "{:#?}", scene.shown);
+    assert_eq!(asked(&scene), 2);
+}
+
+#[test]
+fn metadata_that_can_never_be_read_is_asked_for_twice() {
+    let mut scene = scene("r-1");
+    scene.details = None;
+    served(&mut scene, 12);
+    scene.until(200);
+    assert_eq!(asked(&scene), 2);
+}
+
+#[test]
 fn another_id_joins_nothing() {
     let mut scene = scene("r-2");
     served(&mut scene, 12);

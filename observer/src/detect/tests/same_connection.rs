@@ -3,7 +3,9 @@
 use super::{CANCEL_CTX, HANDLER, READER, ROOT, ROUND_TRIP, SERVE, SERVING, given_up, orphans};
 use crate::detect::Question;
 use crate::finding::{Confidence, JoinedBy};
-use crate::testkit::{STORE, Scene, call, call_done, cascade, created_short, request, request_end};
+use crate::testkit::{
+    PID, STORE, Scene, call, call_done, cascade, created_short, request, request_end,
+};
 
 /// The transport's own context of the call.
 const INNER: u64 = 0x3000;
@@ -17,15 +19,16 @@ const PORT: u16 = 51_322;
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-1111111111111111-01";
 const PLACE: &str = "example.com/store/catalog.report:40";
 
-/// Two processes are known, and a handler of one calls the other at 10 ms. Both ends are on one connection.
+/// Two processes are observed, and a handler of one calls the other at 10 ms: neither has done anything before. Both ends
+/// are on one connection.
 fn scene() -> Scene {
     let mut scene = Scene::new();
+    for pid in [PID, STORE] {
+        scene.engine.process_started(pid);
+    }
     scene.waits(BELOW_SERVING, &["time.Sleep", PLACE, SERVE]);
     scene.ends.0.insert(SERVING, PORT);
     scene.ends.1.insert(BELOW + 2, PORT);
-    let before = request(&scene.code, BELOW_SERVING, BELOW, "GET /healthz");
-    scene.take(0, &before.of(STORE));
-    returned(&mut scene, 1);
     let serve = request(&scene.code, SERVING, ROOT, "GET /report/7");
     scene.take(5, &serve);
     calls(&mut scene, 10, (SERVING, 1), INNER);
