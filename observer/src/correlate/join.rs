@@ -7,6 +7,7 @@
 //! What a call itself has sent is known a moment later, if at all: a request that names a span waits for that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -287,6 +288,17 @@ impl Joiner {
             .filter_map(|request| self.decide(request))
             .filter_map(|(join, is_new)| is_new.then_some(join))
             .collect()
+    }
+
+    /// A running call has sent this ID; one that has the ID of its own request keeps that.
+    pub fn call_sent_id(&mut self, call: u64, (header, value): (Arc<str>, Arc<str>)) {
+        let Some(entry) = self.calls.get_mut(&call) else {
+            return;
+        };
+        if entry.side.ids.request.is_none() {
+            entry.side.ids.request = Some((Arc::clone(&header), Arc::clone(&value)));
+            self.list(call, Key::Request(header, value));
+        }
     }
 
     /// Calls without a request that may be this one's by method, path and every ID that is known. No ID says that one is.

@@ -11,7 +11,7 @@ use super::ids::Key;
 /// A call, as far as joining needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallSide {
-    /// Those that it sent, or those of the request that it was made for.
+    /// Those of the request that it was made for; where that has none or the call's own are known, those that it sent.
     pub ids: Ids,
     /// Method.
     pub method: Arc<str>,

@@ -5,6 +5,7 @@ use crate::model::{Call, CallId, CallKind, Model, ReqId, Request};
 
 use super::context::{Context, Thresholds};
 use super::late_ids::AllUnread;
+use super::made_ids::Hopes;
 use super::same_connection::Cases;
 
 /// Calls that run, and the requests that they led to.
@@ -15,6 +16,8 @@ pub(super) struct Joins {
     pub(super) cases: Cases,
     /// Requests whose IDs have to be read.
     pub(super) unread: AllUnread,
+    /// Requests of which a call may have sent the ID.
+    pub(super) hopes: Hopes,
     /// The first process that was seen.
     first: Option<u32>,
     /// There is another.
@@ -74,12 +77,14 @@ impl Joins {
 
     /// It was read what a call has sent. Gives the joins that follow.
     pub(super) fn sent(&mut self, id: CallId, cx: &Context<'_>) -> Vec<Join> {
-        let Some(sent) = cx.model.call(id).and_then(Call::sent) else {
-            return Vec::new();
-        };
-        let span = sent.trace.context();
-        let span = span.map(|span| (span.trace_id, span.parent_id));
-        self.joiner.call_sent(id.0, span)
+        let mut joins = Vec::new();
+        if let Some(sent) = cx.model.call(id).and_then(Call::sent) {
+            let span = sent.trace.context();
+            let span = span.map(|span| (span.trace_id, span.parent_id));
+            joins = self.joiner.call_sent(id.0, span);
+        }
+        joins.extend(self.made_ids(id, cx));
+        joins
     }
 
     /// The request of a running call, as it is known now.
@@ -89,6 +94,8 @@ impl Joins {
 
     /// A call is over. Gives the request that it led to.
     pub(super) fn call_ended(&mut self, id: CallId) -> Option<Join> {
+        // What it has sent was not read in time.
+        self.hopes.retain(|_, hope| !hope.waits_for(id));
         self.joiner.call_ended(id.0)
     }
 
@@ -124,6 +131,7 @@ impl Joins {
     pub(super) fn request_ended(&mut self, id: ReqId, cx: &Context<'_>) {
         self.cases.remove(&id);
         self.unread.remove(&id);
+        self.hopes.remove(&id);
         let Some(request) = cx.model.request(id) else {
             return;
         };
@@ -140,6 +148,7 @@ impl Joins {
         self.joiner.forget(|_| true);
         self.cases.clear();
         self.unread.clear();
+        self.hopes.clear();
     }
 
     /// Forgets calls that the model has forgotten.
@@ -148,6 +157,7 @@ impl Joins {
             .forget(|call| model.call(CallId(call)).is_none());
         self.cases.retain(|id, _| model.request(*id).is_some());
         self.unread.retain(|id, _| model.request(*id).is_some());
+        self.hopes.retain(|id, _| model.request(*id).is_some());
     }
 
     pub(super) const fn totals(&self) -> JoinTotals {

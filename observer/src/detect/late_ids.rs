@@ -1,5 +1,5 @@
-//! Requests to a gRPC server of its own, whose IDs no probe reads: memory is asked for their metadata once they have run
-//! for a while, where a call that may be theirs runs in a process that is observed.
+//! Requests that are known by more once they have run for a while, where a call that may be theirs runs in a process that is
+//! observed: those to a gRPC server of its own, whose IDs no probe reads, and those of which a call may have made the ID.
 
 use std::collections::BTreeMap;
 
@@ -33,30 +33,40 @@ impl Joins {
     /// A request has begun: will it have to be read?
     pub(super) fn expect_ids(&mut self, id: ReqId, known: &RequestSide, cx: &mut Context<'_>) {
         let request = cx.model.request(id);
-        if !request.is_some_and(|request| matches!(request.protocol, Protocol::Grpc(_))) {
+        let is_grpc = request.is_some_and(|request| matches!(request.protocol, Protocol::Grpc(_)));
+        if !is_grpc && known.ids.request.is_none() {
             return;
         }
         let calls = self.joiner.rivals(known);
-        if !calls.is_empty() {
+        if calls
+            .iter()
+            .any(|(_, of)| is_grpc || of.ids.request.is_none())
+        {
             cx.remember(&mut self.unread, id, Unread { calls, looks: 0 });
             cx.later(SOON_NS, Topic::LateIds(id));
         }
     }
 
-    /// It still runs, it seems: what came with it?
-    pub(super) fn read_ids(&mut self, id: ReqId, cx: &mut Context<'_>) {
+    /// It still runs, it seems: what came with it? Gives the call that led to it, where that is known already.
+    pub(super) fn read_ids(&mut self, id: ReqId, cx: &mut Context<'_>) -> Option<Join> {
         let request = cx.model.request(id);
         let runs =
             request.filter(|request| request.ended.is_none() && cx.model.is_whole(request.epoch));
         let Some(request) = runs.filter(|_| self.may_read(1, cx.now_ns)) else {
             self.unread.remove(&id);
-            return;
+            return None;
         };
+        let known = side(request, cx.thresholds);
+        if known.ids.request.is_some() {
+            let unread = self.unread.remove(&id)?;
+            return self.hope(id, &known, unread.unnamed(), cx);
+        }
         if let Some(unread) = self.unread.get_mut(&id) {
             unread.looks += 1;
             let question = Question::Request(cx.reading(request));
             cx.ask(request.pid, Topic::LateIds(id), question);
         }
+        None
     }
 
     /// What came with it. Gives the call that led to it.
@@ -96,6 +106,16 @@ impl Joins {
                 ids::ask_sent(CallId(call), cx);
             }
         }
-        decided.or(join)
+        decided
+            .or(join)
+            .or_else(|| self.hope(id, &side, unread.unnamed(), cx))
+    }
+}
+
+impl Unread {
+    /// Calls that came with no ID of which it is known.
+    fn unnamed(&self) -> impl Iterator<Item = u64> + '_ {
+        let unnamed = |(_, of): &&(u64, CallSide)| of.ids.request.is_none();
+        self.calls.iter().filter(unnamed).map(|(call, _)| *call)
     }
 }

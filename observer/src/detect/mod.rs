@@ -44,6 +44,7 @@ mod lasting;
 mod late_ids;
 mod leak_finding;
 mod left_behind;
+mod made_ids;
 mod origin;
 mod outlived;
 mod overrun;

@@ -197,7 +197,11 @@ impl Rules {
             Topic::Dropped(call) => self.dropped.look(call, cx),
             Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
             Topic::Orphaned(request) => self.orphaned.look(request, cx),
-            Topic::LateIds(request) => self.joins.read_ids(request, cx),
+            Topic::LateIds(request) => {
+                if let Some(join) = self.joins.read_ids(request, cx) {
+                    self.not_forwarded.joined(join, cx);
+                }
+            }
             Topic::SameConnection(request) => self.joins.look(request, cx),
             Topic::Settled(request) => {
                 if let Some(join) = self.joins.settled(request, cx) {

@@ -19,6 +19,7 @@ mod ids;
 mod large_headers;
 mod late_ids;
 mod loss;
+mod made_ids;
 mod orphaned_downstream;
 mod premature_cancel;
 mod same_connection;
