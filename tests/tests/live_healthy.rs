@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::live::{
-    Load, Observer, PATIENCE, Run, exactly, findings, marker, on_each_version, start,
+    Connection, Load, Observer, PATIENCE, Run, exactly, findings, marker, on_each_version, start,
 };
 
 const LOAD: Duration = Duration::from_secs(20);
@@ -116,4 +116,36 @@ fn deadlines_are_told_where_marked(run: &Run, pid: u32) -> Result<()> {
     }
     ensure!(wanted.is_empty(), "not told: {wanted:?}\n{}", run.shown());
     Ok(())
+}
+
+/// A connection's earlier request has started a goroutine for all: what that calls is not the later request's, although its
+/// handler waits for goroutines of its own.
+#[test]
+fn what_a_request_leaves_to_its_process_is_not_the_next_ones() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let program = start("healthy", go, flavor, &[])?;
+        let pid = program.pid().to_string();
+        for more in [&[][..], &["--goroutines"]] {
+            let observer = Observer::attach(&[&["--pid", &pid], more].concat(), 1)?;
+            let mut connections = Vec::new();
+            for tenant in ["a", "b", "c"] {
+                let mut connection = Connection::open(program.address)?;
+                let path = format!("/tenant?of={tenant}{}", more.len());
+                connection.exchange(&path, tenant)?;
+                connection.send("/gather", "gather-0")?;
+                connections.push(connection);
+            }
+            for connection in &mut connections {
+                connection.receive()?;
+                connection.exchange("/gather", "gather-1")?;
+            }
+            let run = observer.stop()?;
+            exactly(&run, program.pid(), &[])?;
+            for finding in findings(&run, program.pid()) {
+                let path = finding.text("/request/path");
+                ensure!(path != "/gather", "{}\n{}", finding.brief(), run.shown());
+            }
+        }
+        Ok(())
+    })
 }

@@ -96,6 +96,8 @@
 //! - a goroutine of its own without one is an info too, unless the handler waits in its own code
 //!   for others while the call begins, and the same code has called so for a request of another
 //!   connection: a poller or a pool that the first request starts looks the same until then.
+//! - a goroutine that may be an earlier request's of the same connection: one that a handler has started while it served
+//!   another than the connection's first request. With `--goroutines` it is known whose it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,28 +6,51 @@ use super::On;
 use super::ids::ReqId;
 use super::request::BEATS;
 
+/// Runs the handler inside `http.TimeoutHandler`, which waits for it.
+const TIMEOUT_WORKER: &str = "net/http.(*timeoutHandler).ServeHTTP.";
+
 impl On<'_> {
-    /// The request that the goroutine of a hit works for: it serves it, or was started by a
-    /// goroutine that did. Sticky: a goroutine belongs to the request it was first seen with.
-    pub(super) fn owner(&mut self, header: &Header) -> Option<ReqId> {
+    /// The request that the goroutine of a hit with this stack works for: it serves it, or was started for it. Sticky: a
+    /// goroutine belongs to the request that it was first seen with, or to none.
+    pub(super) fn owner(&mut self, header: &Header, pcs: &[u64]) -> Option<ReqId> {
         if let Some(request) = self.process.serving.get(&header.goid).copied() {
             self.beat(request);
             return Some(request);
         }
-        if let Some(request) = self.process.owners.get(&header.goid) {
-            return Some(*request);
+        if let Some(request) = self.process.owners.keep(&header.goid) {
+            return *request;
+        }
+        if let Some(spawned) = self.process.spawned.get(&header.goid) {
+            return self.model.spawned.get(*spawned).map(|of| of.request);
         }
         if header.parent_goid == 0 {
             return None;
         }
-        let parent = self
-            .process
-            .serving
-            .get(&header.parent_goid)
-            .or_else(|| self.process.owners.get(&header.parent_goid))
-            .copied()?;
-        self.process.owners.insert(header.goid, parent);
-        Some(parent)
+        let serves = self.process.serving.get(&header.parent_goid).copied();
+        let owner = match serves {
+            Some(request) => Some(request).filter(|of| self.is_started_for(*of, pcs)),
+            None => match self.process.owners.get(&header.parent_goid) {
+                Some(request) => *request,
+                None if self.process.served.get(&header.parent_goid).is_some() => None,
+                None => return None,
+            },
+        };
+        self.process.owners.insert(header.goid, owner);
+        owner
+    }
+
+    /// Whether a goroutine that the serving one has started was started for this request, as far as can be known: an
+    /// earlier request of the same connection may have left it behind.
+    fn is_started_for(&self, request: ReqId, pcs: &[u64]) -> bool {
+        let request = self.model.requests.get(request);
+        let is_first = request.is_some_and(|request| request.is_first);
+        let is_worker = |pc: &u64| {
+            let frames = self.code.frames(self.pid, *pc);
+            frames
+                .iter()
+                .any(|at| at.function.starts_with(TIMEOUT_WORKER))
+        };
+        is_first || pcs.iter().any(is_worker)
     }
 
     fn beat(&mut self, request: ReqId) {

@@ -73,7 +73,7 @@ impl On<'_> {
     /// A call that its goroutine is in from now on.
     pub(super) fn begin_call(&mut self, header: &Header, begun: Begun<'_>) -> CallId {
         let resolved = self.resolve(begun.links);
-        let by_goroutine = self.owner(header);
+        let by_goroutine = self.owner(header, &begun.pcs);
         let owner = match &resolved.root {
             Root::Request(request) => Some(*request),
             _ => by_goroutine,

@@ -32,7 +32,11 @@ impl On<'_> {
         let type_name = self.code.type_of(self.pid, record.child.itab);
         let kind = self.kind(record.child);
         let resolved = self.resolve(links(&record.chain, record.links));
-        let by_goroutine = self.owner(header);
+        let pcs = self
+            .model
+            .stacks
+            .keep(&record.pcs, u64::from(record.frames));
+        let by_goroutine = self.owner(header, &pcs);
         let owner = match &resolved.root {
             Root::Request(request) => Some(*request),
             _ => by_goroutine,
@@ -44,10 +48,6 @@ impl On<'_> {
         } else {
             record.child.data
         };
-        let pcs = self
-            .model
-            .stacks
-            .keep(&record.pcs, u64::from(record.frames));
         let own = (kind == ContextKind::Timer).then(|| Instant::new(record.deadline));
         let asked = self.asked_for(record).or(own);
         if let Some(asked) = asked {

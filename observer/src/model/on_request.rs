@@ -156,9 +156,14 @@ impl On<'_> {
             None => self.root_made(header, of.ctx),
         };
         let (pid, start_ns, epoch) = (self.pid, self.model.now_ns, self.model.epoch);
+        let is_first = self.process.served.keep(&header.goid).is_none();
+        if is_first {
+            self.process.served.insert(header.goid, ());
+        }
         let (id, made_room) = self.model.requests.insert(|id| Request {
             id,
             pid,
+            is_first,
             goid: header.goid,
             g: header.g,
             request: of.request,

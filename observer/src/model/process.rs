@@ -79,8 +79,10 @@ pub(super) struct Process {
     pub(super) serving: FxHashMap<u64, ReqId>,
     /// Requests by their `*http.response`, while they run.
     pub(super) writers: FxHashMap<u64, ReqId>,
-    /// Requests by goroutines that were started for them.
-    pub(super) owners: Recent<u64, ReqId>,
+    /// Goroutines that have served a request.
+    pub(super) served: Recent<u64, ()>,
+    /// Requests by goroutines that were started for them; `None`: nobody's, as far as is known.
+    pub(super) owners: Recent<u64, Option<ReqId>>,
     /// Goroutines that requests have started, by goid, while they live.
     pub(super) spawned: FxHashMap<u64, GoId>,
     /// A goroutine's beginning or end was told of.
@@ -130,6 +132,7 @@ impl Process {
             contexts: FxHashMap::default(),
             serving: FxHashMap::default(),
             writers: FxHashMap::default(),
+            served: Recent::new(goroutines),
             owners: Recent::new(goroutines),
             spawned: FxHashMap::default(),
             follows_goroutines: false,
@@ -156,11 +159,12 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 18] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 19] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
             ("writers", self.writers.len()),
+            ("served", self.served.len()),
             ("owners", self.owners.len()),
             ("spawned", self.spawned.len()),
             ("origins", self.origins.len()),
@@ -279,6 +283,19 @@ impl<K: Eq + Hash, V> Recent<K, V> {
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let old = self.old.remove(key);
         self.young.remove(key).or(old)
+    }
+
+    /// What is asked for stays with the young.
+    pub(super) fn keep(&mut self, key: &K) -> Option<&V>
+    where
+        K: Copy,
+    {
+        if !self.young.contains_key(key)
+            && let Some(old) = self.old.remove(key)
+        {
+            self.insert(*key, old);
+        }
+        self.young.get(key)
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {

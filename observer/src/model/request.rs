@@ -82,6 +82,8 @@ pub struct Request {
     pub id: ReqId,
     /// Whose.
     pub pid: u32,
+    /// Its goroutine was not seen to serve another before.
+    pub is_first: bool,
     /// Serving goroutine.
     pub goid: u64,
     /// Its descriptor: a hint.

@@ -32,6 +32,9 @@ type service struct {
 	// jobLasts is how long an accepted job takes.
 	jobLasts time.Duration
 
+	// tenants are those whose data is kept fresh.
+	tenants sync.Map
+
 	flights flights
 	cache   cache
 	backend lazyClient

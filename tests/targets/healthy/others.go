@@ -30,6 +30,8 @@ func (s *service) otherRoutes() []app.Route {
 		{Path: "/long-poll", Handler: longPoll},
 		{Path: "/job", Status: http.StatusAccepted, Handler: s.acceptJob},
 		{Path: "/tail", Handler: tail},
+		{Path: "/tenant", Handler: s.tenant},
+		{Path: "/gather", Handler: gather},
 	}
 	if compat.HasAfterFunc {
 		routes = append(routes, app.Route{Path: "/merge", PatienceMS: 300, Mode: "drop", Handler: s.merge})
@@ -283,4 +285,34 @@ func tail(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	go func() { time.Sleep(time.Second) }()
 	reply(w, nil)
+}
+
+// The first request of a tenant starts what keeps its data fresh, for as long as the process lives.
+func (s *service) tenant(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	if _, known := s.tenants.LoadOrStore(r.FormValue("of"), true); !known {
+		go s.keepFresh()
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+func (s *service) keepFresh() {
+	for downstream.Pause(s.life, 150*time.Millisecond) {
+		_ = s.call(context.Background(), time.Second)
+	}
+}
+
+// The handler waits for its goroutines, which look at Done.
+func gather(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	var both sync.WaitGroup
+	for i := 0; i < 2; i++ {
+		both.Add(1)
+		go func() {
+			defer both.Done()
+			downstream.Pause(r.Context(), 600*time.Millisecond)
+		}()
+	}
+	both.Wait()
+	fmt.Fprintln(w, "ok")
 }

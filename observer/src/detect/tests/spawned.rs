@@ -5,11 +5,12 @@ use super::{
     client_leaves, end, site, start,
 };
 use crate::finding::{CancelledBy, Emission, Finding, RuleName, Severity};
-use crate::testkit::{Scene, call, cancel, cascade, request};
+use crate::testkit::{Scene, call, cancel, cascade, goroutine, request, request_end};
 
 /// A handler on another connection, and its goroutine.
 const OTHER: u64 = 20;
 const OTHER_WORKER: u64 = 21;
+const OTHER_ROOT: u64 = 0x5000;
 const FETCH: &str = "example.com/shop/api.GetReport.func1:35";
 const WAITS: [&str; 3] = ["runtime.chanrecv1", HANDLER, SERVE];
 const SITS: [&str; 3] = ["net/http.(*persistConn).roundTrip", ROUND_TRIP, FETCH];
@@ -76,6 +77,65 @@ fn where_the_handler_does_something_else_it_may_be_anybodys() {
         let scene = both(&stack);
         assert_eq!(newest(&scene).severity, Severity::Info, "{stack:?}");
     }
+}
+
+/// The next request of a connection, with a goroutine that is first seen then, calling.
+fn keeps_alive(scene: &mut Scene) {
+    start(scene, 0);
+    end(scene, 1);
+    let next = request(&scene.code, SERVING, OTHER_ROOT, "GET /report/8");
+    scene.take(2, &next);
+}
+
+#[test]
+fn what_an_earlier_request_of_the_connection_may_have_left_is_nobodys() {
+    let mut scene = Scene::new();
+    keeps_alive(&mut scene);
+    calls(&mut scene, 5, WORKER, SERVING);
+    scene.silent();
+    // Nor is it the work of a handler later, once it has been seen between two requests.
+    let ended = request_end(&scene.code, OTHER_ROOT);
+    scene.take(6, &ended);
+    calls(&mut scene, 7, OTHER_WORKER, SERVING);
+    let next = request(&scene.code, SERVING, ROOT, "GET /report/9");
+    scene.take(8, &next);
+    calls(&mut scene, 9, OTHER_WORKER, SERVING);
+    scene.silent();
+}
+
+#[test]
+fn a_goroutine_of_a_later_request_is_known_where_its_beginning_was_seen() {
+    let mut scene = Scene::new();
+    keeps_alive(&mut scene);
+    let begun = goroutine(&scene.code, WORKER, SERVING, &[FETCH, SERVE]);
+    scene.take(3, &begun);
+    calls(&mut scene, 5, WORKER, SERVING);
+    assert_eq!(newest(&scene).severity, Severity::Info);
+    assert_eq!(
+        newest(&scene).request.as_ref().unwrap().path.as_deref(),
+        Some("/report/8")
+    );
+}
+
+#[test]
+fn the_worker_of_a_timeout_handler_is_its_requests_on_any_connection() {
+    let mut scene = Scene::new();
+    keeps_alive(&mut scene);
+    let stack = [
+        ROUND_TRIP,
+        "net/http.(*Client).Do",
+        FETCH,
+        "net/http.(*timeoutHandler).ServeHTTP.func1",
+    ];
+    let record = call(
+        &scene.code,
+        (WORKER, SERVING),
+        0x9000,
+        &[BACKGROUND],
+        &stack,
+    );
+    scene.take(5, &record);
+    assert_eq!(newest(&scene).severity, Severity::Warning);
 }
 
 #[test]
