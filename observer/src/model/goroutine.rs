@@ -29,11 +29,12 @@ impl On<'_> {
         let serves = self.process.serving.get(&header.parent_goid).copied();
         let owner = match serves {
             Some(request) => Some(request).filter(|of| self.is_started_for(*of, pcs)),
-            None => match self.process.owners.get(&header.parent_goid) {
-                Some(request) => *request,
-                None if self.process.served.get(&header.parent_goid).is_some() => None,
-                None => return None,
-            },
+            None => self
+                .process
+                .owners
+                .get(&header.parent_goid)
+                .copied()
+                .flatten(),
         };
         self.process.owners.insert(header.goid, owner);
         owner

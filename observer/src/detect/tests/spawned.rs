@@ -104,6 +104,15 @@ fn what_an_earlier_request_of_the_connection_may_have_left_is_nobodys() {
 }
 
 #[test]
+fn what_has_called_before_its_connection_was_seen_to_serve_is_nobodys() {
+    let mut scene = Scene::new();
+    calls(&mut scene, 1, WORKER, SERVING);
+    start(&mut scene, 2);
+    calls(&mut scene, 3, WORKER, SERVING);
+    scene.silent();
+}
+
+#[test]
 fn a_goroutine_of_a_later_request_is_known_where_its_beginning_was_seen() {
     let mut scene = Scene::new();
     keeps_alive(&mut scene);
