@@ -173,10 +173,17 @@ impl RawG {
             && self.stack_hi == earlier.stack_hi
     }
 
+    /// Whether it has let go of its thread, where its state says that it has stopped: `park_m` and `goschedImpl` set the
+    /// state, then count the stop, then let go (runtime/proc.go). In between it is not counted yet.
+    fn is_settled(&self) -> bool {
+        self.m == 0 || !(self.waits() || self.status == Status::Runnable)
+    }
+
     /// Whether nothing a reader relies on has changed since `earlier`. A running goroutine's saved registers
     /// mean nothing, so they are not compared there.
     pub(super) fn agrees_with(&self, earlier: &Self) -> bool {
         let same_life = self.is_where(earlier)
+            && self.is_settled()
             && self.status == earlier.status
             && self.labels == earlier.labels
             && self.stops == earlier.stops;
