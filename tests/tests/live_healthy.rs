@@ -126,14 +126,23 @@ fn what_a_request_leaves_to_its_process_is_not_the_next_ones() -> Result<()> {
         let program = start("healthy", go, flavor, &[])?;
         let pid = program.pid().to_string();
         for more in [&[][..], &["--goroutines"]] {
-            let observer = Observer::attach(&[&["--pid", &pid], more].concat(), 1)?;
-            let mut connections = Vec::new();
-            for tenant in ["a", "b", "c"] {
+            let open = |tenant: &str| -> Result<Connection> {
                 let mut connection = Connection::open(program.address)?;
                 let path = format!("/tenant?of={tenant}{}", more.len());
                 connection.exchange(&path, tenant)?;
+                Ok(connection)
+            };
+            let mut connections = Vec::new();
+            // Some were there before observing began.
+            for tenant in ["a", "b", "c"] {
+                connections.push(open(tenant)?);
+            }
+            let observer = Observer::attach(&[&["--pid", &pid], more].concat(), 1)?;
+            for tenant in ["d", "e", "f"] {
+                connections.push(open(tenant)?);
+            }
+            for connection in &mut connections {
                 connection.send("/gather", "gather-0")?;
-                connections.push(connection);
             }
             for connection in &mut connections {
                 connection.receive()?;

@@ -146,6 +146,7 @@ impl Attacher {
                 Err(Error::ProcessExited { pid })
             }
         });
+        let target = target.begun();
         let observed = Observed {
             target: Arc::new(target),
             slot,

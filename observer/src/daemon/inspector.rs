@@ -23,6 +23,8 @@ use super::subject::Target;
 
 /// Children listed of one goroutine.
 const MAX_CHILDREN: usize = 256;
+/// Readings of all goroutines until one is whole.
+const WHOLE_TRIES: u32 = 3;
 /// The data word of an `atomic.Value` follows its type word.
 const VALUE_DATA: u64 = 8;
 
@@ -113,6 +115,12 @@ pub(super) fn tally(target: &Target, is_runtime: impl FnMut(u64) -> bool) -> Opt
         line.gopc = line.gopc.wrapping_add(target.bias());
     }
     Some(lines)
+}
+
+/// The numbers of its goroutines, rising; `None` where not all could be read.
+pub(super) fn goids(target: &Target) -> Option<Vec<u64>> {
+    let inspector = runtime(target)?;
+    (0..WHOLE_TRIES).find_map(|_| inspector.goids().ok()?)
 }
 
 fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {

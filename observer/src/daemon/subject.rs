@@ -12,14 +12,14 @@ use crate::inspect::{
     AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, OutgoingOffsets,
     ROUND_TRIP, RequestOffsets, ResponseOffsets, SocketOffsets,
 };
-use crate::model::Unit;
+use crate::model::{Older, Unit};
 use crate::probe::{Plan, Rate, SiteChoice, plan};
 use crate::sink::{Start, StopReason};
 use crate::target::{Process, Still, list_go, netns};
 
 use super::clock;
-use super::errors;
 use super::sockets;
+use super::{errors, inspector};
 
 /// What observer can read of a process, by its Go version.
 #[derive(Debug)]
@@ -73,6 +73,9 @@ fn serves_http2_of_its_own(image: &Image) -> bool {
 /// The hook that is the kernel's own, and what stays unseen where it is off.
 type InKernel = (HookState, Option<String>);
 
+/// Goroutines that are told apart by number; of more, all up to the highest count as old.
+const OLDER: usize = 1 << 16;
+
 /// A process that is or could be observed.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -101,6 +104,23 @@ impl Target {
             Still::Same => None,
             Still::Replaced => Some(StopReason::Replaced),
             Still::Ended => Some(StopReason::Ended),
+        }
+    }
+
+    /// Its hits are seen from now on: which goroutines may have been there before?
+    pub(super) fn begun(self) -> Self {
+        let older = match inspector::goids(&self) {
+            Some(all) if all.len() <= OLDER => Older::These(all.into()),
+            Some(all) => Older::UpTo(all.last().copied().unwrap_or_default()),
+            None => Older::UpTo(u64::MAX),
+        };
+        let unit = Unit {
+            older,
+            ..(*self.unit).clone()
+        };
+        Self {
+            unit: Arc::new(unit),
+            ..self
         }
     }
 
@@ -158,6 +178,7 @@ fn unit(image: &Image, process: ProcessInfo, own: &[String]) -> Unit {
         go_minor: image.go_version().minor,
         own: image.own_modules().iter().chain(own).cloned().collect(),
         netns: 0,
+        older: Older::UpTo(u64::MAX),
     }
 }
 

@@ -69,6 +69,7 @@ mod tests {
             go_minor: 27,
             own: Vec::new(),
             netns: 0,
+            older: crate::model::Older::default(),
         };
         let rule = RuleName::CancelIgnored;
         let mut finding = draft::blank(rule, Severity::Error, Confidence::High, 1, &unit);

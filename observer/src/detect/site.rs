@@ -140,6 +140,7 @@ mod tests {
             go_minor: 27,
             own: vec!["example.com/shop".into()],
             netns: 0,
+            older: crate::model::Older::default(),
         }
     }
 

@@ -50,6 +50,26 @@ impl<M: Memory> Inspector<'_, M> {
         })?;
         Ok((whole && kept && !listing.cut).then(|| all.into_values().collect()))
     }
+
+    /// The numbers of the living goroutines, rising: one with another number begins later. `None` where not all could be
+    /// read.
+    ///
+    /// # Errors
+    /// The process has ended, or its list of goroutines cannot be read.
+    pub fn goids(&self) -> Result<Option<Vec<u64>>, MemoryError> {
+        let Some(listing) = self.list()? else {
+            return Ok(None);
+        };
+        let mut goids = Vec::new();
+        let whole = self.for_each_raw(&listing.addrs, |_, raw| {
+            if raw.status.is_alive() {
+                goids.push(raw.goid);
+            }
+            true
+        })?;
+        goids.sort_unstable();
+        Ok((whole && !listing.cut).then_some(goids))
+    }
 }
 
 /// Bytes of stack that a goroutine holds; 0 for what cannot be one.

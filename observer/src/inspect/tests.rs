@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{
     AllGs, CallSite, GOffsets, Goroutine, Inspection, Inspector, RequestOffsets, RequestReading,
-    Runtime, StackTable, Started, inspect_request,
+    Runtime, StackTable, Started, Status, inspect_request,
 };
 use crate::go::image::StackStep;
 use crate::target::{Memory, MemoryError, RecordedMemory};
@@ -156,9 +156,12 @@ fn a_tally_counts_all_or_is_none() {
         let tally = inspector.tally(|_| false).unwrap().unwrap();
         let alive = |tally: &[Started]| tally.iter().map(|line| line.alive).sum::<u64>();
         let all = alive(&tally);
+        let goids = inspector.goids().unwrap().unwrap();
+        assert!(goids.is_sorted() && goids.len() as u64 >= all);
         for Seen { function, seen } in &image.goroutines {
             let line = tally.iter().find(|line| line.gopc == seen.gopc).unwrap();
             assert!(line.stack_bytes >= seen.stack_bytes, "{function}");
+            assert!(goids.binary_search(&seen.goid).is_ok(), "{function}");
             let without = inspector.tally(|startpc| startpc == seen.startpc);
             assert!(alive(&without.unwrap().unwrap()) < all, "{function}");
         }
@@ -243,6 +246,33 @@ fn what_moves_at_every_look_is_torn_after_three() {
     }
 }
 
+/// It has begun to wait, and its thread has not let go of it: how often it has stopped is not counted yet.
+#[test]
+fn who_is_just_about_to_wait_is_torn() {
+    // In all versions.
+    const M: u32 = 48;
+    let mut looked = 0;
+    for image in Image::all() {
+        let offsets = GOffsets {
+            m: Some(M),
+            ..image.g_offsets
+        };
+        let waits = |one: &&Seen| one.seen.status == Status::Waiting;
+        for Seen { function, seen } in image.goroutines.iter().filter(waits) {
+            let mut memory = image.memory();
+            memory.insert(seen.g_addr + u64::from(M), &0xc000_0000_u64.to_le_bytes());
+            let runtime = Runtime {
+                offsets: &offsets,
+                ..image.runtime()
+            };
+            let found = Inspector::new(&memory, runtime).inspect(seen.goid, Some(seen.g_addr));
+            assert_eq!(found, Inspection::Torn, "{function}");
+            looked += 1;
+        }
+    }
+    assert!(looked > 0, "nobody waits");
+}
+
 #[test]
 fn one_that_runs_is_seen_although_it_was_put_off_its_thread_meanwhile() {
     for image in Image::all() {
@@ -269,7 +299,7 @@ fn one_that_runs_is_seen_although_it_was_put_off_its_thread_meanwhile() {
         };
         assert_eq!(
             (goroutine.goid, goroutine.status),
-            (seen.goid, super::Status::Running)
+            (seen.goid, Status::Running)
         );
         assert_eq!(memory.looks.get(), 2);
     }

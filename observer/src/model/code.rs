@@ -48,6 +48,35 @@ pub struct Unit {
     /// Number of its network namespace; 0 where unknown.
     #[serde(default)]
     pub netns: u64,
+    /// Goroutines that may have been there when observing began.
+    #[serde(default)]
+    pub older: Older,
+}
+
+/// Goroutines by number; a number is never used again.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Older {
+    /// All up to this one.
+    UpTo(u64),
+    /// These, in rising order.
+    These(Arc<[u64]>),
+}
+
+impl Default for Older {
+    fn default() -> Self {
+        Self::UpTo(0)
+    }
+}
+
+impl Older {
+    /// Whether one is among them.
+    #[must_use]
+    pub fn has(&self, goid: u64) -> bool {
+        match self {
+            Self::UpTo(newest) => goid <= *newest,
+            Self::These(all) => all.binary_search(&goid).is_ok(),
+        }
+    }
 }
 
 /// What a type means for a chain.

@@ -42,7 +42,7 @@ mod text;
 mod trace;
 
 pub use call::{Call, CallEnd, CallKind, FailedRead};
-pub use code::{Code, ContextKind, Handed, Unit};
+pub use code::{Code, ContextKind, Handed, Older, Unit};
 pub use connection::{Closed, Connection, parse_peer};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;

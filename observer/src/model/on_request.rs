@@ -156,10 +156,7 @@ impl On<'_> {
             None => self.root_made(header, of.ctx),
         };
         let (pid, start_ns, epoch) = (self.pid, self.model.now_ns, self.model.epoch);
-        let is_first = self.process.served.keep(&header.goid).is_none();
-        if is_first {
-            self.process.served.insert(header.goid, ());
-        }
+        let is_first = self.is_first_of(header.goid);
         let (id, made_room) = self.model.requests.insert(|id| Request {
             id,
             pid,
@@ -208,6 +205,16 @@ impl On<'_> {
         self.process.serving.insert(header.goid, id);
         self.process.writers.insert(of.writer, id);
         id
+    }
+
+    /// Whether a goroutine that begins to serve a request has served none before.
+    fn is_first_of(&mut self, goid: u64) -> bool {
+        if self.process.served.keep(&goid).is_some() {
+            return false;
+        }
+        self.process.served.insert(goid, ());
+        let unit = self.code.unit(self.pid);
+        unit.is_some_and(|unit| !unit.older.has(goid))
     }
 
     /// A request's own context, whose creation was no event.

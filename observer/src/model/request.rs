@@ -82,7 +82,7 @@ pub struct Request {
     pub id: ReqId,
     /// Whose.
     pub pid: u32,
-    /// Its goroutine was not seen to serve another before.
+    /// Its goroutine has served no other before.
     pub is_first: bool,
     /// Serving goroutine.
     pub goid: u64,

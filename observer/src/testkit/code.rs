@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::finding::ProcessInfo;
 use crate::go::{Frame, TypeName, package_of};
-use crate::model::{Code, Handed, Unit};
+use crate::model::{Code, Handed, Older, Unit};
 
 /// The process of all scenes.
 pub(crate) const PID: u32 = 4121;
@@ -32,6 +32,8 @@ pub(crate) struct FakeCode {
     pub(crate) no_unit: bool,
     /// Network namespace of the second process, where it is another.
     pub(crate) store_netns: Option<u64>,
+    /// Goroutines that may have been there before.
+    pub(crate) older: Older,
 }
 
 fn number(names: &RefCell<Vec<String>>, name: &str) -> u64 {
@@ -152,6 +154,7 @@ impl Code for FakeCode {
                 go_minor: 27,
                 own: vec!["example.com/shop".into()],
                 netns: self.store_netns.filter(|_| pid == STORE).unwrap_or(NETNS),
+                older: self.older.clone(),
             })
         })
     }

@@ -5,6 +5,7 @@ use super::{
     client_leaves, end, site, start,
 };
 use crate::finding::{CancelledBy, Emission, Finding, RuleName, Severity};
+use crate::model::Older;
 use crate::testkit::{Scene, call, cancel, cascade, goroutine, request, request_end};
 
 /// A handler on another connection, and its goroutine.
@@ -110,6 +111,22 @@ fn what_has_called_before_its_connection_was_seen_to_serve_is_nobodys() {
     start(&mut scene, 2);
     calls(&mut scene, 3, WORKER, SERVING);
     scene.silent();
+}
+
+#[test]
+fn a_connection_that_is_older_than_the_observing_may_have_served_others() {
+    for (older, is_told) in [
+        (Older::UpTo(SERVING), false),
+        (Older::UpTo(SERVING - 1), true),
+        (Older::These([1, SERVING].into()), false),
+        (Older::These([1, SERVING + 1].into()), true),
+    ] {
+        let mut scene = Scene::new();
+        scene.code.older = older;
+        start(&mut scene, 0);
+        calls(&mut scene, 3, WORKER, SERVING);
+        assert_eq!(!scene.shown.is_empty(), is_told);
+    }
 }
 
 #[test]
