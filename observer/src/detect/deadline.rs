@@ -3,7 +3,7 @@
 
 use crate::finding::{Finding, Severity, Timer};
 use crate::go::Frame;
-use crate::model::{Call, Ctx, CtxId, Request, Root, SentDeadline, Unit};
+use crate::model::{Call, Ctx, CtxId, Request, Root, SentDeadline, Unit, in_timeout_worker};
 
 use super::context::Context;
 use super::plumbing::is_router;
@@ -11,8 +11,6 @@ use super::{draft, site};
 
 /// Makes a context of `http.Client.Timeout`.
 const CLIENT_TIMEOUT: &str = "net/http.setRequestCancel";
-/// Runs the handler inside `http.TimeoutHandler` on a goroutine of its own.
-const TIMEOUT_WORKER: &str = "net/http.(*timeoutHandler).ServeHTTP.";
 /// Return addresses of a creation within which its maker is.
 const MAKER_FRAMES: usize = 6;
 
@@ -192,14 +190,7 @@ pub(super) fn beyond_cut<'a>(id: Option<CtxId>, cx: &'a Context<'_>) -> Option<&
 
 /// The goroutine with this stack runs the request's handler, not something that it let go.
 pub(super) fn is_handlers(goid: u64, stack: &[Frame], request: &Request) -> bool {
-    goid == request.goid || in_worker(stack)
-}
-
-/// The stack is that of the handler inside `http.TimeoutHandler`.
-pub(super) fn in_worker(stack: &[Frame]) -> bool {
-    stack
-        .iter()
-        .any(|frame| frame.function.starts_with(TIMEOUT_WORKER))
+    goid == request.goid || in_timeout_worker(stack)
 }
 
 /// What a dependency does inside itself is at most an info; `None` without any user code.

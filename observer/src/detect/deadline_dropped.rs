@@ -74,7 +74,7 @@
 //!   that the handler let go: info.
 
 use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity};
-use crate::model::{Call, CallId, Request, Root, Unit};
+use crate::model::{Call, CallId, Request, Root, Unit, in_timeout_worker};
 
 use super::ask::Answer;
 use super::chain;
@@ -195,7 +195,7 @@ fn dropped<'a>(call: &Call, cx: &'a Context<'_>) -> Option<(Finding, Over<'a>)> 
     let over = match call.root {
         // Only the handler inside has been given that context.
         Root::Request(_) => deadline::handlers(request, cx)
-            .filter(|_| deadline::in_worker(&stack))
+            .filter(|_| in_timeout_worker(&stack))
             .map(Over::from)
             .or(sent)?,
         Root::Unknown => return None,

@@ -28,6 +28,12 @@ pub(super) struct Joins {
     read: usize,
 }
 
+/// After so long a request that no ID joins is looked at, ns: most are answered by then, and cost nothing.
+pub(super) const SOON_NS: u64 = 5_000_000;
+/// After so long once more, ns: a caller may have been writing still, and a handler that has not got far says nothing yet.
+pub(super) const AGAIN_NS: u64 = 50_000_000;
+/// Looks at such a request.
+pub(super) const LOOKS: u32 = 2;
 /// Calls of which it is read what they have sent, in one second at most: each costs a few reads of memory. The
 /// others are joined by what is known without.
 const A_SECOND: usize = 100;

@@ -9,15 +9,8 @@ use crate::model::{CallId, Protocol, ReqId};
 use super::ask::{Answer, Question};
 use super::context::Context;
 use super::ids;
-use super::joins::{Joins, side};
+use super::joins::{AGAIN_NS, Joins, LOOKS, SOON_NS, side};
 use super::timers::Topic;
-
-/// After so long a request is looked at, ns: most are answered by then, and cost nothing.
-const SOON_NS: u64 = 5_000_000;
-/// After so long once more, ns: a handler that has not got far says nothing yet.
-const AGAIN_NS: u64 = 50_000_000;
-/// Looks at a request.
-const LOOKS: u32 = 2;
 
 /// A request, and the calls that ran when it began.
 #[derive(Debug)]

@@ -12,15 +12,9 @@ use crate::model::{Call, CallId, CallKind, Protocol, ReqId, Request};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
-use super::joins::{Joins, side};
+use super::joins::{AGAIN_NS, Joins, LOOKS, SOON_NS, side};
 use super::timers::Topic;
 
-/// After so long a request is looked at, ns: most are answered by then, and cost nothing.
-const SOON_NS: u64 = 5_000_000;
-/// After so long once more, ns: a caller may have been writing still.
-const AGAIN_NS: u64 = 50_000_000;
-/// Looks at a request.
-const LOOKS: u32 = 2;
 /// Callers that are asked for a request: those whose calls began last before it.
 const NEAREST: usize = 4;
 /// After so long what happened before an answer is known, ns.

@@ -2,12 +2,22 @@
 
 use observer_common::event::Header;
 
+use crate::go::Frame;
+
 use super::On;
 use super::ids::ReqId;
 use super::request::BEATS;
 
 /// Runs the handler inside `http.TimeoutHandler`, which waits for it.
 const TIMEOUT_WORKER: &str = "net/http.(*timeoutHandler).ServeHTTP.";
+
+/// The stack is that of the handler inside `http.TimeoutHandler`.
+#[must_use]
+pub fn in_timeout_worker(stack: &[Frame]) -> bool {
+    stack
+        .iter()
+        .any(|frame| frame.function.starts_with(TIMEOUT_WORKER))
+}
 
 impl On<'_> {
     /// The request that the goroutine of a hit with this stack works for: it serves it, or was started for it. Sticky: a
@@ -45,12 +55,7 @@ impl On<'_> {
     fn is_started_for(&self, request: ReqId, pcs: &[u64]) -> bool {
         let request = self.model.requests.get(request);
         let is_first = request.is_some_and(|request| request.is_first);
-        let is_worker = |pc: &u64| {
-            let frames = self.code.frames(self.pid, *pc);
-            frames
-                .iter()
-                .any(|at| at.function.starts_with(TIMEOUT_WORKER))
-        };
+        let is_worker = |pc: &u64| in_timeout_worker(&self.code.frames(self.pid, *pc));
         is_first || pcs.iter().any(is_worker)
     }
 

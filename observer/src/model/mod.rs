@@ -46,6 +46,7 @@ pub use code::{Code, ContextKind, Handed, Older, Unit};
 pub use connection::{Closed, Connection, parse_peer};
 pub use context::{Cancel, Ctx, Cut, Root, Step};
 pub use fact::Fact;
+pub use goroutine::in_timeout_worker;
 pub use goroutine_totals::GoroutineTotals;
 pub use health::{Health, WASTED_ROUTES, Wasted};
 pub use ids::{CallId, ConnId, CtxId, GoId, ReqId};
