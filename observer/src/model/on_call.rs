@@ -170,14 +170,14 @@ impl On<'_> {
             self.answered(call, id);
             return;
         }
+        let (call, at_ns, by) = (ctx.call, cancel.at_ns, cancel.by);
         // Its own deadline is what gRPC's configuration allows the method.
-        let end = if matches!(cancel.by, CancelledBy::Parent | CancelledBy::Deadline) {
-            CallEnd::Cancelled
-        } else {
-            CallEnd::Done
+        let end = match by {
+            CancelledBy::Parent | CancelledBy::Deadline => CallEnd::Cancelled,
+            _ if self.grpc_outran_timer(id, at_ns) => CallEnd::Cancelled,
+            _ => CallEnd::Done,
         };
-        let at_ns = cancel.at_ns;
-        if let Some(call) = ctx.call
+        if let Some(call) = call
             && let Some(call) = self.model.calls.get_mut(call)
             && call.inner == Some(id)
             && !call.is_over()

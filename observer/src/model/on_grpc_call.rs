@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use observer_common::event::GrpcCalled;
 
+use crate::finding::CancelledBy;
+
 use super::On;
 use super::call::{CallEnd, CallKind};
 use super::chain::links;
+use super::context::Ctx;
 use super::fact::Fact;
 use super::ids::{CallId, CtxId};
 use super::on_call::Begun;
@@ -76,6 +79,30 @@ impl On<'_> {
         if let Some(call) = self.model.calls.get_mut(call) {
             call.inner = Some(id);
         }
+    }
+
+    /// A call of gRPC ends after its deadline, and before its timer has fired: the server, which keeps the same deadline, was
+    /// sooner to give it up. Its context is told so, because the client returns what a timer would have made it return.
+    pub(super) fn grpc_outran_timer(&mut self, inner: CtxId, at_ns: u64) -> bool {
+        let passed = self
+            .model
+            .bound_of(Some(inner))
+            .and_then(Ctx::deadline_at_ns)
+            .is_some_and(|deadline_ns| deadline_ns <= at_ns);
+        let Some(ctx) = self.model.contexts.get_mut(inner).filter(|_| passed) else {
+            return false;
+        };
+        let (call, Some(cancel)) = (ctx.call, &mut ctx.cancelled) else {
+            return false;
+        };
+        let is_grpc = call
+            .and_then(|call| self.model.calls.get(call))
+            .is_some_and(|call| call.kind.is_grpc());
+        if is_grpc {
+            cancel.by = CancelledBy::Deadline;
+            cancel.origin = CancelledBy::Deadline;
+        }
+        is_grpc
     }
 
     /// The client has done with a call whose context was dead: on the calling goroutine, its caller is told. A stream may

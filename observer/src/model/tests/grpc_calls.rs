@@ -2,11 +2,13 @@
 
 use super::super::{Call, CallEnd, CallId, CallKind, CtxId, Fact, Root, Sent, Trace};
 use super::{CANCEL_CTX, CHILD, ROOT, SERVING, TIMER_CTX, WORKER, get};
+use crate::finding::CancelledBy;
 use crate::testkit::{
     Created, MS, ModelScene, call, cancel, cancelled_again, cascade, created_by, deadline,
     grpc_call, request_end,
 };
 
+const TIMER: u64 = CHILD + 0x1000;
 const OWN: [(&str, u64); 1] = [(CANCEL_CTX, ROOT)];
 const MAKER: &str = "google.golang.org/grpc.newClientStreamWithParams";
 const FINISH: [&str; 2] = [
@@ -80,6 +82,34 @@ fn a_unary_call_whose_context_dies_fails_on_its_goroutine() {
         let own = finisher == SERVING;
         assert_eq!(facts.contains(&Fact::CallFailed(id)), own, "{facts:?}");
         assert_eq!(of(&scene, id).failed, own);
+    }
+}
+
+#[test]
+fn a_server_that_gives_up_before_the_callers_timer_fires_has_kept_the_same_deadline() {
+    for (at_ms, end) in [(401, CallEnd::Done), (402, CallEnd::Cancelled)] {
+        let mut scene = serving();
+        let timer = Created {
+            goid: SERVING,
+            child: (TIMER_CTX, TIMER),
+            chain: &OWN,
+            stack: &["context.WithTimeout", "example.com/shop/api.Get:40"],
+            deadline: deadline(2 * MS, 400_000_000, true),
+            ..Created::default()
+        };
+        scene.take(2, &timer.record(&scene.code));
+        let chain = [(TIMER_CTX, TIMER), (CANCEL_CTX, ROOT)];
+        let id = begins(&mut scene, 2, &chain, &UNARY);
+        let record = created_by(&scene.code, SERVING, CHILD, (TIMER_CTX, TIMER), MAKER);
+        scene.take(2, &record);
+        let inner = of(&scene, id).inner.unwrap();
+        let facts = scene.take(at_ms, &cancel(&scene.code, SERVING, CHILD, &FINISH));
+        assert!(facts.contains(&Fact::CallEnded(id)), "{facts:?}");
+        assert_eq!(of(&scene, id).ended, Some((at_ms * MS, end)));
+        let inner = scene.model.context(inner);
+        let by = inner.map(|ctx| ctx.cancelled.as_ref().unwrap().origin);
+        let deadline = (end == CallEnd::Cancelled).then_some(CancelledBy::Deadline);
+        assert_eq!(by, deadline);
     }
 }
 
