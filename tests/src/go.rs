@@ -37,7 +37,8 @@ pub fn versions_from(minor: u32) -> impl Iterator<Item = &'static str> {
 }
 
 /// `1.26.8` → 26
-fn minor_of(version: &str) -> Option<u32> {
+#[must_use]
+pub fn minor_of(version: &str) -> Option<u32> {
     version.split('.').nth(1)?.parse().ok()
 }
 

@@ -12,6 +12,8 @@ mod dump;
 mod objects;
 #[path = "live_inspect/probes.rs"]
 mod probes;
+#[path = "live_inspect/reach.rs"]
+mod reach;
 #[path = "live_inspect/record.rs"]
 mod record;
 #[path = "live_inspect/target.rs"]

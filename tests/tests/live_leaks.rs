@@ -1,9 +1,10 @@
 //! Every planted leak of `leaks` is found at its `go` statement, about the request that started it; every healthy twin
 //! is silent.
 
-use std::{thread, time::Duration};
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use observer_tests::go::minor_of;
 use observer_tests::live::{
     Expect, Load, Observer, Program, Run, exactly, findings, on_each_kind, start,
 };
@@ -12,8 +13,8 @@ use serde_json::Value;
 const PROGRAM: &str = "leaks";
 /// What `--leak-after` is set to.
 const LEAK_AFTER: Duration = Duration::from_secs(2);
-/// Twice that for loops, and what comes before and between looks.
-const SETTLED: Duration = Duration::from_millis(7000);
+/// Twice that for loops, and what comes before and between looks and searches.
+const SETTLED: Duration = Duration::from_millis(9000);
 /// How long `worked` does something before it waits.
 const WORKED: Duration = Duration::from_millis(1500);
 /// Requests of each route; as many as make a leak by age.
@@ -23,60 +24,101 @@ const REQUESTS: u64 = 3;
 struct Planted {
     case: &'static str,
     reason: &'static str,
-    severity: &'static str,
-    says: &'static str,
+    proof: Proof,
 }
 
-/// A leak by age.
+/// Why it is one.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// It is old, and so are two more.
+    Age,
+    /// Nothing refers to this.
+    Lost(&'static str),
+    /// The same, where the goroutine names what it waits on: from Go 1.26 on.
+    Named(&'static str),
+    /// What else is said of it.
+    Said(&'static str),
+}
+
+/// First Go 1.N in which a goroutine that waits for a lock names it.
+const NAMED_SINCE: u32 = 26;
+/// First Go 1.N that can tell by itself which goroutines have leaked.
+const PROFILED_SINCE: u32 = 27;
+
 const fn aged(case: &'static str, reason: &'static str) -> Planted {
+    let proof = Proof::Age;
     Planted {
         case,
         reason,
-        severity: "warning",
-        says: "after the end of its request",
+        proof,
     }
 }
 
-/// A leak that memory proves.
-const fn proved(case: &'static str, reason: &'static str, says: &'static str) -> Planted {
+const fn lost(case: &'static str, reason: &'static str) -> Planted {
+    let proof = Proof::Lost("a channel");
     Planted {
         case,
         reason,
-        severity: "error",
-        says,
+        proof,
+    }
+}
+
+const fn named(case: &'static str, reason: &'static str, what: &'static str) -> Planted {
+    let proof = Proof::Named(what);
+    Planted {
+        case,
+        reason,
+        proof,
+    }
+}
+
+const fn said(case: &'static str, reason: &'static str, says: &'static str) -> Planted {
+    let proof = Proof::Said(says);
+    Planted {
+        case,
+        reason,
+        proof,
     }
 }
 
 const ALL: [Planted; 28] = [
-    aged("sender", "chan send"),
-    aged("receiver", "chan receive"),
-    aged("early-return", "chan send"),
-    aged("double-receive", "chan receive"),
-    aged("range", "chan receive"),
-    aged("generator", "select"),
+    lost("sender", "chan send"),
+    lost("receiver", "chan receive"),
+    lost("early-return", "chan send"),
+    lost("double-receive", "chan receive"),
+    lost("range", "chan receive"),
+    Planted {
+        case: "generator",
+        reason: "select",
+        proof: Proof::Lost("channels"),
+    },
     aged("ticker", "chan receive"),
     aged("after", "select"),
-    aged("stopped-timer", "chan receive"),
-    aged("semaphore", "chan send"),
-    aged("background", "select"),
-    aged("grandchild", "chan send"),
-    aged("method", "chan send"),
+    lost("stopped-timer", "chan receive"),
+    lost("semaphore", "chan send"),
+    Planted {
+        case: "background",
+        reason: "select",
+        proof: Proof::Lost("channels"),
+    },
+    lost("grandchild", "chan send"),
+    lost("method", "chan send"),
     aged("sleep", "sleep"),
     aged("read", "IO wait"),
-    aged("worked", "chan send"),
+    lost("worked", "chan send"),
     // Old versions call every semaphore so.
-    aged("lost-done", "semacquire|sync.WaitGroup.Wait"),
-    aged("unlock", "semacquire|sync.Mutex.Lock"),
-    aged("order", "semacquire|sync.Mutex.Lock"),
-    aged("order-too", "semacquire|sync.Mutex.Lock"),
-    aged("rlock", "semacquire|sync.RWMutex.RLock"),
-    aged("wlock", "semacquire|sync.RWMutex.Lock"),
-    aged("cond", "sync.Cond.Wait"),
-    aged("wait-group", "chan send"),
-    proved("nil-receive", "chan receive (nil chan)", FOR_EVER),
-    proved("nil-send", "chan send (nil chan)", FOR_EVER),
-    proved("empty-select", "select (no cases)", FOR_EVER),
-    proved("dead-context", "chan receive", "after the handler returned"),
+    named("lost-done", "semacquire|sync.WaitGroup.Wait", "a WaitGroup"),
+    named("unlock", "semacquire|sync.Mutex.Lock", "a lock"),
+    named("order", "semacquire|sync.Mutex.Lock", "a lock"),
+    named("order-too", "semacquire|sync.Mutex.Lock", "a lock"),
+    named("rlock", "semacquire|sync.RWMutex.RLock", "a lock"),
+    named("wlock", "semacquire|sync.RWMutex.Lock", "a lock"),
+    named("cond", "sync.Cond.Wait", "a Cond"),
+    lost("wait-group", "chan send"),
+    said("nil-receive", "chan receive (nil chan)", FOR_EVER),
+    said("nil-send", "chan send (nil chan)", FOR_EVER),
+    said("empty-select", "select (no cases)", FOR_EVER),
+    said("dead-context", "chan receive", "after the handler returned"),
 ];
 const FOR_EVER: &str = "after the end of its request";
 
@@ -85,16 +127,34 @@ impl Planted {
         format!("/{}", self.case.trim_end_matches("-too"))
     }
 
-    fn expected(&self) -> Result<Expect> {
+    /// By age it is found where nothing proves more.
+    fn is_by_age(&self, minor: u32) -> bool {
+        matches!(self.proof, Proof::Age)
+            || matches!(self.proof, Proof::Named(_)) && minor < NAMED_SINCE
+    }
+
+    fn expected(&self, minor: u32) -> Result<Expect> {
         let route = self.route();
         let id = format!("{}-0", route.trim_start_matches('/'));
         let marked = format!("goroutine-leak {}", self.case);
-        Ok(Expect::new(self.severity, PROGRAM, &marked)?
+        let by_age = self.is_by_age(minor);
+        let severity = if by_age { "warning" } else { "error" };
+        let expect = Expect::new(severity, PROGRAM, &marked)?
             .request(&route, &id)
             .fact("/evidence/wait_reason", self.reason)
             .fact("/evidence/state", "waiting")
-            .says(self.says)
-            .times(REQUESTS))
+            .times(REQUESTS);
+        Ok(match self.proof {
+            _ if by_age => expect.says(FOR_EVER),
+            Proof::Lost(what) | Proof::Named(what) => {
+                let waiting_on = format!("{what} to which no reference was found");
+                expect
+                    .says(FOR_EVER)
+                    .fact("/evidence/waiting_on", &waiting_on)
+            }
+            Proof::Said(says) => expect.says(says),
+            Proof::Age => expect,
+        })
     }
 }
 
@@ -128,18 +188,63 @@ fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
         }
         thread::sleep(SETTLED);
         let run = observer.stop()?;
+        let minor = minor_of(go).context("no version")?;
         let planted = ALL.iter().filter(|planted| has(&planted.route()));
-        let expected = planted.map(Planted::expected).collect::<Result<Vec<_>>>()?;
+        let planted = planted.map(|planted| planted.expected(minor));
+        let expected = planted.collect::<Result<Vec<_>>>()?;
         let leaks = routes.iter().filter(|route| !route.path.ends_with("/ok"));
         // Two of them lock in two orders.
         ensure!(expected.len() == leaks.count() + 1, "{}", expected.len());
         exactly(&run, program.pid(), &expected)?;
+        if minor >= PROFILED_SINCE {
+            are_what_the_runtime_calls_leaked(&run, &program)?;
+        }
         are_counted(
             &run,
             program.pid(),
             REQUESTS * u64::try_from(expected.len())?,
         )
     })
+}
+
+/// What Go's own profile calls leaked was found, and nothing else by proof but what stands here with its reason.
+fn are_what_the_runtime_calls_leaked(run: &Run, program: &Program) -> Result<()> {
+    const BEYOND: [&str; 4] = [
+        // A timer wakes them, and they wait again.
+        "ticker", "after", "sleep",
+        // The other end of the connection is somebody else's.
+        "read",
+    ];
+    let dump = program.leaks()?;
+    let leaked = leaked_at(&dump);
+    ensure!(leaked.len() > 20, "{leaked:?}");
+    let mut found = BTreeSet::new();
+    for finding in findings(run, program.pid()) {
+        let line = finding.number("/site/line").context("no line")?;
+        let place = format!("{}:{line}", finding.text("/site/file"));
+        let route = finding.text("/request/path").trim_start_matches('/');
+        let is_beyond = BEYOND.contains(&route) || route == "wait-group";
+        ensure!(
+            is_beyond != leaked.contains(&place),
+            "{}: {leaked:?}",
+            finding.brief()
+        );
+        found.insert(place);
+    }
+    let missed: Vec<_> = leaked.difference(&found).collect();
+    ensure!(missed.is_empty(), "{missed:?}");
+    Ok(())
+}
+
+/// The `go` lines of what a dump calls leaked.
+fn leaked_at(dump: &str) -> BTreeSet<String> {
+    let goroutines = dump.split("\n\n").filter(|one| one.contains("(leaked)"));
+    let lines = goroutines.filter_map(|one| {
+        let place = one.lines().next_back()?.trim();
+        place.split(' ').next().map(str::to_owned)
+    });
+    // Of sync.WaitGroup.Go, who has called it is named.
+    lines.filter(|line| !line.contains("/src/sync/")).collect()
 }
 
 /// The runtime notes of a wait when the collection before it ended, which is as long ago as the work before the wait.
@@ -197,16 +302,20 @@ fn are_counted(run: &Run, pid: u32, left: u64) -> Result<()> {
     Ok(())
 }
 
-/// Two goroutines of a line may be anything.
+/// Two goroutines of a line may be anything; one that nobody can wake is a leak.
 #[test]
 fn too_few_to_be_judged_by_age_are_not() -> Result<()> {
     on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let observer = observe(&program)?;
-        ask(&program, "/sender", REQUESTS - 1)?;
-        thread::sleep(LEAK_AFTER * 2);
+        ask(&program, "/ticker", REQUESTS - 1)?;
+        ask(&program, "/sender", 1)?;
+        thread::sleep(SETTLED);
         let run = observer.stop()?;
-        exactly(&run, program.pid(), &[])
+        let sender = ALL.iter().find(|planted| planted.case == "sender");
+        let minor = minor_of(go).context("no version")?;
+        let sender = sender.context("no sender")?.expected(minor)?.times(1);
+        exactly(&run, program.pid(), &[sender])
     })
 }
 

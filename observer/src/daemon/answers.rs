@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::record::Answered;
 use crate::sink::{Clock, Output, Sinks};
 
-use super::crowds::Done;
+use super::looks::Done;
 use super::observe::Loop;
 use super::{clock, inspector};
 
@@ -47,7 +47,7 @@ impl Loop {
                 let processes = self.observed.len();
                 Answer::Count(self.tallies.count(target, processes, clock::now_ns))
             }
-            Question::Crowds { .. } => {
+            Question::Crowds { .. } | Question::Unreferenced { .. } => {
                 let clock = Clock {
                     realtime_minus_monotonic_ns: self.realtime_ns,
                 };

@@ -1,12 +1,8 @@
-//! What the goroutines do that have become so many: one look at all of a process, on a thread of its own, and its file.
-//!
-//! Such a look takes up to a second, in which events must be taken in. One follows the other, and few wait.
+//! What the goroutines do that have become so many: one look at all of a process, and its file.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use crate::detect::{Answer, Ask, Crowds, Question};
+use crate::detect::{Answer, Crowds};
 use crate::error::Notice;
 use crate::finding::{Crowd, WorkState};
 use crate::go::{self, Frame};
@@ -16,101 +12,18 @@ use crate::sink::{Clock, SnapshotFolder};
 use super::goroutines;
 use super::subject::Target;
 
-/// Looks that wait; what is asked beyond has no answer.
-const WAITING: usize = 16;
 /// Frames told of, innermost first.
 const FRAMES: usize = 64;
 
-/// A look that was asked for.
-type Job = (Ask, Arc<Target>, Clock);
-
-/// What came of one.
-#[derive(Debug)]
-pub(super) struct Done {
-    pub(super) ask: Ask,
-    pub(super) answer: Answer,
-    /// Why there is no file.
-    pub(super) notice: Option<Notice>,
-}
-
-/// Looks that wait, the one under way, and those that are over.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    folder: Option<Arc<SnapshotFolder>>,
-    waiting: VecDeque<Job>,
-    at_work: Option<(Ask, JoinHandle<Done>)>,
-    over: VecDeque<Done>,
-}
-
-impl Looks {
-    /// With a folder, what is seen is written there.
-    pub(super) fn new(folder: Option<SnapshotFolder>) -> Self {
-        Self {
-            folder: folder.map(Arc::new),
-            ..Self::default()
-        }
-    }
-
-    /// Asks for a look.
-    pub(super) fn ask(&mut self, ask: Ask, target: Arc<Target>, clock: Clock) {
-        if self.waiting.len() >= WAITING {
-            self.over.push_back(unanswered(ask));
-            return;
-        }
-        self.waiting.push_back((ask, target, clock));
-        self.begin();
-    }
-
-    /// The next that is over by now.
-    pub(super) fn done(&mut self) -> Option<Done> {
-        let ended = self.at_work.take_if(|(_, thread)| thread.is_finished());
-        self.take(ended);
-        self.over.pop_front()
-    }
-
-    /// Waits until all are over.
-    pub(super) fn wait(&mut self) {
-        while let Some(begun) = self.at_work.take() {
-            self.take(Some(begun));
-        }
-    }
-
-    fn take(&mut self, ended: Option<(Ask, JoinHandle<Done>)>) {
-        if let Some((ask, thread)) = ended {
-            let done = thread.join().unwrap_or_else(|_| unanswered(ask));
-            self.over.push_back(done);
-            self.begin();
-        }
-    }
-
-    fn begin(&mut self) {
-        while self.at_work.is_none()
-            && let Some((ask, target, clock)) = self.waiting.pop_front()
-        {
-            let (own, folder) = (ask.clone(), self.folder.clone());
-            let thread = std::thread::Builder::new().name("goroutines".into());
-            match thread.spawn(move || look(own, &target, clock, folder.as_deref())) {
-                Ok(thread) => self.at_work = Some((ask, thread)),
-                Err(_) => self.over.push_back(unanswered(ask)),
-            }
-        }
-    }
-}
-
-const fn unanswered(ask: Ask) -> Done {
-    Done {
-        ask,
-        answer: Answer::Unknown,
-        notice: None,
-    }
-}
-
-fn look(ask: Ask, target: &Target, clock: Clock, folder: Option<&SnapshotFolder>) -> Done {
-    let Question::Crowds { gopcs } = &ask.question else {
-        return unanswered(ask);
-    };
+/// What the goroutines of some `go` statements do; and why there is no file of it.
+pub(super) fn look(
+    gopcs: &[u64],
+    target: &Target,
+    clock: Clock,
+    folder: Option<&SnapshotFolder>,
+) -> (Answer, Option<Notice>) {
     let Ok(picture) = goroutines::paint(target, GroupBy::Site, None) else {
-        return unanswered(ask);
+        return (Answer::Unknown, None);
     };
     let statements = gopcs.iter().map(|gopc| {
         let pc = gopc.wrapping_sub(target.bias());
@@ -123,11 +36,7 @@ fn look(ask: Ask, target: &Target, clock: Clock, folder: Option<&SnapshotFolder>
         Some(Err(notice)) => (None, Some(notice)),
         None => (None, None),
     };
-    Done {
-        ask,
-        answer: Answer::Crowds(Crowds { crowds, snapshot }),
-        notice,
-    }
+    (Answer::Crowds(Crowds { crowds, snapshot }), notice)
 }
 
 /// What most goroutines of a `go` statement do.

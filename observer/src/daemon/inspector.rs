@@ -10,8 +10,8 @@ use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::go::image::Key;
 use crate::inspect::{
     Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, RequestDetails,
-    RequestReading, Runtime, Started, TargetTypes, TypeNames as _, ValueKey, ValueLink,
-    id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing, inspect_request,
+    RequestReading, Runtime, Started, TargetTypes, TypeNames as _, Unreferenced, ValueKey,
+    ValueLink, id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing, inspect_request,
     local_address, response_headers, value_key,
 };
 use crate::model::parse_peer;
@@ -78,8 +78,10 @@ pub(super) fn answer(target: &Target, ask: &Ask, families: &mut Families) -> Ans
             Some(itab) => sent_by_grpc(target, (*itab, *ctx), headers),
             None => sent(target, (*request, *ctx), headers),
         }),
-        // Neither is one answer among others: see `tallies` and `crowds`.
-        Question::Count | Question::Crowds { .. } => Answer::Unknown,
+        // None is one answer among others: see `tallies` and `looks`.
+        Question::Count | Question::Crowds { .. } | Question::Unreferenced { .. } => {
+            Answer::Unknown
+        }
         Question::Peers { requests } => {
             Answer::Peers(requests.iter().map(|one| peer(target, one)).collect())
         }
@@ -121,6 +123,14 @@ pub(super) fn tally(target: &Target, is_runtime: impl FnMut(u64) -> bool) -> Opt
 pub(super) fn goids(target: &Target) -> Option<Vec<u64>> {
     let inspector = runtime(target)?;
     (0..WHOLE_TRIES).find_map(|_| inspector.goids().ok()?)
+}
+
+/// Which of some goroutines wait on what nothing refers to; `None` where that is not to be known.
+pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<Vec<Unreferenced>> {
+    let (offsets, roots) = (target.offsets.heap.as_ref()?, target.roots.as_ref()?);
+    let asked: BTreeSet<u64> = goids.iter().copied().collect();
+    let found = runtime(target)?.unreferenced(offsets, roots, |goid| asked.contains(&goid));
+    found.ok()?
 }
 
 fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {

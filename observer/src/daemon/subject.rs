@@ -9,8 +9,8 @@ use crate::finding::{HookState, ProcessInfo};
 use crate::go::grpc::GRPC;
 use crate::go::{Image, ImageCache, ImageError, Layout};
 use crate::inspect::{
-    AllGs, ConnOffsets, ContextOffsets, GOffsets, LocalOffsets, MapKind, OutgoingOffsets,
-    ROUND_TRIP, RequestOffsets, ResponseOffsets, SocketOffsets,
+    AllGs, ConnOffsets, ContextOffsets, GOffsets, HeapOffsets, LocalOffsets, MapKind,
+    OutgoingOffsets, ROUND_TRIP, RequestOffsets, ResponseOffsets, Roots, SocketOffsets,
 };
 use crate::model::{Older, Unit};
 use crate::probe::{Plan, Rate, SiteChoice, plan};
@@ -37,6 +37,8 @@ pub(super) struct Offsets {
     pub(super) response_begun: Option<u32>,
     /// The transport's connections.
     pub(super) socket: Option<SocketOffsets>,
+    /// The heap; only where this Go version's is known for sure.
+    pub(super) heap: Option<HeapOffsets>,
     /// Where its callers wait: the first instruction of [`ROUND_TRIP`], load bias taken off.
     pub(super) round_trip: Option<u64>,
 }
@@ -56,6 +58,7 @@ impl Offsets {
             response_conn: layout.field("net/http.response", "conn"),
             response_begun: layout.field("net/http.response", "wroteHeader"),
             socket: SocketOffsets::of(layout),
+            heap: HeapOffsets::of(layout).filter(|_| layout.is_proved()),
             round_trip: match image.functions(ROUND_TRIP) {
                 [only] => Some(only.entry),
                 _ => None,
@@ -84,6 +87,7 @@ pub(super) struct Target {
     pub(super) layout: Layout,
     pub(super) offsets: Offsets,
     pub(super) allgs: Option<AllGs>,
+    pub(super) roots: Option<Roots>,
     pub(super) unit: Arc<Unit>,
     /// When it was looked at, monotonic ns: an exec before then led to it.
     opened_ns: u64,
@@ -150,6 +154,7 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
         len_addr: vars.len_vaddr.wrapping_add(bias),
         ptr_addr: vars.ptr_vaddr.wrapping_add(bias),
     });
+    let roots = roots(&image, bias);
     let info = ProcessInfo {
         pid,
         start_ticks: process.identity.start_ticks,
@@ -167,8 +172,19 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
         layout,
         offsets,
         allgs,
+        roots,
         unit,
         opened_ns,
+    })
+}
+
+/// `None` where the executable does not tell.
+fn roots(image: &Image, bias: u64) -> Option<Roots> {
+    let variables = image.variables()?;
+    Some(Roots {
+        arenas: image.arenas()?.wrapping_add(bias),
+        variables: variables
+            .map(|range| range.start.wrapping_add(bias)..range.end.wrapping_add(bias)),
     })
 }
 

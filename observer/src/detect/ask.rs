@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::finding::Crowd;
 use crate::inspect::{
-    Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, Started, ValueKey,
-    ValueLink,
+    Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, Started,
+    Unreferenced, ValueKey, ValueLink,
 };
 
 /// A question to the inspector; the number comes back with the answer.
@@ -85,6 +85,11 @@ pub enum Question {
         /// The statements' return addresses.
         gopcs: Vec<u64>,
     },
+    /// Which of some goroutines wait on what nothing refers to; the answer may take its time.
+    Unreferenced {
+        /// Their numbers.
+        goids: Vec<u64>,
+    },
 }
 
 impl Question {
@@ -163,6 +168,8 @@ pub enum Answer {
     Crowds(Crowds),
     /// The process is gone, or cannot be read.
     Unknown,
+    /// To [`Question::Unreferenced`]; `None` where there is too much to look through, or memory does not tell.
+    Unreferenced(Option<Searched>),
 }
 
 impl Answer {
@@ -196,6 +203,15 @@ pub struct Crowds {
     pub crowds: Vec<Option<Crowd>>,
     /// File that all goroutines were written to.
     pub snapshot: Option<Arc<str>>,
+}
+
+/// What a search for references has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Searched {
+    /// Waits on what nothing refers to.
+    pub lost: Vec<Unreferenced>,
+    /// How long it took, ns.
+    pub took_ns: u64,
 }
 
 /// The two ends of a request's connection, as Go names them.

@@ -7,9 +7,9 @@ use crate::model::{Code, CtxId, DeadlineHeader, Model, Protocol, ReqId, Request,
 
 use super::ask::{Ask, Question, Reading};
 use super::deadline::Deadlines;
-use super::goroutine_leak::LeakTimes;
 use super::goroutine_surge::SurgeLimits;
 use super::ids;
+use super::leak_cases::LeakTimes;
 use super::timers::{Timers, Topic};
 use super::waits::Waits;
 

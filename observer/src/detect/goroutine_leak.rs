@@ -91,7 +91,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::finding::{Fingerprint, RequestInfo, RuleName};
+use crate::finding::{Fingerprint, RuleName};
 use crate::inspect::{Goroutine, Inspection};
 use crate::model::{GoId, ReqId};
 
@@ -99,115 +99,38 @@ use super::ask::{Answer, Question, Work};
 use super::context::Context;
 use super::draft;
 use super::lasting::Wait;
-use super::leak_finding::{Kind, KindOf, dead_context, finding, waits_for_dead};
-use super::origin::{self, Origin};
+use super::leak_cases::{Case, Cases};
+use super::leak_finding::{Kind, dead_context, finding, waits_for_dead};
+use super::origin;
+use super::references::References;
 use super::timers::Topic;
 use super::waits::is_for_ever;
 
 /// Requests that have left a goroutine of one line behind, before age alone says something.
 const REQUESTS: usize = 3;
-/// Goroutines of one line that are looked at, until it is told; the others are only counted.
-const LOOKED_AT: usize = 64;
-/// Goroutines remembered of all lines.
-const CASES: usize = 16_384;
-/// Lines remembered.
-const LINES: usize = 4096;
-/// Looks within the time that makes a leak by age.
-const LOOKS: u64 = 4;
-/// Least time between two looks, ns.
-const LEAST_NS: u64 = 100_000_000;
 /// Contexts of a request on whose `Done` its goroutines may wait.
 const CONTEXTS: usize = 64;
-/// A rate is told from so much time, ns.
-const RATE_NS: u64 = 60_000_000_000;
-const HOUR_NS: u64 = 3_600_000_000_000;
 /// So many times as long for loops of waits.
 const TIMES: u64 = 2;
-
-/// When a goroutine that has outlived its request is a leak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct LeakTimes {
-    /// By its age alone, ns.
-    pub after_ns: u64,
-    /// Where nothing can wake it, ns.
-    pub proved_after_ns: u64,
-}
-
-impl Default for LeakTimes {
-    fn default() -> Self {
-        Self {
-            after_ns: 30_000_000_000,
-            proved_after_ns: 5_000_000_000,
-        }
-    }
-}
-
-impl LeakTimes {
-    /// Between two looks at one goroutine, ns.
-    fn interval_ns(&self) -> u64 {
-        (self.after_ns / LOOKS)
-            .min(self.proved_after_ns)
-            .max(LEAST_NS)
-    }
-}
 
 /// The rule.
 #[derive(Debug, Default)]
 pub(super) struct GoroutineLeak {
-    /// Goroutines that have outlived their requests.
-    cases: BTreeMap<GoId, Case>,
-    lines: BTreeMap<(u32, Fingerprint), Line>,
-}
-
-/// What is known of the goroutines of one `go` line.
-#[derive(Debug, Default)]
-struct Line {
-    /// One has ended later than what makes a leak by age.
-    ends_late: bool,
-    /// A leak by age was told.
-    told: bool,
-    /// Those that are looked at.
-    looked_at: BTreeSet<GoId>,
-    /// Those that are only counted: the oldest takes the place of one that is gone.
-    counted: BTreeSet<GoId>,
-    /// Those that have waited for long enough, with their requests.
-    ripe: BTreeMap<GoId, ReqId>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Case {
-    pub(super) line: (u32, Fingerprint),
-    pub(super) origin: Origin,
-    pub(super) request: ReqId,
-    /// The request, described at the first look.
-    pub(super) info: Option<RequestInfo>,
-    /// Its end, ns.
-    pub(super) ended_ns: u64,
-    /// The wait that it was seen in last.
-    pub(super) wait: Option<Wait>,
-    /// Stack that it held then, bytes.
-    pub(super) stack_bytes: u64,
-    /// It was looked for and not found, and nobody has told of its end yet.
-    is_missed: bool,
-    pub(super) told: bool,
+    cases: Cases,
+    references: References,
 }
 
 impl GoroutineLeak {
     /// Forgets what belongs to processes that `whose` names; what is remembered of their lines stays.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
-        self.cases.retain(|_, case| !whose(case.line.0));
-        for ((pid, _), line) in &mut self.lines {
-            if whose(*pid) {
-                line.looked_at.clear();
-                line.counted.clear();
-                line.ripe.clear();
-            }
-        }
+        self.cases.forget(&whose);
+        self.references.forget(&whose);
     }
 
     /// Forgets the lines of a process that has ended.
     pub(super) fn forget_lines(&mut self, pid: u32) {
-        self.lines.retain(|(of, _), _| *of != pid);
+        self.cases.forget_lines(pid);
+        self.references.forget_process(pid);
     }
 
     #[cfg(test)]
@@ -242,31 +165,10 @@ impl GoroutineLeak {
         };
         let module = &unit.process.module;
         let key = Fingerprint::of(RuleName::GoroutineLeak, module, Some(&origin.site));
-        let (key, request) = ((spawned.pid, key), request.id);
-        if self.lines.len() >= LINES && !self.lines.contains_key(&key) {
-            *cx.forgotten += 1;
-            return;
-        }
-        let line = self.lines.entry(key).or_default();
-        let is_looked_at = line.looked_at.len() < LOOKED_AT;
-        if self.cases.len() >= CASES {
-            *cx.forgotten += 1;
-            // A line that has enough of them must not make others blind, nor itself.
-            if !is_looked_at {
-                return;
-            }
-            self.make_room(cx);
-        }
-        let line = self.lines.entry(key).or_default();
-        if is_looked_at {
-            line.looked_at.insert(id);
-        } else {
-            line.counted.insert(id);
-        }
         let case = Case {
-            line: key,
+            line: (spawned.pid, key),
             origin,
-            request,
+            request: request.id,
             info: None,
             ended_ns,
             wait: None,
@@ -274,58 +176,32 @@ impl GoroutineLeak {
             is_missed: false,
             told: false,
         };
-        self.cases.insert(id, case);
-        if is_looked_at {
+        if self.cases.insert(id, case, cx) {
             cx.later(cx.thresholds.grace_ns, Topic::Leak(id));
-        }
-    }
-
-    /// Forgets one goroutine: the youngest of the line that has the most to count, or else the oldest of all.
-    fn make_room(&mut self, cx: &mut Context<'_>) {
-        let fullest = self.lines.values().max_by_key(|line| line.counted.len());
-        let youngest = fullest.and_then(|line| line.counted.last().copied());
-        let oldest = || self.cases.keys().next().copied();
-        if let Some(id) = youngest.or_else(oldest) {
-            self.drop_case(id, cx);
         }
     }
 
     /// It has ended after all.
     pub(super) fn goroutine_ended(&mut self, id: GoId, cx: &mut Context<'_>) {
-        let Some(case) = self.cases.get(&id) else {
+        let Some(case) = self.cases.get(id) else {
             return;
         };
         let (line, age_ns) = (case.line, cx.now_ns.saturating_sub(case.ended_ns));
         let late = age_ns > cx.thresholds.leaks.after_ns;
-        self.drop_case(id, cx);
-        if late && let Some(line) = self.lines.get_mut(&line) {
+        self.cases.remove(id, cx);
+        if late && let Some(line) = self.cases.line(line) {
             line.ends_late = true;
-        }
-    }
-
-    fn drop_case(&mut self, id: GoId, cx: &mut Context<'_>) {
-        let case = self.cases.remove(&id);
-        let Some(line) = case.and_then(|case| self.lines.get_mut(&case.line)) else {
-            return;
-        };
-        line.counted.remove(&id);
-        line.ripe.remove(&id);
-        if line.looked_at.remove(&id)
-            && let Some(next) = line.counted.pop_first()
-        {
-            line.looked_at.insert(next);
-            cx.later(LEAST_NS, Topic::Leak(next));
         }
     }
 
     /// Time to look at it.
     pub(super) fn look(&mut self, id: GoId, cx: &mut Context<'_>) {
         // One that was told with others of its line has a look to come.
-        let Some(case) = self.cases.get(&id).filter(|case| !case.told) else {
+        let Some(case) = self.cases.get(id).filter(|case| !case.told) else {
             return;
         };
         let Some(spawned) = cx.model.spawned(id) else {
-            self.drop_case(id, cx);
+            self.cases.remove(id, cx);
             return;
         };
         let request = cx.model.request(case.request);
@@ -346,15 +222,15 @@ impl GoroutineLeak {
     /// What it does.
     pub(super) fn answer(&mut self, id: GoId, answer: &Answer, cx: &mut Context<'_>) {
         let Answer::Work(work) = answer else {
-            self.drop_case(id, cx);
+            self.cases.remove(id, cx);
             return;
         };
-        let Some(case) = self.cases.get_mut(&id) else {
+        let Some(case) = self.cases.get_mut(id) else {
             return;
         };
         if case.info.is_none() {
             if work.conn.as_ref().is_some_and(|conn| conn.hijacked) {
-                self.drop_case(id, cx);
+                self.cases.remove(id, cx);
                 return;
             }
             // Nothing else is kept of what was read: a request that has ended is memory that may be another's.
@@ -370,20 +246,20 @@ impl GoroutineLeak {
             // Its end was not told: the kernel side had to make room.
             Inspection::Gone => {
                 *cx.forgotten += 1;
-                self.drop_case(id, cx);
+                self.cases.remove(id, cx);
             }
             Inspection::Torn | Inspection::Unknown => self.again(id, cx),
         }
     }
 
     fn again(&self, id: GoId, cx: &mut Context<'_>) {
-        if self.cases.contains_key(&id) {
+        if self.cases.get(id).is_some() {
             cx.later(cx.thresholds.leaks.interval_ns(), Topic::Leak(id));
         }
     }
 
     fn seen(&mut self, id: GoId, goroutine: &Goroutine, work: &Work, cx: &mut Context<'_>) {
-        let Some(case) = self.cases.get_mut(&id) else {
+        let Some(case) = self.cases.get_mut(id) else {
             return;
         };
         let heard_ns = cx.model.spawned(id).map_or(0, |spawned| spawned.heard_ns);
@@ -396,7 +272,7 @@ impl GoroutineLeak {
         let leaving = waits_for_dead(case.request, &work.waits_on, cx);
         let Some(wait) = case.wait.clone().filter(|_| !leaving) else {
             let line = case.line;
-            if let Some(line) = self.lines.get_mut(&line) {
+            if let Some(line) = self.cases.line(line) {
                 line.ripe.remove(&id);
             }
             self.again(id, cx);
@@ -422,20 +298,64 @@ impl GoroutineLeak {
         }
         let ripe_ns = after_ns.saturating_mul(if wait.loops { TIMES } else { 1 });
         let (line, request) = (case.line, case.request);
+        let may_be_lost = outlived_ns >= proved_after_ns
+            && waited_ns >= cx.thresholds.grace_ns
+            && wait.is_for_others();
+        let is_new = self.cases.line(line).is_some_and(|it| !it.is_searched);
+        // What proves more than age is waited for.
+        if may_be_lost && self.references.want(line.0, is_new, cx) {
+            self.again(id, cx);
+            return;
+        }
         if waited_ns >= ripe_ns
-            && let Some(line) = self.lines.get_mut(&line)
+            && let Some(line) = self.cases.line(line)
         {
             line.ripe.insert(id, request);
         }
         self.by_age(line, cx);
-        if self.cases.get(&id).is_some_and(|case| !case.told) {
+        if self.cases.get(id).is_some_and(|case| !case.told) {
             self.again(id, cx);
+        }
+    }
+
+    /// Searches for references to what the goroutines of a process wait on.
+    pub(super) fn search(&mut self, pid: u32, cx: &mut Context<'_>) {
+        let waits = |case: &Case| case.wait.as_ref().is_some_and(Wait::is_for_others);
+        let open = self.cases.open(pid).filter(|(_, case)| waits(case));
+        let (goids, lines): (Vec<u64>, Vec<_>) = open
+            .filter_map(|(id, case)| Some((cx.model.spawned(id)?.goid, case.line)))
+            .unzip();
+        if self.references.search(pid, goids, cx) {
+            for line in lines {
+                if let Some(line) = self.cases.line(line) {
+                    line.is_searched = true;
+                }
+            }
+        }
+    }
+
+    /// What such a search has found.
+    pub(super) fn searched(&mut self, pid: u32, answer: &Answer, cx: &mut Context<'_>) {
+        let lost = self.references.found(pid, answer, cx);
+        let is_lost = |id: &GoId| {
+            let spawned = cx.model.spawned(*id);
+            spawned.is_some_and(|spawned| lost.contains(&spawned.goid))
+        };
+        let open = self.cases.open(pid).map(|(id, _)| id);
+        let lost: Vec<GoId> = open.filter(is_lost).collect();
+        for id in lost {
+            self.tell(id, &Kind::Lost, cx);
+            // Of the others of its line, age says enough.
+            let line = self.cases.get(id).map(|case| case.line);
+            if let Some(line) = line.and_then(|line| self.cases.line(line)) {
+                line.told = true;
+            }
         }
     }
 
     /// Tells of the ripe ones of a line, once there are enough of them.
     fn by_age(&mut self, key: (u32, Fingerprint), cx: &mut Context<'_>) {
-        let Some(line) = self.lines.get_mut(&key) else {
+        let Some(line) = self.cases.line(key) else {
             return;
         };
         let requests: BTreeSet<ReqId> = line.ripe.values().copied().collect();
@@ -448,42 +368,19 @@ impl GoroutineLeak {
         }
     }
 
-    /// All of a line that are known to live.
-    fn kind_of(&self, line: (u32, Fingerprint), now_ns: u64) -> KindOf {
-        let cases = self.cases.values();
-        let cases = cases.filter(|case| case.line == line && !case.is_missed);
-        let (mut live, mut stack_bytes, mut oldest_ns) = (0u64, 0u64, now_ns);
-        for case in cases {
-            live += 1;
-            stack_bytes = stack_bytes.saturating_add(case.stack_bytes);
-            oldest_ns = oldest_ns.min(case.ended_ns);
-        }
-        let span_ns = now_ns.saturating_sub(oldest_ns);
-        let per_hour = u128::from(live) * u128::from(HOUR_NS) / u128::from(span_ns.max(1));
-        KindOf {
-            live,
-            per_hour: (span_ns >= RATE_NS).then(|| u64::try_from(per_hour).unwrap_or(u64::MAX)),
-            stack_bytes,
-        }
-    }
-
     /// How many of those that are left wait for what, as last seen.
     pub(super) fn waiting(&self) -> BTreeMap<String, u64> {
-        let mut waiting = BTreeMap::new();
-        for wait in self.cases.values().filter_map(|case| case.wait.as_ref()) {
-            *waiting.entry(wait.reason.clone()).or_default() += 1;
-        }
-        waiting
+        self.cases.waiting()
     }
 
     fn tell(&mut self, id: GoId, kind: &Kind, cx: &mut Context<'_>) {
-        let Some(case) = self.cases.get_mut(&id) else {
+        let Some(case) = self.cases.get_mut(id) else {
             return;
         };
         case.told = true;
         let case = case.clone();
-        let kind_of = self.kind_of(case.line, cx.now_ns);
-        if let Some(line) = self.lines.get_mut(&case.line) {
+        let kind_of = self.cases.kind_of(case.line, cx.now_ns);
+        if let Some(line) = self.cases.line(case.line) {
             line.looked_at.remove(&id);
         }
         if let Some(finding) = finding(&case, kind, &kind_of, cx) {

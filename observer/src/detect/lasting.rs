@@ -5,7 +5,10 @@
 use crate::inspect::{Goroutine, StackState, Status};
 use crate::picture::Noted;
 
-use super::waits::ends_by_itself;
+use super::waits::{ends_by_itself, is_for_ever};
+
+/// Reasons, or how they begin, of waits that others in the process end.
+const FOR_OTHERS: [&str; 5] = ["chan receive", "chan send", "select", "semacquire", "sync."];
 
 /// A wait, as looks saw it.
 #[derive(Debug, Clone)]
@@ -28,6 +31,12 @@ pub(super) struct Wait {
 }
 
 impl Wait {
+    /// Whether somebody else in the process must end it, and nobody has.
+    pub(super) fn is_for_others(&self) -> bool {
+        let is_one = |known: &&str| self.reason.starts_with(*known);
+        FOR_OTHERS.iter().any(|known| is_one(&known)) && !is_for_ever(&self.reason) && !self.loops
+    }
+
     /// The wait that a look found, which may be the one that the look before has found; `None` where it does not wait.
     /// `proved_ns`: since when it has been in it at least, if that is proved.
     pub(super) fn seen(

@@ -5,7 +5,7 @@ use crate::model::{Ctx, GoId, ReqId};
 
 use super::context::Context;
 use super::draft::{self, span};
-use super::goroutine_leak::Case;
+use super::leak_cases::Case;
 use super::site;
 
 const HELP: &str = "give it a way out: room in the channel, or its context's Done in every wait";
@@ -25,6 +25,8 @@ pub(super) enum Kind {
     ForEver,
     /// Its context is dead: by whom, and since when, ns.
     Dead(CancelledBy, u64),
+    /// Two searches have found no reference to what it waits on.
+    Lost,
     /// The time that it has waited.
     Age,
 }
@@ -34,7 +36,7 @@ pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -
     let unit = cx.unit(pid)?;
     let wait = case.wait.as_ref()?;
     let (severity, confidence) = match kind {
-        Kind::ForEver | Kind::Dead(..) => (Severity::Error, Confidence::High),
+        Kind::ForEver | Kind::Dead(..) | Kind::Lost => (Severity::Error, Confidence::High),
         Kind::Age => (Severity::Warning, Confidence::Medium),
     };
     let mut finding = draft::blank(
@@ -75,10 +77,32 @@ pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -
                 by.clause()
             )
         }
+        Kind::Lost => {
+            let lost = format!(
+                "{} to which no reference was found",
+                waited_for(&wait.reason)
+            );
+            let message =
+                format!("goroutine waits on {lost}, {outlived} after the end of its request");
+            finding.evidence.waiting_on = Some(lost);
+            message
+        }
         Kind::Age => format!("goroutine still waits {outlived} after the end of its request"),
     };
     finding.help = HELP.to_owned();
     Some(finding)
+}
+
+/// What a wait for this reason is for.
+fn waited_for(reason: &str) -> &'static str {
+    const KINDS: [(&str, &str); 4] = [
+        ("chan", "a channel"),
+        ("select", "channels"),
+        ("sync.WaitGroup", "a WaitGroup"),
+        ("sync.Cond", "a Cond"),
+    ];
+    let kind = KINDS.iter().find(|(known, _)| reason.starts_with(known));
+    kind.map_or("a lock", |(_, name)| name)
 }
 
 /// Whether one of the contexts on whose `Done` it waits is dead.

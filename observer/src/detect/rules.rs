@@ -210,6 +210,7 @@ impl Rules {
             }
             Topic::Tell(call) => self.teller.call(call, cx),
             Topic::Leak(id) => self.leaks.look(id, cx),
+            Topic::References(pid) => self.leaks.search(pid, cx),
             Topic::Count(number) => self.surges.look(number, cx),
             Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
             Topic::LargeHeaders(_)
@@ -267,6 +268,7 @@ impl Rules {
             Topic::ContextId(request) => ids::context_answer(request, answer, cx),
             Topic::Keys(request) => keys::answer(request, answer, cx),
             Topic::Leak(id) => self.leaks.answer(id, answer, cx),
+            Topic::References(pid) => self.leaks.searched(pid, answer, cx),
             Topic::Count(number) => self.surges.counted(number, answer, cx),
             Topic::Crowds(number) => self.surges.answer(number, answer, cx),
             Topic::Sent(call) => {

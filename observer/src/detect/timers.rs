@@ -70,6 +70,8 @@ pub(super) enum Topic {
     Behind(ReqId, u64),
     /// A goroutine has outlived its request: does it wait?
     Leak(GoId),
+    /// Does anything refer to what goroutines of a process wait on?
+    References(u32),
     /// How many goroutines does a process have? By number of the watch.
     Count(u64),
     /// What do those do that have become so many? By number of the watch.

@@ -18,6 +18,7 @@ mod metadata;
 mod offsets;
 mod outer;
 mod raw_g;
+mod reach;
 mod request;
 mod response;
 mod served;
@@ -49,6 +50,7 @@ pub use offsets::{
 };
 pub use outer::CallSite;
 pub use raw_g::Status;
+pub use reach::{HeapOffsets, Roots, Unreferenced};
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use response::{Answering, ResponseOffsets, response_headers};
 pub use served::{Served, ServedBy, ServedOffsets, served};

@@ -7,7 +7,7 @@ use super::Inspector;
 use super::raw_g::RawG;
 
 /// Channels listed for one waiting goroutine: a select with more cases is cut there.
-const MAX_WAITING: usize = 64;
+pub(super) const MAX_WAITING: usize = 64;
 
 /// What one goroutine waits on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,13 +8,13 @@ use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
 use crate::detect::{
-    Answer, Ask, Count, Crowds, Deadlines, Engine, LeakTimes, PeerAddress, Question, SurgeLimits,
-    Thresholds, Work,
+    Answer, Ask, Count, Crowds, Deadlines, Engine, LeakTimes, PeerAddress, Question, Searched,
+    SurgeLimits, Thresholds, Work,
 };
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
     Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, StackState, Status,
-    ValueKey, ValueLink,
+    Unreferenced, ValueKey, ValueLink,
 };
 use crate::model::{DeadlineHeader, Fact, Limits, Model, PlainUnit};
 
@@ -95,6 +95,8 @@ pub(crate) struct Scene {
     pub(crate) count: Option<Count>,
     /// What those of a statement do; `None`: nobody could look.
     pub(crate) crowds: Option<Crowds>,
+    /// Waits on what nothing refers to, of all goroutines.
+    pub(crate) unreferenced: Option<Vec<Unreferenced>>,
     /// Questions, in order.
     pub(crate) asked: Vec<Ask>,
     /// Emissions with their times, ms.
@@ -153,6 +155,7 @@ impl Scene {
             ends: <(BTreeMap<u64, u16>, BTreeMap<u64, u16>)>::default(),
             count: None,
             crowds: None,
+            unreferenced: None,
             asked: Vec::new(),
             shown: Vec::new(),
             now_ms: 0,
@@ -286,6 +289,14 @@ impl Scene {
                 Some(crowds) => Answer::Crowds(crowds.clone()),
                 None => Answer::Unknown,
             },
+            Question::Unreferenced { goids } => {
+                let asked = |one: &&Unreferenced| goids.contains(&one.goid);
+                let found = self.unreferenced.as_ref();
+                Answer::Unreferenced(found.map(|all| Searched {
+                    lost: all.iter().filter(asked).cloned().collect(),
+                    took_ns: MS,
+                }))
+            }
             Question::Peers { requests } => {
                 let peers = requests.iter().map(|one| self.peers.get(&one.request));
                 let peer = |&(remote, local_port): &(&str, _)| PeerAddress {

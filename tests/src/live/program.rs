@@ -138,6 +138,14 @@ impl Program {
         self.process.signal(signal)
     }
 
+    /// What its own profile of leaked goroutines says, from Go 1.27 on.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn leaks(&self) -> Result<String> {
+        get(self.address, "/debug/leaks")
+    }
+
     /// Asks it for its routes.
     ///
     /// # Errors

@@ -29,6 +29,12 @@ const WANTED: &[Wanted] = &[
     wanted(&["runtime.m"], "g0 procid curg p"),
     wanted(&["runtime.sudog"], "g next elem waitlink c"),
     wanted(&["runtime.hchan"], "qcount dataqsiz buf closed recvq sendq"),
+    wanted(&["runtime.mheap"], "arenas allspans"),
+    wanted(
+        &["runtime.mspan"],
+        "startAddr npages elemsize spanclass state specials",
+    ),
+    wanted(&["runtime.special"], "next offset kind"),
     wanted(
         &["runtime.moduledata"],
         "pcHeader pclntable ftab minpc maxpc text etext rodata types etypes gofunc typelinks itablinks itaboffset \

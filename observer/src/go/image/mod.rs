@@ -14,6 +14,7 @@ mod handed;
 mod home;
 mod moduledata;
 mod pclntab;
+mod runtime_vars;
 mod types;
 mod values;
 
@@ -26,6 +27,7 @@ use rustc_hash::FxHashSet;
 pub use elf::LoadRange;
 pub use error::ImageError;
 pub use functions::{Function, FunctionRef};
+pub use runtime_vars::{AllgsVars, NoAllgs};
 pub use values::Key;
 
 use self::build::Build;
@@ -64,38 +66,6 @@ pub struct StackStep {
     pub top: bool,
     /// The function changes stacks, so `sp_delta` cannot be trusted.
     pub writes_sp: bool,
-}
-
-/// Where the runtime keeps the list of all goroutines, before relocation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AllgsVars {
-    /// Address of `runtime.allglen`.
-    pub len_vaddr: u64,
-    /// Address of `runtime.allgptr`.
-    pub ptr_vaddr: u64,
-}
-
-/// Why the list of all goroutines was not found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoAllgs {
-    /// Neither function that reads the list is in the executable.
-    #[error("runtime.forEachGRace and runtime.atomicAllG are missing")]
-    NoFunction,
-    /// The function does not load two globals.
-    #[error("{function} loads {loads} globals instead of 2")]
-    Unexpected {
-        /// The function looked at.
-        function: &'static str,
-        /// How many globals it loads.
-        loads: usize,
-    },
-    /// A loaded address lies outside the image.
-    #[error("{function} loads from outside the image")]
-    Outside {
-        /// The function looked at.
-        function: &'static str,
-    },
 }
 
 impl Image {
@@ -402,54 +372,6 @@ impl Image {
     pub fn itab_type_vaddr(&self, itab_vaddr: u64) -> Option<u64> {
         self.word(itab_vaddr.checked_add(types::ITAB_TYPE)?)
             .filter(|&vaddr| vaddr != 0)
-    }
-
-    /// Where the runtime keeps the list of all goroutines, read off the code that walks it, so
-    /// that a stripped executable serves too.
-    ///
-    /// # Errors
-    /// When the code is not exactly as expected.
-    pub fn allgs(&self) -> Result<AllgsVars, NoAllgs> {
-        /// Optimised builds inline the second into the first.
-        const READERS: [&str; 2] = ["runtime.forEachGRace", "runtime.atomicAllG"];
-        let mut failure = NoAllgs::NoFunction;
-        for name in READERS {
-            let [function] = self.functions(name) else {
-                continue;
-            };
-            match self.allgs_loaded_by(name, function) {
-                Ok(found) => return Ok(found),
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
-    }
-
-    fn allgs_loaded_by(
-        &self,
-        name: &'static str,
-        function: &Function,
-    ) -> Result<AllgsVars, NoAllgs> {
-        let length = function.end.saturating_sub(function.entry);
-        let code = usize::try_from(length)
-            .ok()
-            .and_then(|length| self.bytes(function.entry, length))
-            .unwrap_or_default();
-        let loads = self.elf.isa.global_loads(code, function.entry);
-        let &[len_vaddr, ptr_vaddr] = loads.as_slice() else {
-            return Err(NoAllgs::Unexpected {
-                function: name,
-                loads: loads.len(),
-            });
-        };
-        let range = self.elf.range.low..self.elf.range.high;
-        if !range.contains(&len_vaddr) || !range.contains(&ptr_vaddr) || len_vaddr == ptr_vaddr {
-            return Err(NoAllgs::Outside { function: name });
-        }
-        Ok(AllgsVars {
-            len_vaddr,
-            ptr_vaddr,
-        })
     }
 
     fn table(&self) -> Option<Table<'_>> {

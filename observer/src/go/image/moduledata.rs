@@ -3,13 +3,15 @@
 //! Found by its pointer to the pclntab and believed only when it agrees with the pclntab in
 //! several places, since a wrong address here would be a wrong address everywhere.
 
+use std::ops::Range;
+
 use super::bytes::{tail, u64_at};
 use super::elf::{Elf, Section};
 use super::error::ImageError;
 use super::pclntab::Header;
 
 /// The addresses needed, before relocation.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Module {
     /// Start of the code that function offsets count from.
     pub(super) text: u64,
@@ -17,6 +19,8 @@ pub(super) struct Module {
     pub(super) types: u64,
     /// Base of funcdata offsets.
     pub(super) gofunc: u64,
+    /// Variables that hold pointers: those that begin with a value, and those that begin empty.
+    pub(super) variables: [Range<u64>; 2],
 }
 
 /// Where the fields that moved are, by the first minor version that has them there.
@@ -51,6 +55,8 @@ const PCLN_TABLE: u64 = 104;
 const MIN_PC: u64 = 160;
 const TEXT: u64 = 176;
 const END_OF_TEXT: u64 = 184;
+const DATA: u64 = 208;
+const EMPTY: u64 = 224;
 
 /// Data sections of real executables are far smaller; bounds the search in a fake one.
 const MAX_SEARCH: u64 = 256 << 20;
@@ -79,6 +85,10 @@ impl Module {
             text: field(TEXT).ok_or_else(|| fail("no text address"))?,
             types: field(fields.types).ok_or_else(|| fail("no types address"))?,
             gofunc: field(fields.gofunc).ok_or_else(|| fail("no funcdata address"))?,
+            variables: [DATA, EMPTY].map(|at| {
+                let bound = |at| field(at).unwrap_or_default();
+                bound(at)..bound(at + 8)
+            }),
         };
         if elf.code_offset_of(module.text).is_none() {
             return Err(fail("text is not in an executable segment"));

@@ -59,6 +59,12 @@ func Mux(routes []Route) *http.ServeMux {
 	mux.HandleFunc("/debug/goroutines", func(w http.ResponseWriter, r *http.Request) {
 		_ = pprof.Lookup("goroutine").WriteTo(w, 2)
 	})
+	// What the runtime itself calls leaked, from Go 1.27 on.
+	if leaks := pprof.Lookup("goroutineleak"); leaks != nil {
+		mux.HandleFunc("/debug/leaks", func(w http.ResponseWriter, r *http.Request) {
+			_ = leaks.WriteTo(w, 2)
+		})
+	}
 	return mux
 }
 

@@ -1,0 +1,61 @@
+//! Follows every word that may be an address, from some memory on, to all objects that can be got at from there.
+
+use crate::target::{Memory, MemoryError};
+
+use super::heap::Heap;
+use super::words::Words;
+
+/// A search under way.
+pub(super) struct Marking<'a, M> {
+    pub(super) memory: &'a M,
+    pub(super) heap: Heap,
+    /// Memory that is to be looked through: where, and how many bytes.
+    open: Vec<(u64, u64)>,
+    pub(super) words: Words,
+}
+
+impl<'a, M: Memory> Marking<'a, M> {
+    pub(super) fn new(memory: &'a M, heap: Heap, limit: u64) -> Self {
+        Self {
+            memory,
+            heap,
+            open: Vec::new(),
+            words: Words::new(limit),
+        }
+    }
+
+    /// Looks through some memory, too.
+    pub(super) fn look_through(&mut self, at: u64, len: u64) {
+        self.open.push((at, len));
+    }
+
+    /// Follows a word, if it is an address of an object that was not found yet.
+    pub(super) fn follow(&mut self, word: u64) {
+        if let Some(found) = self.heap.find(word)
+            && found.has_pointers
+        {
+            self.open.push((found.at, found.len));
+        }
+    }
+
+    /// Finds an object without what it refers to; where it begins.
+    pub(super) fn pass_over(&mut self, addr: u64) -> Option<u64> {
+        self.heap.find(addr).map(|found| found.at)
+    }
+
+    /// Goes on until everything is found; false where that is more than may be read.
+    ///
+    /// # Errors
+    /// Some of it cannot be read.
+    pub(super) fn finish(&mut self) -> Result<bool, MemoryError> {
+        while !self.open.is_empty() {
+            let Some(words) = self.words.next(self.memory, &mut self.open)? else {
+                return Ok(false);
+            };
+            for (_, word) in words {
+                self.follow(word);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,281 @@
+//! Waiting goroutines that nobody can wake: neither from the program's variables nor from the stacks of others does a way
+//! lead to what they wait on.
+//!
+//! Goes through the heap as the garbage collector does, from outside and without its knowledge of types: every word that
+//! may be an address counts as one, so it finds too much rather than too little. But the process runs on meanwhile. What is
+//! moved behind our back, out of memory that was not read yet into memory that was, is missed, as is what only
+//! a register or memory of C holds. So variables and stacks are read once more at the end, and one look alone proves
+//! nothing: a second one, some time later, must find the same wait unreferenced again.
+
+mod heap;
+mod marking;
+mod referrers;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::ops::Range;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::target::{Memory, MemoryError};
+
+use super::Inspector;
+use super::raw_g::RawG;
+use super::waits::{MAX_WAITING, Waits};
+
+use self::heap::Heap;
+use self::marking::Marking;
+use self::referrers::Referrers;
+
+pub use heap::HeapOffsets;
+
+/// Bytes of objects with pointers that are looked through at most.
+const MAX_HEAP: u64 = 64 << 20;
+/// Bytes that are read in all.
+const MAX_READ: u64 = 8 * MAX_HEAP;
+/// Waits told of.
+const MAX_TOLD: usize = 4096;
+
+/// Where a process has its heap's description and its variables, load bias added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// Address of `runtime.mheap_.arenas`.
+    pub arenas: u64,
+    /// The program's variables.
+    pub variables: [Range<u64>; 2],
+}
+
+/// One wait of one goroutine, on what nothing refers to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Unreferenced {
+    /// The goroutine.
+    pub goid: u64,
+    /// Its sudog: another wait may have the same one,
+    sudog: u64,
+    /// but not when it has stopped as often, modulo 256; 0 where that is not known.
+    stops: u8,
+    /// Addresses of the words that lead to what it waits on, all in memory that nobody can get at either; rising.
+    references: Vec<u64>,
+}
+
+impl Unreferenced {
+    /// A wait at `sudog`, to which these words lead.
+    #[cfg(test)]
+    pub(crate) fn of(goid: u64, sudog: u64, references: &[u64]) -> Self {
+        Self {
+            goid,
+            sudog,
+            stops: 0,
+            references: references.to_vec(),
+        }
+    }
+
+    /// Whether this wait was as lost at an earlier look: it is the same, and nothing leads to it that did not then. Nobody can
+    /// make a new reference to what nobody can get at.
+    #[must_use]
+    pub fn is_confirmed_by(&self, earlier: &Self) -> bool {
+        let then = &earlier.references;
+        (self.goid, self.sudog, self.stops) == (earlier.goid, earlier.sudog, earlier.stops)
+            && self
+                .references
+                .iter()
+                .all(|place| then.binary_search(place).is_ok())
+    }
+}
+
+/// A goroutine that others must wake.
+struct Waiter {
+    g: u64,
+    raw: RawG,
+    on: Vec<u64>,
+}
+
+impl<M: Memory> Inspector<'_, M> {
+    /// Which of some goroutines wait on what nothing refers to, as far as one look can tell. `None` where there is too
+    /// much to look through, or where that is not to be known.
+    ///
+    /// # Errors
+    /// The process has ended, or some of its memory cannot be read.
+    pub fn unreferenced(
+        &self,
+        offsets: &HeapOffsets,
+        roots: &Roots,
+        is_asked_about: impl Fn(u64) -> bool,
+    ) -> Result<Option<Vec<Unreferenced>>, MemoryError> {
+        let Some(heap) = Heap::read(self.memory, offsets, roots.arenas, MAX_HEAP)? else {
+            return Ok(None);
+        };
+        let Some(all) = self.alive()? else {
+            return Ok(None);
+        };
+        let Some(specials) = heap.specials(self.memory, offsets)? else {
+            return Ok(None);
+        };
+        let mut search = Search {
+            marking: Marking::new(self.memory, heap, MAX_READ),
+            waiters: FxHashMap::default(),
+            passed_over: FxHashSet::default(),
+            g_len: u64::from(offsets.g_len),
+        };
+        search.pass_over(&all);
+        for (g, raw) in all.alive {
+            match self.wait_of(g, &raw)? {
+                Some(on) => {
+                    search.waiters.insert(g, Waiter { g, raw, on });
+                }
+                None => search.goes_on(g, &raw),
+            }
+        }
+        for word in specials {
+            search.marking.follow(word);
+        }
+        search.look_through(&roots.variables);
+        if !search.finish()? {
+            return Ok(None);
+        }
+        let Some(all) = self.alive()? else {
+            return Ok(None);
+        };
+        search.pass_over(&all);
+        for (g, raw) in &all.alive {
+            let waits_on = |waiter: &Waiter| raw.agrees_with(&waiter.raw);
+            if !search.waiters.get(g).is_some_and(waits_on) {
+                search.waiters.remove(g);
+                search.goes_on(*g, raw);
+            }
+        }
+        search.look_through(&roots.variables);
+        if !search.finish()? {
+            return Ok(None);
+        }
+        search
+            .waiters
+            .retain(|_, waiter| is_asked_about(waiter.raw.goid));
+        search.lost()
+    }
+
+    /// Every goroutine there is; `None` where not all could be read.
+    fn alive(&self) -> Result<Option<All>, MemoryError> {
+        let Some(listing) = self.list()?.filter(|listing| !listing.cut) else {
+            return Ok(None);
+        };
+        let mut alive = Vec::new();
+        let whole = self.for_each_raw(&listing.addrs, |addr, raw| {
+            if raw.status.is_alive() {
+                alive.push((addr, *raw));
+            }
+            true
+        })?;
+        Ok(whole.then_some(All {
+            structs: listing.addrs,
+            alive,
+        }))
+    }
+
+    /// What a goroutine waits on; `None` where it may go on by itself, or not all of it is known.
+    fn wait_of(&self, g: u64, raw: &RawG) -> Result<Option<Vec<u64>>, MemoryError> {
+        if !raw.waits() || raw.waiting == 0 {
+            return Ok(None);
+        }
+        let Some(Waits {
+            mut channels,
+            semaphore,
+        }) = self.waits(g, raw, None)?
+        else {
+            return Ok(None);
+        };
+        channels.extend(semaphore);
+        let is_whole = !channels.is_empty() && channels.len() < MAX_WAITING;
+        Ok(is_whole.then_some(channels))
+    }
+}
+
+/// The runtime's list, and those on it that live.
+struct All {
+    structs: Vec<u64>,
+    alive: Vec<(u64, RawG)>,
+}
+
+struct Search<'a, M> {
+    marking: Marking<'a, M>,
+    /// Those to whose wait no way was found yet, by their structs.
+    waiters: FxHashMap<u64, Waiter>,
+    /// What only the runtime refers to.
+    passed_over: FxHashSet<u64>,
+    g_len: u64,
+}
+
+impl<M: Memory> Search<'_, M> {
+    /// The runtime's own ways to goroutines and to what they wait in wake nobody.
+    fn pass_over(&mut self, all: &All) {
+        let sudogs = all.alive.iter().map(|(_, raw)| &raw.waiting);
+        for addr in all.structs.iter().chain(sudogs) {
+            self.passed_over.extend(self.marking.pass_over(*addr));
+        }
+    }
+
+    /// What a goroutine that may go on can get at.
+    fn goes_on(&mut self, g: u64, raw: &RawG) {
+        let (_, sp) = raw.resume_point().unwrap_or((0, raw.stack_lo));
+        // One that was in a system call may be out of it by now.
+        let from = if raw.waits() { sp } else { raw.stack_lo };
+        self.marking
+            .look_through(from, raw.stack_hi.saturating_sub(from));
+        self.marking.look_through(g, self.g_len);
+    }
+
+    fn look_through(&mut self, variables: &[Range<u64>]) {
+        for range in variables {
+            let len = range.end.saturating_sub(range.start);
+            self.marking.look_through(range.start, len);
+        }
+    }
+
+    /// Goes on until nobody more can be woken; false where that is more than may be read.
+    fn finish(&mut self) -> Result<bool, MemoryError> {
+        loop {
+            if !self.marking.finish()? {
+                return Ok(false);
+            }
+            let heap = &self.marking.heap;
+            let is_woken = |at: &u64| !heap.holds(*at) || heap.is_found(*at);
+            let woken: Vec<Waiter> = self
+                .waiters
+                .extract_if(|_, waiter| waiter.on.iter().any(is_woken))
+                .map(|(_, waiter)| waiter)
+                .collect();
+            if woken.is_empty() {
+                return Ok(true);
+            }
+            for waiter in woken {
+                self.goes_on(waiter.g, &waiter.raw);
+            }
+        }
+    }
+
+    /// Those that are left, with all that leads to what they wait on.
+    fn lost(mut self) -> Result<Option<Vec<Unreferenced>>, MemoryError> {
+        let on = self.waiters.values().take(MAX_TOLD);
+        let on: Vec<u64> = on.flat_map(|waiter| waiter.on.iter().copied()).collect();
+        let referrers = Referrers::of(on, &self.passed_over, &mut self.marking)?;
+        let Some(referrers) = referrers else {
+            return Ok(None);
+        };
+        if !self.finish()? {
+            return Ok(None);
+        }
+        let lost = self.waiters.values().filter_map(|waiter| {
+            let on = waiter.on.iter().copied();
+            Some(Unreferenced {
+                goid: waiter.raw.goid,
+                sudog: waiter.raw.waiting,
+                stops: waiter.raw.stops,
+                references: referrers.leading_to(on, &self.marking)?,
+            })
+        });
+        let mut lost: Vec<_> = lost.collect();
+        lost.sort_unstable_by_key(|lost| lost.goid);
+        Ok(Some(lost))
+    }
+}

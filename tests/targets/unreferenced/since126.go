@@ -1,0 +1,23 @@
+//go:build go1.26
+
+package main
+
+import "sync"
+
+// locks is about what a goroutine names in its wait since Go 1.26.
+func locks() {
+	away(func() {
+		work := new(sync.WaitGroup)
+		work.Add(1)
+		waits("lost", "wait-group", func() { work.Wait() })
+	})
+	away(func() {
+		of := &struct {
+			sync.Mutex
+			next *node
+		}{}
+		of.Lock()
+		waits("lost", "mutex", func() { of.Lock() })
+		waits("lost", "mutex-too", func() { of.Lock() })
+	})
+}

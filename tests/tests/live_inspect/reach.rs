@@ -1,0 +1,123 @@
+//! Which waits nobody can end, against what a program says of itself.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use observer::inspect::{HeapOffsets, Roots, Unreferenced};
+
+use crate::target::{PLAIN, Source, Target, variants};
+
+const UNREFERENCED: Source = Source {
+    folder: "unreferenced",
+    files: &["churn.go", "main.go"],
+    since: Some((26, ["since126.go", "before126.go"])),
+    cgo: false,
+};
+
+/// First Go 1.N that can tell by itself which goroutines have leaked.
+const PROFILED_SINCE: u32 = 27;
+/// Looks at what is moved.
+const LOOKS: usize = 60;
+
+fn roots(target: &Target) -> Roots {
+    let bias = target.process.mapping.bias;
+    let variables = target.image.variables().unwrap();
+    Roots {
+        arenas: target.image.arenas().unwrap().wrapping_add(bias),
+        variables: variables
+            .map(|range| range.start.wrapping_add(bias)..range.end.wrapping_add(bias)),
+    }
+}
+
+fn look(target: &Target) -> Vec<Unreferenced> {
+    let offsets = HeapOffsets::of(&target.layout).unwrap();
+    let found = target
+        .inspector()
+        .unreferenced(&offsets, &roots(target), |_| true);
+    found.unwrap().unwrap()
+}
+
+#[test]
+fn what_nobody_can_get_at_is_told_from_what_is_far_away() {
+    for variant in variants() {
+        let mut target = Target::of(&UNREFERENCED, variant);
+        let (lost, held) = (named(&target, "lost"), named(&target, "held"));
+        assert!(lost.len() >= 7 && held.len() >= 13, "{lost:?} {held:?}");
+        let begun = Instant::now();
+        let first = look(&target);
+        let took = begun.elapsed();
+        let found: Vec<&str> = first
+            .iter()
+            .map(|one| lost.get(&one.goid).or(held.get(&one.goid)))
+            .map(|name| name.map_or("?", String::as_str))
+            .collect();
+        eprintln!("{variant:?}: {found:?} in {took:?}");
+        let goids: Vec<u64> = first.iter().map(|one| one.goid).collect();
+        let expected: Vec<u64> = lost.keys().copied().collect();
+        assert_eq!(goids, expected, "{variant:?}: {lost:?} {held:?}");
+        // The same waits, whatever the collector does in between.
+        target.ask("collect");
+        std::thread::sleep(Duration::from_millis(50));
+        let second = look(&target);
+        assert_eq!(second.len(), first.len(), "{variant:?}");
+        for (one, earlier) in second.iter().zip(&first) {
+            let is_confirmed = one.is_confirmed_by(earlier);
+            assert!(is_confirmed, "{variant:?} {earlier:?} {one:?}");
+        }
+        if target.image.go_version().minor >= PROFILED_SINCE {
+            assert_eq!(leaked(&target.ask("leaks")), expected, "{variant:?}");
+        }
+    }
+}
+
+/// One look may miss what is moved meanwhile; two apart do not agree on it.
+#[test]
+fn what_is_handed_on_all_the_time_is_never_missed_twice() {
+    for variant in variants().into_iter().filter(|it| it.flags == PLAIN) {
+        for how in ["churn", "swap"] {
+            let mut target = Target::of(&UNREFERENCED, variant);
+            assert_eq!(target.ask(how).len(), 64);
+            let lost = named(&target, "lost");
+            let (mut missed, mut confirmed) = (0, [0, 0]);
+            let mut before: Vec<Unreferenced> = Vec::new();
+            for _ in 0..LOOKS {
+                let found = look(&target);
+                for one in &found {
+                    let is_lost = lost.contains_key(&one.goid);
+                    missed += usize::from(!is_lost);
+                    let again = before.iter().any(|it| one.is_confirmed_by(it));
+                    confirmed[usize::from(is_lost)] += usize::from(again);
+                }
+                before = found;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let [wrong, right] = confirmed;
+            eprintln!(
+                "{variant:?} {how}: one look missed {missed}, two {wrong}; {right} confirmed"
+            );
+            assert_eq!(wrong, 0, "{variant:?} {how}");
+            assert!(right > lost.len() * LOOKS / 2, "{variant:?} {how}: {right}");
+        }
+    }
+}
+
+/// The goroutines that a dump calls leaked, rising: `goroutine 7 [chan send (leaked)]:`.
+fn leaked(dump: &[String]) -> Vec<u64> {
+    let headers = dump
+        .iter()
+        .filter_map(|line| line.strip_prefix("goroutine "));
+    let leaked = headers.filter(|header| header.contains("(leaked)"));
+    let mut leaked: Vec<u64> = leaked
+        .map(|header| header.split(' ').next().unwrap().parse().unwrap())
+        .collect();
+    leaked.sort_unstable();
+    leaked
+}
+
+/// Goroutines that the program has told of, by number.
+fn named(target: &Target, kind: &str) -> BTreeMap<u64, String> {
+    let facts = target.facts_of(kind).into_iter();
+    facts
+        .map(|fact| (fact[1].parse().unwrap(), fact[0].clone()))
+        .collect()
+}
