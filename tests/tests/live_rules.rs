@@ -234,3 +234,44 @@ fn workers_left_behind_on_a_busy_connection_are_found() -> Result<()> {
         exactly(&run, program.pid(), &[all])
     })
 }
+
+/// A read deadline that has passed leaves the connection with a dead context: later requests of it are dead from their
+/// beginning, and what they call cannot succeed; what they do besides is no fault of theirs until their client leaves.
+#[test]
+fn what_a_read_deadline_has_left_behind_is_told_of_later_requests() -> Result<()> {
+    on_each_version(|go, flavor| {
+        const LEFT: &str = "/premature/read-deadline";
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let observer = Observer::of(program.pid())?;
+        let late = |path: &str, id: &str| -> Result<Connection> {
+            let mut connection = Connection::open(program.address)?;
+            connection.exchange(LEFT, &format!("before-{id}"))?;
+            connection.send(path, id)?;
+            Ok(connection)
+        };
+        let mut calls = late("/notcalled/cancel/ok", "calls")?;
+        calls.receive()?;
+        let mut patient = late("/ignored/sleep", "patient")?;
+        let leaves = late("/ignored/sleep", "leaves")?;
+        thread::sleep(Duration::from_millis(300));
+        drop(leaves);
+        patient.receive()?;
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let left = Expect::new("error", PROGRAM, "premature-cancel read-deadline")?;
+        let expected = [
+            left.request(LEFT, "before-calls")
+                .by("read_deadline")
+                .times(3),
+            Expect::new("error", PROGRAM, "premature-cancel stillborn")?
+                .request("/notcalled/cancel/ok", "calls")
+                .by("read_deadline")
+                .says("since a read deadline has passed on the connection"),
+            Expect::new("error", PROGRAM, "cancel-ignored sleep")?
+                .request("/ignored/sleep", "leaves")
+                .by("client")
+                .after_cancel_ms(1500..6000),
+        ];
+        exactly(&run, program.pid(), &expected)
+    })
+}

@@ -81,10 +81,11 @@
 //! - a goroutine that is merely still alive when its context dies;
 //! - requests of which events were lost: they are unknown, and counted as such.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{CallOutcome, CancelledBy, Confidence, Evidence, Finding, RuleName, Severity};
-use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Root, Unit};
+use crate::go::Stack;
+use crate::model::{Call, CallId, Cancel, CtxId, ReqId, Request, Root, Unit};
 
 use super::ask::Answer;
 use super::chain;
@@ -100,6 +101,20 @@ pub(super) struct PrematureCancel {
     said: BTreeSet<CallId>,
     /// Requests said to be killed by a read deadline before a call of theirs was seen to fail.
     announced: BTreeSet<ReqId>,
+    /// What is going to be said of requests, once it is known whether they had ended before they were looked at.
+    looked_at: BTreeMap<ReqId, LookedAt>,
+}
+
+/// A request that a read deadline has cancelled.
+#[derive(Debug)]
+struct LookedAt {
+    pid: u32,
+    /// When, ns.
+    at_ns: u64,
+    /// Where its goroutine was: the next request may have begun on it.
+    stack: Stack,
+    /// The rest.
+    finding: Finding,
 }
 
 /// How a handler ended, by the function that cancelled its request's context or unwound to that. A
@@ -110,10 +125,24 @@ const ENDINGS: &[(&str, &str)] = &[
     ("net/http.(*conn).serve", "the handler returned"),
 ];
 
+const LIFT: &str = "clear the read deadline once the body is read: `SetReadDeadline(time.Time{})`";
+
+/// From a look at memory until the events before it are known, ns.
+const SETTLED_NS: u64 = 100_000_000;
 /// Calls remembered in `said`.
 const SAID: usize = 16_384;
 
 impl PrematureCancel {
+    /// Forgets what belongs to processes that `whose` names.
+    pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
+        self.looked_at.retain(|_, looked_at| !whose(looked_at.pid));
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.looked_at.len()
+    }
+
     /// A read deadline of the service's own killed a request whose client is still there.
     pub(super) fn request_cancelled(&mut self, id: ReqId, cx: &mut Context<'_>) {
         let Some(request) = cx.model.request(id) else {
@@ -136,8 +165,7 @@ impl PrematureCancel {
         let Some(request) = cx.model.request(id) else {
             return;
         };
-        let killed = |call: &CallId| cx.model.call(*call).is_some_and(|call| call.failed);
-        if request.calls.iter().any(killed) {
+        if has_failed(request, cx) {
             // Said already, with the line of the call.
             return;
         }
@@ -152,8 +180,9 @@ impl PrematureCancel {
                 let (pcs, state) = (&goroutine.stack, goroutine.stack_state);
                 site::walked(cx.code, request.pid, pcs, state)
             }
-            _ => crate::go::Stack::default(),
+            _ => Stack::default(),
         };
+        let pid = request.pid;
         let mut finding = draft::blank(
             RuleName::PrematureCancel,
             Severity::Warning,
@@ -174,10 +203,34 @@ impl PrematureCancel {
         finding.evidence.server = work.conn.as_ref().and_then(io_deadline::limits);
         finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
         finding.context = chain::of_context(cx, Some(request.root));
-        finding.help =
-            "clear the read deadline once the body is read: `SetReadDeadline(time.Time{})`".into();
-        let at = site::direct(&unit, &stack).cloned();
-        draft::place(&mut finding, &unit, at.as_ref(), stack);
+        finding.help = LIFT.to_owned();
+        let looked_at = LookedAt {
+            pid,
+            at_ns: cx.now_ns,
+            stack,
+            finding,
+        };
+        cx.remember(&mut self.looked_at, id, looked_at);
+        cx.later(SETTLED_NS, Topic::Premature(id));
+    }
+
+    /// Says of a request that was looked at what became clear since.
+    pub(super) fn settled(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(looked_at) = self.looked_at.remove(&id) else {
+            return;
+        };
+        let (Some(request), Some(unit)) = (cx.model.request(id), cx.unit(looked_at.pid)) else {
+            return;
+        };
+        if has_failed(request, cx) {
+            return;
+        }
+        let ended_ns = request.ended_ns();
+        let mut finding = looked_at.finding;
+        if ended_ns.is_none_or(|ended_ns| ended_ns > looked_at.at_ns) {
+            let at = site::direct(&unit, &looked_at.stack).cloned();
+            draft::place(&mut finding, &unit, at.as_ref(), looked_at.stack);
+        }
         self.announced.insert(id);
         if self.announced.len() > SAID {
             self.announced.pop_first();
@@ -195,7 +248,8 @@ impl PrematureCancel {
         };
         // Its own goroutine killed it before: the call cannot succeed.
         let own = cancel.origin == CancelledBy::Code && cancel.goid == call.goid;
-        if !matches!(call.root, Root::Request(_)) || !(own || ended_normally(&cancel)) {
+        let dead = own || ended_normally(&cancel) || cancel.origin == CancelledBy::ReadDeadline;
+        if !matches!(call.root, Root::Request(_)) || !dead {
             return;
         }
         self.say(id, &cancel, cx);
@@ -265,6 +319,12 @@ impl PrematureCancel {
     }
 }
 
+/// A call of it has failed.
+fn has_failed(request: &Request, cx: &Context<'_>) -> bool {
+    let killed = |call: &CallId| cx.model.call(*call).is_some_and(|call| call.failed);
+    request.calls.iter().any(killed)
+}
+
 /// The first cancel of a context.
 fn cancel_of(ctx: CtxId, cx: &Context<'_>) -> Option<Cancel> {
     cx.model.context(ctx)?.cancelled.clone()
@@ -285,6 +345,13 @@ fn clause(cancel: &Cancel, pid: u32, cx: &Context<'_>) -> &'static str {
         Some(*clause)
     });
     known.unwrap_or("the handler ended")
+}
+
+const fn remedy(cancel: &Cancel) -> &'static str {
+    match cancel.origin {
+        CancelledBy::ReadDeadline => LIFT,
+        _ => "give asynchronous work a context of its own: `context.WithoutCancel` and a timeout",
+    }
 }
 
 fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option<Finding> {
@@ -319,7 +386,14 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
     {
         passed.tell(&mut finding.evidence, unit, cx);
     }
-    let (why, help) = if cancel.origin == CancelledBy::Code && begun {
+    let owner = call.owner.and_then(|owner| cx.model.request(owner));
+    let (why, help) = if owner.is_some_and(|request| request.is_stillborn) {
+        (
+            "its context was dead before its request began, since a read deadline has passed on the connection"
+                .to_owned(),
+            LIFT,
+        )
+    } else if cancel.origin == CancelledBy::Code && begun {
         (
             format!(
                 "it began {} after its own goroutine cancelled the context",
@@ -339,12 +413,12 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
                 span(call.start_ns.saturating_sub(cancel.at_ns)),
                 clause(cancel, call.pid, cx)
             ),
-            "give asynchronous work a context of its own: `context.WithoutCancel` and a timeout",
+            remedy(cancel),
         )
     } else {
         (
             format!("it was running when {}", clause(cancel, call.pid, cx)),
-            "give asynchronous work a context of its own: `context.WithoutCancel` and a timeout",
+            remedy(cancel),
         )
     };
     let goroutine = finding.evidence.goroutine.as_ref();

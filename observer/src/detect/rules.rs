@@ -80,6 +80,7 @@ impl Rules {
         self.not_forwarded.forget(whose);
         self.orphaned.forget(whose);
         self.leaks.forget(whose);
+        self.premature.forget(whose);
     }
 
     pub(super) fn fact(&mut self, fact: Fact, cx: &mut Context<'_>) {
@@ -210,13 +211,13 @@ impl Rules {
             }
             Topic::Tell(call) => self.teller.call(call, cx),
             Topic::Leak(id) => self.leaks.look(id, cx),
+            Topic::Premature(request) => self.premature.settled(request, cx),
             Topic::References(pid) => self.leaks.search(pid, cx),
             Topic::Count(number) => self.surges.look(number, cx),
             Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
             Topic::LargeHeaders(_)
             | Topic::Beside(..)
             | Topic::Detached(_)
-            | Topic::Premature(_)
             | Topic::Peers(_)
             | Topic::ContextId(_)
             | Topic::Keys(_)
@@ -337,6 +338,7 @@ impl Rules {
             + self.joins.cases.len()
             + self.joins.unread.len()
             + self.leaks.len()
+            + self.premature.len()
     }
 }
 

@@ -35,6 +35,7 @@ mod sent;
 mod sent_deadline;
 mod spawned;
 mod stacks;
+mod stillborn;
 mod table;
 #[cfg(test)]
 mod tests;

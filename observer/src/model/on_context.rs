@@ -325,16 +325,16 @@ impl On<'_> {
         }
     }
 
-    fn say_cancelled(&mut self, id: CtxId, request: Option<ReqId>) {
+    pub(super) fn say_cancelled(&mut self, id: CtxId, request: Option<ReqId>) {
         self.wait_cancelled(id);
         self.dial_cancelled(id);
         match request {
             Some(request) => {
-                let ends = self
-                    .model
-                    .contexts
-                    .get(id)
-                    .and_then(|ctx| ctx.cancelled.as_ref());
+                let ends = self.model.contexts.get(id);
+                let ends = ends.and_then(|ctx| ctx.cancelled.clone());
+                if let Some(cancel) = &ends {
+                    self.bequeaths_death(request, cancel);
+                }
                 if ends.is_none_or(|cancel| cancel.by != CancelledBy::NormalEnd) {
                     self.model.note_delivery(request, self.code);
                     self.facts.push(Fact::RequestCancelled(request));

@@ -190,6 +190,7 @@ impl On<'_> {
             peer: Peer::Unasked,
             delivery: None,
             read_deadline: None,
+            is_stillborn: false,
             write_deadline: None,
             epoch,
         });
@@ -204,6 +205,7 @@ impl On<'_> {
         self.process.contexts.insert(of.ctx.data, root);
         self.process.serving.insert(header.goid, id);
         self.process.writers.insert(of.writer, id);
+        self.inherits_death(id, header.goid);
         id
     }
 
@@ -228,9 +230,12 @@ impl On<'_> {
 
     pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {
         let by = self.read_error(record);
-        if let Some(request) = self.process.writers.get(&record.response) {
+        if let Some(request) = self.process.writers.get(&record.response).copied() {
             let peer = text(head(&record.peer, record.peer_len));
-            self.model.set_peer(*request, peer.as_deref(), None);
+            self.model.set_peer(request, peer.as_deref(), None);
+            if by == CancelledBy::Client {
+                self.leaves_stillborn(request, record.header.goid);
+            }
         }
         self.process
             .conn_errors

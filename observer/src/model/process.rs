@@ -13,6 +13,7 @@ use super::context::Cancel;
 use super::ids::{CallId, CtxId, GoId, ReqId};
 use super::instant::Instant;
 use super::seen::Seen;
+use super::stillborn::TimedOut;
 
 /// A connection's read error, until the cancel that follows on the same goroutine.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +94,8 @@ pub(super) struct Process {
     pub(super) origins: Recent<u64, Origin>,
     /// Read errors by background reader.
     pub(super) conn_errors: Recent<u64, ConnError>,
+    /// Connections whose context a read deadline has cancelled, by serving goroutine: their next requests are born dead.
+    pub(super) timed_out: Recent<u64, TimedOut>,
     /// What its code says of cancels.
     pub(super) cancellers: Cancellers,
     /// What its addresses mean otherwise.
@@ -139,6 +142,7 @@ impl Process {
             spawned_gone: None,
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
+            timed_out: Recent::new(goroutines),
             cancellers: Cancellers::default(),
             seen: Seen::default(),
             asked: Recent::new(goroutines),
@@ -159,7 +163,7 @@ impl Process {
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 19] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 20] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -169,6 +173,7 @@ impl Process {
             ("spawned", self.spawned.len()),
             ("origins", self.origins.len()),
             ("conn errors", self.conn_errors.len()),
+            ("timed out", self.timed_out.len()),
             ("asked", self.asked.len()),
             ("calls", self.calls.len()),
             ("call requests", self.call_requests.len()),

@@ -143,6 +143,9 @@ pub struct Request {
     pub delivery: Option<Delivery>,
     /// The read deadline that the handler has set last and not lifted.
     pub read_deadline: Option<IoDeadline>,
+    /// Its context was dead when it began: `read_deadline`, or the server's own, had passed in an earlier request of its
+    /// connection.
+    pub is_stillborn: bool,
     /// The write deadline, likewise.
     pub write_deadline: Option<IoDeadline>,
     /// Loss epoch at the start.

@@ -71,7 +71,7 @@ func (s *service) request(ctx context.Context, path string) *http.Request {
 
 // call is a healthy call: nothing outlives it.
 func (s *service) call(ctx context.Context, d time.Duration) error {
-	return finish(s.http.Do(s.slow(ctx, d)))
+	return finish(s.http.Do(s.slow(ctx, d))) // want: premature-cancel stillborn
 }
 
 func finish(resp *http.Response, err error) error {

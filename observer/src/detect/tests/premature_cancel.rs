@@ -7,7 +7,7 @@ use super::{
 use crate::finding::{CallOutcome, CancelledBy, Confidence, RuleName, Severity};
 use crate::testkit::{
     MS, ReadError, Record, Scene, body_failed, cancel, cancelled_again, cascade, conn_cancelled,
-    created_short, request_end_by,
+    conn_error_of, created_short, request, request_end, request_end_by,
 };
 
 const INNER: u64 = 0x4000;
@@ -309,14 +309,99 @@ fn a_read_deadline_on_a_healthy_request_is_told_at_once() {
         50,
         ReadError::Op("internal/poll.DeadlineExceededError"),
     );
+    scene.until(200);
     let (at_ms, finding) = scene.only();
-    assert_eq!((at_ms, finding.rule), (50, RuleName::PrematureCancel));
+    assert_eq!((at_ms, finding.rule), (150, RuleName::PrematureCancel));
     assert_eq!(finding.severity, Severity::Warning);
     assert_eq!(
         finding.evidence.cancelled_by,
         Some(CancelledBy::ReadDeadline)
     );
     assert_eq!(site(finding).1, 132);
+}
+
+/// Memory is read ahead of the events: the goroutine may serve the next request already.
+#[test]
+fn where_a_handler_was_is_not_said_when_it_had_returned_by_then() {
+    let mut scene = Scene::new();
+    scene.waits(SERVING, &["time.Sleep", BUILD, HANDLER, SERVE]);
+    start(&mut scene, 0);
+    timed_out(&mut scene, 50);
+    scene.take(60, &request_end(&scene.code, ROOT));
+    scene.until(1_000);
+    assert!(scene.only().1.site.is_some(), "it ended after the look");
+    let mut scene = Scene::new();
+    scene.waits(SERVING, &["time.Sleep", BUILD, HANDLER, SERVE]);
+    start(&mut scene, 0);
+    timed_out(&mut scene, 50);
+    scene.take(50, &request_end(&scene.code, ROOT));
+    scene.until(1_000);
+    assert_eq!(scene.only().1.site, None);
+}
+
+fn timed_out(scene: &mut Scene, at_ms: u64) {
+    let error = ReadError::Op("internal/poll.DeadlineExceededError");
+    conn_ends(scene, at_ms, error);
+}
+
+/// A read deadline has passed in a request, which has ended; the next one of the connection begins at 1 s.
+fn stillborn() -> Scene {
+    const LATER: u64 = ROOT + 0x100;
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    timed_out(&mut scene, 50);
+    end(&mut scene, 60);
+    scene.until(500);
+    scene.shown.clear();
+    scene.waits(SERVING, &["time.Sleep", BUILD, HANDLER, SERVE]);
+    let next = request(&scene.code, SERVING, LATER, "GET /report/8");
+    scene.take(1_000, &next);
+    scene
+}
+
+#[test]
+fn a_call_of_a_request_that_was_dead_when_it_began_is_an_error() {
+    let mut scene = stillborn();
+    let record = calls(&scene, SERVING, &[(CANCEL_CTX, ROOT + 0x100)], AUDIT);
+    scene.take(1_010, &record);
+    let (at_ms, finding) = scene.only();
+    assert_eq!((at_ms, finding.rule), (1_010, RuleName::PrematureCancel));
+    assert_eq!(finding.severity, Severity::Error);
+    assert_eq!(site(finding), ("example.com/shop/audit.Record", 20));
+    assert_eq!(finding.request.as_ref().unwrap().number, 2);
+    assert_eq!(
+        finding.evidence.cancelled_by,
+        Some(CancelledBy::ReadDeadline)
+    );
+    assert!(finding.message.contains("dead before its request began"));
+    assert!(finding.help.contains("SetReadDeadline"));
+}
+
+#[test]
+fn work_of_a_request_that_was_dead_when_it_began_is_no_fault_until_its_client_leaves() {
+    let mut scene = stillborn();
+    scene.until(5_000);
+    scene.silent();
+    let response = (ROOT + 0x100 + 1, "192.0.2.7:51322");
+    let error = conn_error_of(&scene.code, READER, ReadError::Text("EOF"), response);
+    scene.take(5_000, &error);
+    scene.until(6_000);
+    let (_, finding) = scene.only();
+    assert_eq!(finding.rule, RuleName::CancelIgnored);
+    assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::Client));
+    assert_eq!(finding.evidence.cancelled_at_ns, Some(5_000 * MS));
+}
+
+/// Another goroutine serves another connection.
+#[test]
+fn a_read_deadline_is_its_connections_own() {
+    let mut scene = stillborn();
+    let next = request(&scene.code, WORKER, CHILD, "GET /report/9");
+    scene.take(1_010, &next);
+    let record = calls(&scene, WORKER, &[(CANCEL_CTX, CHILD)], AUDIT);
+    scene.take(1_020, &record);
+    scene.until(2_000);
+    scene.silent();
 }
 
 #[test]
