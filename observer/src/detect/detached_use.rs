@@ -76,8 +76,8 @@ pub(super) fn use_by_call(
     Some(finding)
 }
 
-/// The frame of this stack that chose a context that cuts: where that is proved the one that passed
-/// `Background` or `TODO`, or called `WithoutCancel`; else the direct one.
+/// The frame that chose a context that cuts: where that is proved the one of this stack that passed
+/// `Background` or `TODO`, or called `WithoutCancel`, or the line that made the value right below; else the direct one.
 fn origin(
     root: &Root,
     steps: &[Step],
@@ -88,9 +88,16 @@ fn origin(
     let is_without =
         |step: &&Step| ContextKind::of(step.type_name.as_deref()) == ContextKind::Without;
     let chosen = match root {
-        Root::Detached(Cut::Empty) => steps
-            .last()
-            .and_then(|end| passer::passer(unit, cx.code, pcs, end.itab)),
+        Root::Detached(Cut::Empty) => {
+            let passer = steps
+                .last()
+                .and_then(|end| passer::passer(unit, cx.code, pcs, end.itab));
+            let value = value_on_empty(steps, unit);
+            match (passer, value) {
+                (Some(passer), Some(value)) if value.function != passer.function => Some(passer),
+                (passer, value) => value.or(passer),
+            }
+        }
         Root::Detached(Cut::Without(_)) => steps
             .iter()
             .find(is_without)
@@ -101,6 +108,15 @@ fn origin(
         let frames = site::frames(cx.code, unit.process.pid, pcs);
         site::direct(unit, &frames).cloned()
     })
+}
+
+/// The line of the service's own that made the value whose parent is `Background` or `TODO`, where only one can have.
+fn value_on_empty(steps: &[Step], unit: &Unit) -> Option<Frame> {
+    let [.., value, _] = steps else {
+        return None;
+    };
+    let made = site::direct(unit, &value.key.as_ref()?.made)?;
+    site::is_own(unit, &made.function).then(|| made.clone())
 }
 
 /// What a dependency makes and uses inside itself, with none of the service's code between, is

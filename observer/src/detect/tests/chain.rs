@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     BACKGROUND, BUILD, CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, calls, client_leaves,
-    derived, start,
+    derived, site, start,
 };
 use crate::detect::Question;
 use crate::finding::Finding;
@@ -88,6 +88,34 @@ fn a_value_is_shown_with_its_key_and_with_the_line_that_alone_can_have_made_it()
             ("request", None),
         ]
     );
+}
+
+/// A helper that has returned has put a value on `Background`.
+#[test]
+fn who_made_the_value_on_background_is_to_blame_where_nobody_on_the_stack_passed_that() {
+    let on_empty = |made: &str| {
+        let mut scene = serving();
+        scene.keys = [(0x7100, key("main", "key", &[made]))].into();
+        let record = calls(&scene, SERVING, &[(VALUE, 0x7100), BACKGROUND], BUILD);
+        scene.take(1, &record);
+        scene
+    };
+    let function = |scene: &Scene| site(scene.only().1).0.to_owned();
+    let own = "example.com/shop/api.audit";
+    assert_eq!(function(&on_empty(own)), own);
+    let direct = "example.com/shop/report.(*Builder).Build";
+    assert_eq!(function(&on_empty("example.org/log.WithLogger")), direct);
+    // In the same function it is the line of the value.
+    assert_eq!(function(&on_empty(direct)), direct);
+    assert_eq!(site(on_empty(direct).only().1).1, 9);
+    // Who passes it on the stack comes first.
+    let mut scene = serving();
+    scene.keys = [(0x7100, key("main", "key", &[own]))].into();
+    let (pc, itab) = (scene.code.pcs(&[BUILD])[0], scene.code.itab(BACKGROUND.0));
+    scene.code.handed.insert((pc, itab), vec![BUILD.to_owned()]);
+    let record = calls(&scene, SERVING, &[(VALUE, 0x7100), BACKGROUND], BUILD);
+    scene.take(1, &record);
+    assert_eq!(function(&scene), direct);
 }
 
 #[test]
