@@ -17,8 +17,8 @@ const SETTLED: Duration = Duration::from_millis(5000);
 const PROGRAM: &str = "deadlines";
 /// The line of the middleware that sets most routes' deadlines.
 const MIDDLEWARE: &str = "deadlines middleware deadline";
-/// Only for the run in which detached-context is off.
-const ALONE: &str = "/dropped/alone";
+/// Its call goes on after its deadline.
+const OUTLIVES: &str = "/dropped/outlives";
 
 /// A planted mistake: `RULE CASE` of its marker, and what has to be said about it.
 struct Planted {
@@ -125,7 +125,7 @@ fn near(finding: &Finding, pointer: &str, wanted_ms: Option<u64>) -> Result<()> 
     Ok(())
 }
 
-const ALL: [Planted; 16] = [
+const ALL: [Planted; 18] = [
     planted(
         "deadline-dropped past-handler",
         "/dropped/past-handler",
@@ -145,6 +145,8 @@ const ALL: [Planted; 16] = [
         "warning",
     )
     .under(MIDDLEWARE, 2000),
+    planted("detached-context outlives", OUTLIVES, "error").under(MIDDLEWARE, 300),
+    planted("detached-context in-grace", "/dropped/in-grace", "warning").under(MIDDLEWARE, 300),
     planted("deadline-inflated clamped", "/inflated/clamped", "info")
         .under(MIDDLEWARE, 1000)
         .timer("context")
@@ -249,7 +251,6 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
         let began = Instant::now();
         let clients = routes
             .iter()
-            .filter(|route| route.path != ALONE)
             .map(|route| {
                 // Deadlines of 50 ms pass while thirty clients start at once.
                 thread::sleep(Duration::from_millis(40));
@@ -304,12 +305,12 @@ fn a_dropped_deadline_is_told_of_where_no_other_rule_does() -> Result<()> {
         let program = start(PROGRAM, go, flavor, &[])?;
         let pid = program.pid().to_string();
         let observer = Observer::attach(&["--pid", &pid, "--rule", "deadline-dropped"], 1)?;
-        for path in [ALONE, "/dropped/middleware/ok", "/dropped/sibling/ok"] {
+        for path in [OUTLIVES, "/dropped/middleware/ok", "/dropped/sibling/ok"] {
             Load::of(&program, path).ids("alone-").start()?.all("ok")?;
         }
         let run = observer.stop()?;
-        let expected = Expect::new("error", PROGRAM, "deadline-dropped alone")?
-            .request(ALONE, "alone-0")
+        let expected = Expect::new("error", PROGRAM, "deadline-dropped outlives")?
+            .request(OUTLIVES, "alone-0")
             .also(Role::DeadlineSite, PROGRAM, MIDDLEWARE)?;
         exactly(&run, program.pid(), &[expected])
     })

@@ -76,7 +76,9 @@
 //!
 //! Warning: `Background` or `TODO` used in the handler, or without a deadline in a goroutine that it
 //! waits for. Error: that use went on longer than the
-//! grace time after the request had been cancelled. Info: `WithoutCancel` or a type that cuts on
+//! grace time after the request had been cancelled, or a call without a deadline longer than the grace time after one that
+//! the request has had passed: `deadline-dropped` says which count. A call with a later deadline of its own is
+//! `deadline-inflated`'s. Info: `WithoutCancel` or a type that cuts on
 //! purpose; a warning when the handler waited on it and the request has a deadline or was
 //! cancelled.
 //!
@@ -111,6 +113,7 @@ use super::deadline_dropped::Lost;
 use super::detached_use::{use_by_call, use_by_wait};
 use super::draft::{self, span};
 use super::overrun::Over;
+use super::past_deadline::PastDeadline;
 use super::spawned::{self, Spawned};
 use super::timers::Topic;
 use super::{deadline, ids, plumbing, site};
@@ -126,6 +129,8 @@ pub(super) struct DetachedContext {
     lost: BTreeMap<CallId, Lost>,
     /// Calls by goroutines of their own.
     pub(super) spawned: Spawned,
+    /// Calls that lost a deadline.
+    pub(super) past: PastDeadline,
 }
 
 /// Calls remembered in `said`.
@@ -135,6 +140,7 @@ impl DetachedContext {
     /// Forgets what belongs to processes that `whose` names.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool + Copy) {
         self.spawned.forget(whose);
+        self.past.forget(whose);
         self.running
             .retain(|_, (shown, _)| !whose(shown.process.pid));
         self.lost.retain(|_, lost| !whose(lost.pid));
@@ -147,7 +153,7 @@ impl DetachedContext {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.running.len() + self.lost.len() + self.spawned.len()
+        self.running.len() + self.lost.len() + self.spawned.len() + self.past.len()
     }
 
     /// A call begins: on what?
@@ -221,6 +227,7 @@ impl DetachedContext {
             if finding.severity == Severity::Warning && spawned {
                 self.spawned.keep(id, finding.clone(), cx);
             }
+            self.past.watch(id, finding.clone(), cx);
             cx.report(finding);
             self.said.insert(id);
             self.bound();
@@ -251,6 +258,7 @@ impl DetachedContext {
         let Some((finding, call)) = self.explain(over, cx) else {
             return false;
         };
+        self.past.overran(over.request);
         let said = call.is_some_and(|call| !self.said.insert(call));
         self.bound();
         if !over.ended {

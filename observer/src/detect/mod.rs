@@ -50,6 +50,7 @@ mod origin;
 mod outlived;
 mod overrun;
 mod passer;
+mod past_deadline;
 mod plumbing;
 mod references;
 mod relations;

@@ -104,6 +104,7 @@ impl Rules {
                 let over = self.overrun.ended(request, cx);
                 self.show(over, cx);
                 self.beside.forget_request(request);
+                self.detached.past.request_ended(request, cx);
                 self.derived.request_ended(request, cx);
                 if !self.overrun.watches(request) {
                     self.ignored.forget_request(request);
@@ -196,6 +197,7 @@ impl Rules {
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
             Topic::Inflated(call) => self.inflated.look(call, cx),
             Topic::Dropped(call) => self.dropped.look(call, cx),
+            Topic::PastDeadline(call) => self.detached.past.look(call, cx),
             Topic::LeftBehind(call) => self.detached.spawned.look(call, cx),
             Topic::Orphaned(request) => self.orphaned.look(request, cx),
             Topic::LateIds(request) => {
@@ -257,6 +259,7 @@ impl Rules {
             Topic::Detached(call) => self.detached.answer(call, answer, cx),
             Topic::Inflated(call) => self.inflated.answer(call, answer, cx),
             Topic::Dropped(call) => self.dropped.answer(call, answer, cx),
+            Topic::PastDeadline(call) => self.detached.past.answer(call, answer, cx),
             Topic::LeftBehind(call) => self.detached.spawned.answer(call, answer, cx),
             Topic::NotForwarded(request) => {
                 self.not_forwarded.answer(request, answer, &self.joins, cx);

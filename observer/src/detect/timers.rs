@@ -38,6 +38,8 @@ pub(super) enum Topic {
     Inflated(CallId),
     /// The deadline has passed that a call does not have.
     Dropped(CallId),
+    /// The deadline has passed that a detached call has lost.
+    PastDeadline(CallId),
     /// By what ID is a suspicious request known?
     ContextId(ReqId),
     /// Under which keys do contexts of a suspicious request hold values?

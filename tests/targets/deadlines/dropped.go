@@ -17,7 +17,9 @@ func (s *service) droppedRoutes() []app.Route {
 		{Path: "/dropped/detached/ok", Handler: timed(s.keepsDeadline)},
 		{Path: "/dropped/middleware", Handler: within(route, s.dropsUnderMiddleware)},
 		{Path: "/dropped/middleware/ok", Handler: within(route, s.keepsDeadline)},
-		{Path: "/dropped/alone", Handler: within(brief, s.dropsAlone)},
+		{Path: "/dropped/outlives", Handler: within(brief, s.outlivesDeadline)},
+		{Path: "/dropped/outlives/ok", Handler: within(brief, s.endsWithDeadline)},
+		{Path: "/dropped/in-grace", Handler: within(brief, s.endsInGrace)},
 		{Path: "/dropped/sibling/ok", Handler: s.besideSibling},
 	}
 }
@@ -69,10 +71,17 @@ func (s *service) dropsUnderMiddleware(w http.ResponseWriter, r *http.Request) {
 	reply(w, finish(resp, err))
 }
 
-// With detached-context switched off: the call goes on long after the deadline.
-func (s *service) dropsAlone(w http.ResponseWriter, r *http.Request) {
+// The call goes on long after the deadline; with detached-context switched off, deadline-dropped tells of it.
+func (s *service) outlivesDeadline(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
-	resp, err := s.http.Do(s.slow(context.Background(), long)) // want: deadline-dropped alone
+	resp, err := s.http.Do(s.slow(context.Background(), long)) // want: detached-context outlives; deadline-dropped outlives
+	reply(w, finish(resp, err))
+}
+
+// Over soon after the deadline: nothing has come of it yet.
+func (s *service) endsInGrace(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	resp, err := s.http.Do(s.slow(context.Background(), late)) // want: detached-context in-grace
 	reply(w, finish(resp, err))
 }
 

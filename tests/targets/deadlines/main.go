@@ -18,6 +18,7 @@ import (
 const (
 	quick = 20 * time.Millisecond
 	brief = 300 * time.Millisecond
+	late  = 500 * time.Millisecond
 	long  = 1200 * time.Millisecond
 	route = 2 * time.Second
 	// writeTimeout is the server's; every route but one has answered long before.

@@ -3,6 +3,7 @@
 mod dropped;
 mod inflated;
 mod mismatch;
+mod past;
 mod too_short;
 
 use super::{
