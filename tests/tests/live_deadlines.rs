@@ -125,7 +125,7 @@ fn near(finding: &Finding, pointer: &str, wanted_ms: Option<u64>) -> Result<()> 
     Ok(())
 }
 
-const ALL: [Planted; 18] = [
+const ALL: [Planted; 20] = [
     planted(
         "deadline-dropped past-handler",
         "/dropped/past-handler",
@@ -191,6 +191,14 @@ const ALL: [Planted; 18] = [
     .timer("write_timeout")
     .asked_ms(3000),
     planted(
+        "timeout-mismatch left-over",
+        "/mismatch/left-over",
+        "warning",
+    )
+    .under("timeout-mismatch left-over deadline", 8000)
+    .timer("write_timeout")
+    .asked_ms(3000),
+    planted(
         "timeout-mismatch controller",
         "/controller/write",
         "warning",
@@ -198,6 +206,15 @@ const ALL: [Planted; 18] = [
     .under("timeout-mismatch controller deadline", 2000)
     .timer("write_deadline")
     .timer_set_at("timeout-mismatch controller timer")
+    .asked_ms(200),
+    planted(
+        "timeout-mismatch controller-left",
+        "/controller/left-over",
+        "warning",
+    )
+    .under("timeout-mismatch controller-left deadline", 2000)
+    .timer("write_deadline")
+    .timer_set_at("timeout-mismatch controller-left timer")
     .asked_ms(200),
     planted("timeout-mismatch wall", "/controller/wall", "warning")
         .under("timeout-mismatch wall deadline", 2000)

@@ -34,6 +34,7 @@ mod derived;
 mod descendants;
 mod draft;
 mod engine;
+mod failed_write;
 mod health;
 mod ids;
 mod io_deadline;

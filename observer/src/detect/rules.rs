@@ -119,6 +119,7 @@ impl Rules {
                 self.leaks.request_ended(request, cx);
                 self.teller.request_ended(request, cx);
             }
+            Fact::AnswerFailed(request) => self.mismatch.answer_failed(request, cx),
             Fact::ContextCreated(ctx) => {
                 self.workers.context_created(ctx, cx);
                 self.shutdowns.context_created(ctx, cx);

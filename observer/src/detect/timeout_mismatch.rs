@@ -9,7 +9,11 @@
 //! while the context still had time. Differences within the tolerance (`--deadline-tolerance`) do
 //! not count.
 //!
-//! `at` is the line of the call or of the write. `timer` is the timeout, `asked_ns` its length,
+//! A small answer is not written before its handler has returned: if it is too late then, that is told as well, of a context
+//! that the handler still had when the write deadline passed.
+//!
+//! `at` is the line of the call or of the write; of an answer that is written when the handler has returned it is the
+//! declaration of the handler, as one of its calls or contexts tells it. `timer` is the timeout, `asked_ns` its length,
 //! `timer_site` the line that set it where a handler did, `deadline_ns` the context's deadline when it
 //! was made, `deadline_site` its line, `remaining_ns` what was left of it, and `server` what the
 //! server's own timeouts are.
@@ -62,7 +66,8 @@
 //! the error that the connection keeps. From Go 1.20 on, one that the handler set through
 //! `http.ResponseController` is known with its line and its length, and takes the place of the
 //! server's. Otherwise the server's fields tell: where it fired after the server's own had passed,
-//! it is taken for that; medium, because the handler may have set another on the `net.Conn` itself.
+//! it is taken for that; medium, because the handler may have set another on the `net.Conn` itself. When such another
+//! passes is not known, so that the context of a handler that frees it before it returns cannot be told to have had time.
 //!
 //! ## When silent
 //!
@@ -76,15 +81,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::finding::{CancelledBy, Confidence, Finding, RuleName, Severity, Timer};
-use crate::inspect::ConnState;
-use crate::model::{CallId, Cancel, Ctx, CtxId, ReqId, Request, Root, Unit};
+use crate::model::{CallId, Ctx, CtxId, ReqId};
 
 use super::ask::{Answer, Question};
 use super::chain;
 use super::context::Context;
 use super::deadline::{Budget, spent};
+use super::failed_write::FailedWrite;
 use super::timers::Topic;
-use super::{deadline, draft, ids, io_deadline, overrun, site};
+use super::{deadline, draft, ids, overrun, site};
 
 /// Stacks remembered of which the difference was told.
 const SAID: usize = 4096;
@@ -180,11 +185,20 @@ impl TimeoutMismatch {
 
     /// A request was cancelled: where a write failed, memory knows why.
     pub(super) fn request_cancelled(&self, id: ReqId, cx: &mut Context<'_>) {
+        Self::ask_why(id, cx);
+    }
+
+    /// What the handler had left to be written could not be: memory knows why.
+    pub(super) fn answer_failed(&self, id: ReqId, cx: &mut Context<'_>) {
+        Self::ask_why(id, cx);
+    }
+
+    fn ask_why(id: ReqId, cx: &mut Context<'_>) {
         let Some(request) = cx.model.request(id) else {
             return;
         };
-        let by_write = root_cancel(request, cx).is_some_and(|cancel| cancel.by_write);
-        if !by_write || !cx.model.is_whole(request.epoch) || longest(request, cx).is_none() {
+        let had_time = FailedWrite::of(request, cx).is_some_and(|failed| failed.had_time(cx));
+        if !cx.model.is_whole(request.epoch) || !had_time {
             return;
         }
         let question = Question::Request(cx.reading(request));
@@ -212,7 +226,8 @@ impl TimeoutMismatch {
         let Some(unit) = cx.unit(request.pid) else {
             return;
         };
-        if let Some(finding) = of_server(request, conn, &unit, cx) {
+        let failed = FailedWrite::of(request, cx);
+        if let Some(finding) = failed.and_then(|failed| failed.tell(conn, &unit, cx)) {
             cx.report(finding);
         }
     }
@@ -254,94 +269,5 @@ fn of_client(mismatch: &Mismatch<'_>, severity: Severity, cx: &Context<'_>) -> O
     budget.put(&mut finding, &unit, cx);
     finding.help = "make Client.Timeout longer than any deadline, and let the context rule".into();
     draft::place(&mut finding, &unit, at.as_ref(), stack);
-    Some(finding)
-}
-
-fn root_cancel<'a>(request: &Request, cx: &'a Context<'_>) -> Option<&'a Cancel> {
-    cx.model.context(request.root)?.cancelled.as_ref()
-}
-
-/// The context of the handler whose deadline is furthest, if it is further than the cancel of the
-/// request and the context was in force then.
-fn longest<'a>(request: &Request, cx: &'a Context<'_>) -> Option<(&'a Ctx, i64)> {
-    let cancelled_ns = root_cancel(request, cx)?.at_ns;
-    let in_force = |ctx: &&Ctx| {
-        ctx.root == Root::Request(request.id)
-            && !ctx.internal
-            && ctx.cancelled.as_ref().is_none_or(|cancel| {
-                cancel.by == CancelledBy::Parent || cancel.at_ns >= cancelled_ns
-            })
-            && !deadline::is_client_timeout(ctx, cx)
-    };
-    request
-        .contexts
-        .iter()
-        .filter_map(|id| cx.model.context(*id))
-        .filter(in_force)
-        .filter_map(|ctx| Some((ctx, deadline::left_ns(ctx, cancelled_ns)?)))
-        .max_by_key(|(_, left_ns)| *left_ns)
-        .filter(|(_, left_ns)| *left_ns > cx.thresholds.deadlines.tolerance_ns(0))
-}
-
-fn of_server(
-    request: &Request,
-    conn: &ConnState,
-    unit: &Unit,
-    cx: &Context<'_>,
-) -> Option<Finding> {
-    let cancel = root_cancel(request, cx)?;
-    let (over, left_ns) = longest(request, cx)?;
-    let passed = io_deadline::of_writes(request, conn, cancel.at_ns);
-    // It passed before anybody wrote.
-    let since_ns = passed
-        .at_ns
-        .map_or(0, |at_ns| cancel.at_ns.saturating_sub(at_ns));
-    let spare_ns = left_ns.saturating_add_unsigned(since_ns);
-    let tolerance_ns = cx
-        .thresholds
-        .deadlines
-        .tolerance_ns(passed.asked_ns.unwrap_or(0));
-    if spare_ns <= tolerance_ns {
-        return None;
-    }
-    let stack = site::frames(cx.code, request.pid, &cancel.pcs);
-    let made = site::frames(cx.code, over.pid, &over.pcs);
-    let at = site::direct(unit, &stack)
-        .or_else(|| site::direct(unit, &made))
-        .cloned();
-    let mut finding = draft::blank(
-        RuleName::TimeoutMismatch,
-        Severity::Warning,
-        if passed.certain {
-            Confidence::High
-        } else {
-            Confidence::Medium
-        },
-        cx.now_ns,
-        unit,
-    );
-    finding.context = chain::of_context(cx, Some(over.id));
-    finding.request = Some(draft::request_info(request, cx.thresholds, cx.now_ns));
-    finding.evidence.cancelled_by = Some(CancelledBy::WriteDeadline);
-    finding.evidence.cancelled_at_ns = Some(cancel.at_ns);
-    finding.evidence.timer_site = passed.site(unit, cx);
-    finding.evidence.server = io_deadline::limits(conn);
-    let budget = Budget {
-        timer: passed.timer,
-        asked_ns: passed.asked_ns,
-        left_ns: spare_ns,
-        over: over.into(),
-    };
-    budget.put(&mut finding, unit, cx);
-    let of = passed
-        .asked_ns
-        .map_or_else(String::new, |ns| format!(" of {}", spent(ns)));
-    finding.message = format!(
-        "{}{of} fired with {} of the context's deadline left",
-        passed.timer.name(),
-        spent(spare_ns)
-    );
-    finding.help = "give the route a write deadline that is longer than its context's".into();
-    draft::place(&mut finding, unit, at.as_ref(), stack);
     Some(finding)
 }

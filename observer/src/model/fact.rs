@@ -11,6 +11,8 @@ pub enum Fact {
     RequestCancelled(ReqId),
     /// The handler returned or panicked.
     RequestEnded(ReqId),
+    /// What its handler had left to be written when it returned could not be.
+    AnswerFailed(ReqId),
     /// A context was made.
     ContextCreated(CtxId),
     /// A context that is not a request's own was cancelled for the first time.

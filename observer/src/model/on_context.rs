@@ -223,6 +223,9 @@ impl On<'_> {
     pub(super) fn context_cancelled(&mut self, record: &ContextCancelled) {
         let pcs = self.model.stacks.keep(&record.pcs, record.frames);
         let cancel = self.root_cancel(&record.header, pcs);
+        if cancel.by_write {
+            self.write_failed(record.header.goid);
+        }
         let cancel = self.inherited(record.ctx, cancel);
         let origin = Origin {
             ctx: record.ctx,

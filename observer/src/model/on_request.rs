@@ -28,6 +28,9 @@ const PEER_GONE: [u64; 2] = [104, 32];
 /// An epoch that never comes: what has it is not whole.
 const NEVER: u64 = u64::MAX;
 
+/// Nobody gives a handler less to write its answer in, ns.
+const WRITE_NS: u64 = 100_000_000;
+
 /// What every request begins with.
 pub(super) struct Beginning<'a> {
     /// Who serves it.
@@ -204,17 +207,17 @@ impl On<'_> {
         }
         self.process.contexts.insert(of.ctx.data, root);
         self.process.serving.insert(header.goid, id);
+        self.process.served.insert(header.goid, id);
         self.process.writers.insert(of.writer, id);
         self.inherits_death(id, header.goid);
         id
     }
 
     /// Whether a goroutine that begins to serve a request has served none before.
-    fn is_first_of(&mut self, goid: u64) -> bool {
-        if self.process.served.keep(&goid).is_some() {
+    fn is_first_of(&self, goid: u64) -> bool {
+        if self.process.served.get(&goid).is_some() {
             return false;
         }
-        self.process.served.insert(goid, ());
         let unit = self.code.unit(self.pid);
         unit.is_some_and(|unit| !unit.older.has(goid))
     }
@@ -340,6 +343,18 @@ impl On<'_> {
         }
     }
 
+    /// A write to the peer failed on a goroutine that has let its handler return: it was net/http that wrote what the
+    /// handler had left in the buffer.
+    pub(super) fn write_failed(&mut self, goid: u64) {
+        let Some(id) = self.process.served.get(&goid).copied() else {
+            return;
+        };
+        let ended = self.model.requests.get(id).and_then(|of| of.ended);
+        if ended.is_some_and(|(_, how)| how == Ending::Normal) {
+            self.facts.push(Fact::AnswerFailed(id));
+        }
+    }
+
     /// Something of which nothing was seen ends: a request that was running before observer came, or a connection. The
     /// first has a context right under its connection's; the second under the values that the server keeps for it.
     pub(super) fn unseen_end(&mut self, record: &ContextCancelledShort) {
@@ -369,7 +384,7 @@ impl On<'_> {
     }
 
     /// Whether no rule asks about what was made for a settled request: it was never cancelled before
-    /// its handler returned, its client was not missed, and all its calls could hear of its end.
+    /// its handler returned, its client was not missed, all its calls could hear of its end, and its answer was not late.
     fn is_plain(&self, id: ReqId) -> bool {
         let Some(request) = self.model.requests.get(id) else {
             return false;
@@ -384,6 +399,20 @@ impl On<'_> {
             && request.peer == Peer::Unasked
             && request.timeout.is_none()
             && request.calls.iter().all(attached)
+            && !self.may_be_late(request)
+    }
+
+    /// Whether the last of a request's answer may come too late to be written while the request has had time.
+    fn may_be_late(&self, request: &Request) -> bool {
+        let Some(ended_ns) = request.ended_ns() else {
+            return false;
+        };
+        let took_ns = ended_ns.saturating_sub(request.start_ns);
+        let had_time = |id: &CtxId| {
+            let ctx = self.model.contexts.get(*id);
+            ctx.and_then(Ctx::deadline_at_ns) > Some(ended_ns)
+        };
+        took_ns >= WRITE_NS && request.contexts.iter().any(had_time)
     }
 
     /// Drops what was made for a request that goes on to be known: now it is at hand, later it would

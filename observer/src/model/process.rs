@@ -80,8 +80,8 @@ pub(super) struct Process {
     pub(super) serving: FxHashMap<u64, ReqId>,
     /// Requests by their `*http.response`, while they run.
     pub(super) writers: FxHashMap<u64, ReqId>,
-    /// Goroutines that have served a request.
-    pub(super) served: Recent<u64, ()>,
+    /// The request that a goroutine serves, or has served last.
+    pub(super) served: Recent<u64, ReqId>,
     /// Requests by goroutines that were started for them; `None`: nobody's, as far as is known.
     pub(super) owners: Recent<u64, Option<ReqId>>,
     /// Goroutines that requests have started, by goid, while they live.

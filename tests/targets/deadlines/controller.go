@@ -16,6 +16,7 @@ func controllerRoutes() []app.Route {
 	return []app.Route{
 		{Path: "/controller/write", Outcome: "failed", Handler: controllerWrite},
 		{Path: "/controller/wall", Outcome: "failed", Handler: controllerWall},
+		{Path: "/controller/left-over", Outcome: "failed", Handler: controllerLeavesAnswer},
 		{Path: "/controller/write/ok", Handler: controllerLifted},
 		{Path: "/controller/longer/ok", Handler: controllerLonger},
 		{Path: "/controller/read", Handler: controllerRead},
@@ -44,6 +45,16 @@ func controllerWall(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("ok\n"))
 	_ = http.NewResponseController(w).Flush() // want: timeout-mismatch wall
 	time.Sleep(brief)
+}
+
+// The answer is so small that it is written when the handler has returned.
+func controllerLeavesAnswer(w http.ResponseWriter, r *http.Request) { // want: timeout-mismatch controller-left
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), route) // want: timeout-mismatch controller-left deadline
+	defer cancel()
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(200 * time.Millisecond)) // want: timeout-mismatch controller-left timer
+	downstream.Pause(ctx, 400*time.Millisecond)
+	_, _ = w.Write([]byte("ok\n"))
 }
 
 func controllerLifted(w http.ResponseWriter, r *http.Request) {

@@ -22,6 +22,9 @@ func (s *service) mismatchRoutes() []app.Route {
 		{Path: "/mismatch/write-deadline/ok", Handler: writeDeadlineLifted},
 		{Path: "/mismatch/write-timeout", Outcome: "failed", Handler: writeTimeoutFires},
 		{Path: "/mismatch/write-timeout/ok", Handler: writesInTime},
+		{Path: "/mismatch/left-over", Outcome: "failed", Handler: leavesAnswer},
+		{Path: "/mismatch/left-over/freed/ok", Outcome: "failed", Handler: freesInTime},
+		{Path: "/mismatch/left-over/ok", Handler: leavesAnswerInTime},
 	}
 }
 
@@ -112,6 +115,33 @@ func writesInTime(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	downstream.Pause(ctx, brief)
 	send(w)
+}
+
+// The server gives up, and nobody hears of it: the answer is so small that it is written when the handler has returned.
+func leavesAnswer(w http.ResponseWriter, r *http.Request) { // want: timeout-mismatch left-over
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), 8*time.Second) // want: timeout-mismatch left-over deadline
+	defer cancel()
+	downstream.Pause(ctx, writeTimeout+brief)
+	_, _ = w.Write(make([]byte, 100))
+}
+
+func leavesAnswerInTime(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), 8*time.Second)
+	defer cancel()
+	downstream.Pause(ctx, brief)
+	_, _ = w.Write(make([]byte, 100))
+}
+
+// As late, but what had a deadline was over when the server gave up.
+func freesInTime(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), 8*time.Second)
+	downstream.Pause(ctx, brief)
+	cancel()
+	downstream.Pause(r.Context(), writeTimeout)
+	_, _ = w.Write(make([]byte, 100))
 }
 
 // The connection is the handler's own: its deadline passes, and nothing but the handler's read hears of it.

@@ -123,8 +123,8 @@ fn one_clock_alone_disagrees_with_nobody() {
     scene.silent();
 }
 
-/// A write fails at `at_ms` of a request whose handler has two seconds; memory says why.
-fn write_fails(at_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
+/// A request whose handler has two seconds from `made_ms` on. Memory says why a write failed, and what the server allows.
+fn serves(made_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
     let mut scene = Scene::new();
     scene.details = Some(details());
     scene.conn = Some(ConnState {
@@ -139,7 +139,13 @@ fn write_fails(at_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
     });
     start(&mut scene, 0);
     let own = Timeout::default();
-    own.make(&mut scene, 1);
+    own.make(&mut scene, made_ms);
+    scene
+}
+
+/// A write fails at `at_ms`.
+fn write_fails(at_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
+    let mut scene = serves(1, error, write_ms);
     let stack = [
         "context.WithCancel.func1",
         "net/http.checkConnErrorWriter.Write",
@@ -197,6 +203,72 @@ fn the_servers_own_is_told_by_its_length() {
 fn a_write_that_failed_for_another_reason_or_in_the_end_says_nothing() {
     write_fails(400, ErrorKind::BrokenPipe, 700).silent();
     write_fails(1_990, ErrorKind::IoDeadline, 0).silent();
+}
+
+/// The handler frees its context and returns; what it has left cannot be written.
+fn flush_fails(scene: &mut Scene, freed_ms: u64, at_ms: u64) {
+    let stack = [
+        "context.WithCancel.func1",
+        "net/http.checkConnErrorWriter.Write",
+        "bufio.(*Writer).Flush",
+        "net/http.(*response).finishRequest",
+        "net/http.(*conn).serve",
+    ];
+    let defer = ["context.WithDeadlineCause.func3", HANDLER];
+    let frees = cancel(&scene.code, SERVING, CHILD, &defer);
+    scene.take(freed_ms, &frees);
+    end(scene, at_ms);
+    let fails = cancel(&scene.code, SERVING, super::super::CONN, &stack);
+    scene.take(at_ms, &fails);
+}
+
+/// The same of a server that allows 700 ms.
+fn answer_fails((made_ms, freed_ms): (u64, u64), at_ms: u64, error: ErrorKind) -> Scene {
+    let mut scene = serves(made_ms, error, 700);
+    flush_fails(&mut scene, freed_ms, at_ms);
+    scene
+}
+
+#[test]
+fn an_answer_that_is_written_when_the_handler_has_returned_is_told_at_the_handler() {
+    let scene = answer_fails((1, 1_000), 1_000, ErrorKind::IoDeadline);
+    let finding = only(&scene, RULE);
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(site(finding), ("example.com/shop/api.GetReport", 1));
+    assert_eq!(finding.evidence.timer, Some(Timer::WriteTimeout));
+    assert_eq!(finding.evidence.asked_ns, Some(700_000_000));
+    assert_eq!(finding.evidence.deadline_ns, Some(2_000_000_000));
+    assert_eq!(finding.evidence.deadline_site.as_ref().unwrap().line, 31);
+    // When it passed, not when somebody wrote.
+    assert_eq!(finding.evidence.remaining_ns, Some(1_301_000_000));
+    assert_eq!(
+        finding.message,
+        "http.Server.WriteTimeout of 700 ms fired with 1.3 s of the context's deadline left"
+    );
+    // Nothing has cancelled the request.
+    assert_eq!(finding.evidence.cancelled_by, None);
+}
+
+#[test]
+fn only_a_context_that_the_write_deadline_has_found_had_time_left() {
+    for (made_ms, freed_ms) in [(1, 600), (800, 1_000)] {
+        answer_fails((made_ms, freed_ms), 1_000, ErrorKind::IoDeadline).silent();
+    }
+    // Nor one that has run out.
+    answer_fails((1, 1_990), 1_990, ErrorKind::IoDeadline).silent();
+}
+
+#[test]
+fn an_answer_that_a_client_did_not_wait_for_says_nothing() {
+    answer_fails((1, 1_000), 1_000, ErrorKind::BrokenPipe).silent();
+}
+
+#[test]
+fn of_an_answer_after_a_loss_nothing_is_known() {
+    let mut scene = serves(1, ErrorKind::IoDeadline, 700);
+    scene.engine.loss();
+    flush_fails(&mut scene, 1_000, 1_000);
+    scene.silent();
 }
 
 #[test]
