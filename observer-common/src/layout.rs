@@ -180,6 +180,8 @@ pub struct Layout {
     pub nodes: [u64; MAX_NODES],
     /// What the transport hands its cancels through: who cancels is its caller.
     pub cancel_via: Range,
+    /// What writes for a server to a connection: who cancels through it is far above, behind all that buffers and formats.
+    pub cancel_write: Range,
     /// One bit per length that one of `headers` has.
     pub header_lens: u64,
     /// Request ID headers in order of preference, then those of deadlines; the last row is [`TRACE_HEADER`].
@@ -229,6 +231,7 @@ impl Layout {
         grpc_answer: Range { start: 0, end: 0 },
         nodes: [0; MAX_NODES],
         cancel_via: Range { start: 0, end: 0 },
+        cancel_write: Range { start: 0, end: 0 },
         header_lens: 0,
         headers: [HeaderName::NONE; MAX_HEADER_NAMES],
     };

@@ -2,7 +2,7 @@
 
 /// Return addresses kept at most with a created context, a call or a failed read.
 pub const MAX_FRAMES: usize = 16;
-/// Return addresses kept with a cancel: the code to name is never further up.
+/// Return addresses kept with a cancel, other than one by a failed write: the code to name is never further up.
 pub const MAX_CANCEL_FRAMES: usize = 8;
 /// Return addresses kept with a started goroutine: the runtime's own, then those of the `go` statement's callers.
 pub const MAX_SPAWN_FRAMES: usize = 10;

@@ -125,7 +125,7 @@ fn near(finding: &Finding, pointer: &str, wanted_ms: Option<u64>) -> Result<()> 
     Ok(())
 }
 
-const ALL: [Planted; 20] = [
+const ALL: [Planted; 21] = [
     planted(
         "deadline-dropped past-handler",
         "/dropped/past-handler",
@@ -182,6 +182,9 @@ const ALL: [Planted; 20] = [
     )
     .under("timeout-mismatch write-deadline deadline", 2000)
     .timer("write_deadline"),
+    planted("timeout-mismatch large", "/mismatch/large", "warning")
+        .under("timeout-mismatch large deadline", 2000)
+        .timer("write_deadline"),
     planted(
         "timeout-mismatch write-timeout",
         "/mismatch/write-timeout",

@@ -3,7 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{Header, Link};
-use crate::limits::{MAX_CANCEL_FRAMES, MAX_FRAMES, MAX_LINKS};
+use crate::limits::{MAX_FRAMES, MAX_LINKS};
 
 /// A cancelable context was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -63,8 +63,8 @@ pub struct ContextCancelled {
     pub err: Link,
     /// Return addresses in `pcs`.
     pub frames: u64,
-    /// Return addresses, innermost first.
-    pub pcs: [u64; MAX_CANCEL_FRAMES],
+    /// Return addresses, innermost first: all of a failed write, at most [`MAX_CANCEL_FRAMES`](crate::limits::MAX_CANCEL_FRAMES) of any other cancel.
+    pub pcs: [u64; MAX_FRAMES],
 }
 
 /// A cancel that teaches less: a cascade, a repetition, the end of a request or of a call.

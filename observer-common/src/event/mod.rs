@@ -125,7 +125,7 @@ const _: () = {
     assert!(size_of::<ProcessExecuted>() == 48);
     assert!(size_of::<ContextCreated>() == 48 + 16 + 8 + 16 + 8 + 128 + 256);
     assert!(size_of::<ContextCreatedShort>() == 48 + 40);
-    assert!(size_of::<ContextCancelled>() == 48 + 40 + 64);
+    assert!(size_of::<ContextCancelled>() == 48 + 40 + 128);
     assert!(size_of::<ContextCancelledShort>() == 48 + 48);
     assert!(size_of::<DeadlineAsked>() == 48 + 32);
     assert!(size_of::<RequestStarted>() == 48 + 40 + 16 + 112 + 8 + 64 + 8 + 64 + 104 + 336 + 32);

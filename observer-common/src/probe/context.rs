@@ -6,6 +6,7 @@ use crate::event::{
     ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind, Link,
 };
 use crate::layout::{CREATE_IS_METHOD, Layout, Range, TIMER_BY_POINTER};
+use crate::limits::{MAX_CANCEL_FRAMES, MAX_FRAMES};
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
@@ -269,7 +270,13 @@ pub fn cancelled<M: MemRead, R: Registers>(
         itab: regs.arg::<2>(),
         data: regs.arg::<3>(),
     };
-    let (frames, partial) = walk::stack_on(mem, regs, sight.innermost, &mut record.pcs);
+    let [_, outer] = sight.pcs;
+    let most = if layout.cancel_write.holds_return(outer) {
+        MAX_FRAMES
+    } else {
+        MAX_CANCEL_FRAMES
+    };
+    let (frames, partial) = walk::stack_up_to(mem, regs, sight.innermost, most, &mut record.pcs);
     record.frames = u64::from(frames);
     Ok(partial)
 }

@@ -104,6 +104,18 @@ pub fn stack_on<const N: usize, M: MemRead, R: Registers>(
     innermost: Innermost,
     pcs: &mut [u64; N],
 ) -> (u32, bool) {
+    stack_up_to(mem, regs, innermost, N, pcs)
+}
+
+/// [`stack_on`], of no more than `most` return addresses, which are two at least.
+#[inline(always)]
+pub fn stack_up_to<const N: usize, M: MemRead, R: Registers>(
+    mem: &M,
+    regs: &R,
+    innermost: Innermost,
+    most: usize,
+    pcs: &mut [u64; N],
+) -> (u32, bool) {
     let Some(first) = innermost.first else {
         return (0, true);
     };
@@ -117,7 +129,7 @@ pub fn stack_on<const N: usize, M: MemRead, R: Registers>(
     }
     pcs[1] = pc;
     let mut count = 2u32;
-    for slot in pcs.iter_mut().skip(2) {
+    for slot in pcs.iter_mut().take(most).skip(2) {
         if next <= frame {
             return (count, false);
         }

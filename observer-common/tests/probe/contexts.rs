@@ -278,6 +278,25 @@ fn a_cancel_is_its_callers_that_hands_it_through() {
 }
 
 #[test]
+fn who_writes_what_cannot_be_written_is_far_above() {
+    const WRITE: u64 = 6;
+    let writes = Layout {
+        cancel_write: function(WRITE),
+        ..ranges()
+    };
+    let frames_of = |around: u64| {
+        let mut pcs = [inside(10); 20];
+        (pcs[0], pcs[1]) = (inside(7), inside(around));
+        let (memory, regs) = cancel(&pcs, 0);
+        let sight = cancel_detail(&memory, &writes, &regs).unwrap();
+        let mut event: ContextCancelled = record();
+        cancelled(&memory, &writes, &regs, sight, &mut event).unwrap();
+        event.frames
+    };
+    assert_eq!((frames_of(WRITE), frames_of(USER)), (16, 8));
+}
+
+#[test]
 fn a_deadline_asked_for_is_told_with_its_parent() {
     let mut memory = Memory::with_goroutine();
     let mut regs = stack(&mut memory, &[inside(USER)]);

@@ -12,8 +12,9 @@
 //! A small answer is not written before its handler has returned: if it is too late then, that is told as well, of a context
 //! that the handler still had when the write deadline passed.
 //!
-//! `at` is the line of the call or of the write; of an answer that is written when the handler has returned it is the
-//! declaration of the handler, as one of its calls or contexts tells it. `timer` is the timeout, `asked_ns` its length,
+//! `at` is the line of the call or of the write. Where that is not to be seen, it is the declaration of the handler, as one
+//! of its calls or contexts tells it: of an answer that is written when the handler has returned, and of one that is
+//! written from more than some eight functions below the line. `timer` is the timeout, `asked_ns` its length,
 //! `timer_site` the line that set it where a handler did, `deadline_ns` the context's deadline when it
 //! was made, `deadline_site` its line, `remaining_ns` what was left of it, and `server` what the
 //! server's own timeouts are.

@@ -47,6 +47,8 @@ const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
 const GRPC_ANSWER: &str = "google.golang.org/grpc.(*Server).sendResponse";
 /// What the transport hands its cancels through (Go ≥ 1.23).
 const CANCEL_VIA: &str = "net/http.(*Transport).prepareTransportCancel.func1";
+/// What writes for a server to a connection, and cancels its context where it cannot.
+const CANCEL_WRITE: &str = "net/http.checkConnErrorWriter.Write";
 /// Functions whose `go` statements start what serves everybody, though a request comes first: the server's reader of a
 /// connection, and the client's of one.
 const SPAWN_DROP: &[&str] = &[
@@ -137,6 +139,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         grpc_answer: range(image, bias, GRPC_ANSWER).unwrap_or_default(),
         nodes: [0; MAX_NODES],
         cancel_via: range(image, bias, CANCEL_VIA).unwrap_or_default(),
+        cancel_write: range(image, bias, CANCEL_WRITE).unwrap_or_default(),
         header_lens: headers
             .iter()
             .filter(|row| row.len != 0)

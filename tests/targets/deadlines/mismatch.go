@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"example.com/observer-targets/internal/app"
@@ -20,6 +21,8 @@ func (s *service) mismatchRoutes() []app.Route {
 		{Path: "/mismatch/static/ok", Handler: s.clientAbove},
 		{Path: "/mismatch/write-deadline", Outcome: "failed", Handler: writeDeadlineFires},
 		{Path: "/mismatch/write-deadline/ok", Handler: writeDeadlineLifted},
+		{Path: "/mismatch/large", Outcome: "failed", Handler: largeWriteFails},
+		{Path: "/mismatch/large/ok", Handler: largeWriteInTime},
 		{Path: "/mismatch/write-timeout", Outcome: "failed", Handler: writeTimeoutFires},
 		{Path: "/mismatch/write-timeout/ok", Handler: writesInTime},
 		{Path: "/mismatch/left-over", Outcome: "failed", Handler: leavesAnswer},
@@ -85,6 +88,26 @@ func writeDeadlineFires(w http.ResponseWriter, r *http.Request) {
 	flusher := w.(http.Flusher)
 	flusher.Flush() // want: timeout-mismatch write-deadline
 	time.Sleep(brief)
+}
+
+// The same, of an answer that is too large to be held back until it is flushed.
+func largeWriteFails(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), route) // want: timeout-mismatch large deadline
+	defer cancel()
+	_ = app.Conn(r).SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
+	downstream.Pause(ctx, 400*time.Millisecond)
+	fmt.Fprintln(w, strings.Repeat("x", 64<<10)) // want: timeout-mismatch large
+	time.Sleep(brief)
+}
+
+func largeWriteInTime(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	ctx, cancel := context.WithTimeout(r.Context(), route)
+	defer cancel()
+	_ = app.Conn(r).SetWriteDeadline(time.Now().Add(time.Second))
+	downstream.Pause(ctx, 400*time.Millisecond)
+	fmt.Fprintln(w, strings.Repeat("x", 64<<10))
 }
 
 func writeDeadlineLifted(w http.ResponseWriter, r *http.Request) {

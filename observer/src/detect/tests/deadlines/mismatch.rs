@@ -145,14 +145,18 @@ fn serves(made_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
 
 /// A write fails at `at_ms`.
 fn write_fails(at_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
+    let flushes = ["net/http.(*response).Flush", BUILD, SERVE];
+    write_fails_in(&flushes, at_ms, error, write_ms)
+}
+
+/// The same in a function with this stack.
+fn write_fails_in(above: &[&str], at_ms: u64, error: ErrorKind, write_ms: i64) -> Scene {
     let mut scene = serves(1, error, write_ms);
-    let stack = [
+    let mut stack = vec![
         "context.WithCancel.func1",
         "net/http.checkConnErrorWriter.Write",
-        "net/http.(*response).Flush",
-        BUILD,
-        SERVE,
     ];
+    stack.extend(above);
     let code = &scene.code;
     let records: [Record; 3] = [
         cancel(code, SERVING, super::super::CONN, &stack),
@@ -182,6 +186,30 @@ fn a_write_deadline_that_fired_with_time_left_is_a_warning_at_the_write() {
     );
     assert_eq!(finding.evidence.remaining_ns, Some(1_601_000_000));
     assert_eq!(finding.evidence.deadline_site.as_ref().unwrap().line, 31);
+}
+
+#[test]
+fn the_line_of_a_write_is_behind_all_that_buffers_and_formats() {
+    let formats = [
+        "bufio.(*Writer).Flush",
+        "bufio.(*Writer).Write",
+        "net/http.(*chunkWriter).Write",
+        "bufio.(*Writer).Write",
+        "net/http.(*response).write",
+        "net/http.(*response).Write",
+        "fmt.Fprint",
+        BUILD,
+    ];
+    let at = |above| {
+        let scene = write_fails_in(above, 400, ErrorKind::IoDeadline, 0);
+        let (function, line) = site(only(&scene, RULE));
+        (function.to_owned(), line)
+    };
+    let build = "example.com/shop/report.(*Builder).Build".to_owned();
+    assert_eq!(at(&formats), (build, 132));
+    // Too far above: the handler's declaration.
+    let handler = "example.com/shop/api.GetReport".to_owned();
+    assert_eq!(at(&formats[..7]), (handler, 1));
 }
 
 #[test]
