@@ -195,6 +195,22 @@ fn check_allgs(image: &Image, label: &str) {
     }
 }
 
+/// Where the heap is described, and the variables that hold pointers.
+fn check_heap(image: &Image, label: &str) {
+    let range = image.address_range();
+    let arenas = image.arenas().unwrap_or_else(|| panic!("{label}"));
+    assert!((range.low..range.high).contains(&arenas), "{label}");
+    assert_eq!(image.bytes(arenas, 8), None, "{label}");
+    let [data, empty] = image.variables().unwrap_or_else(|| panic!("{label}"));
+    assert!(data.end <= empty.start, "{label}: {data:x?} {empty:x?}");
+    // The list of all goroutines is among them.
+    let vars = image.allgs().unwrap();
+    let is_variable = [&data, &empty]
+        .iter()
+        .any(|of| of.contains(&vars.ptr_vaddr));
+    assert!(is_variable, "{label}: {vars:x?} {data:x?} {empty:x?}");
+}
+
 fn check_sites(image: &Image, label: &str) {
     let old = image.go_version().minor < 21;
     for (name, kind) in [
@@ -285,6 +301,8 @@ fn check(version: &str, flavour: Flavour) {
     check_declaration(&image, version, &said, bias, &label);
     check_itabs(&image, &said, bias, &label);
     check_allgs(&image, &label);
+    check_heap(&image, &label);
+    check_heap(&image, &label);
     check_sites(&image, &label);
 
     let goexit = image.functions("runtime.goexit");

@@ -9,7 +9,7 @@ use crate::target::{Still, exe_of};
 use super::arrivals::Arrival;
 use super::observe::Loop;
 use super::subject::Target;
-use super::{clock, errors, select, subject, tallies};
+use super::{clock, errors, inspector, select, subject, tallies};
 
 /// Between two looks at whether the processes are still the same, ns.
 const IDENTITY_NS: u64 = 250_000_000;
@@ -94,6 +94,7 @@ impl Loop {
             .add((pid, target.unit.netns), &mut self.kernel)
             .map_err(|error| errors::of_probe("", error))?;
         let uncounted = tallies::gap(&target);
+        let unsearched = inspector::search_gap(&target);
         let mut outcome = match self.attacher.attach(&mut self.kernel, target) {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -104,6 +105,7 @@ impl Loop {
         outcome.start.hooks.push(in_kernel);
         outcome.start.not_covered.extend(unseen);
         outcome.start.not_covered.extend(uncounted);
+        outcome.start.not_covered.extend(unsearched);
         self.code.add(Arc::clone(&outcome.observed.target));
         if let Some(recorder) = &mut self.recorder {
             recorder.resolved(self.code.take_noted())?;

@@ -125,6 +125,15 @@ pub(super) fn goids(target: &Target) -> Option<Vec<u64>> {
     (0..WHOLE_TRIES).find_map(|_| inspector.goids().ok()?)
 }
 
+/// Why nobody searches a process for references, in the words of what is not covered; `None` where that can be done.
+pub(super) fn search_gap(target: &Target) -> Option<String> {
+    let knows = target.offsets.heap.is_some() && target.roots.is_some() && target.allgs.is_some();
+    (!knows).then(|| {
+        let version = &target.image.go_version().raw;
+        format!("goroutines that wait on what nothing refers to (where {version} keeps its heap is not known)")
+    })
+}
+
 /// Which of some goroutines wait on what nothing refers to; `None` where that is not to be known.
 pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<Vec<Unreferenced>> {
     let (offsets, roots) = (target.offsets.heap.as_ref()?, target.roots.as_ref()?);

@@ -153,7 +153,6 @@ impl DeadlineDropped {
 /// may be over.
 #[derive(Debug)]
 pub(super) struct Lost {
-    pub(super) pid: u32,
     evidence: Box<Evidence>,
 }
 
@@ -162,7 +161,6 @@ impl Lost {
     pub(super) fn by(call: &Call, cx: &Context<'_>) -> Option<Self> {
         let (dropped, _) = dropped(call, cx)?;
         Some(Self {
-            pid: call.pid,
             evidence: Box::new(dropped.evidence),
         })
     }

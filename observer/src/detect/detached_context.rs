@@ -125,12 +125,21 @@ pub(super) struct DetachedContext {
     running: BTreeMap<ReqId, (Finding, Option<CallId>)>,
     /// Calls reported when they began: what becomes of them is the same occurrence.
     said: BTreeSet<CallId>,
-    /// Deadlines that calls have lost whose requests are being described.
-    lost: BTreeMap<CallId, Lost>,
+    /// Calls whose requests are being described.
+    begun: BTreeMap<CallId, Begun>,
     /// Calls by goroutines of their own.
     pub(super) spawned: Spawned,
     /// Calls that lost a deadline.
     pub(super) past: PastDeadline,
+}
+
+/// A call, as it was when it began: by the time its request is described, that may be over.
+#[derive(Debug)]
+struct Begun {
+    pid: u32,
+    severity: Severity,
+    /// The deadline that it has lost.
+    lost: Option<Lost>,
 }
 
 /// Calls remembered in `said`.
@@ -143,7 +152,7 @@ impl DetachedContext {
         self.past.forget(whose);
         self.running
             .retain(|_, (shown, _)| !whose(shown.process.pid));
-        self.lost.retain(|_, lost| !whose(lost.pid));
+        self.begun.retain(|_, begun| !whose(begun.pid));
     }
 
     /// Forgets a request whose end was not seen well enough to be told.
@@ -153,7 +162,7 @@ impl DetachedContext {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.running.len() + self.lost.len() + self.spawned.len() + self.past.len()
+        self.running.len() + self.begun.len() + self.spawned.len() + self.past.len()
     }
 
     /// A call begins: on what?
@@ -171,7 +180,14 @@ impl DetachedContext {
         let Some(request) = running_owner(call, cx) else {
             return;
         };
-        let lost = Lost::by(call, cx);
+        let Some(severity) = severity(call, request, cx) else {
+            return;
+        };
+        let begun = Begun {
+            pid: call.pid,
+            severity,
+            lost: Lost::by(call, cx),
+        };
         if spawned::is_unbounded(call, request, cx) {
             let request = request.id;
             cx.ask_handler(request, Topic::Detached(id));
@@ -179,14 +195,17 @@ impl DetachedContext {
             let question = Question::Request(cx.reading(request));
             ids::ask(request.id, Topic::Detached(id), question, cx);
         }
-        if let Some(lost) = lost {
-            cx.remember(&mut self.lost, id, lost);
-        }
+        cx.remember(&mut self.begun, id, begun);
     }
 
     /// The request is described: say it.
     pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
-        let lost = self.lost.remove(&id);
+        let Some(Begun {
+            mut severity, lost, ..
+        }) = self.begun.remove(&id)
+        else {
+            return;
+        };
         let Some(owner) = cx.model.call(id).and_then(|call| call.owner) else {
             return;
         };
@@ -205,9 +224,6 @@ impl DetachedContext {
             return;
         };
         let Some(unit) = cx.unit(call.pid) else {
-            return;
-        };
-        let Some(mut severity) = severity(call, request, cx) else {
             return;
         };
         let spawned =

@@ -10,6 +10,8 @@
 //! - for ever: on a nil channel, or in a `select` without cases;
 //! - for something other than the `Done` of their own context, which died more than the grace time ago and whose
 //!   CancelFunc they have not called yet, so they are still inside its scope;
+//! - on a channel, a lock or the like that nothing refers to any more: neither from the program's variables nor from the
+//!   stacks of goroutines that can still run does a way lead there, so nobody is left to wake them;
 //! - in the same wait for longer than `--leak-after` past the end of the request, where at least three goroutines of
 //!   one `go` line do so, started by three requests, and none of that line has ended so late.
 //!
@@ -41,14 +43,14 @@
 //! }
 //! ```
 //!
-//! Three such requests, as observer shows them with `--goroutines --leak-after 2s`:
+//! Three such requests, as observer shows them with `--goroutines`:
 //!
 //! ```text
-//! warning[goroutine-leak]: goroutine still waits 2.77 s after the end of its
-//!     request
+//! error[goroutine-leak]: goroutine waits on a channel to which no reference was
+//!     found, 6.66 s after the end of its request
 //!   request  GET /sender   id sender-0 (X-Request-Id)
 //!   at       main.sender   aged.go:55   chan send   3 live, 6.0 KiB of stack
-//!   time     0 start ───────────── 45.4 µs returned
+//!   time     0 start ───────────── 37.4 µs returned
 //!   help     give it a way out: room in the channel, or its context's Done in
 //!            every wait
 //! ```
@@ -72,7 +74,9 @@
 //! ## How sure
 //!
 //! High, error, after five seconds (or `--leak-after`): nothing wakes a goroutine from a nil channel or an empty
-//! `select`; and one that waits inside the scope of a dead context without its `Done` was seen to. By age: medium, warning. It
+//! `select`; and one that waits inside the scope of a dead context without its `Done` was seen to. That nothing refers to
+//! what it waits on, two searches of the memory have found, a second apart, the same wait and no reference that was not there before: as the
+//! garbage collector finds what it may free, but beside the running program, so it says that none was found. By age: medium, warning. It
 //! was looked at every few seconds and waited there each time; a goroutine that works between two looks, makes no context
 //! and no call, and waits at the same line again looks the same. Where what the garbage collector notes proves that
 //! it was one wait, the time is shown that it has taken at least; where not, none is.
@@ -86,6 +90,8 @@
 //! - those of a connection that the handler took over, of the standard library and of plumbing (connections,
 //!   pools, exporters), and all that descend from those;
 //! - where a `Done` of a dead context is among what it waits for: it is about to leave;
+//! - references are not searched for in more than 64 MiB of objects with pointers, and not to locks up to Go 1.25, where no goroutine
+//!   says which it waits for: there age tells what it can. A word that a function has left behind on a stack counts as a reference;
 //! - where the hooks of goroutines are off; goroutines that were started before observer came, or of which events
 //!   were lost.
 

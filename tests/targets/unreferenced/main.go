@@ -1,8 +1,8 @@
 // Command unreferenced starts goroutines that wait for something that nobody can get at any more, and others that wait for
 // something that is only far away. It prints `lost NAME GOID` and `held NAME GOID` of them, then `READY`, and lives until
 // its input ends. It takes "collect" (a garbage collection), "leaks" (what the runtime itself calls leaked, from Go 1.27
-// on), "churn" and "swap" (more that wait for what is handed on all the time, in new memory or in the same), and answers
-// each with `END`.
+// on), "churn" and "swap" (more that wait for what is handed on all the time, in new memory or in the same) and "grow" (20 MiB
+// more of what has pointers), and answers each with `END`.
 package main
 
 import (
@@ -182,6 +182,20 @@ func held() {
 	})
 }
 
+// leaf is 128 bytes of what has pointers.
+type leaf struct {
+	next *leaf
+	rest [15]*leaf
+}
+
+var leaves *leaf
+
+func grow() {
+	for i := 0; i < 20<<20/128; i++ {
+		leaves = &leaf{next: leaves}
+	}
+}
+
 func main() {
 	lost()
 	held()
@@ -200,6 +214,8 @@ func main() {
 			churn()
 		case "swap":
 			swaps()
+		case "grow":
+			grow()
 		}
 		fmt.Println("END")
 	}

@@ -101,6 +101,28 @@ fn what_is_handed_on_all_the_time_is_never_missed_twice() {
     }
 }
 
+/// Beyond so much memory nobody looks; up to there, whatever hangs on one long chain is found.
+#[test]
+fn large_heaps_are_left_alone() {
+    let variant = variants().pop().unwrap();
+    let mut target = Target::of(&UNREFERENCED, variant);
+    let offsets = HeapOffsets::of(&target.layout).unwrap();
+    let mut looked = 0;
+    loop {
+        let begun = Instant::now();
+        let found = target
+            .inspector()
+            .unreferenced(&offsets, &roots(&target), |_| true);
+        let took = begun.elapsed();
+        let Some(found) = found.unwrap() else { break };
+        assert_eq!(found.len(), named(&target, "lost").len());
+        eprintln!("{variant:?}: some {} MiB in {took:?}", looked * 20);
+        looked += 1;
+        target.ask("grow");
+    }
+    assert!((3..=4).contains(&looked), "{looked} looks");
+}
+
 /// The goroutines that a dump calls leaked, rising: `goroutine 7 [chan send (leaked)]:`.
 fn leaked(dump: &[String]) -> Vec<u64> {
     let headers = dump

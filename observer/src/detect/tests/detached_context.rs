@@ -8,7 +8,7 @@ use crate::finding::{
     CallOutcome, CancelledBy, Confidence, Emission, Finding, RuleName, Severity, Trust,
     UpdateReason, WorkState,
 };
-use crate::testkit::{Created, MS, Scene, call_done, created_short, deadline};
+use crate::testkit::{Created, MS, Scene, call_done, cancel, created_short, deadline};
 
 const WITHOUT: (&str, u64) = ("context.withoutCancelCtx", 0x7000);
 const IN_CALL: [&str; 4] = [
@@ -131,6 +131,24 @@ fn what_after_func_may_cancel_is_info_until_it_goes_on() {
         panic!("{:#?}", scene.shown);
     };
     assert_eq!(finding.severity, Severity::Error);
+}
+
+/// The handler has stopped waiting for the request's end before memory can be asked.
+#[test]
+fn how_bad_a_call_is_is_decided_as_it_begins() {
+    let mut scene = serving();
+    let waits = Created {
+        goid: SERVING,
+        child: ("context.afterFuncCtx", CHILD),
+        chain: &[(CANCEL_CTX, ROOT)],
+        stack: &["context.AfterFunc", HANDLER, SERVE],
+        ..Created::default()
+    };
+    scene.take(1, &waits.record(&scene.code));
+    let call = calls(&scene, SERVING, &[BACKGROUND], BUILD);
+    let stops = cancel(&scene.code, SERVING, CHILD, &["context.AfterFunc.func1"]);
+    scene.take_at_once(5, &[&call, &stops]);
+    assert_eq!(scene.only().1.severity, Severity::Info);
 }
 
 #[test]

@@ -1,1 +1,304 @@
+//! The search for references, through a heap made by hand.
 
+use super::{HeapOffsets, Roots, Unreferenced};
+use crate::go::GoVersion;
+use crate::go::image::StackStep;
+use crate::go::layout::Layout;
+use crate::inspect::{AllGs, CallSite, GOffsets, Inspector, Runtime, StackTable};
+use crate::target::RecordedMemory;
+
+const LEN_AT: u64 = 0x1000;
+const PTR_AT: u64 = 0x1008;
+const LIST: u64 = 0x2000;
+const VARIABLES: u64 = 0x4000;
+const ARENAS: u64 = 0x2_0000;
+const SPAN_LIST: u64 = 0x3_0000;
+const SPANS: u64 = 0x4_0000;
+const SPAN: u64 = 0x200;
+const STACKS: u64 = 0x8000_0000;
+const STACK: u64 = 0x800;
+/// A span of goroutines' structs, one of objects with pointers, and one of objects without.
+const STRUCTS: u64 = 0xc0_0000_0000;
+const OBJECTS: u64 = 0xc0_0001_0000;
+const PLAIN: u64 = 0xc0_0002_0000;
+const STRUCT: u64 = 0x400;
+const OBJECT: u64 = 0x100;
+const PAGE: u64 = 8 << 10;
+const RUNNING: u32 = 2;
+const WAITING: u32 = 4;
+
+/// Nobody walks a stack here.
+struct Table;
+
+impl StackTable for Table {
+    fn stack_step(&self, _: u64) -> Option<StackStep> {
+        None
+    }
+
+    fn entry(&self, _: u64) -> Option<u64> {
+        None
+    }
+
+    fn call_before(&self, _: u64) -> Option<CallSite> {
+        None
+    }
+
+    fn is_inner(&self, _: u64) -> bool {
+        false
+    }
+
+    fn wait_reason(&self, _: u8) -> Option<&str> {
+        None
+    }
+}
+
+fn layout() -> Layout {
+    Layout::for_version(&GoVersion::parse("go1.27.3").unwrap()).unwrap()
+}
+
+/// The object with this number.
+const fn object(number: u64) -> u64 {
+    OBJECTS + number * OBJECT
+}
+
+/// Goroutine 1 runs; goroutine 2 waits on object 0, its sudog being object 1.
+struct Forged {
+    memory: RecordedMemory,
+    goroutines: u64,
+    spans: u64,
+}
+
+impl Forged {
+    fn new() -> Self {
+        let mut memory = RecordedMemory::new();
+        memory.insert(VARIABLES, &[0; 256]);
+        memory.insert(STACKS, &[0; 0x8000]);
+        let mut forged = Self {
+            memory,
+            goroutines: 0,
+            spans: 0,
+        };
+        forged.span(STRUCTS, STRUCT, true, 0);
+        forged.span(OBJECTS, OBJECT, true, 0);
+        forged.span(PLAIN, OBJECT, false, 0);
+        forged.goroutine(RUNNING, 0);
+        forged.goroutine(WAITING, object(1));
+        let sudog = GOffsets::of(&layout()).unwrap().sudog;
+        forged.word(object(1) + u64::from(sudog.g), STRUCTS + STRUCT);
+        forged.word(object(1) + u64::from(sudog.channel), object(0));
+        forged
+    }
+
+    fn word(&mut self, at: u64, word: u64) {
+        self.memory.insert(at, &word.to_le_bytes());
+    }
+
+    fn span(&mut self, start: u64, size: u64, has_pointers: bool, specials: u64) {
+        let field = |name| u64::from(layout().field("runtime.mspan", name).unwrap());
+        let at = SPANS + self.spans * SPAN;
+        self.memory.insert(at, &[0; 0x200]);
+        self.memory.insert(start, &[0; 0x2000]);
+        self.word(SPAN_LIST + self.spans * 8, at);
+        self.word(at + field("startAddr"), start);
+        self.word(at + field("npages"), 1);
+        self.word(at + field("elemsize"), size);
+        self.word(at + field("specials"), specials);
+        self.memory
+            .insert(at + field("spanclass"), &[u8::from(!has_pointers)]);
+        self.memory.insert(at + field("state"), &[1]);
+        self.spans += 1;
+        let heap = |name| u64::from(layout().field("runtime.mheap", name).unwrap());
+        let list = ARENAS
+            .wrapping_add(heap("allspans"))
+            .wrapping_sub(heap("arenas"));
+        self.word(list, SPAN_LIST);
+        self.word(list + 8, self.spans);
+    }
+
+    fn goroutine(&mut self, status: u32, sudog: u64) {
+        let at = GOffsets::of(&layout()).unwrap();
+        let g = STRUCTS + self.goroutines * STRUCT;
+        let stack = STACKS + self.goroutines * STACK;
+        self.word(LIST + self.goroutines * 8, g);
+        self.goroutines += 1;
+        let fields = [
+            (at.stack_lo, stack),
+            (at.stack_hi, stack + STACK),
+            (at.goid, self.goroutines),
+            (at.waiting, sudog),
+            (at.sched_pc, 0x40_1000),
+            (at.sched_sp, stack + STACK - 0x100),
+        ];
+        for (field, word) in fields {
+            self.word(g + u64::from(field), word);
+        }
+        self.memory
+            .insert(g + u64::from(at.status), &status.to_le_bytes());
+        self.word(LEN_AT, self.goroutines);
+        self.word(PTR_AT, LIST);
+    }
+
+    fn look(&self) -> Option<Vec<Unreferenced>> {
+        let (layout, table) = (layout(), Table);
+        let g = GOffsets::of(&layout).unwrap();
+        let runtime = Runtime {
+            table: &table,
+            offsets: &g,
+            bias: 0,
+            allgs: Some(AllGs {
+                len_addr: LEN_AT,
+                ptr_addr: PTR_AT,
+            }),
+        };
+        let roots = Roots {
+            arenas: ARENAS,
+            variables: [
+                VARIABLES..VARIABLES + 0x80,
+                VARIABLES + 0x80..VARIABLES + 0x100,
+            ],
+        };
+        let offsets = HeapOffsets::of(&layout).unwrap();
+        let inspector = Inspector::new(&self.memory, runtime);
+        inspector
+            .unreferenced(&offsets, &roots, |_| true)
+            .ok()
+            .flatten()
+    }
+
+    /// The references that lead to what goroutine 2 waits on; `None` where somebody can wake it.
+    fn lost(&self) -> Option<Vec<u64>> {
+        match self.look().unwrap().as_slice() {
+            [] => None,
+            [only] => {
+                assert_eq!(only.goid, 2);
+                Some(only.references.clone())
+            }
+            more => panic!("{more:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_the_runtime_itself_refers_to_wakes_nobody() {
+    let mut forged = Forged::new();
+    assert_eq!(forged.lost(), Some(vec![]));
+    // The list of all goroutines and the sudog's other owners are in the heap, too.
+    forged.word(VARIABLES, STRUCTS + STRUCT);
+    forged.word(VARIABLES + 8, object(1));
+    assert_eq!(forged.lost(), Some(vec![]));
+}
+
+#[test]
+fn a_way_from_a_variable_or_a_live_stack_is_a_way() {
+    let starts = [VARIABLES + 0x10, VARIABLES + 0x90, STACKS + 0x10];
+    for start in starts {
+        for steps in 0..3 {
+            let mut forged = Forged::new();
+            let mut at = start;
+            for step in 0..steps {
+                // Into the middle of objects, as Go's pointers may be.
+                forged.word(at, object(10 + step) + 0x20);
+                at = object(10 + step) + 0x40;
+            }
+            forged.word(at, object(0) + 0x8);
+            assert_eq!(forged.lost(), None, "{start:#x} in {steps} steps");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_got_at_itself_is_no_way_and_is_told() {
+    let mut forged = Forged::new();
+    forged.word(object(10) + 0x18, object(0));
+    forged.word(object(11) + 0x28, object(10));
+    assert_eq!(
+        forged.lost(),
+        Some(vec![object(10) + 0x18, object(11) + 0x28])
+    );
+    // Its own stack, what is behind a stack's end, and what holds no pointers.
+    forged.word(STACKS + STACK + STACK - 0x10, object(0));
+    forged.word(STACKS + 2 * STACK + 0x10, object(0));
+    forged.word(VARIABLES, PLAIN);
+    forged.word(PLAIN + 8, object(0));
+    assert!(forged.lost().is_some());
+}
+
+#[test]
+fn who_can_be_woken_can_wake_others() {
+    // Goroutine 3 waits on object 2, which a variable holds; its stack has what goroutine 2 waits for.
+    let mut forged = Forged::new();
+    forged.goroutine(WAITING, object(3));
+    let sudog = GOffsets::of(&layout()).unwrap().sudog;
+    forged.word(object(3) + u64::from(sudog.g), STRUCTS + 2 * STRUCT);
+    forged.word(object(3) + u64::from(sudog.channel), object(2));
+    forged.word(STACKS + 3 * STACK - 0x20, object(0));
+    assert_eq!(forged.look().unwrap().len(), 2);
+    forged.word(VARIABLES, object(2));
+    assert_eq!(forged.lost(), None);
+}
+
+/// A finalizer may wake somebody.
+#[test]
+fn what_has_a_finalizer_is_a_way() {
+    const SPECIAL: u64 = 0x5_0000;
+    const SPAN_WITH: u64 = 0xc0_0003_0000;
+    let special = |name| u64::from(layout().field("runtime.special", name).unwrap());
+    let mut forged = Forged::new();
+    forged.memory.insert(SPECIAL, &[0; 0x80]);
+    forged.word(SPECIAL + special("offset"), 2 * OBJECT);
+    forged.span(SPAN_WITH, OBJECT, true, SPECIAL);
+    forged.word(SPAN_WITH + OBJECT + 8, object(0));
+    assert!(forged.lost().is_some(), "that object has none");
+    forged.word(SPAN_WITH + 2 * OBJECT + 8, object(0));
+    assert_eq!(forged.lost(), None);
+    // One whose notes go round and round is not looked through for ever.
+    forged.word(SPECIAL + special("next"), SPECIAL);
+    assert_eq!(forged.look(), None);
+}
+
+#[test]
+fn a_heap_that_cannot_be_is_not_believed() {
+    let field = |name| u64::from(layout().field("runtime.mspan", name).unwrap());
+    // Spans that overlap.
+    let mut forged = Forged::new();
+    forged.span(OBJECTS + OBJECT, OBJECT, true, 0);
+    assert_eq!(forged.look(), None);
+    // More objects than are looked through.
+    let mut forged = Forged::new();
+    forged.word(SPANS + 2 * SPAN + field("npages"), (65 << 20) / PAGE);
+    assert!(forged.look().is_some(), "those have no pointers");
+    forged.word(SPANS + SPAN + field("startAddr"), 0xd0_0000_0000);
+    forged.word(SPANS + SPAN + field("npages"), (65 << 20) / PAGE);
+    assert_eq!(forged.look(), None);
+    // A list of spans of no length, and one that is too long.
+    for count in [0, u64::MAX] {
+        let mut forged = Forged::new();
+        let heap = |name| u64::from(layout().field("runtime.mheap", name).unwrap());
+        let list = ARENAS
+            .wrapping_add(heap("allspans"))
+            .wrapping_sub(heap("arenas"));
+        forged.word(list + 8, count);
+        assert_eq!(forged.look(), None);
+    }
+    // A span that is there and is not.
+    let mut forged = Forged::new();
+    forged.word(SPANS + SPAN + field("startAddr"), 0xe0_0000_0000);
+    forged.word(VARIABLES, 0xe0_0000_0000);
+    assert_eq!(forged.look(), None);
+}
+
+#[test]
+fn another_wait_or_a_new_reference_confirms_nothing() {
+    let then = Unreferenced::of(7, 0x100, &[1, 2, 3]);
+    let now = |sudog, references: &[u64]| Unreferenced::of(7, sudog, references);
+    assert!(now(0x100, &[1, 2, 3]).is_confirmed_by(&then));
+    assert!(now(0x100, &[2]).is_confirmed_by(&then), "garbage goes");
+    assert!(!now(0x100, &[1, 4]).is_confirmed_by(&then));
+    assert!(!now(0x108, &[1]).is_confirmed_by(&then));
+    assert!(!Unreferenced::of(8, 0x100, &[1]).is_confirmed_by(&then));
+    let stopped = Unreferenced {
+        stops: 1,
+        ..now(0x100, &[1])
+    };
+    assert!(!stopped.is_confirmed_by(&then));
+}
