@@ -33,8 +33,8 @@ pub(super) struct Wait {
 impl Wait {
     /// Whether somebody else in the process must end it, and nobody has.
     pub(super) fn is_for_others(&self) -> bool {
-        let is_one = |known: &&str| self.reason.starts_with(*known);
-        FOR_OTHERS.iter().any(|known| is_one(&known)) && !is_for_ever(&self.reason) && !self.loops
+        let is_for = |known: &&str| self.reason.starts_with(*known);
+        FOR_OTHERS.iter().any(is_for) && !is_for_ever(&self.reason) && !self.loops
     }
 
     /// The wait that a look found, which may be the one that the look before has found; `None` where it does not wait.
