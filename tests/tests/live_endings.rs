@@ -293,6 +293,64 @@ fn a_full_disk_costs_log_lines_and_nothing_else() -> Result<()> {
 }
 
 #[test]
+fn a_full_disk_ends_a_recording_and_not_the_run() -> Result<()> {
+    undisturbed(|| {
+        let program = rules4()?;
+        let folder = tempfile::tempdir()?;
+        let full = folder.path().display();
+        let script = format!("mount -t tmpfs -o size=64k none '{full}' && exec \"$@\"");
+        let recording = format!("{full}/run.rec");
+        let wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+        let observer = Observer::launch_through(
+            &wrapper,
+            &["--pid", &program.pid().to_string(), "--record", &recording],
+        )?;
+        observer.started(1)?;
+        make_mistake(&program, "a-")?;
+        found();
+        let ends = "warning: cannot write the recording";
+        let began = Instant::now();
+        while !observer.said().iter().any(|line| line.starts_with(ends)) {
+            Load::of(&program, "/all").times(100, 4).run()?;
+            ensure!(began.elapsed() < PATIENCE, "{:?}", observer.said());
+        }
+        // Its mount namespace, and with it the disk, ends with observer.
+        let kept = tempfile::NamedTempFile::new()?;
+        let held = format!("/proc/{}/root{recording}", observer.pid());
+        fs::copy(held, kept.path())?;
+        make_mistake(&program, "b-")?;
+        found();
+        observer.signal(Signal::SIGINT)?;
+        let run = observer.ends()?;
+        exactly(&run, program.pid(), &[mistake("a-0")?.times(2)])?;
+        ensure!(run.end()?["why"] == "signal", "{}", run.shown());
+        ensure!(run.status.code() == Some(5), "{}", run.shown());
+        let said = run.stderr.join("\n");
+        ensure!(said.matches(ends).count() == 1, "{}", run.shown());
+        let error = "error: cannot write the recording";
+        let hint = "\n\nhint: see whether there is space left";
+        ensure!(
+            said.contains(error) && said.contains(hint),
+            "{}",
+            run.shown()
+        );
+
+        let replay = Command::new(observer_binary()?)
+            .args(["replay", "--output", "json"])
+            .arg(kept.path())
+            .output()?;
+        let stdout = String::from_utf8(replay.stdout)?;
+        let stderr = String::from_utf8(replay.stderr)?;
+        ensure!(replay.status.success(), "{stderr}");
+        ensure!(stderr.contains("ends early"), "{stderr}");
+        let first = run.lines.iter().find(|line| line["type"] == "finding");
+        let again = first.context("a finding")?.to_string();
+        ensure!(stdout.lines().any(|line| line == again), "{stdout}");
+        Ok(())
+    })
+}
+
+#[test]
 fn an_interrupt_flushes_what_was_found() -> Result<()> {
     undisturbed(|| {
         let program = rules4()?;

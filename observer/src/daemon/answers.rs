@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use crate::detect::{Answer, Ask, Question};
-use crate::error::Error;
-use crate::record::Answered;
+use crate::record::{Answered, Recorder};
 use crate::sink::{Clock, Output, Sinks};
 
 use super::looks::Done;
@@ -13,7 +12,7 @@ use super::{clock, inspector};
 
 impl Loop {
     /// Asks memory what the core wants to know, until it wants nothing more.
-    pub(super) fn answer_questions(&mut self) -> Result<(), Error> {
+    pub(super) fn answer_questions(&mut self) {
         loop {
             while let Some(Done {
                 ask,
@@ -22,16 +21,16 @@ impl Loop {
             }) = self.looks.done()
             {
                 self.said.extend(notice);
-                self.take_answer(ask, answer)?;
+                self.take_answer(ask, answer);
             }
             let asks = self.engine.take_asks();
             if asks.is_empty() {
-                return Ok(());
+                return;
             }
             self.families.begin(&asks);
             for ask in asks {
                 if let Some(answer) = self.find_answer(&ask) {
-                    self.take_answer(ask, answer)?;
+                    self.take_answer(ask, answer);
                 }
             }
         }
@@ -58,27 +57,25 @@ impl Loop {
         })
     }
 
-    fn take_answer(&mut self, ask: Ask, answer: Answer) -> Result<(), Error> {
+    fn take_answer(&mut self, ask: Ask, answer: Answer) {
         let now_ns = clock::now_ns();
         self.engine.answer(ask.id, &answer, now_ns, &self.code);
-        match &mut self.recorder {
-            Some(recorder) => {
-                recorder.resolved(self.code.take_noted())?;
-                recorder.answer(now_ns, &Answered { ask, answer })
-            }
-            None => Ok(()),
+        if let Some(recorder) = &mut self.recorder {
+            recorder.resolved(self.code.take_noted());
+            recorder.answer(now_ns, &Answered { ask, answer });
         }
     }
 
     /// Waits for looks under way, so that what they are about is told.
-    pub(super) fn settle(&mut self) -> Result<(), Error> {
+    pub(super) fn settle(&mut self) {
         self.looks.wait();
-        self.answer_questions()
+        self.answer_questions();
     }
 
-    /// What there was to say of questions.
+    /// What there was to say of questions, and of the recording.
     pub(super) fn say_rest(&mut self, sinks: &mut Sinks) {
-        for notice in self.said.drain(..) {
+        let complaint = self.recorder.as_mut().and_then(Recorder::complaint);
+        for notice in self.said.drain(..).chain(complaint) {
             sinks.emit(Output::Notice(notice));
         }
     }

@@ -108,7 +108,7 @@ impl Loop {
         outcome.start.not_covered.extend(unsearched);
         self.code.add(Arc::clone(&outcome.observed.target));
         if let Some(recorder) = &mut self.recorder {
-            recorder.resolved(self.code.take_noted())?;
+            recorder.resolved(self.code.take_noted());
         }
         self.observed.push(outcome.observed);
         self.engine.process_started(pid);
@@ -205,11 +205,11 @@ impl Loop {
         }
         // What they did last may still be in the ring.
         self.pump(sinks)?;
-        self.settle()?;
+        self.settle();
         for (pid, why) in gone {
             self.engine.process_ended(pid);
             if let Some(recorder) = &mut self.recorder {
-                recorder.process_ended(pid)?;
+                recorder.process_ended(pid);
             }
             self.code.forget(pid);
             self.families.forget(pid);

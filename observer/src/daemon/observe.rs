@@ -312,20 +312,20 @@ impl Loop {
     /// came meanwhile that it is not: signals must be heard in between.
     pub(super) fn pump(&mut self, sinks: &mut Sinks) -> Result<bool, Error> {
         let mut empty = false;
-        self.notice_clock()?;
+        self.notice_clock();
         for _ in 0..BATCHES {
             // Read before draining: whatever happened before it is in the ring by then.
             let now_ns = clock::now_ns();
             empty = self.take_batch(sinks)? < BATCH;
-            self.answer_questions()?;
+            self.answer_questions();
             if empty {
                 self.notice_trailing_loss(sinks)?;
                 self.engine.tick(now_ns, &self.code);
                 if let Some(recorder) = &mut self.recorder {
-                    recorder.resolved(self.code.take_noted())?;
-                    recorder.tick(now_ns)?;
+                    recorder.resolved(self.code.take_noted());
+                    recorder.tick(now_ns);
                 }
-                self.answer_questions()?;
+                self.answer_questions();
             }
             self.hand_out(sinks);
             if empty {
@@ -346,16 +346,15 @@ impl Loop {
     }
 
     /// The wall clock may have been stepped: deadlines by the wall clock mean the new one.
-    fn notice_clock(&mut self) -> Result<(), Error> {
+    fn notice_clock(&mut self) {
         let realtime_ns = clock::wall().realtime_minus_monotonic_ns;
         if realtime_ns.abs_diff(self.realtime_ns) < CLOCK_NS {
-            return Ok(());
+            return;
         }
         self.realtime_ns = realtime_ns;
         self.engine.clock(realtime_ns);
-        match &mut self.recorder {
-            Some(recorder) => recorder.clock(realtime_ns),
-            None => Ok(()),
+        if let Some(recorder) = &mut self.recorder {
+            recorder.clock(realtime_ns);
         }
     }
 
@@ -368,7 +367,7 @@ impl Loop {
         if self.order.lost_by(mark) {
             self.unknown += self.engine.loss();
             if let Some(recorder) = &mut self.recorder {
-                recorder.loss()?;
+                recorder.loss();
             }
             self.say_loss(sinks)?;
         }
@@ -388,7 +387,6 @@ impl Loop {
             arrivals,
             ..
         } = self;
-        let mut failure = None;
         let mut lost = false;
         let mut replaced = Vec::new();
         let taken = ring.drain(BATCH, |bytes| {
@@ -401,7 +399,7 @@ impl Loop {
                     code.forget(pid);
                     replaced.push((pid, why));
                     if let Some(recorder) = recorder {
-                        failure = failure.take().or(recorder.process_ended(pid).err());
+                        recorder.process_ended(pid);
                     }
                 }
                 return;
@@ -414,7 +412,7 @@ impl Loop {
                 lost = true;
                 *unknown += engine.loss();
                 if let Some(recorder) = recorder {
-                    failure = failure.take().or(recorder.loss().err());
+                    recorder.loss();
                 }
             }
             let known = match &event {
@@ -428,9 +426,8 @@ impl Loop {
             let now_ns = order.time_ns(&event);
             engine.event(event, now_ns, &*code);
             if let Some(recorder) = recorder {
-                let noted = recorder.resolved(code.take_noted());
-                let written = noted.and_then(|()| recorder.event(now_ns, bytes));
-                failure = failure.take().or(written.err());
+                recorder.resolved(code.take_noted());
+                recorder.event(now_ns, bytes);
             }
         });
         for (pid, why) in replaced {
@@ -445,7 +442,7 @@ impl Loop {
         self.sockets
             .watch_noted(&mut self.kernel)
             .map_err(|error| errors::of_probe("", error))?;
-        failure.map_or(Ok(taken), Err)
+        Ok(taken)
     }
 
     /// Whatever has to be done now and then. True when there is more to do at once.
@@ -473,7 +470,7 @@ impl Loop {
         let of_probe = |error| errors::of_probe("", error);
         self.kernel.silence_sockets().map_err(of_probe)?;
         while !self.pump(sinks)? {}
-        self.settle()?;
+        self.settle();
         self.say_rest(sinks);
         let end_ns = clock::now_ns();
         self.engine.tell_rest(end_ns, &self.code);
@@ -483,11 +480,10 @@ impl Loop {
         let stats = self.stats()?;
         sinks.emit(Output::Stats(stats.clone()));
         sinks.emit(Output::End(End { why, stats }));
-        if let Some(recorder) = self.recorder.take() {
-            recorder.finish(end_ns)?;
-        }
+        let recorder = self.recorder.take();
+        let recorded = recorder.map_or(Ok(()), |recorder| recorder.finish(end_ns));
         self.attacher.detach_all();
-        Ok(())
+        recorded
     }
 }
 

@@ -135,8 +135,18 @@ pub enum Notice {
         /// How many.
         lines: u64,
     },
-    /// The observer that recorded it was killed.
-    #[error("the recording `{}` has no end: whoever wrote it was killed", path.display())]
+    /// A recording has no hole: where it cannot go on, it ends.
+    #[error("cannot write the recording `{}` ({why}): it ends here, observing goes on; {remedy}", path.display())]
+    RecordingEnded {
+        /// The recording.
+        path: PathBuf,
+        /// What the kernel said.
+        why: String,
+        /// What the user can do.
+        remedy: String,
+    },
+    /// The observer that recorded it was killed, or could write no more.
+    #[error("the recording `{}` ends early: whoever wrote it was killed, or could write no more", path.display())]
     RecordingUnfinished {
         /// The recording.
         path: PathBuf,

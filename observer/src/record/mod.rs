@@ -6,10 +6,12 @@
 
 mod entry;
 mod reader;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use entry::{Answered, Entry, FORMAT, RecordingHeader, Resolved};
 pub use reader::Reader;
+pub use tape::Medium;
 pub use writer::Recorder;

@@ -1,19 +1,23 @@
 //! What is written is read back, and what is damaged is refused.
 
+use std::cell::RefCell;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 use tempfile::TempDir;
 
 use super::entry::{FORMAT, MAGIC, MAX_ENTRY};
-use super::{Answered, Entry, Reader, Recorder, RecordingHeader, Resolved};
+use super::{Answered, Entry, Medium, Reader, Recorder, RecordingHeader, Resolved};
 use crate::detect::{Answer, Ask, Deadlines, LeakTimes, Question, SurgeLimits, Thresholds};
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::go::{Frame, TypeName};
 use crate::model::Code;
 use crate::sink::Clock;
 use crate::stream::{Event, decode};
+use crate::style::Styles;
 use crate::testkit::{FakeCode, PID, Record, request};
 
 fn header() -> RecordingHeader {
@@ -112,15 +116,20 @@ fn started() -> Vec<u8> {
 fn recording(dir: &TempDir) -> PathBuf {
     let path = dir.path().join("small.rec");
     let mut recorder = Recorder::create(&path, &header()).unwrap();
-    recorder.resolved(resolved()).unwrap();
-    recorder.event(11, &started()).unwrap();
-    recorder.loss().unwrap();
-    recorder.clock(-5).unwrap();
-    recorder.tick(22).unwrap();
-    recorder.answer(33, &answered()).unwrap();
-    recorder.process_ended(PID).unwrap();
+    play(&mut recorder);
     recorder.finish(44).unwrap();
     path
+}
+
+/// All but the end of it.
+fn play<M: Medium>(recorder: &mut Recorder<M>) {
+    recorder.resolved(resolved());
+    recorder.event(11, &started());
+    recorder.loss();
+    recorder.clock(-5);
+    recorder.tick(22);
+    recorder.answer(33, &answered());
+    recorder.process_ended(PID);
 }
 
 fn entries(path: &Path) -> Result<Vec<Entry>, Error> {
@@ -195,10 +204,8 @@ fn only_its_owner_may_read_it() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-#[test]
-fn cut_anywhere_it_says_so_and_gives_what_is_whole() {
-    let dir = TempDir::new().unwrap();
-    let whole = std::fs::read(recording(&dir)).unwrap();
+/// Where the header ends, and then each entry.
+fn boundaries(whole: &[u8]) -> Vec<usize> {
     let header_len = u32::from_le_bytes(*whole[8..].first_chunk::<4>().unwrap());
     let first = MAGIC.len() + 4 + usize::try_from(header_len).unwrap();
     let mut boundaries = vec![first];
@@ -206,6 +213,110 @@ fn cut_anywhere_it_says_so_and_gives_what_is_whole() {
         let len = u32::from_le_bytes(*whole[last..].first_chunk::<4>().unwrap());
         boundaries.push(last + 5 + usize::try_from(len).unwrap());
     }
+    boundaries
+}
+
+/// Has room for so many bytes at a time, takes them in small bites, and has room again once it is cut.
+struct Disk {
+    room: usize,
+    held: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut held = self.held.borrow_mut();
+        let bite = bytes.len().min(100).min(self.room - held.len());
+        held.extend_from_slice(&bytes[..bite]);
+        if bite == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(bite)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Medium for Disk {
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.held
+            .borrow_mut()
+            .truncate(usize::try_from(len).unwrap());
+        Ok(())
+    }
+}
+
+/// Several times more than waits to be written at once.
+const ROUNDS: usize = 20;
+
+/// What a disk with so much room holds of a long recording, and what became of that.
+fn recorded_on(room: usize) -> (Vec<u8>, Result<(), Error>) {
+    let held = Rc::new(RefCell::new(Vec::new()));
+    let disk = Disk {
+        room,
+        held: Rc::clone(&held),
+    };
+    let record = || {
+        let mut recorder = Recorder::on(disk, Path::new("/full/run.rec"), &header())?;
+        for _ in 0..ROUNDS {
+            play(&mut recorder);
+        }
+        recorder.finish(44)
+    };
+    let recorded = record();
+    (held.take(), recorded)
+}
+
+#[test]
+fn on_a_disk_that_is_full_anywhere_it_ends_with_its_last_whole_entry() {
+    let (whole, recorded) = recorded_on(usize::MAX);
+    recorded.unwrap();
+    let boundaries = boundaries(&whole);
+    assert_eq!(boundaries.len(), 14 * ROUNDS + 2);
+    for room in (0..whole.len()).step_by(13) {
+        let (held, recorded) = recorded_on(room);
+        assert!(
+            matches!(recorded, Err(Error::Output { .. })),
+            "{recorded:?}"
+        );
+        let fits = boundaries.iter().rev().find(|at| **at <= room);
+        assert_eq!(held.len(), fits.copied().unwrap_or(0), "room for {room}");
+        assert!(whole.starts_with(&held), "room for {room}");
+    }
+}
+
+#[test]
+fn that_it_ends_early_is_said_once_with_a_remedy() {
+    let held = Rc::new(RefCell::new(Vec::new()));
+    let disk = Disk { room: 1000, held };
+    let mut recorder = Recorder::on(disk, Path::new("/full/run.rec"), &header()).unwrap();
+    assert_eq!(recorder.complaint(), None);
+    for _ in 0..ROUNDS {
+        play(&mut recorder);
+    }
+    let said = recorder.complaint().unwrap().render(Styles::new(false));
+    insta::assert_snapshot!(said, @"warning: cannot write the recording `/full/run.rec` (no storage space): it ends here, observing goes on; see whether there is space left: `df -h /full`");
+    assert_eq!(recorder.complaint(), None);
+    let error = recorder.finish(44).unwrap_err();
+    assert_eq!(error.exit(), Exit::Output);
+}
+
+#[test]
+fn what_waits_when_a_run_fails_is_written() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("failed.rec");
+    let mut recorder = Recorder::create(&path, &header()).unwrap();
+    play(&mut recorder);
+    drop(recorder);
+    assert_eq!(entries(&path).unwrap().len(), 14);
+}
+
+#[test]
+fn cut_anywhere_it_says_so_and_gives_what_is_whole() {
+    let dir = TempDir::new().unwrap();
+    let whole = std::fs::read(recording(&dir)).unwrap();
+    let boundaries = boundaries(&whole);
     assert_eq!(boundaries.len(), 16);
     let path = dir.path().join("cut.rec");
     for len in 0..whole.len() {
