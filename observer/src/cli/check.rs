@@ -45,7 +45,7 @@ pub struct CheckArgs {
 
 /// Runs it.
 pub(super) fn run(args: CheckArgs, engine: &impl Engine) -> Result<Exit, Error> {
-    super::warn_of_variables(None, Some(args.look.color));
+    super::warn_of_variables(Some(args.look.color));
     let subject = match (args.path, args.pid) {
         (Some(path), _) => Subject::Path(path),
         (None, Some(pid)) => Subject::Pid(pid),

@@ -51,7 +51,7 @@ pub struct ExplainArgs {
 
 /// Runs it.
 pub(super) fn run(args: &ExplainArgs) -> Result<Exit, Error> {
-    super::warn_of_variables(None, Some(args.color));
+    super::warn_of_variables(Some(args.color));
     let terminal = screen::terminal(args.color, false);
     let Some(name) = &args.rule else {
         return print(&list(&terminal));

@@ -85,7 +85,7 @@ pub struct Options {
 
 /// Runs it.
 pub(super) fn run(args: &GoroutinesArgs, engine: &impl Engine) -> Result<Exit, Error> {
-    super::warn_of_variables(None, Some(args.look.color));
+    super::warn_of_variables(Some(args.look.color));
     let (picture, clock) = engine.goroutines(&Options {
         pid: args.pid,
         group_by: args.group_by,

@@ -114,11 +114,8 @@ fn say(text: &str) {
     let _unheard = io::stderr().write_all(text.as_bytes());
 }
 
-/// Warns of variables that only look like settings; `-q` is for errors only.
-fn warn_of_variables(quiet: Option<bool>, color: Option<Color>) {
-    if quiet == Some(true) {
-        return;
-    }
+/// Warns of variables that only look like settings.
+fn warn_of_variables(color: Option<Color>) {
     let set = std::env::vars_os().map(|(name, _)| name);
     let styles = screen::stderr(color.unwrap_or_default());
     for notice in refusal::unknown_variables(&command::command(), set) {

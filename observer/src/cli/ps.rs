@@ -26,7 +26,7 @@ pub struct PsArgs {
 
 /// Runs it.
 pub(super) fn run(args: &PsArgs, engine: &impl Engine) -> Result<Exit, Error> {
-    super::warn_of_variables(None, Some(args.look.color));
+    super::warn_of_variables(Some(args.look.color));
     let processes = engine.processes()?;
     match args.look.output {
         OutputForm::Human => print(&table(

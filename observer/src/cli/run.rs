@@ -285,7 +285,7 @@ fn deadlines(settings: &Settings) -> Deadlines {
 pub(super) fn run(args: RunArgs, engine: &impl Engine) -> Result<Exit, Error> {
     let file = config::from_file(args.config.as_deref())?;
     let settings = args.settings.over(file);
-    super::warn_of_variables(settings.quiet, settings.color);
+    super::warn_of_variables(settings.color);
     let options = Options::new(&settings)?;
     let sinks = show::sink_options(&settings, Delivery::Bounded)?;
     let mut sinks = Sinks::open(sinks)?;

@@ -49,7 +49,7 @@ pub struct ShownArgs {
     #[arg(long, short, conflicts_with = "quiet")]
     pub verbose: bool,
 
-    /// Show findings and the last line only
+    /// Show findings, warnings and the last line only
     #[arg(long, short)]
     pub quiet: bool,
 }
@@ -70,7 +70,7 @@ impl ShownArgs {
             ..more
         };
         let settings = flags.over(Settings { log: None, ..file });
-        super::warn_of_variables(settings.quiet, settings.color);
+        super::warn_of_variables(settings.color);
         Ok(settings)
     }
 }

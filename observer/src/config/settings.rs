@@ -353,7 +353,7 @@ pub struct Settings {
           conflicts_with = "quiet", help_heading = "Output")]
     pub verbose: Option<bool>,
 
-    /// Show findings and the last line only
+    /// Show findings, warnings and the last line only
     #[arg(long, short, env = "OBSERVER_QUIET", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
           help_heading = "Output")]

@@ -25,8 +25,6 @@ pub struct JsonSink<O, E> {
     pub stderr: E,
     /// Of stderr.
     pub styles: Styles,
-    /// `-q`.
-    pub quiet: bool,
 }
 
 impl<O: Write + Send, E: Write + Send> Sink for JsonSink<O, E> {
@@ -46,10 +44,8 @@ impl<O: Write + Send, E: Write + Send> Sink for JsonSink<O, E> {
     }
 
     fn warn(&mut self, notice: &Notice) {
-        if !self.quiet {
-            // A broken stderr leaves nobody to tell.
-            let _unheard = self.stderr.write_all(notice.render(self.styles).as_bytes());
-        }
+        // A broken stderr leaves nobody to tell.
+        let _unheard = self.stderr.write_all(notice.render(self.styles).as_bytes());
     }
 }
 

@@ -127,13 +127,11 @@ impl Sinks {
                 human: Human::new(terminal, options.verbosity),
                 width: options.width,
                 styles: options.stderr,
-                verbosity: options.verbosity,
             }),
             Format::Json => Box::new(json::JsonSink {
                 stdout,
                 stderr: stderr(),
                 styles: options.stderr,
-                quiet: options.verbosity == Verbosity::Quiet,
             }),
         };
         let log = match &options.log {

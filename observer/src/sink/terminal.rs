@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::error::Notice;
 use crate::style::Styles;
 
-use super::human::{Human, Verbosity};
+use super::human::Human;
 use super::output::Tally;
 use super::queue::{Parcel, Sink};
 
@@ -21,8 +21,6 @@ pub struct HumanSink<O, E> {
     pub width: Option<fn() -> usize>,
     /// Of stderr.
     pub styles: Styles,
-    /// `-q` silences stderr.
-    pub verbosity: Verbosity,
 }
 
 impl<O: Write + Send, E: Write + Send> Sink for HumanSink<O, E> {
@@ -45,8 +43,6 @@ impl<O: Write + Send, E: Write + Send> Sink for HumanSink<O, E> {
     }
 
     fn warn(&mut self, notice: &Notice) {
-        if self.verbosity != Verbosity::Quiet {
-            let _unheard = self.stderr.write_all(notice.render(self.styles).as_bytes());
-        }
+        let _unheard = self.stderr.write_all(notice.render(self.styles).as_bytes());
     }
 }

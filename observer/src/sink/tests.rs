@@ -10,7 +10,7 @@ use super::{
     Delivery, End, EndReason, Format, Glyphs, LogOptions, Output, PATIENCE, QUEUE_LIMIT,
     SinkOptions, Sinks, Terminal, Verbosity, samples,
 };
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, Notice};
 use crate::finding::{
     Filter, Level, RuleName, Severity, UpdateReason, parse_baseline, samples as findings,
 };
@@ -70,17 +70,20 @@ fn stuck() -> (Stuck, Sender<()>, Buffer) {
     (Stuck(receiver, buffer.clone()), sender, buffer)
 }
 
-#[test]
-fn findings_follow_the_width_of_the_terminal() {
-    static WIDTH: AtomicUsize = AtomicUsize::new(100);
-    let terminal = Terminal {
+fn human() -> Format {
+    Format::Human(Terminal {
         styles: Styles::new(false),
         glyphs: Glyphs::new(true),
         width: 100,
         verbose: false,
-    };
+    })
+}
+
+#[test]
+fn findings_follow_the_width_of_the_terminal() {
+    static WIDTH: AtomicUsize = AtomicUsize::new(100);
     let options = SinkOptions {
-        format: Format::Human(terminal),
+        format: human(),
         width: Some(|| WIDTH.fetch_sub(50, Ordering::Relaxed)),
         delivery: Delivery::Lossless,
         ..options()
@@ -98,6 +101,35 @@ fn findings_follow_the_width_of_the_terminal() {
         matches!(widths[..], [51..=100, 1..=50]),
         "{widths:?}: {text}"
     );
+}
+
+#[test]
+fn quiet_or_not_warnings_are_said() {
+    for (format, verbosity) in [
+        (human(), Verbosity::Quiet),
+        (Format::Json, Verbosity::Quiet),
+        (Format::Json, Verbosity::Normal),
+    ] {
+        let options = SinkOptions {
+            format,
+            verbosity,
+            ..options()
+        };
+        let stderr = Buffer::default();
+        let full = Failing(io::ErrorKind::StorageFull);
+        let mut sinks = Sinks::on(options, full, || stderr.clone()).unwrap();
+        sinks.emit(Output::Start(Box::new(samples::start())));
+        sinks.emit(Output::Notice(Notice::SecondObserver { pid: 7 }));
+        sinks.emit(Output::Finding(Box::new(findings::cancel_ignored())));
+        sinks.finish().unwrap_err();
+        let mut said: Vec<String> = stderr.text().lines().map(str::to_owned).collect();
+        said.sort();
+        let [second, failed] = &said[..] else {
+            panic!("{format:?} {verbosity:?}: {said:?}");
+        };
+        assert!(second.starts_with("warning: another observer"), "{second}");
+        assert!(failed.starts_with("warning: cannot write"), "{failed}");
+    }
 }
 
 fn with_baseline(path: &std::path::Path) -> SinkOptions {

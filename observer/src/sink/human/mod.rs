@@ -30,7 +30,7 @@ pub use text::Glyphs;
 /// How much is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verbosity {
-    /// `-q`: findings and the last line; of the rest only errors.
+    /// `-q`: findings and the last line; of the rest only warnings and errors.
     Quiet,
     /// As designed for.
     #[default]
@@ -127,7 +127,8 @@ impl Human {
                 rendered.stdout.push_str(&last);
             }
         }
-        if self.verbosity == Verbosity::Quiet {
+        let is_normal = matches!(output, Output::Start(_) | Output::Stop(_));
+        if is_normal && self.verbosity == Verbosity::Quiet {
             rendered.stderr.clear();
         }
         rendered

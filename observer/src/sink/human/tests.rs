@@ -253,9 +253,16 @@ fn the_end_tells_counts_that_were_not_shown() {
 }
 
 #[test]
-fn quiet_says_nothing_on_stderr() {
+fn quiet_says_nothing_on_stderr_but_warnings() {
     let text = session(terminal(100), Verbosity::Quiet);
-    assert!(text.lines().all(|line| line.starts_with("1|")), "{text}");
+    let said = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.starts_with("2|"));
+        lines.map(str::to_owned).collect()
+    };
+    let loud = said(&session(terminal(100), Verbosity::Normal));
+    let warnings = loud.iter().filter(|line| line.starts_with("2| warning: "));
+    assert!(warnings.clone().count() < loud.len(), "{loud:?}");
+    assert!(warnings.eq(&said(&text)), "{text}");
 }
 
 #[test]
