@@ -103,7 +103,13 @@ fn a_misspelt_variable_is_named_wherever_variables_count() {
 
 #[test]
 fn a_closed_pipe_is_success() {
-    for args in [&["schema"][..], &["explain", "cancel-ignored"]] {
+    for args in [
+        &["schema"][..],
+        &["explain", "cancel-ignored"],
+        &["--help"],
+        &["run", "--help"],
+        &["--version"],
+    ] {
         let mut child = observer(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -120,14 +126,23 @@ fn a_closed_pipe_is_success() {
 
 #[test]
 fn a_full_disk_is_not() {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
-    let output = observer(&["schema"])
-        .stdout(full.unwrap())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(5));
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert!(err.starts_with("error: cannot write stdout\n"), "{err}");
+    for args in [
+        &["schema"][..],
+        &["--help"],
+        &["-h"],
+        &["help", "run"],
+        &["run", "--help"],
+        &["--version"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let output = observer(args).stdout(full.unwrap()).output().unwrap();
+        assert_eq!(output.status.code(), Some(5), "{args:?}");
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            err.starts_with("error: cannot write stdout\n"),
+            "{args:?}: {err}"
+        );
+    }
 }
 
 #[test]

@@ -88,16 +88,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> E
             if let Some(error) = refusal::of_value(&error, &args, variable) {
                 return fail(&error);
             }
-            // Help into a closed pipe is help that somebody has read enough of.
-            let _unheard = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Fine
-            });
+            let printed = error.print();
+            if error.use_stderr() {
+                return Exit::Usage.into();
+            }
+            return end(delivered(printed.and_then(|()| io::stdout().flush())));
         }
     };
-    match dispatch(cli.command, engine) {
+    end(dispatch(cli.command, engine))
+}
+
+fn end(done: Result<Exit, Error>) -> ExitCode {
+    match done {
         Ok(exit) => exit.into(),
         Err(error) => fail(&error),
     }
@@ -146,13 +148,16 @@ fn dispatch(command: Command, engine: &impl Engine) -> Result<Exit, Error> {
     }
 }
 
-/// Writes a result to stdout; a reader that has closed it has read enough.
+/// Writes a result to stdout.
 fn print(text: &str) -> Result<Exit, Error> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    let written = stdout.write_all(text.as_bytes());
+    delivered(written.and_then(|()| stdout.flush()))
+}
+
+/// What became of a result on stdout; a reader that has closed it has read enough.
+fn delivered(written: io::Result<()>) -> Result<Exit, Error> {
+    match written {
         Ok(()) => Ok(Exit::Fine),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Fine),
         Err(source) => Err(Error::Output {
