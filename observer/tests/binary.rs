@@ -57,6 +57,13 @@ fn faults_go_to_stderr() {
     let (code, out, err) = run(&["run"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
     assert!(err.contains("hint: name a process"), "{err}");
+    let (code, out, err) = run(&["run", "--grac", "1s"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    insta::assert_snapshot!(err, @r"
+    error: there is no flag `--grac`
+
+    hint: did you mean `--grace`? see what it takes: `observer run --help`
+    ");
     let (code, _, err) = run(&["run", "--pid", "1", "--config", "/nowhere.toml"]);
     assert_eq!(code, Some(2));
     assert!(err.contains("caused by: No such file"), "{err}");

@@ -8,6 +8,7 @@ mod command;
 pub mod correlate;
 mod deadline_headers;
 pub mod explain;
+mod form;
 mod generate;
 pub mod goroutines;
 mod id_headers;
@@ -85,7 +86,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, engine: &impl Engine) -> E
         Ok(cli) => cli,
         Err(error) => {
             let variable = |name: &str| std::env::var(name).ok();
-            if let Some(error) = refusal::of_value(&error, &args, variable) {
+            if let Some(error) = refusal::of(&error, &args, variable) {
                 return fail(&error);
             }
             let printed = error.print();

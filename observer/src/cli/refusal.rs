@@ -1,4 +1,4 @@
-//! What clap refuses and observer says in its own words: values, wherever they were given.
+//! What clap refuses, in observer's own words; of it values, wherever they were given.
 
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
@@ -9,12 +9,23 @@ use crate::config::{BadValue, nearest};
 use crate::error::{Error, Notice};
 use crate::finding::RuleName;
 
+use super::form;
+
 /// What all variables begin with that set something.
 const PREFIX: &str = "OBSERVER_";
 
+/// The error that `error` is; `None` where it is help. `variable` gives what the environment has.
+pub(super) fn of(
+    error: &clap::Error,
+    args: &[OsString],
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<Error> {
+    of_value(error, args, variable).or_else(|| form::of(error, args))
+}
+
 /// The error about a value that `error` is; `None` where it is about something else. clap names
 /// the flag also where the value came from the environment: `variable` gives what is there.
-pub(super) fn of_value(
+fn of_value(
     error: &clap::Error,
     args: &[OsString],
     variable: impl Fn(&str) -> Option<String>,
@@ -45,17 +56,13 @@ pub(super) fn of_value(
         Some(set) if !was_typed && set.contains(value.as_str()) => name,
         _ => arg.clone(),
     };
-    let command = args.get(1).and_then(|arg| arg.to_str());
     let remedy = match (long, text(ContextKind::SuggestedValue)) {
         ("--rule", _) => format!(
             "the rules are {}; what each finds: `observer explain`",
             RuleName::ALL.map(RuleName::as_str).join(", ")
         ),
         (_, Some(near)) => format!("did you mean `{near}`?"),
-        _ => match command.filter(|command| !command.starts_with('-')) {
-            Some(command) => format!("see what it takes: `observer {command} --help`"),
-            None => "see what it takes: `observer --help`".into(),
-        },
+        _ => form::see_help(args),
     };
     Some(Error::BadFlag {
         value,
@@ -104,3 +111,7 @@ fn nearest_variable(name: &str, known: &[&str]) -> Option<String> {
     let known: Vec<String> = known.iter().map(|name| rest(name)).collect();
     nearest(&rest(name), known.iter().map(String::as_str)).map(variable_of)
 }
+
+#[cfg(test)]
+#[path = "refusal_tests.rs"]
+mod tests;

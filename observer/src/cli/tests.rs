@@ -7,9 +7,9 @@ use clap::Parser as _;
 
 use super::command::{Command, command};
 use super::run::{Options, Selector};
-use super::{Cli, Engine, check, correlate, generate, goroutines, ps, refusal, replay, run, show};
+use super::{Cli, Engine, check, correlate, generate, goroutines, ps, replay, run, show};
 use crate::config::{IdReading, Settings};
-use crate::error::{Error, Exit, Notice, Subject};
+use crate::error::{Error, Exit, Subject};
 use crate::finding::RuleName;
 use crate::picture::Picture;
 use crate::sink::{Clock, Delivery, Glyphs, Sinks, Start, Terminal, samples};
@@ -272,76 +272,6 @@ fn a_container_is_known_by_its_id_only() {
         assert_eq!(refused(id).exit(), Exit::Usage, "{id}");
     }
     insta::assert_snapshot!("container_name", refused("web").render(Styles::new(false)));
-}
-
-#[test]
-fn a_bad_value_is_said_to_be_one() {
-    let mut text = String::new();
-    for line in [
-        "observer run --rule nope",
-        "observer run --rule cancel-ignord",
-        "observer run --rule cancel-ignored=loud",
-        "observer run --grace -1s",
-        "observer run --grace 5",
-        "observer run --duration=-5",
-        "observer run --pid -5",
-        "observer run --pid 7,abc",
-        "observer check --pid 0",
-        "observer run --port 70000",
-        "observer run --log-max-size -5",
-        "observer replay x.rec --fail-on eror",
-        "observer run -o yaml",
-        "observer run --redact-path=perhaps",
-    ] {
-        let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-        let error = command().try_get_matches_from(&args).expect_err(line);
-        let error = refusal::of_value(&error, &args, |_| None).expect(line);
-        assert_eq!(error.exit(), Exit::Usage, "{line}");
-        text.push_str(&format!("$ {line}\n{}\n", error.render(Styles::new(false))));
-    }
-    insta::assert_snapshot!(text);
-}
-
-#[test]
-fn a_bad_value_of_the_environment_is_said_to_come_from_there() {
-    let place = |typed: &str| {
-        let refused = command().try_get_matches_from(["observer", "run", "--grace", "5"]);
-        let args: Vec<OsString> = typed.split_whitespace().map(OsString::from).collect();
-        let variable = |name: &str| (name == "OBSERVER_GRACE").then(|| "5".to_owned());
-        match refusal::of_value(&refused.unwrap_err(), &args, variable) {
-            Some(Error::BadFlag { place, .. }) => place,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(place("observer run"), "OBSERVER_GRACE");
-    assert_eq!(place("observer run --grace 5"), "--grace <TIME>");
-}
-
-#[test]
-fn other_mistakes_are_left_to_clap() {
-    for line in ["observer run --grac 1s", "observer run --exe", "observer"] {
-        let error = command().try_get_matches_from(line.split_whitespace());
-        assert!(refusal::of_value(&error.unwrap_err(), &[], |_| None).is_none());
-    }
-}
-
-#[test]
-fn variables_that_only_look_like_settings_are_named() {
-    let set = ["PATH", "OBSERVER_PID", "OBSERVER_GRACEE", "OBSERVER_HOME"].map(OsString::from);
-    let expected = [
-        Notice::UnknownVariable {
-            name: "OBSERVER_GRACEE".into(),
-            nearest: Some("OBSERVER_GRACE".into()),
-        },
-        Notice::UnknownVariable {
-            name: "OBSERVER_HOME".into(),
-            nearest: None,
-        },
-    ];
-    assert_eq!(
-        refusal::unknown_variables(&command(), set.into_iter()),
-        expected
-    );
 }
 
 #[test]
