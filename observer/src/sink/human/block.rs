@@ -6,7 +6,7 @@ use crate::style::Styles;
 
 use super::layout::{Row, Terminal};
 use super::naming::{broken, line_of, source};
-use super::place::{full_function, is_std, short_file, short_function};
+use super::place::{full_function, is_below, is_std, is_wrapper, short_file, short_function};
 use super::surge;
 use super::timeline::{cancel, timeline};
 
@@ -412,7 +412,10 @@ impl View<'_> {
             parts.push(format!("{times} times"));
         }
         if let Some(caller) = &self.finding.caller {
-            parts.push(format!("called from {}", self.file(caller)));
+            let site = self.finding.site.as_ref();
+            let is_below = site.is_some_and(|site| is_below(caller, site, &self.finding.stack));
+            let way = if is_below { "at" } else { "called from" };
+            parts.push(format!("{way} {}", self.file(caller)));
         }
         if !self.finding.related.is_empty() {
             let ids: Vec<String> = self
@@ -502,13 +505,4 @@ const fn confidence(finding: &Finding) -> &'static str {
         Confidence::Medium => "medium",
         Confidence::Low => "low",
     }
-}
-
-/// Functions that the compiler makes around others: bound methods, `go` and `defer` statements.
-fn is_wrapper(function: &str) -> bool {
-    let last = function.rsplit('.').next().unwrap_or(function);
-    function.ends_with("-fm")
-        || last.starts_with("gowrap")
-        || last.starts_with("deferwrap")
-        || function.starts_with("net/http.(*Server).Serve.func")
 }

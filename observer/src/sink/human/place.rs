@@ -49,6 +49,27 @@ pub fn is_std(frame: &Frame, module: &str) -> bool {
     package != "main" && !first.contains('.') && relative(package, module).is_none()
 }
 
+/// Functions that the compiler makes around others: bound methods, `go` and `defer` statements.
+#[must_use]
+pub fn is_wrapper(function: &str) -> bool {
+    let last = function.rsplit('.').next().unwrap_or(function);
+    function.ends_with("-fm")
+        || last.starts_with("gowrap")
+        || last.starts_with("deferwrap")
+        || function.starts_with("net/http.(*Server).Serve.func")
+}
+
+/// Whether `seen` lies in the function of `site`, or in one that this has called: it is no caller of it then.
+#[must_use]
+pub fn is_below(seen: &Frame, site: &Frame, stack: &[Frame]) -> bool {
+    let depth = stack.iter().position(|frame| frame == seen);
+    let of_site = stack
+        .iter()
+        .position(|frame| frame.function == site.function);
+    let is_called = matches!((depth, of_site), (Some(depth), Some(of_site)) if depth < of_site);
+    seen.function == site.function || is_called
+}
+
 fn relative<'a>(package: &'a str, module: &str) -> Option<&'a str> {
     if module.is_empty() {
         return None;
@@ -82,8 +103,12 @@ fn unescape(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_std, short_file, short_function};
-    use crate::finding::samples::frame;
+    use super::{is_below, is_std, short_file, short_function};
+    use crate::finding::Finding;
+    use crate::finding::samples::{self, frame};
+    use crate::sink::human::block::finding_block;
+    use crate::sink::human::{Glyphs, Terminal};
+    use crate::style::Styles;
 
     #[test]
     fn files_as_seen_from_the_module() {
@@ -145,6 +170,53 @@ mod tests {
             short_function("slices.SortFunc[go.shape.[]example.com/x.T]"),
             "slices.SortFunc[go.shape.[]example.com/x.T]"
         );
+    }
+
+    #[test]
+    fn what_a_site_calls_is_below_it() {
+        let [spin, helper, handler, outer, elsewhere] = [
+            frame("main.spin", "main.go", 67),
+            frame("lib/x.Do", "do.go", 9),
+            frame("main.handle", "main.go", 42),
+            frame("main.middleware", "main.go", 12),
+            frame("main.start", "main.go", 5),
+        ];
+        let declared = frame("main.handle", "main.go", 40);
+        let stack = [&spin, &helper, &handler, &outer].map(Clone::clone);
+        for seen in [&handler, &spin] {
+            assert!(is_below(seen, &declared, &stack), "{seen:?}");
+        }
+        assert!(!is_below(&handler, &helper, &stack));
+        assert!(!is_below(&outer, &declared, &stack));
+        assert!(!is_below(&elsewhere, &declared, &stack));
+        // Whoever has made what is used here may have returned.
+        assert!(!is_below(&spin, &elsewhere, &stack));
+    }
+
+    /// What computes stands at the declaration of its handler, and was seen inside.
+    #[test]
+    fn a_line_inside_the_site_is_not_told_as_its_caller() {
+        let terminal = Terminal {
+            styles: Styles::new(false),
+            glyphs: Glyphs::new(true),
+            width: 100,
+            verbose: false,
+        };
+        let seen = |finding: &Finding| {
+            let block = finding_block(finding, &terminal, false);
+            let line = block.lines().find(|line| line.starts_with("  seen"));
+            line.unwrap().to_owned()
+        };
+        let mut inside = samples::cancel_ignored();
+        inside.caller = inside.site.clone();
+        inside.site.as_mut().unwrap().line = 4;
+        let mut called = samples::cancel_ignored();
+        called.caller = Some(called.stack[2].clone());
+        called.count = 3;
+        insta::assert_snapshot!([seen(&inside), seen(&called)].join("\n"), @r"
+          seen     at report/build.go:132
+          seen     3 times   called from api/report.go:77
+        ");
     }
 
     #[test]
