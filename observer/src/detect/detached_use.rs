@@ -22,9 +22,14 @@ fn top<'a>(ctx: Option<CtxId>, cx: &'a Context<'_>) -> Option<&'a Ctx> {
     top
 }
 
-fn help(cut: Option<&Cut>, site: Option<&Frame>) -> String {
+/// `bounded`: the work has a deadline of its own.
+fn help(cut: Option<&Cut>, severity: Severity, bounded: bool, site: Option<&Frame>) -> String {
     let what = match cut {
+        _ if bounded && severity == Severity::Info => {
+            "leave it so if the work is meant to outlive the request, else derive from the request's context"
+        }
         Some(Cut::Empty) => "derive from the request's context",
+        _ if bounded => "hand the request's context on, or do not wait for the detached work",
         _ => "hand the request's context on, or give the detached work a deadline and let it go",
     };
     match site {
@@ -34,6 +39,10 @@ fn help(cut: Option<&Cut>, site: Option<&Frame>) -> String {
         }
         None => what.to_owned(),
     }
+}
+
+fn is_bounded(ctx: Option<CtxId>, cx: &Context<'_>) -> bool {
+    cx.model.bound_of(ctx).is_some()
 }
 
 fn cut_of(root: &Root) -> Option<&Cut> {
@@ -71,7 +80,8 @@ pub(super) fn use_by_call(
         call: Some(draft::call_evidence(call, cx.thresholds, cx.now_ns)),
         ..Evidence::default()
     };
-    finding.help = help(cut_of(&call.root), at.as_ref());
+    let bounded = call.bounded || is_bounded(cx.model.context_of_call(call), cx);
+    finding.help = help(cut_of(&call.root), severity, bounded, at.as_ref());
     draft::place(&mut finding, unit, at.as_ref(), stack);
     Some(finding)
 }
@@ -151,7 +161,8 @@ pub(super) fn use_by_wait(
     severity: Severity,
     cx: &Context<'_>,
 ) -> Option<Finding> {
-    let ctx = top(Some(ctx.id), cx).unwrap_or(ctx);
+    let waited = ctx.id;
+    let ctx = top(Some(waited), cx).unwrap_or(ctx);
     let at = origin(&ctx.root, &ctx.steps, &ctx.pcs, unit, cx);
     let mut finding = draft::blank(
         RuleName::DetachedContext,
@@ -161,7 +172,8 @@ pub(super) fn use_by_wait(
         unit,
     );
     finding.context = chain::of_context(cx, Some(ctx.id));
-    finding.help = help(cut_of(&ctx.root), at.as_ref());
+    let bounded = is_bounded(Some(waited), cx);
+    finding.help = help(cut_of(&ctx.root), severity, bounded, at.as_ref());
     draft::place(&mut finding, unit, at.as_ref(), stack.clone());
     Some(finding)
 }

@@ -11,6 +11,7 @@ mod deadlines;
 mod derived;
 mod descendants;
 mod detached_context;
+mod detached_help;
 mod goroutine_leak;
 mod goroutine_surge;
 mod grpc_calls;
