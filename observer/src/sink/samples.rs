@@ -83,6 +83,10 @@ pub fn all() -> Vec<Output> {
         Output::Finding(Box::new(samples::cancel_ignored())),
         Output::Finding(Box::new(samples::premature_cancel())),
         Output::Update(Box::new(worse), UpdateReason::Worse),
+        Output::Notice(Notice::EventsLost {
+            events: 13,
+            causes: "ring buffer full 12, malformed 1".into(),
+        }),
         Output::Loss(Loss {
             time_ns: samples::START_NS + 6_000_000_000,
             lost: Losses::from([(LossCause::RingFull, 12), (LossCause::Malformed, 1)]),

@@ -225,7 +225,15 @@ fn all_lines_arrive_in_order_and_notices_go_to_stderr() {
         (&end["findings"]["error"], &end["findings"]["warning"]),
         (&1.into(), &1.into())
     );
-    assert!(err.starts_with("warning: this kernel has no BTF"), "{err}");
+    let said: Vec<&str> = err.lines().collect();
+    let [lost, no_btf] = said[..] else {
+        panic!("{err}");
+    };
+    assert!(lost.starts_with("warning: 13 events lost"), "{err}");
+    assert!(
+        no_btf.starts_with("warning: this kernel has no BTF"),
+        "{err}"
+    );
 }
 
 #[test]

@@ -16,7 +16,6 @@ mod timeline;
 
 use std::collections::BTreeSet;
 
-use crate::error::Notice;
 use crate::finding::UpdateReason;
 
 use super::output::{Output, Tally};
@@ -102,21 +101,9 @@ impl Human {
                 let block = block::update_block(finding, *reason, &self.terminal);
                 rendered.stdout = format!("{block}\n");
             }
-            Output::Loss(loss) => {
-                let causes: Vec<String> = loss
-                    .lost
-                    .iter()
-                    .map(|(cause, events)| format!("{} {events}", cause.label()))
-                    .collect();
-                let notice = Notice::EventsLost {
-                    events: loss.lost.values().sum(),
-                    causes: causes.join(", "),
-                };
-                rendered.stderr = notice.render(self.terminal.styles);
-            }
             Output::Notice(notice) => rendered.stderr = notice.render(self.terminal.styles),
-            // For machines.
-            Output::Stats(_) | Output::Told(..) => {}
+            // For machines; of a loss a notice tells people.
+            Output::Stats(_) | Output::Told(..) | Output::Loss(_) => {}
             Output::End(end) => {
                 rendered.stdout = self.counts.lines(&self.terminal);
                 if self.verbosity != Verbosity::Quiet {
