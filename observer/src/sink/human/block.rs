@@ -153,7 +153,12 @@ impl View<'_> {
             self.clean(&format!("{} (pid {})", process.name, process.pid)),
             self.clean(&process.go),
         ];
-        Row::facts("process", 1, parts)
+        // Of two processes the other one is what there is to tell.
+        let rank = match self.finding.evidence.downstream {
+            Some(_) => 4,
+            None => 1,
+        };
+        Row::facts("process", rank, parts)
     }
 
     fn at(&self) -> Option<Row> {
