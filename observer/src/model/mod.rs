@@ -20,6 +20,7 @@ mod keys;
 mod latency;
 mod on_attempt;
 mod on_call;
+mod on_cancel;
 mod on_context;
 mod on_dial;
 mod on_goroutine;

@@ -17,7 +17,7 @@ const UNREFERENCED: Source = Source {
 /// First Go 1.N that can tell by itself which goroutines have leaked.
 const PROFILED_SINCE: u32 = 27;
 /// Looks at what is moved.
-const LOOKS: usize = 60;
+const LOOKS: usize = 30;
 
 fn roots(target: &Target) -> Roots {
     let bias = target.process.mapping.bias;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::{CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, derived, end, site, start};
 use crate::detect::Question;
 use crate::finding::{CancelledBy, Confidence, Emission, Finding, RuleName, Severity};
-use crate::inspect::{ConnState, Unreferenced};
+use crate::inspect::ConnState;
 use crate::testkit::{MS, Scene, Seen, cascade, goroutine, goroutine_end, request, request_end};
 
-const GO: &str = "example.com/shop/report.(*Builder).Build:140";
+pub(super) const GO: &str = "example.com/shop/report.(*Builder).Build:140";
 const WAITS: [&str; 2] = ["runtime.chanrecv1", "example.com/shop/report.load:7"];
-const NIL: &str = "chan receive (nil chan)";
+pub(super) const NIL: &str = "chan receive (nil chan)";
 
 /// `goid` waits so.
 fn waits(scene: &mut Scene, goid: u64, reason: &'static str) {
@@ -19,7 +19,7 @@ fn waits(scene: &mut Scene, goid: u64, reason: &'static str) {
 }
 
 /// A request at 0 ms whose handler has started a goroutine with this stack, and has ended at 100 ms.
-fn left_by(stack: &[&str], reason: &'static str) -> Scene {
+pub(super) fn left_by(stack: &[&str], reason: &'static str) -> Scene {
     let mut scene = Scene::new();
     start(&mut scene, 0);
     let started = goroutine(&scene.code, WORKER, SERVING, stack);
@@ -91,92 +91,6 @@ fn one_that_nothing_wakes_is_an_error_after_five_seconds() {
         );
         assert_eq!(finding.request.as_ref().unwrap().number, 1);
         assert!(finding.message.starts_with("goroutine waits for ever, "));
-    }
-}
-
-/// How often the memory was searched so far.
-fn searches(scene: &Scene) -> usize {
-    let asked = scene.asked.iter();
-    let searches = asked.filter(|ask| matches!(ask.question, Question::Unreferenced { .. }));
-    searches.count()
-}
-
-#[test]
-fn one_to_whose_channel_nothing_refers_is_an_error() {
-    let cases = [
-        ("chan send", "a channel"),
-        ("select", "channels"),
-        ("sync.Mutex.Lock", "a lock"),
-        ("sync.WaitGroup.Wait", "a WaitGroup"),
-        ("sync.Cond.Wait", "a Cond"),
-    ];
-    for (reason, what) in cases {
-        let mut scene = left_by(&[GO, HANDLER, SERVE], reason);
-        scene.unreferenced = Some(vec![Unreferenced::of(WORKER, 0xc0_0000, &[0xc0_1000])]);
-        scene.until(5_099);
-        assert_eq!(searches(&scene), 0);
-        scene.until(60_000);
-        let (at_ms, finding) = scene.only();
-        assert!((6_100..12_000).contains(&at_ms), "{at_ms}");
-        assert_eq!(
-            (finding.severity, finding.confidence),
-            (Severity::Error, Confidence::High)
-        );
-        let waiting_on = format!("{what} to which no reference was found");
-        assert!(
-            finding
-                .message
-                .starts_with(&format!("goroutine waits on {waiting_on}, "))
-        );
-        assert_eq!(finding.evidence.waiting_on, Some(waiting_on));
-        assert_eq!(finding.evidence.wait_reason.as_deref(), Some(reason));
-        assert_eq!(searches(&scene), 2);
-    }
-}
-
-#[test]
-fn one_search_proves_nothing_nor_do_two_of_other_waits() {
-    let lost = |sudog, references: &[u64]| Some(vec![Unreferenced::of(WORKER, sudog, references)]);
-    let others = [
-        // Something has found its way there since.
-        lost(0xc0_0000, &[0xc0_1000, 0xc0_2000]),
-        lost(0xc0_0008, &[0xc0_1000]),
-        Some(vec![]),
-        None,
-    ];
-    for then in others {
-        let mut scene = left_by(&[GO, HANDLER, SERVE], "chan receive");
-        scene.unreferenced = lost(0xc0_0000, &[0xc0_1000]);
-        let first = (5_000..).step_by(100).find(|at_ms| {
-            scene.until(*at_ms);
-            searches(&scene) == 1
-        });
-        scene.unreferenced = then;
-        scene.until(first.unwrap() + 2_000);
-        assert_eq!(searches(&scene), 2);
-        scene.silent();
-    }
-}
-
-#[test]
-fn searches_that_find_nothing_become_rare() {
-    let mut scene = left_by(&[GO, HANDLER, SERVE], "chan receive");
-    scene.unreferenced = Some(Vec::new());
-    scene.until(20_000);
-    assert_eq!(searches(&scene), 1);
-    scene.until(60_000);
-    assert_eq!(searches(&scene), 3, "after 10 s, and after 20 s more");
-    scene.until(3_600_000);
-    assert!((8..=12).contains(&searches(&scene)), "{}", searches(&scene));
-}
-
-/// Waits that end by themselves need nobody.
-#[test]
-fn nobody_searches_for_who_wakes_by_himself() {
-    for reason in ["sleep", "IO wait", NIL] {
-        let mut scene = left_by(&[GO, HANDLER, SERVE], reason);
-        scene.until(120_000);
-        assert_eq!(searches(&scene), 0, "{reason}");
     }
 }
 

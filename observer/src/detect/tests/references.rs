@@ -1,0 +1,94 @@
+//! When the memory is searched for what goroutines wait on, and what that proves.
+
+use super::goroutine_leak::{GO, NIL, left_by};
+use super::{HANDLER, SERVE, WORKER};
+use crate::detect::Question;
+use crate::finding::{Confidence, Severity};
+use crate::inspect::Unreferenced;
+use crate::testkit::Scene;
+
+/// How often the memory was searched so far.
+fn searches(scene: &Scene) -> usize {
+    let asked = scene.asked.iter();
+    let searches = asked.filter(|ask| matches!(ask.question, Question::Unreferenced { .. }));
+    searches.count()
+}
+
+#[test]
+fn one_to_whose_channel_nothing_refers_is_an_error() {
+    let cases = [
+        ("chan send", "a channel"),
+        ("select", "channels"),
+        ("sync.Mutex.Lock", "a lock"),
+        ("sync.WaitGroup.Wait", "a WaitGroup"),
+        ("sync.Cond.Wait", "a Cond"),
+    ];
+    for (reason, what) in cases {
+        let mut scene = left_by(&[GO, HANDLER, SERVE], reason);
+        scene.unreferenced = Some(vec![Unreferenced::of(WORKER, 0xc0_0000, &[0xc0_1000])]);
+        scene.until(5_099);
+        assert_eq!(searches(&scene), 0);
+        scene.until(60_000);
+        let (at_ms, finding) = scene.only();
+        assert!((6_100..12_000).contains(&at_ms), "{at_ms}");
+        assert_eq!(
+            (finding.severity, finding.confidence),
+            (Severity::Error, Confidence::High)
+        );
+        let waiting_on = format!("{what} to which no reference was found");
+        assert!(
+            finding
+                .message
+                .starts_with(&format!("goroutine waits on {waiting_on}, "))
+        );
+        assert_eq!(finding.evidence.waiting_on, Some(waiting_on));
+        assert_eq!(finding.evidence.wait_reason.as_deref(), Some(reason));
+        assert_eq!(searches(&scene), 2);
+    }
+}
+
+#[test]
+fn one_search_proves_nothing_nor_do_two_of_other_waits() {
+    let lost = |sudog, references: &[u64]| Some(vec![Unreferenced::of(WORKER, sudog, references)]);
+    let others = [
+        // Something has found its way there since.
+        lost(0xc0_0000, &[0xc0_1000, 0xc0_2000]),
+        lost(0xc0_0008, &[0xc0_1000]),
+        Some(vec![]),
+        None,
+    ];
+    for then in others {
+        let mut scene = left_by(&[GO, HANDLER, SERVE], "chan receive");
+        scene.unreferenced = lost(0xc0_0000, &[0xc0_1000]);
+        let first = (5_000..).step_by(100).find(|at_ms| {
+            scene.until(*at_ms);
+            searches(&scene) == 1
+        });
+        scene.unreferenced = then;
+        scene.until(first.unwrap() + 2_000);
+        assert_eq!(searches(&scene), 2);
+        scene.silent();
+    }
+}
+
+#[test]
+fn searches_that_find_nothing_become_rare() {
+    let mut scene = left_by(&[GO, HANDLER, SERVE], "chan receive");
+    scene.unreferenced = Some(Vec::new());
+    scene.until(20_000);
+    assert_eq!(searches(&scene), 1);
+    scene.until(60_000);
+    assert_eq!(searches(&scene), 3, "after 10 s, and after 20 s more");
+    scene.until(3_600_000);
+    assert!((8..=12).contains(&searches(&scene)), "{}", searches(&scene));
+}
+
+/// Waits that end by themselves need nobody.
+#[test]
+fn nobody_searches_for_who_wakes_by_himself() {
+    for reason in ["sleep", "IO wait", NIL] {
+        let mut scene = left_by(&[GO, HANDLER, SERVE], reason);
+        scene.until(120_000);
+        assert_eq!(searches(&scene), 0, "{reason}");
+    }
+}
