@@ -173,6 +173,8 @@ impl GoroutineLeak {
         let key = Fingerprint::of(RuleName::GoroutineLeak, module, Some(&origin.site));
         let case = Case {
             line: (spawned.pid, key),
+            goid: spawned.goid,
+            g: spawned.g,
             origin,
             request: request.id,
             info: None,
@@ -206,10 +208,6 @@ impl GoroutineLeak {
         let Some(case) = self.cases.get(id).filter(|case| !case.told) else {
             return;
         };
-        let Some(spawned) = cx.model.spawned(id) else {
-            self.cases.remove(id, cx);
-            return;
-        };
         let request = cx.model.request(case.request);
         let made = request.into_iter().flat_map(|request| {
             let contexts = request.contexts.iter().rev().take(CONTEXTS);
@@ -221,8 +219,8 @@ impl GoroutineLeak {
         let reading = request
             .filter(|_| case.info.is_none())
             .map(Context::reading_of_conn);
-        let question = Question::work(spawned.goid, spawned.g, contexts, reading);
-        cx.ask(spawned.pid, Topic::Leak(id), question);
+        let question = Question::work(case.goid, case.g, contexts, reading);
+        cx.ask(case.line.0, Topic::Leak(id), question);
     }
 
     /// What it does.
@@ -268,7 +266,10 @@ impl GoroutineLeak {
         let Some(case) = self.cases.get_mut(id) else {
             return;
         };
-        let heard_ns = cx.model.spawned(id).map_or(0, |spawned| spawned.heard_ns);
+        let heard_ns = cx.model.spawned(id).map(|spawned| spawned.heard_ns);
+        // Whoever is not remembered may have worked between two looks, unless it was one wait.
+        let is_heard = heard_ns.is_some();
+        let heard_ns = heard_ns.unwrap_or(0);
         let before = case.wait.take();
         let before = before.filter(|wait| heard_ns <= wait.since_ns);
         case.stack_bytes = goroutine.stack_bytes;
@@ -314,6 +315,7 @@ impl GoroutineLeak {
             return;
         }
         if waited_ns >= ripe_ns
+            && (is_heard || wait.at_least_ns >= Some(ripe_ns))
             && let Some(line) = self.cases.line(line)
         {
             line.ripe.insert(id, request);
@@ -328,9 +330,8 @@ impl GoroutineLeak {
     pub(super) fn search(&mut self, pid: u32, cx: &mut Context<'_>) {
         let waits = |case: &Case| case.wait.as_ref().is_some_and(Wait::is_for_others);
         let open = self.cases.open(pid).filter(|(_, case)| waits(case));
-        let (goids, lines): (Vec<u64>, Vec<_>) = open
-            .filter_map(|(id, case)| Some((cx.model.spawned(id)?.goid, case.line)))
-            .unzip();
+        let (goids, lines): (Vec<u64>, Vec<_>) =
+            open.map(|(_, case)| (case.goid, case.line)).unzip();
         if self.references.search(pid, goids, cx) {
             for line in lines {
                 if let Some(line) = self.cases.line(line) {
@@ -343,12 +344,9 @@ impl GoroutineLeak {
     /// What such a search has found.
     pub(super) fn searched(&mut self, pid: u32, answer: &Answer, cx: &mut Context<'_>) {
         let lost = self.references.found(pid, answer, cx);
-        let is_lost = |id: &GoId| {
-            let spawned = cx.model.spawned(*id);
-            spawned.is_some_and(|spawned| lost.contains(&spawned.goid))
-        };
-        let open = self.cases.open(pid).map(|(id, _)| id);
-        let lost: Vec<GoId> = open.filter(is_lost).collect();
+        let open = self.cases.open(pid);
+        let open = open.filter(|(_, case)| lost.contains(&case.goid));
+        let lost: Vec<GoId> = open.map(|(id, _)| id).collect();
         for id in lost {
             self.tell(id, &Kind::Lost, cx);
             // Of the others of its line, age says enough.
@@ -388,6 +386,7 @@ impl GoroutineLeak {
         let kind_of = self.cases.kind_of(case.line, cx.now_ns);
         if let Some(line) = self.cases.line(case.line) {
             line.looked_at.remove(&id);
+            line.ripe.remove(&id);
         }
         if let Some(finding) = finding(&case, kind, &kind_of, cx) {
             cx.report(finding);

@@ -73,6 +73,9 @@ pub(super) struct Line {
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     pub(super) line: (u32, Fingerprint),
+    /// Its number, and its struct: the model may have had to forget it.
+    pub(super) goid: u64,
+    pub(super) g: u64,
     pub(super) origin: Origin,
     pub(super) request: ReqId,
     /// The request, described at the first look.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, derived, end, site, start};
 use crate::detect::Question;
 use crate::finding::{CancelledBy, Confidence, Emission, Finding, RuleName, Severity};
-use crate::inspect::ConnState;
+use crate::inspect::{ConnState, Unreferenced};
 use crate::testkit::{MS, Scene, Seen, cascade, goroutine, goroutine_end, request, request_end};
 
 pub(super) const GO: &str = "example.com/shop/report.(*Builder).Build:140";
@@ -13,7 +13,7 @@ const WAITS: [&str; 2] = ["runtime.chanrecv1", "example.com/shop/report.load:7"]
 pub(super) const NIL: &str = "chan receive (nil chan)";
 
 /// `goid` waits so.
-fn waits(scene: &mut Scene, goid: u64, reason: &'static str) {
+pub(super) fn waits(scene: &mut Scene, goid: u64, reason: &'static str) {
     let seen = Seen::Waits(scene.code.pcs(&WAITS), reason);
     scene.goroutines.insert(goid, seen);
 }
@@ -31,7 +31,7 @@ pub(super) fn left_by(stack: &[&str], reason: &'static str) -> Scene {
 
 /// Requests of one line, a second apart from 0 ms on, each with a goroutine that waits from its end on; their goids
 /// begin at 100.
-fn left(requests: u64, reason: &'static str) -> Scene {
+pub(super) fn left(requests: u64, reason: &'static str) -> Scene {
     let mut scene = Scene::new();
     for number in 0..requests {
         let at_ms = number * 1_000;
@@ -55,7 +55,7 @@ fn first(scene: &Scene) -> (u64, &Finding) {
 }
 
 /// How many were counted in the end.
-fn count(scene: &mut Scene, at_ms: u64) -> u64 {
+pub(super) fn count(scene: &mut Scene, at_ms: u64) -> u64 {
     scene.until(at_ms);
     scene.engine.finish(at_ms * MS);
     scene.until(at_ms + 1);
@@ -463,6 +463,22 @@ fn a_flood_of_leaks_does_not_hide_itself_nor_others() {
         .map(|finding| finding.site.as_ref().unwrap().line)
         .collect();
     assert_eq!(lines.into_iter().collect::<Vec<_>>(), [7, 140, 150]);
+}
+
+/// More than the model remembers: those that are looked at are the oldest, which it forgets first.
+#[test]
+fn a_flood_beyond_what_is_remembered_is_told_where_memory_proves_it() {
+    let mut scene = Scene::new();
+    flood(&mut scene, 0, 0, 66_000, GO);
+    let lost = |number: u64| Unreferenced::of(0x1000_0000 + number, 0xc0_0000, &[]);
+    scene.unreferenced = Some((0..3).map(lost).collect());
+    scene.until(20_000);
+    let told = scene.findings();
+    assert!(!told.is_empty());
+    assert!(
+        told.iter()
+            .all(|finding| finding.severity == Severity::Error)
+    );
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! When the memory is searched for what goroutines wait on, and what that proves.
 
-use super::goroutine_leak::{GO, NIL, left_by};
+use super::goroutine_leak::{GO, NIL, count, left, left_by, waits};
 use super::{HANDLER, SERVE, WORKER};
 use crate::detect::Question;
 use crate::finding::{Confidence, Severity};
 use crate::inspect::Unreferenced;
-use crate::testkit::Scene;
+use crate::testkit::{Scene, goroutine, request, request_end};
 
 /// How often the memory was searched so far.
 fn searches(scene: &Scene) -> usize {
@@ -91,4 +91,28 @@ fn nobody_searches_for_who_wakes_by_himself() {
         scene.until(120_000);
         assert_eq!(searches(&scene), 0, "{reason}");
     }
+}
+
+/// Old ones that were too few to be told, and are proved later.
+#[test]
+fn each_is_told_once_by_age_or_by_proof() {
+    const LATER: u64 = 0x9000;
+    let mut scene = left(2, "chan receive");
+    scene.unreferenced = Some(Vec::new());
+    scene.until(45_000);
+    scene.silent();
+    let lost = |goid| Unreferenced::of(goid, 0xc0_0000, &[]);
+    scene.unreferenced = Some(vec![lost(100), lost(101)]);
+    scene.until(200_000);
+    // One more, of which nothing is proved.
+    let records = [
+        request(&scene.code, 300, LATER, "GET /report/7"),
+        goroutine(&scene.code, 102, 300, &[GO, HANDLER, SERVE]),
+        request_end(&scene.code, LATER),
+    ];
+    waits(&mut scene, 102, "chan receive");
+    for record in &records {
+        scene.take(200_010, record);
+    }
+    assert_eq!(count(&mut scene, 300_000), 3);
 }
