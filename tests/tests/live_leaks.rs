@@ -138,7 +138,13 @@ impl Planted {
         let case = route.trim_start_matches('/');
         let marked = format!("goroutine-leak {}", self.case);
         let by_age = self.is_by_age(minor);
-        let severity = if by_age { "warning" } else { "error" };
+        let is_lost = !by_age && !matches!(self.proof, Proof::Said(_));
+        let severity = match (by_age, is_lost) {
+            (true, _) => "warning",
+            // Words that were left on stacks may hide all of a line: then age tells. Of how many, `are_proved` bounds.
+            (_, true) => "error|warning",
+            _ => "error",
+        };
         let expect = Expect::new(severity, PROGRAM, &marked)?
             .fact("/evidence/wait_reason", self.reason)
             .fact("/evidence/state", "waiting")
@@ -156,7 +162,7 @@ impl Planted {
         .map(|expect| match self.proof {
             _ if by_age => expect.says(FOR_EVER),
             Proof::Lost(what) | Proof::Named(what) => {
-                let waiting_on = format!("{what} to which no reference was found");
+                let waiting_on = format!("{what} to which no reference was found|");
                 expect
                     .says(FOR_EVER)
                     .fact("/evidence/waiting_on", &waiting_on)
@@ -205,6 +211,7 @@ fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
         // Two of them lock in two orders.
         ensure!(expected.len() == leaks.count() + 1, "{}", expected.len());
         exactly(&run, program.pid(), &expected)?;
+        are_proved(&run, program.pid(), minor)?;
         if minor >= PROFILED_SINCE {
             are_what_the_runtime_calls_leaked(&run, &program)?;
         }
@@ -214,6 +221,25 @@ fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
             REQUESTS * u64::try_from(expected.len())?,
         )
     })
+}
+
+/// All but one line at most of those to whose waits nothing refers.
+fn are_proved(run: &Run, pid: u32, minor: u32) -> Result<()> {
+    let found = findings(run, pid).into_iter();
+    let proved = found.filter(|finding| {
+        finding
+            .text("/evidence/waiting_on")
+            .contains("no reference")
+    });
+    let proved = proved.count();
+    let is_lost =
+        |planted: &&Planted| !planted.is_by_age(minor) && !matches!(planted.proof, Proof::Said(_));
+    let lost = ALL.iter().filter(is_lost);
+    // Only from Go 1.25 on there is a `WaitGroup.Go`.
+    let lost = lost.filter(|planted| planted.case != "wait-group" || minor >= 25);
+    let lost = lost.count();
+    ensure!(proved + 1 >= lost, "{proved} of {lost} are proved");
+    Ok(())
 }
 
 /// What Go's own profile calls leaked was found, and nothing else by proof but what stands here with its reason.

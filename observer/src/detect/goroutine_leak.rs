@@ -349,11 +349,6 @@ impl GoroutineLeak {
         let lost: Vec<GoId> = open.map(|(id, _)| id).collect();
         for id in lost {
             self.tell(id, &Kind::Lost, cx);
-            // Of the others of its line, age says enough.
-            let line = self.cases.get(id).map(|case| case.line);
-            if let Some(line) = line.and_then(|line| self.cases.line(line)) {
-                line.told = true;
-            }
         }
     }
 
@@ -366,7 +361,6 @@ impl GoroutineLeak {
         if line.ends_late || !(line.told || requests.len() >= REQUESTS) {
             return;
         }
-        line.told = true;
         for id in std::mem::take(&mut line.ripe).into_keys() {
             self.tell(id, &Kind::Age, cx);
         }
@@ -385,6 +379,8 @@ impl GoroutineLeak {
         let case = case.clone();
         let kind_of = self.cases.kind_of(case.line, cx.now_ns);
         if let Some(line) = self.cases.line(case.line) {
+            // Of the others, age says enough.
+            line.told = true;
             line.looked_at.remove(&id);
             line.ripe.remove(&id);
         }

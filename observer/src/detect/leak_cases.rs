@@ -59,7 +59,7 @@ pub(super) struct Line {
     pub(super) ends_late: bool,
     /// References to what its goroutines wait on were searched for.
     pub(super) is_searched: bool,
-    /// A leak was told, by age or because nothing refers to what it waits on.
+    /// One of its goroutines was told.
     pub(super) told: bool,
     /// Those that are looked at.
     pub(super) looked_at: BTreeSet<GoId>,

@@ -114,6 +114,14 @@ fn by_age_it_takes_three_of_a_line() {
     assert_eq!(count(&mut scene, 100_000), 3, "each is told once");
 }
 
+/// One was proved to be a leak; of the others of its line age says enough.
+#[test]
+fn beside_a_proved_one_age_needs_no_three() {
+    let mut scene = left(2, "chan receive");
+    waits(&mut scene, 100, NIL);
+    assert_eq!(count(&mut scene, 60_000), 2);
+}
+
 #[test]
 fn three_of_one_request_are_not_of_three() {
     let mut scene = Scene::new();
