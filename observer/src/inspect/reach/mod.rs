@@ -35,7 +35,11 @@ const MAX_HEAP: u64 = 64 << 20;
 /// Bytes that are read in all.
 const MAX_READ: u64 = 8 * MAX_HEAP;
 /// Waits told of.
+#[cfg(not(test))]
 const MAX_TOLD: usize = 4096;
+/// The same where a test makes the heap by hand.
+#[cfg(test)]
+const MAX_TOLD: usize = 4;
 
 /// Where a process has its heap's description and its variables, load bias added.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,7 +260,17 @@ impl<M: Memory> Search<'_, M> {
 
     /// Those that are left, with all that leads to what they wait on.
     fn lost(mut self) -> Result<Option<Vec<Unreferenced>>, MemoryError> {
-        let on = self.waiters.values().take(MAX_TOLD);
+        // Without its referrers none is told: no reference at all would confirm whatever comes.
+        let mut left: Vec<u64> = self
+            .waiters
+            .values()
+            .map(|waiter| waiter.raw.goid)
+            .collect();
+        left.sort_unstable();
+        if let Some(beyond) = left.get(MAX_TOLD).copied() {
+            self.waiters.retain(|_, waiter| waiter.raw.goid < beyond);
+        }
+        let on = self.waiters.values();
         let on: Vec<u64> = on.flat_map(|waiter| waiter.on.iter().copied()).collect();
         let referrers = Referrers::of(on, &self.passed_over, &mut self.marking)?;
         let Some(referrers) = referrers else {

@@ -20,7 +20,7 @@ const MAX_REFERENCES: usize = 1 << 16;
 pub(super) struct Referrers {
     /// Addresses of the words that hold them, by the object.
     places: FxHashMap<u64, Vec<u64>>,
-    /// Objects whose referrers were not looked for.
+    /// Objects whose referrers were not looked for, rising once all is done.
     open: Vec<u64>,
 }
 
@@ -77,6 +77,7 @@ impl Referrers {
                 }
             }
         }
+        all.open.sort_unstable();
         Ok(Some(all))
     }
 
@@ -90,7 +91,7 @@ impl Referrers {
         let mut seen: FxHashSet<u64> = next.iter().copied().collect();
         let mut all = Vec::new();
         while let Some(object) = next.pop() {
-            if self.open.contains(&object) {
+            if self.open.binary_search(&object).is_ok() {
                 return None;
             }
             for place in self.places.get(&object).into_iter().flatten() {

@@ -237,6 +237,28 @@ fn who_can_be_woken_can_wake_others() {
     assert_eq!(forged.lost(), None);
 }
 
+/// Whose references were not looked for is not told, since no reference confirms any later look.
+#[test]
+fn no_more_are_told_than_are_looked_at_closely() {
+    let mut forged = Forged::new();
+    let sudog = GOffsets::of(&layout()).unwrap().sudog;
+    // All of them wait on object 0, to which an object leads that nobody can get at.
+    forged.word(object(10) + 0x18, object(0));
+    for number in 2..7 {
+        forged.goroutine(WAITING, object(1 + number));
+        let own = object(1 + number);
+        forged.word(own + u64::from(sudog.g), STRUCTS + number * STRUCT);
+        forged.word(own + u64::from(sudog.channel), object(0));
+    }
+    let found = forged.look().unwrap();
+    assert!(found.len() <= super::MAX_TOLD);
+    assert!(
+        found
+            .iter()
+            .all(|one| one.references == [object(10) + 0x18])
+    );
+}
+
 /// A finalizer may wake somebody.
 #[test]
 fn what_has_a_finalizer_is_a_way() {
