@@ -4,6 +4,8 @@
 mod cases;
 #[path = "live_replay/make.rs"]
 mod make;
+#[path = "live_replay/occasions.rs"]
+mod occasions;
 
 use std::{path::Path, thread, time::Duration};
 

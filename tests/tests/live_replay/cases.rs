@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{NEWEST, SETTLED, found_by};
 
-/// A program that runs under a name that says nothing of this machine: it stands in the recording.
+/// A program whose name and whose host's name say nothing of this machine: they stand in the recording.
 pub(super) struct Nameless {
     pub(super) program: Program,
     _home: TempDir,
@@ -25,8 +25,16 @@ pub(super) fn nameless(program: &str, go: &str, args: &[&str]) -> Result<Nameles
     let home = tempfile::tempdir()?;
     let copy = home.path().join(program.replace('/', "-"));
     fs::copy(executable, &copy)?;
+    let copy = copy.to_str().context("a path in UTF-8")?;
+    let renamed = [
+        "--uts",
+        "sh",
+        "-c",
+        r#"hostname shop && exec "$0" "$@""#,
+        copy,
+    ];
     Ok(Nameless {
-        program: Program::run(program, copy, args)?,
+        program: Program::run(program, "unshare".into(), &[&renamed, args].concat())?,
         _home: home,
     })
 }

@@ -1,4 +1,4 @@
-//! Makes the recordings that are checked in.
+//! Makes the recordings that are checked in: all of them, or those of a group by its test's name.
 
 use std::{fs, path::Path};
 
@@ -8,15 +8,14 @@ use observer_tests::{
     recordings::{folder, pack},
 };
 
-use super::{NEWEST, cases, replay};
+use super::{NEWEST, cases, occasions, replay};
 
 /// The oldest Go version, both kinds of maps, and the newest.
 const VERSIONS: [&str; 4] = ["1.18.10", "1.21.13", "1.24.11", NEWEST];
 
 #[test]
 #[ignore = "writes into the source tree; run it to make the recordings anew"]
-fn make_recordings() -> Result<()> {
-    fs::create_dir_all(folder())?;
+fn make_those_of_each_version() -> Result<()> {
     for go in VERSIONS {
         for (program, rules) in [
             (
@@ -48,6 +47,12 @@ fn make_recordings() -> Result<()> {
             cases::pair("shop", go, recording)
         })?;
     }
+    Ok(())
+}
+
+#[test]
+#[ignore = "writes into the source tree; run it to make the recordings anew"]
+fn make_those_of_the_newest() -> Result<()> {
     let every_route = |program: &str, rules: &[&str], args: &[&str]| {
         save(program, rules, |recording| {
             cases::every_route(program, NEWEST, args, recording)
@@ -67,6 +72,27 @@ fn make_recordings() -> Result<()> {
     save("killed", &["cancel-ignored"], cases::killed)?;
     save("interrupted", &["cancel-ignored"], cases::interrupted)?;
     save("loss", &["cancel-ignored"], cases::loss)
+}
+
+#[test]
+#[ignore = "writes into the source tree; run it to make the recordings anew"]
+fn make_those_of_occasions() -> Result<()> {
+    save(
+        "connections",
+        &["cancel-ignored", "detached-context", "premature-cancel"],
+        occasions::connections,
+    )?;
+    save(
+        "endings",
+        &["cancel-ignored", "premature-cancel"],
+        occasions::endings,
+    )?;
+    save(
+        &format!("unknown-go{}", occasions::WITHOUT_ANCESTRY),
+        &["cancel-not-called"],
+        occasions::unknown,
+    )?;
+    save("made-ids", &["cancel-ignored"], occasions::made_ids)
 }
 
 /// Keeps what a case records under a name, with what it found: these rules at least.
