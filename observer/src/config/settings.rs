@@ -111,8 +111,8 @@ pub struct Settings {
     )]
     pub grace: Option<Span>,
 
-    /// How long a goroutine may outlive its request in one wait [default: 30s, and 5s where nothing can
-    /// wake it]
+    /// How long a goroutine may outlive its request in one wait, told after twice that [default: 30s; and at
+    /// once after 5s where nothing can wake it]
     #[arg(
         long,
         env = "OBSERVER_LEAK_AFTER",

@@ -9,8 +9,8 @@ use observer_common::layout::TRACE_HEADER;
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::go::image::Key;
 use crate::inspect::{
-    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, RequestDetails,
-    RequestReading, Runtime, Started, TargetTypes, TypeNames as _, Unreferenced, ValueKey,
+    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, Reach,
+    RequestDetails, RequestReading, Runtime, Started, TargetTypes, TypeNames as _, ValueKey,
     ValueLink, id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing, inspect_request,
     local_address, response_headers, value_key,
 };
@@ -134,8 +134,8 @@ pub(super) fn search_gap(target: &Target) -> Option<String> {
     })
 }
 
-/// Which of some goroutines wait on what nothing refers to; `None` where that is not to be known.
-pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<Vec<Unreferenced>> {
+/// Which of some goroutines wait on what nothing refers to, and which do not; `None` where that is not to be known.
+pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<Reach> {
     let (offsets, roots) = (target.offsets.heap.as_ref()?, target.roots.as_ref()?);
     let asked: BTreeSet<u64> = goids.iter().copied().collect();
     let found = runtime(target)?.unreferenced(offsets, roots, |goid| asked.contains(&goid));

@@ -105,8 +105,9 @@ fn look(ask: Ask, target: &Target, clock: Clock, folder: Option<&SnapshotFolder>
         Question::Crowds { gopcs } => crowds::look(gopcs, target, clock, folder),
         Question::Unreferenced { goids } => {
             let begun_ns = clock::now_ns();
-            let found = inspector::unreferenced(target, goids).map(|lost| Searched {
-                lost,
+            let found = inspector::unreferenced(target, goids).map(|reach| Searched {
+                lost: reach.lost,
+                reached: reach.reached,
                 took_ns: clock::now_ns().saturating_sub(begun_ns),
             });
             (Answer::Unreferenced(found), None)

@@ -210,6 +210,9 @@ pub struct Crowds {
 pub struct Searched {
     /// Waits on what nothing refers to.
     pub lost: Vec<Unreferenced>,
+    /// Goroutines whose wait somebody may still end: something leads to what they wait on.
+    #[serde(default)]
+    pub reached: Vec<u64>,
     /// How long it took, ns.
     pub took_ns: u64,
 }

@@ -13,7 +13,8 @@
 //! - on a channel, a lock or the like that nothing refers to any more: neither from the program's variables nor from the
 //!   stacks of goroutines that can still run does a way lead there, so nobody is left to wake them;
 //! - in the same wait for longer than `--leak-after` past the end of the request, where at least three goroutines of
-//!   one `go` line do so, started by three requests, and none of that line has ended so late.
+//!   one `go` line do so, started by three requests, and none of that line has ended so late: it is told after twice
+//!   that time, when one would have.
 //!
 //! It follows goroutines from their start to their end, which costs a trap for each: only with `--goroutines`.
 //!
@@ -76,17 +77,18 @@
 //! High, error, after five seconds (or `--leak-after`): nothing wakes a goroutine from a nil channel or an empty
 //! `select`; and one that waits inside the scope of a dead context without its `Done` was seen to. That nothing refers to
 //! what it waits on, two searches of the memory have found, a second apart, the same wait and no reference that was not there before: as the
-//! garbage collector finds what it may free, but beside the running program, so it says that none was found. By age: medium, warning. It
-//! was looked at every few seconds and waited there each time; a goroutine that works between two looks, makes no context
-//! and no call, and waits at the same line again looks the same. Where what the garbage collector notes proves that
+//! garbage collector finds what it may free, but beside the running program, so it says that none was found. By age: medium, warning;
+//! low, info, where it receives, selects, or waits for a `Cond` or a `WaitGroup`, and a search has found that others can get at what it waits on: a
+//! worker or a session may wait so in health, and one that was forgotten in a list does, too. It
+//! was looked at every few seconds and waited there each time; up to Go 1.26 a goroutine that works between two looks, makes no context
+//! and no call, and waits at the same line again looks the same as one that a ticker wakes. Where what the garbage collector notes proves that
 //! it was one wait, the time is shown that it has taken at least; where not, none is.
 //!
 //! ## When silent
 //!
-//! - goroutines that run, or were heard of since: they made a context or a call;
-//! - goroutines that end, however late, and from then on all of that line by age; while nobody knows that yet, a job
-//!   that waits for longer than `--leak-after` in one place is taken for a leak;
-//! - goroutines that sleep, wait for the network, or for a new timer each time, wake by themselves: twice that time;
+//! - goroutines that run, or were heard of since: they made a context or a call, or, from Go 1.27 on, somebody woke them;
+//! - goroutines that end, however late, and from then on all of that line by age; a first burst of jobs that wait in one place
+//!   for longer than twice `--leak-after` is taken for leaks where no search says that others can wake them;
 //! - those of a connection that the handler took over, of the standard library and of plumbing (connections,
 //!   pools, exporters), and all that descend from those;
 //! - where a `Done` of a dead context is among what it waits for: it is about to leave;
@@ -116,7 +118,7 @@ use super::waits::is_for_ever;
 const REQUESTS: usize = 3;
 /// Contexts of a request on whose `Done` its goroutines may wait.
 const CONTEXTS: usize = 64;
-/// So many times as long for loops of waits.
+/// Age tells after so many times what makes a leak by age: until then none could have ended so late.
 const TIMES: u64 = 2;
 
 /// The rule.
@@ -229,7 +231,8 @@ impl GoroutineLeak {
             self.cases.remove(id, cx);
             return;
         };
-        let Some(case) = self.cases.get_mut(id) else {
+        // One that was told with others of its line while this was asked.
+        let Some(case) = self.cases.get_mut(id).filter(|case| !case.told) else {
             return;
         };
         if case.info.is_none() {
@@ -266,6 +269,9 @@ impl GoroutineLeak {
         let Some(case) = self.cases.get_mut(id) else {
             return;
         };
+        let Some(unit) = cx.unit(case.line.0) else {
+            return;
+        };
         let heard_ns = cx.model.spawned(id).map(|spawned| spawned.heard_ns);
         // Whoever is not remembered may have worked between two looks, unless it was one wait.
         let is_heard = heard_ns.is_some();
@@ -275,7 +281,7 @@ impl GoroutineLeak {
         case.stack_bytes = goroutine.stack_bytes;
         let proved_ns = cx.waits.since_ns(case.line.0, goroutine, cx.now_ns);
         let proved_ns = proved_ns.map(|since_ns| since_ns.max(case.ended_ns).max(heard_ns));
-        case.wait = Wait::seen(goroutine, before, proved_ns, cx.now_ns);
+        case.wait = Wait::seen(goroutine, before, proved_ns, cx.now_ns, unit.go_minor);
         let leaving = waits_for_dead(case.request, &work.waits_on, cx);
         let Some(wait) = case.wait.clone().filter(|_| !leaving) else {
             let line = case.line;
@@ -303,7 +309,7 @@ impl GoroutineLeak {
                 return;
             }
         }
-        let ripe_ns = after_ns.saturating_mul(if wait.loops { TIMES } else { 1 });
+        let ripe_ns = after_ns.saturating_mul(TIMES);
         let (line, request) = (case.line, case.request);
         let may_be_lost = outlived_ns >= proved_after_ns
             && waited_ns >= cx.thresholds.grace_ns
@@ -343,6 +349,9 @@ impl GoroutineLeak {
 
     /// What such a search has found.
     pub(super) fn searched(&mut self, pid: u32, answer: &Answer, cx: &mut Context<'_>) {
+        if let Answer::Unreferenced(Some(found)) = answer {
+            self.cases.reached(pid, &found.reached);
+        }
         let lost = self.references.found(pid, answer, cx);
         let open = self.cases.open(pid);
         let open = open.filter(|(_, case)| lost.contains(&case.goid));
@@ -361,8 +370,14 @@ impl GoroutineLeak {
         if line.ends_late || !(line.told || requests.len() >= REQUESTS) {
             return;
         }
+        let is_reached = line.is_reached;
         for id in std::mem::take(&mut line.ripe).into_keys() {
-            self.tell(id, &Kind::Age, cx);
+            let wait = self.cases.get(id).and_then(|case| case.wait.as_ref());
+            let kind = match wait {
+                Some(wait) if is_reached && wait.is_for_work() => Kind::Idle,
+                _ => Kind::Age,
+            };
+            self.tell(id, &kind, cx);
         }
     }
 

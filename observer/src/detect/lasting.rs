@@ -10,6 +10,18 @@ use super::waits::{ends_by_itself, is_for_ever};
 /// Reasons, or how they begin, of waits that others in the process end.
 const FOR_OTHERS: [&str; 5] = ["chan receive", "chan send", "select", "semacquire", "sync."];
 
+/// Reasons, or how they begin, of waits in which healthy goroutines stay until there is work or news for them; for locks and
+/// for somebody who receives, they wait for moments.
+const FOR_WORK: [&str; 4] = [
+    "chan receive",
+    "select",
+    "sync.Cond.Wait",
+    "sync.WaitGroup.Wait",
+];
+
+/// First Go 1.N in which every channel that a timer feeds says so: before, `asynctimerchan=1` may be set.
+const TIMERS_TELL_SINCE: u32 = 27;
+
 /// A wait, as looks saw it.
 #[derive(Debug, Clone)]
 pub(super) struct Wait {
@@ -22,6 +34,10 @@ pub(super) struct Wait {
     noted: Noted,
     /// Channels that it waits on.
     channels: Vec<u64>,
+    /// How often it had stopped running, modulo 256.
+    stops: u8,
+    /// Somebody woke it since, and it waits at the same place again.
+    pub(super) was_woken: bool,
     /// Since when every look has found it waiting there, ns; earlier where that is proved.
     pub(super) since_ns: u64,
     /// For how long it had been in this very wait at the last look, at least, ns; `None` where nothing is proved.
@@ -37,31 +53,48 @@ impl Wait {
         FOR_OTHERS.iter().any(is_for) && !is_for_ever(&self.reason) && !self.loops
     }
 
+    /// Whether it is where a worker waits for what comes next, and nothing has come.
+    pub(super) fn is_for_work(&self) -> bool {
+        let is_for = |known: &&str| self.reason.starts_with(*known);
+        self.is_for_others() && !self.was_woken && FOR_WORK.iter().any(is_for)
+    }
+
     /// The wait that a look found, which may be the one that the look before has found; `None` where it does not wait.
-    /// `proved_ns`: since when it has been in it at least, if that is proved.
+    /// `proved_ns`: since when it has been in it at least, if that is proved. Of Go 1.`minor`.
     pub(super) fn seen(
         goroutine: &Goroutine,
         before: Option<Self>,
         proved_ns: Option<u64>,
         now_ns: u64,
+        minor: u32,
     ) -> Option<Self> {
         if !matches!(goroutine.status, Status::Waiting | Status::Leaked) {
             return None;
         }
         let reason = goroutine.wait_reason.as_deref()?;
         let noted = Noted::of(goroutine);
+        let timers_tell = minor >= TIMERS_TELL_SINCE;
         let at_same_place =
             |before: &Self| before.reason == reason && before.stack == goroutine.stack;
         let before = before.filter(at_same_place);
         // Timers' channels are made anew for each wait; any other channel is made once.
         let renews = |before: &Self| before.channels != goroutine.waiting_channels;
+        let has_stopped = |before: &Self| before.stops != goroutine.stops;
+        let ticks = |before: &Self| goroutine.waits_on_timer && has_stopped(before);
         let loops = ends_by_itself(reason)
             || before
                 .as_ref()
-                .is_some_and(|wait| wait.loops || renews(wait));
-        // A note that is gone, or another one, is that of another wait: somebody woke it.
-        let woke = |before: &Self| matches!(before.noted, Noted::At(_)) && before.noted != noted;
+                .is_some_and(|wait| wait.loops || renews(wait) || ticks(wait));
+        // A note that is gone, or another one, is that of another wait: somebody woke it. So it is where it has stopped
+        // again, and no timer can have woken it.
+        let woke = |before: &Self| {
+            matches!(before.noted, Noted::At(_)) && before.noted != noted
+                || timers_tell && !goroutine.waiting_channels.is_empty() && has_stopped(before)
+        };
         let before = before.filter(|before| loops || !woke(before));
+        let was_woken = before
+            .as_ref()
+            .is_some_and(|before| before.was_woken || has_stopped(before));
         let since_ns = before.map_or(now_ns, |wait| wait.since_ns);
         Some(Self {
             reason: reason.to_owned(),
@@ -69,6 +102,8 @@ impl Wait {
             stack_state: goroutine.stack_state,
             noted,
             channels: goroutine.waiting_channels.clone(),
+            stops: goroutine.stops,
+            was_woken,
             since_ns: since_ns.min(proved_ns.unwrap_or(now_ns)),
             at_least_ns: proved_ns.map(|since_ns| now_ns.saturating_sub(since_ns)),
             loops,

@@ -28,7 +28,7 @@ const HOUR_NS: u64 = 3_600_000_000_000;
 /// When a goroutine that has outlived its request is a leak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LeakTimes {
-    /// By its age alone, ns.
+    /// By its age alone, ns; told after twice that, when those of its line have had as long to show that they end so late.
     pub after_ns: u64,
     /// Where nothing can wake it, ns.
     pub proved_after_ns: u64,
@@ -59,6 +59,8 @@ pub(super) struct Line {
     pub(super) ends_late: bool,
     /// References to what its goroutines wait on were searched for.
     pub(super) is_searched: bool,
+    /// To what one of its goroutines waits on a way was found.
+    pub(super) is_reached: bool,
     /// One of its goroutines was told.
     pub(super) told: bool,
     /// Those that are looked at.
@@ -138,6 +140,18 @@ impl Cases {
         let cases = self.cases.iter();
         let open = cases.filter(move |(_, case)| case.line.0 == pid && !case.told);
         open.map(|(id, case)| (*id, case))
+    }
+
+    /// A search has found ways to what these goroutines of a process wait on.
+    pub(super) fn reached(&mut self, pid: u32, goids: &[u64]) {
+        let open = self.open(pid);
+        let open = open.filter(|(_, case)| goids.binary_search(&case.goid).is_ok());
+        let lines: BTreeSet<_> = open.map(|(_, case)| case.line).collect();
+        for line in lines {
+            if let Some(line) = self.lines.get_mut(&line) {
+                line.is_reached = true;
+            }
+        }
     }
 
     /// Remembers one. Gives whether it is to be looked at; the others of its line are only counted.

@@ -10,6 +10,9 @@ use super::site;
 
 const HELP: &str = "give it a way out: room in the channel, or its context's Done in every wait";
 
+const HELP_IDLE: &str =
+    "a worker or a session may wait so; if nobody will wake it any more, give it a way out";
+
 /// All of one line that have outlived their requests.
 pub(super) struct KindOf {
     pub(super) live: u64,
@@ -27,6 +30,8 @@ pub(super) enum Kind {
     Dead(CancelledBy, u64),
     /// Two searches have found no reference to what it waits on.
     Lost,
+    /// The time that it has waited, like a worker, where something leads to what it waits on.
+    Idle,
     /// The time that it has waited.
     Age,
 }
@@ -38,6 +43,7 @@ pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -
     let (severity, confidence) = match kind {
         Kind::ForEver | Kind::Dead(..) | Kind::Lost => (Severity::Error, Confidence::High),
         Kind::Age => (Severity::Warning, Confidence::Medium),
+        Kind::Idle => (Severity::Info, Confidence::Low),
     };
     let mut finding = draft::blank(
         RuleName::GoroutineLeak,
@@ -87,9 +93,22 @@ pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -
             finding.evidence.waiting_on = Some(lost);
             message
         }
+        Kind::Idle => {
+            let reached = format!("{} that others can get at", waited_for(&wait.reason));
+            let message = format!(
+                "goroutine still waits on {reached}, {outlived} after the end of its request"
+            );
+            finding.evidence.waiting_on = Some(reached);
+            message
+        }
         Kind::Age => format!("goroutine still waits {outlived} after the end of its request"),
     };
-    finding.help = HELP.to_owned();
+    finding.help = if matches!(kind, Kind::Idle) {
+        HELP_IDLE
+    } else {
+        HELP
+    }
+    .to_owned();
     Some(finding)
 }
 

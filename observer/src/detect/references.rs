@@ -13,9 +13,12 @@ use super::timers::Topic;
 
 /// Between the two searches that belong together, ns.
 const APART_NS: u64 = 1_000_000_000;
-/// After two searches, so many times as long as they took: half a hundredth of a processor.
+/// A search is paid for by so many times as long as it took: half a hundredth of a processor.
 const REST: u64 = 200;
-/// The same, as often as goroutines take to be leaks for sure.
+/// So much may be left to pay when the next one begins, ns: half a second of searching. Lines that show
+/// soon after the first search need not wait for long.
+const OWED_NS: u64 = 100_000_000_000;
+/// Least rest after two searches, as often as goroutines take to be leaks for sure.
 const REST_TIMES: u64 = 2;
 /// Rest where all lines were searched for and many searches have proved nothing, ns.
 const LONG_REST_NS: u64 = 600_000_000_000;
@@ -30,8 +33,12 @@ pub(super) struct References {
 #[derive(Debug, Default)]
 struct Searches {
     is_under_way: bool,
+    /// The last one could not be brought to its end: the heap is too large, most likely.
+    is_vain: bool,
     /// What the first of two has found.
     first: Option<Searched>,
+    /// All that was searched is paid for by then.
+    paid_ns: u64,
     /// Nothing is searched for until then.
     rests_until_ns: u64,
     /// What was searched for already is not searched for again until then.
@@ -42,7 +49,7 @@ struct Searches {
 
 impl References {
     /// A goroutine waits for what may be lost, and `is_new` says that nobody has searched for what the goroutines of its
-    /// line wait on. Gives whether more will be known soon.
+    /// line wait on. Gives whether more will be known: age waits for that, but not where the last search came to nothing.
     pub(super) fn want(&mut self, pid: u32, is_new: bool, cx: &mut Context<'_>) -> bool {
         let searches = self.of.entry(pid).or_default();
         if searches.is_under_way {
@@ -51,9 +58,10 @@ impl References {
         let is_due = is_new || cx.now_ns >= searches.repeats_from_ns;
         if is_due && cx.now_ns >= searches.rests_until_ns {
             searches.is_under_way = true;
+            searches.is_vain = false;
             cx.later(0, Topic::References(pid));
         }
-        is_due
+        is_due && !searches.is_vain
     }
 
     /// Searches once, for what these goroutines wait on. Gives whether it is the first of two searches.
@@ -80,6 +88,7 @@ impl References {
             return Vec::new();
         };
         let Answer::Unreferenced(Some(found)) = answer else {
+            searches.is_vain = true;
             searches.rest(LONG_REST_NS, cx.now_ns);
             return Vec::new();
         };
@@ -99,8 +108,11 @@ impl References {
         }
         let took_ns = earlier.took_ns.saturating_add(found.took_ns);
         let least_ns = cx.thresholds.leaks.proved_after_ns;
-        let rest_ns = took_ns
-            .saturating_mul(REST)
+        let price_ns = took_ns.saturating_mul(REST);
+        searches.paid_ns = searches.paid_ns.max(cx.now_ns).saturating_add(price_ns);
+        let rest_ns = searches
+            .paid_ns
+            .saturating_sub(cx.now_ns.saturating_add(OWED_NS))
             .max(least_ns.saturating_mul(REST_TIMES));
         searches.rest(rest_ns, cx.now_ns);
         lost

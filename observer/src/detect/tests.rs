@@ -20,6 +20,7 @@ mod health;
 mod ids;
 mod large_headers;
 mod late_ids;
+mod leaks_by_age;
 mod loss;
 mod made_ids;
 mod orphaned_downstream;

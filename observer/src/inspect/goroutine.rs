@@ -71,6 +71,12 @@ pub struct Goroutine {
     pub parent_goid: Option<u64>,
     /// Channels it waits on, as addresses of `runtime.hchan`, in the order of the runtime's locks.
     pub waiting_channels: Vec<u64>,
+    /// One of them says that a timer feeds it. Before Go 1.23 none does; up to Go 1.26 none where `asynctimerchan=1`.
+    #[serde(default)]
+    pub waits_on_timer: bool,
+    /// How often it has stopped running, modulo 256.
+    #[serde(default)]
+    pub stops: u8,
     /// Stack that it holds, bytes; 0 where that is not known, as in older recordings.
     #[serde(default)]
     pub stack_bytes: u64,
@@ -179,6 +185,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
         let Some((mut seen, _)) = self.describe(addr, &before, window, waits)? else {
             return Ok(Look::Moved);
         };
+        seen.waits_on_timer = self.waits_on_timer(&seen.waiting_channels)?;
         if before.status == Status::Running {
             seen.outer = outer(
                 self.memory,
@@ -241,6 +248,8 @@ impl<'a, M: Memory> Inspector<'a, M> {
             startpc: self.unbiased(raw.startpc),
             parent_goid: raw.parent_goid,
             waiting_channels: waits.channels,
+            waits_on_timer: false,
+            stops: raw.stops,
             stack_bytes: stack_bytes(raw),
         };
         Ok(Some((goroutine, extents)))

@@ -69,6 +69,9 @@ pub struct GOffsets {
     /// came back to the same place meanwhile is told from one that never left.
     #[serde(default)]
     pub stops: Option<u32>,
+    /// Of a channel, its `timer` if a timer feeds it (from Go 1.23).
+    #[serde(default)]
+    pub channel_timer: Option<u32>,
     /// Fields of the sudogs on that list.
     pub sudog: SudogOffsets,
 }
@@ -96,6 +99,7 @@ impl GOffsets {
             m: g("m"),
             labels: g("labels"),
             stops: g("trackingSeq"),
+            channel_timer: layout.field("runtime.hchan", "timer"),
             sudog: SudogOffsets::of(layout)?,
         })
     }

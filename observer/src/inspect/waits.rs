@@ -27,6 +27,20 @@ impl<M: Memory> Inspector<'_, M> {
         usize::try_from(last).unwrap_or(0).saturating_add(8)
     }
 
+    /// Whether one of these channels says that a timer feeds it.
+    pub(super) fn waits_on_timer(&self, channels: &[u64]) -> Result<bool, MemoryError> {
+        let Some(offset) = self.runtime.offsets.channel_timer else {
+            return Ok(false);
+        };
+        for channel in channels {
+            let timer = channel.saturating_add(offset.into());
+            if self.memory.read_u64(timer)? != 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// What the sudogs of a g name; `None` where one belongs to another goroutine: the list was let go.
     /// `first` is the first of them, if it was read already.
     pub(super) fn waits(

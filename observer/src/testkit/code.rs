@@ -31,6 +31,8 @@ pub(crate) struct FakeCode {
     /// Nothing is known of the process.
     pub(crate) no_unit: bool,
     /// Network namespace of the second process, where it is another.
+    /// Of this Go 1.N instead of 1.27.
+    pub(crate) go_minor: Option<u32>,
     pub(crate) store_netns: Option<u64>,
     /// Goroutines that may have been there before.
     pub(crate) older: Older,
@@ -151,7 +153,7 @@ impl Code for FakeCode {
                     module: "example.com/shop".into(),
                     main_package: "example.com/shop/cmd/shop-api".into(),
                 }),
-                go_minor: 27,
+                go_minor: self.go_minor.unwrap_or(27),
                 own: vec!["example.com/shop".into()],
                 netns: self.store_netns.filter(|_| pid == STORE).unwrap_or(NETNS),
                 older: self.older.clone(),

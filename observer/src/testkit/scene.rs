@@ -96,6 +96,10 @@ pub(crate) struct Scene {
     /// What those of a statement do; `None`: nobody could look.
     pub(crate) crowds: Option<Crowds>,
     /// Waits on what nothing refers to, of all goroutines.
+    /// Whether goroutines wait on timers, and how often they have stopped, by goid; on none, and never.
+    pub(crate) stops: BTreeMap<u64, (bool, u8)>,
+    /// How long a search for references takes, ns.
+    pub(crate) search_ns: u64,
     pub(crate) unreferenced: Option<Vec<Unreferenced>>,
     /// Questions, in order.
     pub(crate) asked: Vec<Ask>,
@@ -155,6 +159,8 @@ impl Scene {
             ends: <(BTreeMap<u64, u16>, BTreeMap<u64, u16>)>::default(),
             count: None,
             crowds: None,
+            stops: BTreeMap::new(),
+            search_ns: MS,
             unreferenced: None,
             asked: Vec::new(),
             shown: Vec::new(),
@@ -292,9 +298,16 @@ impl Scene {
             Question::Unreferenced { goids } => {
                 let asked = |one: &&Unreferenced| goids.contains(&one.goid);
                 let found = self.unreferenced.as_ref();
-                Answer::Unreferenced(found.map(|all| Searched {
-                    lost: all.iter().filter(asked).cloned().collect(),
-                    took_ns: MS,
+                Answer::Unreferenced(found.map(|all| {
+                    let is_lost = |goid: &u64| all.iter().any(|one| one.goid == *goid);
+                    let mut reached = goids.clone();
+                    reached.retain(|goid| !is_lost(goid));
+                    reached.sort_unstable();
+                    Searched {
+                        lost: all.iter().filter(asked).cloned().collect(),
+                        reached,
+                        took_ns: self.search_ns,
+                    }
                 }))
             }
             Question::Peers { requests } => {
@@ -340,6 +353,8 @@ impl Scene {
             startpc: 0,
             parent_goid: self.started.get(&goid).map(|(_, parent)| *parent),
             waiting_channels: self.channels.get(&goid).cloned().unwrap_or_default(),
+            waits_on_timer: self.stops.get(&goid).is_some_and(|(timer, _)| *timer),
+            stops: self.stops.get(&goid).map_or(0, |(_, stops)| *stops),
             stack_bytes: 2048,
         }))
     }

@@ -31,6 +31,9 @@ type service struct {
 	life context.Context
 	// jobLasts is how long an accepted job takes.
 	jobLasts time.Duration
+	// sessions are those of so many users, with the channels on which they wait for news.
+	sessions sync.Map
+	users    int64
 
 	// tenants are those whose data is kept fresh.
 	tenants sync.Map
@@ -43,7 +46,7 @@ type service struct {
 }
 
 func main() {
-	jobLasts := flag.Duration("job", 40*time.Second, "how long a job of /job takes")
+	jobLasts := flag.Duration("job", 40*time.Second, "how long a job of /job or /report takes")
 	flag.Parse()
 	life, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -55,7 +58,7 @@ func main() {
 	}
 	s.h2Base, s.h2 = startHTTP2()
 	srv := &http.Server{
-		Handler:     app.Mux(append(s.callRoutes(), s.otherRoutes()...)),
+		Handler:     app.Mux(append(append(s.callRoutes(), s.otherRoutes()...), s.lastingRoutes()...)),
 		BaseContext: func(net.Listener) context.Context { return life },
 	}
 	ln := app.Listen()

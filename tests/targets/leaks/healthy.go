@@ -3,13 +3,14 @@ package main
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"example.com/observer-targets/internal/app"
 )
 
 // late is longer than what the test takes for a leak.
-const late = 3 * time.Second
+const late = 2700 * time.Millisecond
 
 // life has no end before the process.
 var life = context.Background()
@@ -21,15 +22,29 @@ func healthy() []app.Route {
 		route("/late/ok", func(*http.Request) { waits(late) }),
 		route("/steps/ok", func(*http.Request) { steps(late) }),
 		route("/busy/ok", func(*http.Request) { busy(late) }),
+		route("/session", session),
 		route("/std/ok", func(*http.Request) { time.AfterFunc(time.Hour, func() {}) }),
 	}
+}
+
+// sessions are the channels on which they wait for news, by their requests' IDs.
+var sessions sync.Map
+
+// session may be told something for as long as the process lives.
+func session(r *http.Request) {
+	news := make(chan string)
+	sessions.Store(r.Header.Get("X-Request-Id"), news)
+	go func() { // want: goroutine-leak session
+		for range news {
+		}
+	}()
 }
 
 func pause(d time.Duration) {
 	go func() { time.Sleep(d) }()
 }
 
-// waits in one place: nothing tells it from a leak until the first one has ended.
+// waits in one place: nothing tells it from a leak until it has ended.
 func waits(d time.Duration) {
 	go func() {
 		select {

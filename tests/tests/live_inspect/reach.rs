@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use observer::inspect::{HeapOffsets, Roots, Unreferenced};
+use observer::inspect::{HeapOffsets, Reach, Roots, Unreferenced};
 
 use crate::target::{PLAIN, Source, Target, variants};
 
@@ -34,7 +34,9 @@ fn look(target: &Target) -> Vec<Unreferenced> {
     let found = target
         .inspector()
         .unreferenced(&offsets, &roots(target), |_| true);
-    found.unwrap().unwrap()
+    let Reach { lost, reached } = found.unwrap().unwrap();
+    assert!(lost.iter().all(|one| !reached.contains(&one.goid)));
+    lost
 }
 
 #[test]
@@ -115,7 +117,7 @@ fn large_heaps_are_left_alone() {
             .unreferenced(&offsets, &roots(&target), |_| true);
         let took = begun.elapsed();
         let Some(found) = found.unwrap() else { break };
-        assert_eq!(found.len(), named(&target, "lost").len());
+        assert_eq!(found.lost.len(), named(&target, "lost").len());
         eprintln!("{variant:?}: some {} MiB in {took:?}", looked * 20);
         looked += 1;
         target.ask("grow");

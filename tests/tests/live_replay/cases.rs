@@ -169,9 +169,6 @@ pub(super) fn leaks(recording: &Path) -> Result<String> {
         let load = Load::of(&target.program, path).ids(&id);
         load.times(requests, 1).run()
     };
-    // It shows that goroutines of its line end, if late.
-    ask("/late/ok", 1)?;
-    thread::sleep(SETTLED);
     for route in target.program.routes()? {
         ask(&route.path, 3)?;
     }

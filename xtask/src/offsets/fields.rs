@@ -28,7 +28,10 @@ const WANTED: &[Wanted] = &[
     ),
     wanted(&["runtime.m"], "g0 procid curg p"),
     wanted(&["runtime.sudog"], "g next elem waitlink c"),
-    wanted(&["runtime.hchan"], "qcount dataqsiz buf closed recvq sendq"),
+    wanted(
+        &["runtime.hchan"],
+        "qcount dataqsiz buf closed recvq sendq timer",
+    ),
     wanted(&["runtime.mheap"], "arenas allspans"),
     wanted(
         &["runtime.mspan"],

@@ -1,11 +1,11 @@
 //! When the memory is searched for what goroutines wait on, and what that proves.
 
-use super::goroutine_leak::{GO, NIL, count, left, left_by, waits};
+use super::goroutine_leak::{GO, NIL, OTHER_GO, count, left, left_by, waits};
 use super::{HANDLER, SERVE, WORKER};
 use crate::detect::Question;
 use crate::finding::{Confidence, Severity};
 use crate::inspect::Unreferenced;
-use crate::testkit::{Scene, goroutine, request, request_end};
+use crate::testkit::{MS, Scene, goroutine, request, request_end};
 
 /// How often the memory was searched so far.
 fn searches(scene: &Scene) -> usize {
@@ -115,4 +115,66 @@ fn each_is_told_once_by_age_or_by_proof() {
         scene.take(200_010, record);
     }
     assert_eq!(count(&mut scene, 300_000), 3);
+}
+
+/// In a heap that is too large, new lines are told by age as early as anywhere else.
+#[test]
+fn age_does_not_wait_where_searches_come_to_nothing() {
+    // Nothing can be searched here: the next try is ten minutes later.
+    let mut scene = left(3, "chan send");
+    scene.until(20_000);
+    assert_eq!(searches(&scene), 1);
+    for number in 0..3u64 {
+        let (serving, root) = (400 + number, 0xa000 + number * 0x100);
+        let records = [
+            request(&scene.code, serving, root, "GET /report/7"),
+            goroutine(
+                &scene.code,
+                200 + number,
+                serving,
+                &[OTHER_GO, HANDLER, SERVE],
+            ),
+            request_end(&scene.code, root),
+        ];
+        waits(&mut scene, 200 + number, "chan send");
+        for record in &records {
+            scene.take(20_010 + number, record);
+        }
+    }
+    scene.until(90_000);
+    assert_eq!(searches(&scene), 1);
+    let lines = scene.findings().into_iter();
+    let mut lines: Vec<_> = lines
+        .map(|found| found.site.as_ref().unwrap().line)
+        .collect();
+    lines.dedup();
+    assert_eq!(lines, [140, 150]);
+}
+
+#[test]
+fn a_search_is_paid_for_by_rest() {
+    // So many lines, each of which shows ten seconds after the one before.
+    let scene = |search_ns| {
+        let mut scene = Scene::new();
+        scene.unreferenced = Some(Vec::new());
+        scene.search_ns = search_ns;
+        for number in 0..60u64 {
+            let (serving, root, goid) = (400 + number, 0xa000 + number * 0x100, 200 + number);
+            let go = format!("example.com/shop/report.load:{number}");
+            let records = [
+                request(&scene.code, serving, root, "GET /report/7"),
+                goroutine(&scene.code, goid, serving, &[&go, HANDLER, SERVE]),
+                request_end(&scene.code, root),
+            ];
+            waits(&mut scene, goid, "chan send");
+            for record in &records {
+                scene.take(number * 10_000 + 1, record);
+            }
+        }
+        scene.until(600_000);
+        searches(&scene)
+    };
+    assert!(scene(MS) >= 40, "{}", scene(MS));
+    // Half a second of searching is free, and another three in ten minutes.
+    assert!((6..=8).contains(&scene(500 * MS)), "{}", scene(500 * MS));
 }

@@ -27,6 +27,8 @@ fn goroutine(goid: u64, reason: Option<&str>, noted_ns: u64) -> Goroutine {
         startpc: 0,
         parent_goid: None,
         waiting_channels: Vec::new(),
+        waits_on_timer: false,
+        stops: 0,
         stack_bytes: 0,
     }
 }

@@ -88,6 +88,15 @@ impl Unreferenced {
     }
 }
 
+/// What one look tells of goroutines that wait for others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Waits on what nothing refers to, by rising goid.
+    pub lost: Vec<Unreferenced>,
+    /// Goroutines to what each of which waits on a way leads, so that somebody may wake it; goids, rising.
+    pub reached: Vec<u64>,
+}
+
 /// A goroutine that others must wake.
 struct Waiter {
     g: u64,
@@ -96,8 +105,8 @@ struct Waiter {
 }
 
 impl<M: Memory> Inspector<'_, M> {
-    /// Which of some goroutines wait on what nothing refers to, as far as one look can tell. `None` where there is too
-    /// much to look through, or where that is not to be known.
+    /// Which of some goroutines wait on what nothing refers to, and which do not, as far as one look can tell. Of those
+    /// that wait for nobody, or for what is not to be known, nothing is said; `None` where there is too much to look through.
     ///
     /// # Errors
     /// The process has ended, or some of its memory cannot be read.
@@ -106,7 +115,7 @@ impl<M: Memory> Inspector<'_, M> {
         offsets: &HeapOffsets,
         roots: &Roots,
         is_asked_about: impl Fn(u64) -> bool,
-    ) -> Result<Option<Vec<Unreferenced>>, MemoryError> {
+    ) -> Result<Option<Reach>, MemoryError> {
         let Some(heap) = Heap::read(self.memory, offsets, roots.arenas, MAX_HEAP)? else {
             return Ok(None);
         };
@@ -123,9 +132,13 @@ impl<M: Memory> Inspector<'_, M> {
             g_len: u64::from(offsets.g_len),
         };
         search.pass_over(&all);
+        let mut reached = FxHashSet::default();
         for (g, raw) in all.alive {
             match self.wait_of(g, &raw)? {
                 Some(on) => {
+                    if is_asked_about(raw.goid) {
+                        reached.insert(raw.goid);
+                    }
                     search.waiters.insert(g, Waiter { g, raw, on });
                 }
                 None => search.goes_on(g, &raw),
@@ -156,7 +169,13 @@ impl<M: Memory> Inspector<'_, M> {
         search
             .waiters
             .retain(|_, waiter| is_asked_about(waiter.raw.goid));
-        search.lost()
+        for waiter in search.waiters.values() {
+            reached.remove(&waiter.raw.goid);
+        }
+        let mut reached: Vec<u64> = reached.into_iter().collect();
+        reached.sort_unstable();
+        let lost = search.lost()?;
+        Ok(lost.map(|lost| Reach { lost, reached }))
     }
 
     /// Every goroutine there is; `None` where not all could be read.

@@ -1,6 +1,6 @@
 //! The search for references, through a heap made by hand.
 
-use super::{HeapOffsets, Roots, Unreferenced};
+use super::{HeapOffsets, Reach, Roots, Unreferenced};
 use crate::go::GoVersion;
 use crate::go::image::StackStep;
 use crate::go::layout::Layout;
@@ -138,7 +138,7 @@ impl Forged {
         self.word(PTR_AT, LIST);
     }
 
-    fn look(&self) -> Option<Vec<Unreferenced>> {
+    fn look(&self) -> Option<Reach> {
         let (layout, table) = (layout(), Table);
         let g = GOffsets::of(&layout).unwrap();
         let runtime = Runtime {
@@ -167,10 +167,14 @@ impl Forged {
 
     /// The references that lead to what goroutine 2 waits on; `None` where somebody can wake it.
     fn lost(&self) -> Option<Vec<u64>> {
-        match self.look().unwrap().as_slice() {
-            [] => None,
+        let Reach { lost, reached } = self.look().unwrap();
+        match lost.as_slice() {
+            [] => {
+                assert!(reached.contains(&2), "{reached:?}");
+                None
+            }
             [only] => {
-                assert_eq!(only.goid, 2);
+                assert_eq!((only.goid, reached), (2, vec![]));
                 Some(only.references.clone())
             }
             more => panic!("{more:?}"),
@@ -232,7 +236,7 @@ fn who_can_be_woken_can_wake_others() {
     forged.word(object(3) + u64::from(sudog.g), STRUCTS + 2 * STRUCT);
     forged.word(object(3) + u64::from(sudog.channel), object(2));
     forged.word(STACKS + 3 * STACK - 0x20, object(0));
-    assert_eq!(forged.look().unwrap().len(), 2);
+    assert_eq!(forged.look().unwrap().lost.len(), 2);
     forged.word(VARIABLES, object(2));
     assert_eq!(forged.lost(), None);
 }
@@ -250,7 +254,7 @@ fn no_more_are_told_than_are_looked_at_closely() {
         forged.word(own + u64::from(sudog.g), STRUCTS + number * STRUCT);
         forged.word(own + u64::from(sudog.channel), object(0));
     }
-    let found = forged.look().unwrap();
+    let found = forged.look().unwrap().lost;
     assert!(found.len() <= super::MAX_TOLD);
     assert!(
         found

@@ -67,6 +67,8 @@ fn member(goid: u64, parent: u64, start: u64, stack: &[u64]) -> Member {
             startpc: start,
             parent_goid: Some(parent),
             waiting_channels: Vec::new(),
+            waits_on_timer: false,
+            stops: 0,
             stack_bytes: 0,
         },
         extents: Vec::new(),
