@@ -103,6 +103,32 @@ impl Joins {
             .or(join)
             .or_else(|| self.hope(id, &side, unread.unnamed(), cx))
     }
+
+    /// A call has led to a request: by what is the one known that it was made for? When something is told of the two, that
+    /// may have ended long ago.
+    pub(super) fn ask_caller(&mut self, join: Join, cx: &mut Context<'_>) {
+        let owner = cx.model.call(CallId(join.call)).and_then(|call| call.owner);
+        let Some((id, request)) = owner.and_then(|id| Some((id, cx.model.request(id)?))) else {
+            return;
+        };
+        let is_unread = matches!(request.protocol, Protocol::Grpc(_)) && request.details.is_none();
+        let runs = request.ended.is_none() && cx.model.is_whole(request.epoch);
+        if is_unread && runs && self.may_read(1, cx.now_ns) {
+            let question = Question::Request(cx.reading(request));
+            cx.ask(request.pid, Topic::CallerIds(id), question);
+        }
+    }
+}
+
+/// What came with a request that called another one.
+pub(super) fn caller_answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
+    if let Answer::Request {
+        request: Some(details),
+        ..
+    } = answer
+    {
+        ids::keep(id, details, cx);
+    }
 }
 
 impl Unread {

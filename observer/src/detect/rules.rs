@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::correlate::Join;
 use crate::model::{CallId, CallKind, Fact, ReqId};
 
 use super::ask::Answer;
@@ -23,6 +24,7 @@ use super::ids;
 use super::joins::Joins;
 use super::keys;
 use super::large_headers::LargeHeaders;
+use super::late_ids;
 use super::left_behind::{Conclusion, LeftBehind};
 use super::orphaned_downstream::OrphanedDownstream;
 use super::overrun::{Over, Overrun};
@@ -87,7 +89,7 @@ impl Rules {
         match fact {
             Fact::RequestStarted(request) => {
                 if let Some(join) = self.joins.request_started(request, cx) {
-                    self.not_forwarded.joined(join, cx);
+                    self.joined(join, cx);
                 }
                 self.headers.request_started(request, cx);
             }
@@ -203,13 +205,13 @@ impl Rules {
             Topic::Orphaned(request) => self.orphaned.look(request, cx),
             Topic::LateIds(request) => {
                 if let Some(join) = self.joins.read_ids(request, cx) {
-                    self.not_forwarded.joined(join, cx);
+                    self.joined(join, cx);
                 }
             }
             Topic::SameConnection(request) => self.joins.look(request, cx),
             Topic::Settled(request) => {
                 if let Some(join) = self.joins.settled(request, cx) {
-                    self.not_forwarded.joined(join, cx);
+                    self.joined(join, cx);
                 }
             }
             Topic::Tell(call) => self.teller.call(call, cx),
@@ -225,6 +227,7 @@ impl Rules {
             | Topic::ContextId(_)
             | Topic::Keys(_)
             | Topic::Sent(_)
+            | Topic::CallerIds(_)
             | Topic::CallEnds(..)
             | Topic::RequestEnds(_)
             | Topic::NotForwarded(_)
@@ -279,14 +282,15 @@ impl Rules {
             Topic::Sent(call) => {
                 ids::sent_answer(call, answer, cx);
                 for join in self.joins.sent(call, cx) {
-                    self.not_forwarded.joined(join, cx);
+                    self.joined(join, cx);
                 }
             }
             Topic::LateIds(request) => {
                 if let Some(join) = self.joins.ids_answer(request, answer, cx) {
-                    self.not_forwarded.joined(join, cx);
+                    self.joined(join, cx);
                 }
             }
+            Topic::CallerIds(request) => late_ids::caller_answer(request, answer, cx),
             Topic::CallEnds(request, call) => self.joins.call_answer(request, call, answer, cx),
             Topic::RequestEnds(request) => self.joins.request_answer(request, answer, cx),
             Topic::PeerClosed(_)
@@ -295,6 +299,12 @@ impl Rules {
             | Topic::Settled(_)
             | Topic::LeftBy(_) => {}
         }
+    }
+
+    /// It is known which request a call led to.
+    fn joined(&mut self, join: Join, cx: &mut Context<'_>) {
+        self.joins.ask_caller(join, cx);
+        self.not_forwarded.joined(join, cx);
     }
 
     /// One root cause, one finding: work on a detached context is detached-context's, any other

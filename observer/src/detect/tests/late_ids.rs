@@ -7,7 +7,7 @@ use crate::detect::Question;
 use crate::finding::JoinedBy;
 use crate::inspect::RequestDetails;
 use crate::testkit::{
-    STORE, Scene, cascade, created_by, grpc, grpc_call, grpc_end, request, stream_context,
+    PID, STORE, Scene, cascade, created_by, grpc, grpc_call, grpc_end, request, stream_context,
 };
 
 const MAKER: &str = "google.golang.org/grpc.newClientStreamWithParams";
@@ -24,6 +24,8 @@ const OTHER: u64 = 0x9000;
 /// The stream below, and its context.
 const STREAM: u64 = 0x6000;
 const BELOW: u64 = 0x7000;
+/// The stream of the handler that calls.
+const RELAY: u64 = 0x6800;
 const BELOW_SERVING: u64 = 20;
 
 /// Two processes are known, a handler of one calls the other at 10 ms, and that has metadata with this ID.
@@ -142,4 +144,62 @@ fn a_call_that_began_later_is_not_the_requests() {
     calls(&mut scene, 14, 11, OTHER);
     given_up(&mut scene, 300, &[OTHER]);
     assert!(orphans(&scene).is_empty(), "{:#?}", scene.shown);
+}
+
+/// The handler that calls is one of gRPC, too, and calls at 10 ms with the ID that it came with.
+fn relay() -> Scene {
+    let mut scene = Scene::new();
+    for pid in [PID, STORE] {
+        scene.engine.process_started(pid);
+    }
+    scene.waits(BELOW_SERVING, &["time.Sleep", super::BUILD, SERVE]);
+    let chain = [(CANCEL_CTX, ROOT)];
+    let records = [
+        stream_context(&scene.code, 31, ROOT),
+        grpc(&scene.code, SERVING, RELAY, &chain, "/shop.Depot/Relay"),
+    ];
+    for record in records {
+        scene.take(5, &record);
+    }
+    calls(&mut scene, 10, SERVING, INNER);
+    scene.sent.insert(0, vec![Some("r-1"), None]);
+    scene.details = Some(Arc::new(RequestDetails {
+        headers: vec![Some(Arc::from("r-1")), None],
+        ..RequestDetails::default()
+    }));
+    scene
+}
+
+fn callers_asked(scene: &Scene) -> usize {
+    let all = scene.asked.iter();
+    all.filter(|ask| ask.pid == PID && matches!(ask.question, Question::Request(_)))
+        .count()
+}
+
+#[test]
+fn the_request_that_called_is_known_by_its_metadata_when_it_is_over() {
+    let mut scene = relay();
+    served(&mut scene, 12);
+    scene.until(30);
+    assert_eq!(callers_asked(&scene), 1);
+    let dies = cascade(&scene.code, READER, INNER);
+    scene.take(300, &dies);
+    scene.take(310, &grpc_end(SERVING, RELAY));
+    scene.details = None;
+    scene.until(1_000);
+    let [orphan] = orphans(&scene)[..] else {
+        panic!("{:#?}", scene.shown);
+    };
+    let request = orphan.request.as_ref().unwrap();
+    assert_eq!(request.id.as_deref(), Some("r-1"));
+    assert_eq!(callers_asked(&scene), 1);
+}
+
+#[test]
+fn a_request_whose_call_leads_nowhere_is_not_asked_by_what_it_is_known() {
+    let mut scene = relay();
+    scene.sent.insert(0, vec![Some("r-2"), None]);
+    served(&mut scene, 12);
+    scene.until(200);
+    assert_eq!(callers_asked(&scene), 0);
 }
