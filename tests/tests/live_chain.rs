@@ -7,6 +7,8 @@
 
 #[path = "live_chain/grpc.rs"]
 mod grpc;
+#[path = "live_chain/hops.rs"]
+mod hops;
 
 use std::{thread, time::Duration};
 

@@ -39,7 +39,7 @@ func (d *depot) watchHealth() {
 // call calls a method of this process's own service.
 func (d *depot) call(ctx context.Context, method string) error {
 	in, out := wrapperspb.String("lamp"), new(wrapperspb.StringValue)
-	return d.conn.Invoke(ctx, "/"+name+"/"+method, in, out) // want: premature-cancel unary
+	return d.conn.Invoke(ctx, "/"+name+"/"+method, in, out) // want: premature-cancel unary; deadline-dropped detour
 }
 
 func (d *depot) routes() []app.Route {

@@ -26,7 +26,7 @@ import (
 
 const name = "shop.Depot"
 
-var other = flag.String("depot", "", "address of another such service that the routes call; empty: this one's own")
+var other = flag.String("depot", "", "address of another such service that the routes and methods call; empty: this one's own")
 
 var workers = flag.Uint("workers", 0, "goroutines that serve streams one after the other; 0: one for each stream")
 
@@ -116,6 +116,11 @@ func (d *depot) methods() []named {
 		{"InflatedOk", d.inflatedOk},
 		{"Detour", d.detour},
 		{"DetourOk", d.detourOk},
+		{"Relay", d.relay},
+		{"RelayOk", d.relayOk},
+		{"Hand", d.hand},
+		{"Bound", d.bound},
+		{"BoundOk", d.boundOk},
 		{"Brief", d.brief},
 		{"Echo", d.echo},
 	}
