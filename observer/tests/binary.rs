@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
+use serde_json::json;
+
 fn observer(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
     command.args(args).env_clear();
@@ -159,4 +161,65 @@ fn manual_pages_are_written() {
     let (code, _, err) = run(&["man", dir.to_str().unwrap()]);
     assert_eq!(code, Some(0), "{err}");
     assert!(dir.join("observer-run.1").exists());
+}
+
+/// What `correlate` does with files of these contents.
+#[expect(
+    clippy::unwrap_used,
+    reason = "only tests call it, and they may stop at the first thing that is wrong"
+)]
+fn correlated(contents: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut args = vec!["correlate".to_owned(), "--output".into(), "json".into()];
+    for (number, content) in contents.iter().enumerate() {
+        let path = folder.path().join(format!("{number}.jsonl"));
+        std::fs::write(&path, content).unwrap();
+        args.push(path.to_str().unwrap().to_owned());
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (code, out, err) = run(&args);
+    let place = format!("{}/", folder.path().display());
+    (code, out, err.replace(&place, ""))
+}
+
+/// The last line of a run that has seen so many requests.
+fn end(requests: u32) -> String {
+    let findings = json!({"error": 0, "warning": 0, "info": 0, "silenced": 0, "evicted": 0});
+    let health = json!({
+        "requests": 0, "requests_lost": 0, "context_propagation_loss_ratio": null,
+        "chains_cancelled": 0, "chains_recovered": 0, "wasted_ns": 0,
+    });
+    let line = json!({
+        "schema": 1, "type": "end", "why": "signal", "time": "2026-01-02T03:04:05.000000000Z",
+        "duration_ns": 1, "findings": findings, "requests": requests, "requests_unknown": 0,
+        "traceparents_broken": 0, "events": 0, "lost": {}, "lines_dropped": 0, "own_cpu_ns": 0,
+        "target_cpu_ns": null, "health": health, "goroutines": {"total": 1},
+    });
+    format!("{line}\n")
+}
+
+#[test]
+fn files_without_facts_are_no_files_to_join() {
+    let (code, out, err) = correlated(&[""]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    insta::assert_snapshot!(err, @r"
+    error: `0.jsonl`: no request and no call to join
+
+    hint: make them with requests and calls: `observer run --all --facts --output json > FILE`
+    ");
+    let (code, out, err) = correlated(&[&end(7), "hello\n"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    insta::assert_snapshot!(err, @r"
+    warning: 1 lines of `1.jsonl` are none of observer's, or cut: they are left out
+    error: `0.jsonl`, `1.jsonl`: no request and no call to join
+
+    hint: make them with requests and calls: `observer run --all --facts --output json > FILE`
+    ");
+}
+
+#[test]
+fn files_of_hosts_that_nobody_asked_for_anything_have_nothing_to_join() {
+    let (code, out, err) = correlated(&[&end(0), &end(0)]);
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains("files_ended"), "{out}");
 }

@@ -23,7 +23,7 @@ Examples:
 Calls and requests are joined by trace ID or request ID, method, path and time. How far the clocks
 of two hosts are apart is estimated from the calls between them, and said; work counts as wasted
 only beyond what that may be wrong by. What could be joined in two ways is not joined. Findings of
-the files themselves are not shown again.";
+the files themselves are not shown again. Where no file has requests and calls, that is an error.";
 
 /// Flags of `correlate`.
 #[derive(Debug, Clone, Args)]

@@ -17,12 +17,24 @@ use super::across::{Gathered, Known, Measures};
 /// Joins the files.
 ///
 /// # Errors
-/// One that cannot be read.
+/// One that cannot be read, or none that tells of anything to join.
 pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     sinks.set_clock(Clock::default());
     let mut gathered = Gathered::default();
+    let mut empty = Vec::new();
+    let mut idle = 0;
     for (source, path) in options.files.iter().enumerate() {
-        read(&mut gathered, source, path, sinks)?;
+        match read(&mut gathered, source, path, sinks)? {
+            Holds::Facts => {}
+            Holds::NothingSeen => idle += 1,
+            Holds::NoFacts => empty.push(path.clone()),
+        }
+    }
+    if !empty.is_empty() && empty.len() + idle == options.files.len() {
+        return Err(Error::NoFacts { paths: empty });
+    }
+    for path in empty {
+        sinks.emit(Output::Notice(Notice::NoFacts { path }));
     }
     let measures = Measures {
         grace_ns: u64::try_from(options.grace.as_nanos()).unwrap_or(u64::MAX),
@@ -37,19 +49,20 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     Ok(())
 }
 
+/// Takes a file in.
 fn read(
     gathered: &mut Gathered,
     source: usize,
     path: &Path,
     sinks: &mut Sinks,
-) -> Result<(), Error> {
+) -> Result<Holds, Error> {
     let unreadable = |cause| Error::Unreadable {
         what: "file",
         path: path.to_owned(),
         source: cause,
     };
     let file = File::open(path).map_err(unreadable)?;
-    let (mut broken, mut facts) = (0u64, 0u64);
+    let (mut broken, mut holds) = (0u64, Holds::NoFacts);
     let mut lines = BufReader::new(file);
     let mut bytes = Vec::new();
     loop {
@@ -61,38 +74,48 @@ fn read(
             continue;
         }
         match take(gathered, source, &bytes) {
-            Some(is_fact) => facts += u64::from(is_fact),
+            Some(line) => holds = holds.max(line),
             None => broken += 1,
         }
     }
-    let path = path.to_owned();
     if broken > 0 {
+        let path = path.to_owned();
         let notice = Notice::BrokenLines { path, broken };
         sinks.emit(Output::Notice(notice));
-    } else if facts == 0 {
-        sinks.emit(Output::Notice(Notice::NoFacts { path }));
     }
-    Ok(())
+    Ok(holds)
 }
 
-/// Takes a line in: whether it was a fact; `None` where it is no line.
-fn take(gathered: &mut Gathered, source: usize, bytes: &[u8]) -> Option<bool> {
+/// What a line says of its file, and the most that any says: the file's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Holds {
+    /// Nothing that can be joined.
+    NoFacts,
+    /// The same, and there was nothing to tell: not one request in all the time.
+    NothingSeen,
+    /// A request or a call.
+    Facts,
+}
+
+/// Takes a line in; `None` where it is no line.
+fn take(gathered: &mut Gathered, source: usize, bytes: &[u8]) -> Option<Holds> {
     let line: Line = serde_json::from_slice(bytes).ok()?;
     let (told, host) = match &line.body {
         Body::Request(line) => (line.told()?, line.origin.host()),
         Body::Call(line) => (line.told()?, line.origin.host()),
         Body::Finding(finding) => {
             note(gathered, source, finding);
-            return Some(false);
+            return Some(Holds::NoFacts);
         }
         Body::Update(update) => {
             note(gathered, source, &update.finding);
-            return Some(false);
+            return Some(Holds::NoFacts);
         }
-        _ => return Some(false),
+        Body::End(end) if end.totals.requests == 0 => return Some(Holds::NothingSeen),
+        _ => return Some(Holds::NoFacts),
     };
     gathered.take(told, &host, source);
-    Some(true)
+    Some(Holds::Facts)
 }
 
 /// Where a request stood, as its own file tells.

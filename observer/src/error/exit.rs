@@ -40,6 +40,7 @@ impl Error {
             | Self::UnknownKeys { .. }
             | Self::Unreadable { .. }
             | Self::BadBaseline { .. }
+            | Self::NoFacts { .. }
             | Self::NotARecording { .. }
             | Self::RecordingTooNew { .. }
             | Self::RecordingDamaged { .. } => Exit::Usage,

@@ -109,6 +109,10 @@ impl Error {
             Self::BadBaseline { path, .. } => {
                 format!("make a new one: `observer run ... --write-baseline {}`", path.display())
             }
+            Self::NoFacts { .. } => {
+                "make them with requests and calls: `observer run --all --facts --output json > FILE`"
+                    .into()
+            }
             Self::NotARecording { .. } => {
                 "make one: `observer run --pid PID --record FILE`".into()
             }

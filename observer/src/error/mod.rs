@@ -268,6 +268,12 @@ pub enum Error {
         /// Line, from 1.
         line: usize,
     },
+    /// Of the files to be joined none tells of a request or a call.
+    #[error("{}: no request and no call to join", named(paths))]
+    NoFacts {
+        /// Those files, at least one.
+        paths: Vec<PathBuf>,
+    },
     /// Not a recording at all.
     #[error("`{}` is not an observer recording", path.display())]
     NotARecording {
@@ -334,6 +340,14 @@ fn and_keys(unknown: &[UnknownKey]) -> String {
     } else {
         format!("; it has the unknown {} too", key_list(unknown))
     }
+}
+
+fn named(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
+    names.join(", ")
 }
 
 fn key_list(keys: &[UnknownKey]) -> String {

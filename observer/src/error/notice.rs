@@ -52,7 +52,7 @@ pub enum Notice {
         broken: u64,
     },
     /// A file without requests and calls.
-    #[error("`{}` tells of no request and no call: it is made by `observer run --facts`", path.display())]
+    #[error("`{}` tells of no request and no call: make it with `observer run --facts --output json`", path.display())]
     NoFacts {
         /// Which file.
         path: PathBuf,

@@ -115,6 +115,12 @@ fn all() -> Vec<Error> {
             path: "known.txt".into(),
             line: 4,
         },
+        Error::NoFacts {
+            paths: vec!["edge.jsonl".into()],
+        },
+        Error::NoFacts {
+            paths: vec!["edge.jsonl".into(), "api.jsonl".into()],
+        },
         Error::NotARecording {
             path: "run.rec".into(),
         },
