@@ -4,6 +4,7 @@
 
 mod block;
 mod counts;
+mod coverage;
 mod goroutines;
 mod health;
 mod layout;
@@ -20,6 +21,7 @@ use crate::finding::UpdateReason;
 
 use super::output::{Output, Tally};
 use counts::Counts;
+use coverage::Coverage;
 
 pub use goroutines::goroutines;
 pub use layout::Terminal;
@@ -52,7 +54,7 @@ pub struct Rendered {
 pub struct Human {
     terminal: Terminal,
     verbosity: Verbosity,
-    not_covered: BTreeSet<String>,
+    coverage: Coverage,
     pids: BTreeSet<u32>,
     counts: Counts,
 }
@@ -64,7 +66,7 @@ impl Human {
         Self {
             terminal,
             verbosity,
-            not_covered: BTreeSet::new(),
+            coverage: Coverage::default(),
             pids: BTreeSet::new(),
             counts: Counts::default(),
         }
@@ -80,7 +82,7 @@ impl Human {
         let mut rendered = Rendered::default();
         match output {
             Output::Start(start) => {
-                self.not_covered.extend(start.not_covered.iter().cloned());
+                self.coverage.started(start);
                 self.pids.insert(start.process.pid);
                 rendered.stderr = summary::start_line(start, &self.terminal);
             }
@@ -110,7 +112,7 @@ impl Human {
                     let health = health::lines(&end.stats.health, &self.terminal);
                     rendered.stdout.push_str(&health);
                 }
-                let last = summary::last_line(&end.stats, tally, &self.not_covered, &self.terminal);
+                let last = summary::last_line(&end.stats, tally, &self.coverage, &self.terminal);
                 rendered.stdout.push_str(&last);
             }
         }

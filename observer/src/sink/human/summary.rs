@@ -1,9 +1,8 @@
 //! The first and last line of each process (stderr), and the last line of all (stdout).
 
-use std::collections::BTreeSet;
-
 use crate::sink::output::{Start, Stats, Stop, StopReason, Tally};
 
+use super::coverage::Coverage;
 use super::layout::Terminal;
 use super::text::percent;
 
@@ -43,12 +42,7 @@ pub fn stop_line(stop: &Stop, terminal: &Terminal) -> String {
 
 /// Findings or their absence, requests, events and loss, and both costs.
 #[must_use]
-pub fn last_line(
-    stats: &Stats,
-    tally: &Tally,
-    not_covered: &BTreeSet<String>,
-    terminal: &Terminal,
-) -> String {
+pub fn last_line(stats: &Stats, tally: &Tally, coverage: &Coverage, terminal: &Terminal) -> String {
     let glyphs = &terminal.glyphs;
     let requests = count(terminal, stats.requests, "request");
     let duration = glyphs.duration(stats.duration_ns);
@@ -60,10 +54,9 @@ pub fn last_line(
                 glyphs.number(silenced)
             ),
         };
-        if !not_covered.is_empty() {
-            let list: Vec<&str> = not_covered.iter().map(String::as_str).collect();
-            silence.push_str("; not covered: ");
-            silence.push_str(&glyphs.clean(&list.join(", ")));
+        if let Some(not_covered) = coverage.line() {
+            silence.push_str("; ");
+            silence.push_str(&glyphs.clean(&not_covered));
         }
         vec![silence, duration]
     } else {
