@@ -5,7 +5,10 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
-    live::{Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_version, start},
+    live::{
+        Connection, Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_version,
+        start,
+    },
     target::Flavor,
 };
 use serde_json::json;
@@ -392,5 +395,47 @@ fn what_go_itself_is_not_told_is_found_by_what_the_kernel_saw() -> Result<()> {
             found("pipelined")?.fact("/evidence/undelivered", "pipelined"),
         ];
         exactly(&observer.stop()?, program.pid(), &expected)
+    })
+}
+
+/// How long the server keeps a connection that nobody uses: less than `/normal-end` takes.
+const IDLE: Duration = Duration::from_millis(200);
+
+#[test]
+fn a_connection_that_the_server_closes_because_nobody_uses_it_is_nobodys_leaving() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let args = ["-idle-timeout", "200ms"];
+        let program = start(PROGRAM, go, flavor, &args)?;
+        let observer = Observer::of(program.pid())?;
+        // Each of these over a connection of its own, because the one before has been closed.
+        let over_http2 = over_tls(&program, "/hello")?.mode("h2").flag("-rate", &2);
+        let over_http2 = over_http2.times(4, 1).start()?;
+        let mut connections = Vec::new();
+        for number in 0..4 {
+            let mut connection = Connection::open(program.address)?;
+            connection.exchange("/hello", &format!("first-{number}"))?;
+            // A request may take longer than a connection may be idle.
+            connection.exchange("/normal-end", &format!("second-{number}"))?;
+            connections.push(connection);
+        }
+        // The last one has just been used.
+        let last = connections.last_mut().context("a connection")?;
+        let waited = last.closed()?;
+        ensure!(waited >= IDLE / 2, "closed after {waited:?}");
+        for mut connection in connections {
+            connection.closed()?;
+        }
+        over_http2.all("ok")?;
+        let leaves = Load::of(&program, "/stubborn/fin").ids("stubborn-fin-");
+        let leaves = leaves.mode("drop").patience_ms(300).start()?;
+        leaves.all("dropped")?;
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let expected = stubborn("fin", "client")?;
+        exactly(&run, program.pid(), &[expected])?;
+        ensure!(run.requests()? == 4 * 2 + 4 + 1, "{}", run.shown());
+        let delivered = &run.end()?["delivery"]["count"];
+        ensure!(*delivered == 1, "{delivered} clients left: {}", run.shown());
+        Ok(())
     })
 }

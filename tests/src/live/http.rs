@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -124,5 +124,16 @@ impl Connection {
     pub fn exchange(&mut self, path: &str, id: &str) -> Result<String> {
         self.send(path, id)?;
         self.receive().with_context(|| format!("{path} {id}"))
+    }
+
+    /// Waits until the peer closes, and says how long that took.
+    ///
+    /// # Errors
+    /// When it sends something, resets the connection, or does not close in the time that is allowed to an answer.
+    pub fn closed(&mut self) -> Result<Duration> {
+        let began = Instant::now();
+        let rest = self.stream.fill_buf().context("no end")?;
+        ensure!(rest.is_empty(), "more than the answer came");
+        Ok(began.elapsed())
     }
 }

@@ -36,6 +36,7 @@ type server struct {
 func main() {
 	readTimeout := flag.Duration("read-timeout", 0, "Server.ReadTimeout")
 	writeTimeout := flag.Duration("write-timeout", 0, "Server.WriteTimeout")
+	idleTimeout := flag.Duration("idle-timeout", 0, "Server.IdleTimeout; 0: that of reading")
 	patience := flag.Duration("patience", 10*time.Second, "how long Server.Shutdown waits")
 	flag.Parse()
 
@@ -51,7 +52,7 @@ func main() {
 	mux := app.Mux(routes)
 	newServer := func() *http.Server {
 		return &http.Server{
-			Handler: mux, ReadTimeout: *readTimeout, WriteTimeout: *writeTimeout,
+			Handler: mux, ReadTimeout: *readTimeout, WriteTimeout: *writeTimeout, IdleTimeout: *idleTimeout,
 			ConnContext: app.ConnContext, BaseContext: func(net.Listener) context.Context { return base },
 		}
 	}
