@@ -30,6 +30,7 @@ mod redis;
 pub mod schema;
 mod seccomp;
 mod stalls;
+mod stepped;
 mod tail;
 
 /// How long the suite waits for what must come, before it calls it hung. No promise of observer's: how long something
@@ -57,4 +58,5 @@ pub use program::{Program, Route, start};
 pub use redis::Redis;
 pub use schema::faults as line_faults;
 pub use stalls::undisturbed;
+pub use stepped::Stepped;
 pub use tail::Tail;
