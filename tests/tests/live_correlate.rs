@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
     Load, Observer, Program, Run, TwoHosts, findings, line_faults, marker, observer_binary,
-    on_each_version,
+    on_each_version, start,
 };
 use serde_json::Value;
 
@@ -237,6 +237,50 @@ fn check(finding: &Value, ignored: &str) -> Result<()> {
     let wasted = number("/evidence/after_cancel_ns")? / 1_000_000;
     ensure!((1_400..2_000).contains(&wasted), "{wasted} ms wasted");
     Ok(())
+}
+
+/// Two observers on one host, each of its own process, and no ID goes from one to the other.
+#[test]
+fn files_of_one_host_are_joined_by_the_connection_where_no_id_tells() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let store = start(STORE, go, flavor, &[])?;
+        let front = start(FRONT, go, flavor, &["-store", &store.url("")])?;
+        let [at_front, at_store] = [&front, &store].map(|program| {
+            let pid = program.pid().to_string();
+            Observer::attach(&["--pid", &pid, "--facts"], 1)
+        });
+        let (at_front, at_store) = (at_front?, at_store?);
+        let client = Load::of(&front, "/anonymous").ids("anonymous-").start()?;
+        let healthy = Load::of(&front, "/anonymous/ok").times(5, 5).start()?;
+        client.all("ok")?;
+        healthy.all("ok")?;
+        thread::sleep(SETTLED);
+        let (at_front, at_store) = (at_front.stop()?, at_store.stop()?);
+        let folder = tempfile::tempdir()?;
+        let [edge, below] = ["edge.jsonl", "below.jsonl"].map(|name| folder.path().join(name));
+        file(&edge, &at_front, "one", Duration::ZERO)?;
+        file(&below, &at_store, "one", Duration::ZERO)?;
+        let output = correlate(&[&edge, &below], &["--output", "json"])?;
+        let told = lines(&output)?;
+        let shown = format!(
+            "{}\n{}\n{}",
+            String::from_utf8_lossy(&output.stdout),
+            at_front.shown(),
+            at_store.shown()
+        );
+        let [orphan] = of_rule(&told, "orphaned-downstream")[..] else {
+            anyhow::bail!("not one finding: {shown}");
+        };
+        ensure!(told.len() == 2, "{shown}");
+        let site = marker(FRONT, "orphaned-downstream anonymous")?;
+        ensure!(site.is(&orphan["site"]), "{shown}");
+        let below = &orphan["evidence"]["downstream"];
+        ensure!(below["joined_by"] == "sockets", "{shown}");
+        ensure!(below["request"]["path"] == "/anonymous", "{shown}");
+        ensure!(below.get("host").is_none(), "{shown}");
+        ensure!(orphan["request"]["id"] == "anonymous-0", "{shown}");
+        Ok(())
+    })
 }
 
 const BUDGET: &str = "chain/budget";

@@ -1,13 +1,13 @@
 //! What several hosts told, put on one clock and joined.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::finding::{CallOutcome, JoinedBy};
 
 use super::clocks::{Bounds, HostIndex, Offset, offsets};
 use super::ids::Key;
-use super::{CallFact, CallSide, JoinTotals, Joiner, RequestFact};
+use super::{CallFact, CallSide, JoinTotals, Joiner, RequestFact, ends};
 
 /// Calls and requests kept at once; further ones are counted and left out.
 pub const LIMIT: usize = 1 << 20;
@@ -184,6 +184,7 @@ impl Across {
         let mut joiner = Joiner::new(LIMIT);
         joiner.keep_lines();
         let mut pairs = Vec::new();
+        let mut taken = (BTreeSet::new(), BTreeSet::new());
         for (_, happens) in all {
             match *happens {
                 Happens::Call(number) => {
@@ -209,6 +210,10 @@ impl Across {
                 Happens::End(number) => {
                     let join = joiner.call_ended(number as u64);
                     let request = join.and_then(|join| usize::try_from(join.request).ok());
+                    if let Some(request) = request {
+                        taken.0.insert(number);
+                        taken.1.insert(request);
+                    }
                     let entries = (
                         self.calls.get(number),
                         request.and_then(|request| self.requests.get(request)),
@@ -220,8 +225,33 @@ impl Across {
                 }
             }
         }
+        let mut totals = joiner.totals();
+        for (call, request) in self.by_connection(&taken.0, &taken.1) {
+            if let (Some(call), Some(request)) = (self.calls.get(call), self.requests.get(request))
+            {
+                let clocks = (of(call.host), of(request.host));
+                pairs.extend(self.pair(call, request, JoinedBy::Sockets, clocks));
+                totals.joined += 1;
+            }
+        }
         pairs.sort_by_key(|pair| (pair.call.call.start_ns, pair.call.number));
-        (pairs, joiner.totals())
+        (pairs, totals)
+    }
+
+    /// Calls and requests that no ID has joined, and that are the two ends of one connection.
+    fn by_connection(
+        &self,
+        calls: &BTreeSet<usize>,
+        requests: &BTreeSet<usize>,
+    ) -> Vec<(usize, usize)> {
+        let free_calls = self.calls.iter().enumerate();
+        let free_calls = free_calls.filter(|(number, _)| !calls.contains(number));
+        let free_requests = self.requests.iter().enumerate();
+        let free_requests = free_requests.filter(|(number, _)| !requests.contains(number));
+        ends::join(
+            free_calls.map(|(number, call)| (number, call.host, &*call.fact)),
+            free_requests.map(|(number, request)| (number, request.host, &*request.fact)),
+        )
     }
 
     /// `None` where their clocks have nothing in common.

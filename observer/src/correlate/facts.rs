@@ -7,7 +7,7 @@ use crate::finding::{CallEvidence, CancelledBy, ContextLink, ProcessInfo, Reques
 use crate::go::{Frame, Stack};
 use crate::model::{SentDeadline, SpanId, TraceId};
 
-use super::{CallSide, Ids, RequestSide, Span};
+use super::{CallSide, Ids, RequestSide, SeenOn, Span};
 
 /// A deadline that held for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct CallFact {
     pub stack: Stack,
     /// Chain of its context; empty where it comes from a file.
     pub context: Vec<ContextLink>,
+    /// The connection on which it waited for its answer, where that was read.
+    pub seen_on: Option<SeenOn>,
     /// Nothing was lost of it.
     pub whole: bool,
     /// All of this is known up to here, ns.
@@ -64,6 +66,8 @@ pub struct RequestFact {
     pub deadline_ns: Option<i64>,
     /// What its caller said of how long it waits.
     pub sent_deadline: SentDeadline,
+    /// The connection that it came over, where that was read before the answer to it began.
+    pub seen_on: Option<SeenOn>,
     /// Nothing was lost of it.
     pub whole: bool,
     /// All of this is known up to here, ns.
@@ -100,6 +104,9 @@ impl CallFact {
         if let Some(request) = &mut self.request {
             request.start_ns = request.start_ns.saturating_add_signed(by_ns);
         }
+        if let Some(on) = &mut self.seen_on {
+            on.shift(by_ns);
+        }
     }
 
     /// When it ended, or when it was last known to run, ns.
@@ -127,6 +134,9 @@ impl RequestFact {
         request.start_ns = request.start_ns.saturating_add_signed(by_ns);
         if let Some((_, at_ns)) = &mut self.cancelled {
             *at_ns = at_ns.saturating_add_signed(by_ns);
+        }
+        if let Some(on) = &mut self.seen_on {
+            on.shift(by_ns);
         }
         self.until_ns = self.until_ns.saturating_add_signed(by_ns);
     }

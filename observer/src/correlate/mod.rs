@@ -5,6 +5,7 @@
 
 mod across;
 mod clocks;
+mod ends;
 mod facts;
 mod ids;
 mod join;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use across::{Across, Host, HostClock, Joined, Pair, Told};
 pub use clocks::Offset;
+pub use ends::SeenOn;
 pub use facts::{CallDeadline, CallFact, RequestFact};
 pub use ids::Ids;
 pub use join::{Join, JoinTotals, Joiner, Span};

@@ -1,6 +1,7 @@
 //! Joining: what is joined, what never is, and that doubt is no join.
 
 mod across;
+mod ends;
 mod sockets;
 mod spans;
 

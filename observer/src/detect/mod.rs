@@ -34,6 +34,7 @@ mod derived;
 mod descendants;
 mod draft;
 mod engine;
+mod fact_ends;
 mod failed_write;
 mod health;
 mod ids;

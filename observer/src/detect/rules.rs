@@ -92,6 +92,7 @@ impl Rules {
                     self.joined(join, cx);
                 }
                 self.headers.request_started(request, cx);
+                self.teller.request_started(request, cx);
             }
             Fact::RequestCancelled(request) => {
                 self.overrun.cancelled(request, cx);
@@ -215,6 +216,14 @@ impl Rules {
                 }
             }
             Topic::Tell(call) => self.teller.call(call, cx),
+            Topic::CallOn(call) => {
+                let may = |now_ns| self.joins.may_read(1, now_ns);
+                self.teller.ends.look_at_call(call, may, cx);
+            }
+            Topic::RequestOn(request) => {
+                let may = |now_ns| self.joins.may_read(1, now_ns);
+                self.teller.ends.look_at_request(request, may, cx);
+            }
             Topic::Leak(id) => self.leaks.look(id, cx),
             Topic::Premature(request) => self.premature.settled(request, cx),
             Topic::References(pid) => self.leaks.search(pid, cx),
@@ -291,6 +300,8 @@ impl Rules {
                 }
             }
             Topic::CallerIds(request) => late_ids::caller_answer(request, answer, cx),
+            Topic::CallOn(call) => self.teller.ends.call_answer(call, answer, cx),
+            Topic::RequestOn(request) => self.teller.ends.request_answer(request, answer, cx),
             Topic::CallEnds(request, call) => self.joins.call_answer(request, call, answer, cx),
             Topic::RequestEnds(request) => self.joins.request_answer(request, answer, cx),
             Topic::PeerClosed(_)

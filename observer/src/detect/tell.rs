@@ -39,6 +39,7 @@ pub(super) fn call(call: &Call, cx: &Context<'_>) -> Option<CallFact> {
         caller,
         context: chain::of_call(cx, call),
         stack,
+        seen_on: None,
         whole: cx.model.is_whole(call.epoch) && draft::is_owner_whole(cx.model, call.owner),
         until_ns: cx.now_ns,
     })
@@ -76,6 +77,7 @@ pub(super) fn request(request: &Request, cx: &Context<'_>) -> Option<RequestFact
             .and_then(|ctx| ctx.deadline_ns)
             .or(request.sent_deadline.ns()),
         sent_deadline: request.sent_deadline.clone(),
+        seen_on: None,
         whole: cx.model.is_whole(request.epoch),
         until_ns: cx.now_ns,
     })

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::correlate::Told;
+use crate::correlate::{CallFact, RequestFact, Told};
 use crate::finding::CallOutcome;
-use crate::model::{Call, CallEnd, CallId, ReqId};
+use crate::model::{Call, CallEnd, CallId, ReqId, Request};
 
 use super::context::Context;
+use super::fact_ends::FactEnds;
 use super::tell;
 use super::timers::Topic;
 
@@ -20,6 +21,7 @@ pub(super) struct Teller {
     /// Calls that began and were not told of.
     open: BTreeMap<CallId, ()>,
     told: Vec<Told>,
+    pub(super) ends: FactEnds,
 }
 
 impl Teller {
@@ -35,6 +37,13 @@ impl Teller {
     pub(super) fn call_started(&mut self, id: CallId, cx: &mut Context<'_>) {
         if self.listens {
             cx.remember(&mut self.open, id, ());
+            FactEnds::call_started(id, cx);
+        }
+    }
+
+    pub(super) fn request_started(&self, id: ReqId, cx: &mut Context<'_>) {
+        if self.listens {
+            FactEnds::request_started(id, cx);
         }
     }
 
@@ -51,7 +60,7 @@ impl Teller {
         if goes_on || self.open.remove(&id).is_none() {
             return;
         }
-        let Some(mut fact) = call.and_then(|call| tell::call(call, cx)) else {
+        let Some(mut fact) = call.and_then(|call| self.call_fact(call, cx)) else {
             return;
         };
         if call.is_some_and(Call::is_open) {
@@ -80,12 +89,12 @@ impl Teller {
             }
             let done = matches!(call.ended, Some((_, CallEnd::Done)));
             if done && self.open.remove(id).is_some() {
-                let fact = tell::call(call, cx);
+                let fact = self.call_fact(call, cx);
                 self.told
                     .extend(fact.map(|fact| Told::Call(Box::new(fact))));
             }
         }
-        let request = tell::request(request, cx);
+        let request = self.request_fact(request, cx);
         self.told
             .extend(request.map(|request| Told::Request(Box::new(request))));
         for id in left {
@@ -99,13 +108,28 @@ impl Teller {
             return;
         }
         for id in std::mem::take(&mut self.open).into_keys() {
-            let call = cx.model.call(id).and_then(|call| tell::call(call, cx));
+            let call = cx.model.call(id);
+            let call = call.and_then(|call| self.call_fact(call, cx));
             self.told
                 .extend(call.map(|call| Told::Call(Box::new(call))));
         }
-        let running = cx.model.running().filter_map(|one| tell::request(one, cx));
-        self.told
-            .extend(running.map(|request| Told::Request(Box::new(request))));
+        for request in cx.model.running() {
+            let fact = self.request_fact(request, cx);
+            self.told
+                .extend(fact.map(|fact| Told::Request(Box::new(fact))));
+        }
+    }
+
+    fn call_fact(&mut self, call: &Call, cx: &Context<'_>) -> Option<CallFact> {
+        let seen_on = self.ends.of_call(call);
+        let fact = tell::call(call, cx)?;
+        Some(CallFact { seen_on, ..fact })
+    }
+
+    fn request_fact(&mut self, request: &Request, cx: &Context<'_>) -> Option<RequestFact> {
+        let seen_on = self.ends.of_request(request);
+        let fact = tell::request(request, cx)?;
+        Some(RequestFact { seen_on, ..fact })
     }
 }
 

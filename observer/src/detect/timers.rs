@@ -64,6 +64,10 @@ pub(super) enum Topic {
     NotForwarded(ReqId),
     /// A call has ended, and how is settled.
     Tell(CallId),
+    /// A call that is told of: on which connection does it wait?
+    CallOn(CallId),
+    /// A request that is told of: over which connection did it come?
+    RequestOn(ReqId),
     /// A write to the client failed: by a deadline?
     WriteFailed(ReqId),
     /// The handler works on after its request's cancel: what does this goroutine of it do?

@@ -11,13 +11,13 @@ use crate::finding::{
 };
 use crate::model::SentDeadline;
 
-const MS: u64 = 1_000_000;
+pub(super) const MS: u64 = 1_000_000;
 /// When everything begins, ns since 1970.
-const DAY_NS: u64 = 1_790_000_000_000_000_000;
+pub(super) const DAY_NS: u64 = 1_790_000_000_000_000_000;
 /// On its way, ns.
 const WAY: u64 = MS / 2;
 
-fn host(name: &str) -> Host {
+pub(super) fn host(name: &str) -> Host {
     Host {
         name: name.into(),
         boot_id: format!("boot of {name}").into(),
@@ -38,7 +38,13 @@ fn request_info(number: u64, id: &str, path: &str, (from, to): (u64, Option<u64>
 }
 
 /// A call from and to, ns.
-fn call(number: u64, id: &str, path: &str, (from, to): (u64, u64), given_up: bool) -> CallFact {
+pub(super) fn call(
+    number: u64,
+    id: &str,
+    path: &str,
+    (from, to): (u64, u64),
+    given_up: bool,
+) -> CallFact {
     CallFact {
         number,
         process: samples::process(),
@@ -69,33 +75,35 @@ fn call(number: u64, id: &str, path: &str, (from, to): (u64, u64), given_up: boo
         caller: None,
         stack: crate::go::Stack::default(),
         context: Vec::new(),
+        seen_on: None,
         whole: true,
         until_ns: DAY_NS + to,
     }
 }
 
-fn request(number: u64, id: &str, path: &str, (from, to): (u64, u64)) -> RequestFact {
+pub(super) fn request(number: u64, id: &str, path: &str, (from, to): (u64, u64)) -> RequestFact {
     RequestFact {
         process: samples::process(),
         request: request_info(number, id, path, (from, Some(to))),
         cancelled: None,
         deadline_ns: None,
         sent_deadline: SentDeadline::Unknown,
+        seen_on: None,
         whole: true,
         until_ns: DAY_NS + to,
     }
 }
 
 #[derive(Default)]
-struct Files(Across);
+pub(super) struct Files(pub(super) Across);
 
 impl Files {
-    fn call(&mut self, of: &Host, call: CallFact) {
+    pub(super) fn call(&mut self, of: &Host, call: CallFact) {
         self.0.take(Told::Call(Box::new(call)), of, 0);
     }
 
     /// By a clock that shows so much less than it should.
-    fn request(&mut self, of: &Host, mut request: RequestFact, behind_ns: i64) {
+    pub(super) fn request(&mut self, of: &Host, mut request: RequestFact, behind_ns: i64) {
         request.shift(-behind_ns);
         self.0.take(Told::Request(Box::new(request)), of, 1);
     }

@@ -1,6 +1,9 @@
 //! A call and its request that no ID joins: the connection that both are on does.
 
 use super::{CANCEL_CTX, HANDLER, READER, ROOT, ROUND_TRIP, SERVE, SERVING, given_up, orphans};
+use std::collections::BTreeMap;
+
+use crate::correlate::Told;
 use crate::detect::Question;
 use crate::finding::{Confidence, JoinedBy};
 use crate::testkit::{
@@ -81,6 +84,63 @@ fn a_request_on_the_connection_that_a_call_waits_on_is_the_calls() {
     assert_eq!(orphan.confidence, Confidence::Medium);
     assert_eq!(asked(&scene), 2);
     assert_eq!(scene.engine.joins().joined, 1);
+}
+
+#[test]
+fn who_only_tells_of_calls_and_requests_says_on_which_connection_they_were() {
+    let mut scene = scene();
+    scene.engine.tell_all();
+    // Both again: before that nobody listened.
+    calls(&mut scene, 20, (OTHER_GOID, SERVING), OTHER);
+    scene.ends.0.insert(OTHER_GOID, PORT);
+    served(&mut scene, 22);
+    scene.until(150);
+    returned(&mut scene, 200);
+    let code = &scene.code;
+    let done = call_done(code, OTHER_GOID, OTHER);
+    scene.take(210, &done);
+    scene.until(500);
+    let mut told = BTreeMap::new();
+    for one in scene.engine.take_told() {
+        let (what, on) = match one {
+            Told::Call(fact) => ("call", fact.seen_on),
+            Told::Request(fact) => ("request", fact.seen_on),
+        };
+        told.insert(what, on);
+    }
+    let [Some(Some(waits)), Some(Some(came))] =
+        ["call", "request"].map(|what| told.get(what).copied())
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!((waits.client.port(), waits.server), (PORT, came.server));
+    assert_eq!(came.client, waits.client);
+    assert!(waits.until_ns <= came.from_ns, "{waits:?} {came:?}");
+}
+
+#[test]
+fn who_tells_of_what_has_an_id_reads_no_connection() {
+    let mut scene = Scene::new();
+    scene.engine.tell_all();
+    scene.ends.0.insert(SERVING, PORT);
+    let serve = request(&scene.code, SERVING, ROOT, "GET /report/7").with_id("r-1");
+    scene.take(5, &serve);
+    calls(&mut scene, 10, (SERVING, 1), INNER);
+    scene.until(300);
+    assert_eq!(asked(&scene), 0);
+}
+
+#[test]
+fn an_id_that_a_call_does_not_hand_on_joins_nothing() {
+    let mut scene = Scene::new();
+    scene.engine.tell_all();
+    scene.ends.0.insert(SERVING, PORT);
+    scene.sent.insert(INNER + 2, vec![None, None]);
+    let serve = request(&scene.code, SERVING, ROOT, "GET /report/7").with_id("r-1");
+    scene.take(5, &serve);
+    calls(&mut scene, 10, (SERVING, 1), INNER);
+    scene.until(300);
+    assert_eq!(asked(&scene), 1);
 }
 
 #[test]

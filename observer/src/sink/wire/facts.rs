@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::correlate::{self, CallFact, Host, RequestFact, Told};
+use crate::correlate::{self, CallFact, Host, RequestFact, SeenOn, Told};
 use crate::finding::{self, CallEvidence, CancelledBy};
 use crate::go::{Frame, Stack};
 use crate::model::{self, CallKind};
@@ -50,6 +50,10 @@ pub struct RequestLine {
     /// What its caller said of how long it waits. Absent where nobody has looked (`--deadline-header`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_deadline: Option<SentDeadline>,
+    /// The connection that it came over, read before the answer to it began. HTTP/1 only; absent where that was not read,
+    /// as where an ID came with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
     /// False where events were lost: nothing may be concluded from what is not here.
     pub whole: bool,
 }
@@ -117,8 +121,50 @@ pub struct CallLine {
     /// First frame of the main module. Absent where it is the site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<Site>,
+    /// The connection on which it waited for its answer. HTTP/1 only; absent where that was not read, as where an ID is
+    /// known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
     /// False where events were lost: nothing may be concluded from what is not here.
     pub whole: bool,
+}
+
+/// A connection, as it was read from a process's memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Connection {
+    /// Who has connected, with the port.
+    pub client: String,
+    /// To whom, with the port.
+    pub server: String,
+    /// Network namespace of the process, by its inode: addresses mean something within it.
+    pub netns: u64,
+    /// Not before this it was read: RFC 3339, UTC, nanoseconds.
+    pub read_from: String,
+    /// Nor after this, likewise.
+    pub read_until: String,
+}
+
+impl Connection {
+    fn of(on: &SeenOn, clock: Clock) -> Self {
+        Self {
+            client: on.client.to_string(),
+            server: on.server.to_string(),
+            netns: on.netns,
+            read_from: clock.rfc3339(on.from_ns),
+            read_until: clock.rfc3339(on.until_ns),
+        }
+    }
+
+    /// `None` where that is no connection.
+    fn seen_on(&self) -> Option<SeenOn> {
+        Some(SeenOn {
+            client: self.client.parse().ok()?,
+            server: self.server.parse().ok()?,
+            netns: self.netns,
+            from_ns: wall_ns(&self.read_from)?,
+            until_ns: wall_ns(&self.read_until)?,
+        })
+    }
 }
 
 /// A deadline that held for a call.
@@ -153,6 +199,7 @@ pub(super) fn of(told: &Told, host: &Host, clock: Clock) -> Body {
             cancelled_at: fact.cancelled.map(|(_, at_ns)| clock.rfc3339(at_ns)),
             deadline_ns: fact.deadline_ns,
             sent_deadline: SentDeadline::of(&fact.sent_deadline),
+            connection: fact.seen_on.map(|on| Connection::of(&on, clock)),
             whole: fact.whole,
         })),
         Told::Call(fact) => Body::Call(Box::new(CallLine {
@@ -172,6 +219,7 @@ pub(super) fn of(told: &Told, host: &Host, clock: Clock) -> Body {
             }),
             site: fact.site.as_ref().map(Site::from),
             caller: fact.caller.as_ref().map(Site::from),
+            connection: fact.seen_on.map(|on| Connection::of(&on, clock)),
             whole: fact.whole,
         })),
     }
@@ -262,6 +310,7 @@ impl RequestLine {
                 .sent_deadline
                 .as_ref()
                 .map_or(model::SentDeadline::Unknown, SentDeadline::sent),
+            seen_on: self.connection.as_ref().and_then(Connection::seen_on),
             whole: self.whole,
             until_ns: wall_ns(&self.time)?,
         })))
@@ -305,6 +354,7 @@ impl CallLine {
             caller: self.caller.as_ref().map(Site::frame),
             stack: Stack::default(),
             context: Vec::new(),
+            seen_on: self.connection.as_ref().and_then(Connection::seen_on),
             whole: self.whole,
             until_ns: wall_ns(&self.time)?,
         })))

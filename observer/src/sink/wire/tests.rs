@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::correlate::{CallDeadline, CallFact, Host, RequestFact, Told};
+use crate::correlate::{CallDeadline, CallFact, Host, RequestFact, SeenOn, Told};
 use crate::finding::samples as findings;
 use crate::model::SentDeadline;
 use crate::sink::output::{Clock, Output, Tally};
@@ -29,6 +29,13 @@ fn host() -> Host {
 fn told() -> [Told; 2] {
     let finding = findings::orphaned_downstream();
     let below = *finding.evidence.downstream.unwrap();
+    let connection = SeenOn {
+        client: "192.0.2.7:51322".parse().unwrap(),
+        server: "[2001:db8::1]:8080".parse().unwrap(),
+        netns: 4_026_531_840,
+        from_ns: finding.time_ns - 20_000_000,
+        until_ns: finding.time_ns - 19_000_000,
+    };
     let call = CallFact {
         number: 12,
         process: finding.process,
@@ -45,6 +52,7 @@ fn told() -> [Told; 2] {
         caller: None,
         stack: crate::go::Stack::default(),
         context: Vec::new(),
+        seen_on: Some(connection),
         whole: true,
         until_ns: finding.time_ns,
     };
@@ -54,6 +62,7 @@ fn told() -> [Told; 2] {
         cancelled: below.cancelled_by.zip(below.cancelled_at_ns),
         deadline_ns: Some(250_000_000),
         sent_deadline: SentDeadline::Is(250_000_000, "X-Timeout-Ms".into()),
+        seen_on: Some(connection),
         whole: true,
         until_ns: finding.time_ns,
     };
