@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn on_a_narrow_terminal() {
         for rule in RuleName::ALL {
-            let fences = ["```go", "```text", "```"];
+            let fences = ["```go", "```sh", "```text", "```"];
             let source = fences
                 .iter()
                 .fold(markdown(rule), |text, fence| text.replace(fence, ""));

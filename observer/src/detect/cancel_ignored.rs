@@ -39,6 +39,26 @@
 //! }
 //! ```
 //!
+//! One of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./rules4 -listen 127.0.0.1:8080) &
+//! sudo observer run --port 8080
+//! curl -m 0.3 -H 'X-Request-Id: doc-1' http://127.0.0.1:8080/ignored/channel
+//! ```
+//!
+//! ```text
+//! error[cancel-ignored]: handler still works 522 ms after the client left
+//!   request  GET /ignored/channel   id doc-1 (X-Request-Id)   peer 127.0.0.1:32900
+//!   at       main.receives   ignored.go:87   chan receive
+//!   via      http.(*conn).serve
+//!   context  request
+//!   time     0 start ── 300 ms peer closed ── 301 ms cancelled
+//!            ── 823 ms still running
+//!   help     wait for the context's Done too, or hand the context on to what is
+//!            called
+//! ```
+//!
 //! ## How to fix
 //!
 //! Wait for the work and for the context, whichever comes first:

@@ -28,6 +28,26 @@
 //! }
 //! ```
 //!
+//! One of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./rules4 -listen 127.0.0.1:8080) &
+//! sudo observer run --port 8080
+//! curl -H 'X-Request-Id: doc-1' http://127.0.0.1:8080/notcalled/timeout
+//! ```
+//!
+//! ```text
+//! warning[cancel-not-called]: cancel function of WithTimeout never called; only
+//!     its parent freed it
+//!   request  GET /notcalled/timeout   id doc-1 (X-Request-Id)
+//!   at       main.(*service).dropsTimeout   notcalled.go:46   0 not yet freed
+//!   via      http.(*conn).serve
+//!   context  request → WithTimeout 5 s (notcalled.go:46)
+//!   time     0 start ───────────── 21.3 ms handler ended
+//!   help     call the cancel function when the work is done: `defer cancel()` on
+//!            the next line
+//! ```
+//!
 //! ## How to fix
 //!
 //! Call it when the work is over, also when it succeeded:

@@ -27,6 +27,29 @@
 //! resp, err := client.Do(req) // store is not told of the 300 ms
 //! ```
 //!
+//! Two of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./chain/budget -listen 127.0.0.1:8082) &
+//! (cd tests/targets && go run ./chain/budget -listen 127.0.0.1:8081 \
+//!     -faulty -next http://127.0.0.1:8082) &
+//! sudo observer run --port 8081 --port 8082 --deadline-header X-Timeout-Ms
+//! curl -H 'X-Request-Id: doc-1' -H 'X-Timeout-Ms: 1000' http://127.0.0.1:8081/lost
+//! ```
+//!
+//! ```text
+//! warning[deadline-not-forwarded]: budget was not told that this call has 995 ms
+//!     left
+//!   request  GET /lost   id doc-1 (X-Request-Id)
+//!   process  budget (pid 21902)   go1.27.3
+//!   at       main.(*hop).lost   main.go:99
+//!   budget   context deadline   1 s left   of 1 s set at main.go:93
+//!   below    budget (pid 21901)   GET /lost   main.(*hop).lost   main.go:89
+//!   context  request → WithTimeout 1 s (main.go:93)
+//!   time     0 start ── 41.3 µs call ── 4.86 ms start below ── 1 s deadline
+//!   help     send what is left of the deadline, and let budget live by it
+//! ```
+//!
 //! ## How to fix
 //!
 //! Send what is left, and let the process that is called live by it:

@@ -49,6 +49,26 @@
 //! }
 //! ```
 //!
+//! One of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./rules4 -listen 127.0.0.1:8080) &
+//! sudo observer run --port 8080
+//! curl -m 0.3 -H 'X-Request-Id: doc-1' http://127.0.0.1:8080/detached/background-timeout
+//! ```
+//!
+//! ```text
+//! warning[detached-context]: call to GET 127.0.0.1:41117/slow does not descend
+//!     from its request
+//!   request  GET /detached/background-timeout   id doc-1 (X-Request-Id)
+//!            peer 127.0.0.1:36768
+//!   at       main.(*service).onBackgroundTimeout   detached.go:110
+//!   call     http GET 127.0.0.1:41117/slow   7.41 ms so far
+//!   context  context.Background → WithTimeout 3 s (detached.go:110)
+//!   seen     at detached.go:112
+//!   help     derive from the request's context at detached.go:110
+//! ```
+//!
 //! ## How to fix
 //!
 //! Derive from the context that you were given:

@@ -37,6 +37,27 @@
 //! }
 //! ```
 //!
+//! One of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./rules4 -listen 127.0.0.1:8080) &
+//! sudo observer run --port 8080
+//! curl -H 'X-Request-Id: doc-1' http://127.0.0.1:8080/premature/async
+//! ```
+//!
+//! ```text
+//! error[premature-cancel]: call to GET 127.0.0.1:41117/slow was killed: it was
+//!     running when the handler returned
+//!   request  GET /premature/async   id doc-1 (X-Request-Id)
+//!   at       main.(*service).async.func1   premature.go:47
+//!   started  goroutine 30
+//!   call     http GET 127.0.0.1:41117/slow   101 ms
+//!   context  request
+//!   time     0 start ── 61.3 µs call ── 101 ms handler ended ── 101 ms call failed
+//!   help     give asynchronous work a context of its own: `context.WithoutCancel`
+//!            and a timeout
+//! ```
+//!
 //! ## How to fix
 //!
 //! Give work that outlives its request a context that keeps the values and not the cancel, and a
