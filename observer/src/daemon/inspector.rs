@@ -9,13 +9,13 @@ use observer_common::layout::TRACE_HEADER;
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::go::image::Key;
 use crate::inspect::{
-    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, Reach,
-    RequestDetails, RequestReading, Runtime, Started, TargetTypes, TypeNames as _, ValueKey,
-    ValueLink, id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing, inspect_request,
-    local_address, response_headers, value_key,
+    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, LostWaits,
+    RequestDetails, RequestReading, Runtime, Started, TargetTypes, TypeNames as _,
+    Unsearched, ValueKey, ValueLink, id_in_contexts, inspect_conn, inspect_metadata,
+    inspect_outgoing, inspect_request, local_address, response_headers, value_key,
 };
 use crate::model::parse_peer;
-use crate::target::Memory as _;
+use crate::target::{Memory as _, MemoryError};
 
 use super::clock;
 use super::families::Families;
@@ -125,21 +125,35 @@ pub(super) fn goids(target: &Target) -> Option<Vec<u64>> {
     (0..WHOLE_TRIES).find_map(|_| inspector.goids().ok()?)
 }
 
-/// Why nobody searches a process for references, in the words of what is not covered; `None` where that can be done.
-pub(super) fn search_gap(target: &Target) -> Option<String> {
+/// Why nobody searches a process for references; `None` where that can be done.
+pub(super) fn heap_gap(target: &Target) -> Option<String> {
     let knows = target.offsets.heap.is_some() && target.roots.is_some() && target.allgs.is_some();
-    (!knows).then(|| {
-        let version = &target.image.go_version().raw;
-        format!("goroutines that wait on what nothing refers to (where {version} keeps its heap is not known)")
-    })
+    let version = &target.image.go_version().raw;
+    (!knows).then(|| format!("where {version} keeps its heap is not known"))
 }
 
-/// Which of some goroutines wait on what nothing refers to, and which do not; `None` where that is not to be known.
-pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<Reach> {
+/// The same, in the words of what is not covered.
+pub(super) fn search_gap(target: &Target) -> Option<String> {
+    let why = heap_gap(target)?;
+    Some(format!(
+        "goroutines that wait on what nothing refers to ({why})"
+    ))
+}
+
+/// Which of some goroutines wait on what nothing refers to; `None` where the heap is not known.
+pub(super) fn search(
+    target: &Target,
+    is_asked_about: impl Fn(u64) -> bool,
+) -> Option<Result<Result<LostWaits, Unsearched>, MemoryError>> {
     let (offsets, roots) = (target.offsets.heap.as_ref()?, target.roots.as_ref()?);
+    Some(runtime(target)?.unreferenced(offsets, roots, is_asked_about))
+}
+
+/// The same of goroutines by number; `None` where that is not to be known.
+pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<LostWaits> {
     let asked: BTreeSet<u64> = goids.iter().copied().collect();
-    let found = runtime(target)?.unreferenced(offsets, roots, |goid| asked.contains(&goid));
-    found.ok()?
+    let found = search(target, |goid| asked.contains(&goid))?;
+    found.ok()?.ok()
 }
 
 fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {

@@ -7,7 +7,12 @@ use super::Inspector;
 use super::raw_g::RawG;
 
 /// Channels listed for one waiting goroutine: a select with more cases is cut there.
-pub(super) const MAX_WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
+
+/// Whether a goroutine that names so many things names all that it waits on.
+pub(super) fn names_all(named: usize) -> bool {
+    (1..MAX_WAITING).contains(&named)
+}
 
 /// What one goroutine waits on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,18 +1,10 @@
 //! Which waits nobody can end, against what a program says of itself.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use observer::inspect::{HeapOffsets, Reach, Roots, Unreferenced};
+use observer::inspect::{HeapOffsets, Roots, Unreferenced, Unsearched};
 
-use crate::target::{PLAIN, Source, Target, variants};
-
-const UNREFERENCED: Source = Source {
-    folder: "unreferenced",
-    files: &["churn.go", "main.go"],
-    since: Some((26, ["since126.go", "before126.go"])),
-    cgo: false,
-};
+use crate::target::{PLAIN, Target, UNREFERENCED, variants};
 
 /// First Go 1.N that can tell by itself which goroutines have leaked.
 const PROFILED_SINCE: u32 = 27;
@@ -34,16 +26,14 @@ fn look(target: &Target) -> Vec<Unreferenced> {
     let found = target
         .inspector()
         .unreferenced(&offsets, &roots(target), |_| true);
-    let Reach { lost, reached } = found.unwrap().unwrap();
-    assert!(lost.iter().all(|one| !reached.contains(&one.goid)));
-    lost
+    found.unwrap().unwrap().waits
 }
 
 #[test]
 fn what_nobody_can_get_at_is_told_from_what_is_far_away() {
     for variant in variants() {
         let mut target = Target::of(&UNREFERENCED, variant);
-        let (lost, held) = (named(&target, "lost"), named(&target, "held"));
+        let (lost, held) = (target.named("lost"), target.named("held"));
         assert!(lost.len() >= 7 && held.len() >= 13, "{lost:?} {held:?}");
         let begun = Instant::now();
         let first = look(&target);
@@ -79,7 +69,7 @@ fn what_is_handed_on_all_the_time_is_never_missed_twice() {
         for how in ["churn", "swap"] {
             let mut target = Target::of(&UNREFERENCED, variant);
             assert_eq!(target.ask(how).len(), 64);
-            let lost = named(&target, "lost");
+            let lost = target.named("lost");
             let (mut missed, mut confirmed) = (0, [0, 0]);
             let mut before: Vec<Unreferenced> = Vec::new();
             for _ in 0..LOOKS {
@@ -116,8 +106,15 @@ fn large_heaps_are_left_alone() {
             .inspector()
             .unreferenced(&offsets, &roots(&target), |_| true);
         let took = begun.elapsed();
-        let Some(found) = found.unwrap() else { break };
-        assert_eq!(found.lost.len(), named(&target, "lost").len());
+        let found = match found.unwrap() {
+            Ok(found) => found,
+            Err(why) => {
+                assert_eq!(why, Unsearched::TooMuch);
+                break;
+            }
+        };
+        assert_eq!(found.beyond, 0);
+        assert_eq!(found.waits.len(), target.named("lost").len());
         eprintln!("{variant:?}: some {} MiB in {took:?}", looked * 20);
         looked += 1;
         target.ask("grow");
@@ -136,12 +133,4 @@ fn leaked(dump: &[String]) -> Vec<u64> {
         .collect();
     leaked.sort_unstable();
     leaked
-}
-
-/// Goroutines that the program has told of, by number.
-fn named(target: &Target, kind: &str) -> BTreeMap<u64, String> {
-    let facts = target.facts_of(kind).into_iter();
-    facts
-        .map(|fact| (fact[1].parse().unwrap(), fact[0].clone()))
-        .collect()
 }

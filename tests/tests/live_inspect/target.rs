@@ -1,5 +1,6 @@
 //! A running `waits`, or a program like it: built once per Go version and flags, spoken to over its pipes.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -58,6 +59,14 @@ pub const WAITS: Source = Source {
     folder: "waits",
     files: &["main.go", "objects.go", "crowd.go"],
     since: Some((23, ["coroutine.go", "nocoroutine.go"])),
+    cgo: false,
+};
+
+/// Goroutines that wait on what nobody can get at, and others that wait on what is far away.
+pub const UNREFERENCED: Source = Source {
+    folder: "unreferenced",
+    files: &["churn.go", "main.go"],
+    since: Some((26, ["since126.go", "before126.go"])),
     cgo: false,
 };
 
@@ -206,6 +215,14 @@ impl Target {
             .iter()
             .filter(|fact| fact[0] == kind)
             .map(|fact| fact[1..].to_vec())
+            .collect()
+    }
+
+    /// The goroutines that facts of one kind name, by number.
+    pub fn named(&self, kind: &str) -> BTreeMap<u64, String> {
+        let facts = self.facts_of(kind).into_iter();
+        facts
+            .map(|fact| (fact[1].parse().unwrap(), fact[0].clone()))
             .collect()
     }
 

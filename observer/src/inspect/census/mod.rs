@@ -16,7 +16,7 @@ use crate::target::{Memory, MemoryError, ReadRequest};
 
 use super::raw_g::RawG;
 use super::stack::{Extent, Window};
-use super::waits::Waits;
+use super::waits::{Waits, names_all};
 use super::{Goroutine, Inspector, Runtime, Status};
 use labels::read_labels;
 use memo::Memo;
@@ -61,6 +61,15 @@ pub struct Member {
     pub thread: Option<u64>,
     /// The profiler's labels, if it has any.
     pub labels: Option<Labels>,
+}
+
+impl Member {
+    /// Whether it names all that it waits on, so that references to that can be searched for.
+    #[must_use]
+    pub fn names_what_it_waits_on(&self) -> bool {
+        let channels = self.goroutine.waiting_channels.len();
+        names_all(channels + usize::from(self.semaphore.is_some()))
+    }
 }
 
 /// What was looked at, and what that left out.

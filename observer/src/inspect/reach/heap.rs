@@ -4,6 +4,8 @@ use crate::go::layout::Layout;
 use crate::target::fields::{u8_at, u64_at};
 use crate::target::{Memory, MemoryError, ReadRequest};
 
+use super::Unsearched;
+
 /// Bytes of a page of the runtime (`runtime.pageSize`, all versions).
 const PAGE: u64 = 8 << 10;
 /// A span that holds objects (`runtime.mSpanInUse`, all versions).
@@ -107,19 +109,22 @@ pub(super) struct Found {
 }
 
 impl Heap {
-    /// Reads where the objects are; `None` where those that hold pointers are more than `limit` bytes, or what was read
-    /// cannot be. `arenas` is the address of `mheap_.arenas`.
+    /// Reads where the objects are, if those that hold pointers are no more than `limit` bytes. `arenas` is the address of
+    /// `mheap_.arenas`.
     pub(super) fn read(
         memory: &impl Memory,
         offsets: &HeapOffsets,
         arenas: u64,
         limit: u64,
-    ) -> Result<Option<Self>, MemoryError> {
+    ) -> Result<Result<Self, Unsearched>, MemoryError> {
         let list = arenas.wrapping_add(offsets.spans);
         let at = memory.read_u64(list)?;
         let count = memory.read_u64(list.wrapping_add(8))?;
-        if count == 0 || count > MAX_SPANS {
-            return Ok(None);
+        if count == 0 {
+            return Ok(Err(Unsearched::Unclear));
+        }
+        if count > MAX_SPANS {
+            return Ok(Err(Unsearched::TooMuch));
         }
         let bytes = usize::try_from(count).unwrap_or(0) * WORD;
         let list = memory.read_bytes(at, bytes)?;
@@ -134,12 +139,12 @@ impl Heap {
         Ok(Self::of(spans, limit))
     }
 
-    fn of(mut spans: Vec<Span>, limit: u64) -> Option<Self> {
+    fn of(mut spans: Vec<Span>, limit: u64) -> Result<Self, Unsearched> {
         spans.sort_unstable_by_key(|span| span.start);
         let (mut objects, mut bytes, mut end) = (0u64, 0u64, 0u64);
         for span in &mut spans {
             if span.start < end {
-                return None;
+                return Err(Unsearched::Unclear);
             }
             end = span.end;
             span.first = objects;
@@ -149,10 +154,10 @@ impl Heap {
             }
         }
         if bytes > limit || objects > MAX_OBJECTS {
-            return None;
+            return Err(Unsearched::TooMuch);
         }
-        let words = usize::try_from(objects.div_ceil(64)).ok()?;
-        Some(Self {
+        let words = usize::try_from(objects.div_ceil(64)).map_err(|_| Unsearched::TooMuch)?;
+        Ok(Self {
             spans,
             found: vec![0; words],
         })

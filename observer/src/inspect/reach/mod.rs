@@ -14,6 +14,7 @@ mod referrers;
 mod tests;
 mod words;
 
+use std::fmt;
 use std::ops::Range;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -22,7 +23,7 @@ use crate::target::{Memory, MemoryError};
 
 use super::Inspector;
 use super::raw_g::RawG;
-use super::waits::{MAX_WAITING, Waits};
+use super::waits::{Waits, names_all};
 
 use self::heap::Heap;
 use self::marking::Marking;
@@ -88,13 +89,37 @@ impl Unreferenced {
     }
 }
 
-/// What one look tells of goroutines that wait for others.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
-    /// Waits on what nothing refers to, by rising goid.
-    pub lost: Vec<Unreferenced>,
+/// What one search has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostWaits {
+    /// Waits on what nothing refers to, as far as one search can tell, by goroutine, rising.
+    pub waits: Vec<Unreferenced>,
+    /// Further ones that may be as lost: nobody has looked for who refers to what they wait on.
+    pub beyond: usize,
     /// Goroutines to what each of which waits on a way leads, so that somebody may wake it; goids, rising.
     pub reached: Vec<u64>,
+}
+
+/// Why a search came to no end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsearched {
+    /// There is more to look through than is looked through.
+    TooMuch,
+    /// What was read does not fit together, since the process runs on meanwhile.
+    Unclear,
+}
+
+impl fmt::Display for Unsearched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMuch => write!(
+                f,
+                "there is more to look through than {} MiB of objects with pointers",
+                MAX_HEAP >> 20
+            ),
+            Self::Unclear => f.write_str("the memory changed while it was read"),
+        }
+    }
 }
 
 /// A goroutine that others must wake.
@@ -106,7 +131,7 @@ struct Waiter {
 
 impl<M: Memory> Inspector<'_, M> {
     /// Which of some goroutines wait on what nothing refers to, and which do not, as far as one look can tell. Of those
-    /// that wait for nobody, or for what is not to be known, nothing is said; `None` where there is too much to look through.
+    /// that wait for nobody, or for what is not to be known, nothing is said.
     ///
     /// # Errors
     /// The process has ended, or some of its memory cannot be read.
@@ -115,15 +140,16 @@ impl<M: Memory> Inspector<'_, M> {
         offsets: &HeapOffsets,
         roots: &Roots,
         is_asked_about: impl Fn(u64) -> bool,
-    ) -> Result<Option<Reach>, MemoryError> {
-        let Some(heap) = Heap::read(self.memory, offsets, roots.arenas, MAX_HEAP)? else {
-            return Ok(None);
+    ) -> Result<Result<LostWaits, Unsearched>, MemoryError> {
+        let heap = match Heap::read(self.memory, offsets, roots.arenas, MAX_HEAP)? {
+            Ok(heap) => heap,
+            Err(why) => return Ok(Err(why)),
         };
         let Some(all) = self.alive()? else {
-            return Ok(None);
+            return Ok(Err(Unsearched::Unclear));
         };
         let Some(specials) = heap.specials(self.memory, offsets)? else {
-            return Ok(None);
+            return Ok(Err(Unsearched::TooMuch));
         };
         let mut search = Search {
             marking: Marking::new(self.memory, heap, MAX_READ),
@@ -149,10 +175,10 @@ impl<M: Memory> Inspector<'_, M> {
         }
         search.look_through(&roots.variables);
         if !search.finish()? {
-            return Ok(None);
+            return Ok(Err(Unsearched::TooMuch));
         }
         let Some(all) = self.alive()? else {
-            return Ok(None);
+            return Ok(Err(Unsearched::Unclear));
         };
         search.pass_over(&all);
         for (g, raw) in &all.alive {
@@ -164,7 +190,7 @@ impl<M: Memory> Inspector<'_, M> {
         }
         search.look_through(&roots.variables);
         if !search.finish()? {
-            return Ok(None);
+            return Ok(Err(Unsearched::TooMuch));
         }
         search
             .waiters
@@ -174,8 +200,7 @@ impl<M: Memory> Inspector<'_, M> {
         }
         let mut reached: Vec<u64> = reached.into_iter().collect();
         reached.sort_unstable();
-        let lost = search.lost()?;
-        Ok(lost.map(|lost| Reach { lost, reached }))
+        search.lost(reached)
     }
 
     /// Every goroutine there is; `None` where not all could be read.
@@ -209,8 +234,7 @@ impl<M: Memory> Inspector<'_, M> {
             return Ok(None);
         };
         channels.extend(semaphore);
-        let is_whole = !channels.is_empty() && channels.len() < MAX_WAITING;
-        Ok(is_whole.then_some(channels))
+        Ok(names_all(channels.len()).then_some(channels))
     }
 }
 
@@ -278,7 +302,7 @@ impl<M: Memory> Search<'_, M> {
     }
 
     /// Those that are left, with all that leads to what they wait on.
-    fn lost(mut self) -> Result<Option<Vec<Unreferenced>>, MemoryError> {
+    fn lost(mut self, reached: Vec<u64>) -> Result<Result<LostWaits, Unsearched>, MemoryError> {
         // Without its referrers none is told: no reference at all would confirm whatever comes.
         let mut left: Vec<u64> = self
             .waiters
@@ -286,17 +310,17 @@ impl<M: Memory> Search<'_, M> {
             .map(|waiter| waiter.raw.goid)
             .collect();
         left.sort_unstable();
-        if let Some(beyond) = left.get(MAX_TOLD).copied() {
-            self.waiters.retain(|_, waiter| waiter.raw.goid < beyond);
+        if let Some(first) = left.get(MAX_TOLD).copied() {
+            self.waiters.retain(|_, waiter| waiter.raw.goid < first);
         }
         let on = self.waiters.values();
         let on: Vec<u64> = on.flat_map(|waiter| waiter.on.iter().copied()).collect();
         let referrers = Referrers::of(on, &self.passed_over, &mut self.marking)?;
         let Some(referrers) = referrers else {
-            return Ok(None);
+            return Ok(Err(Unsearched::TooMuch));
         };
         if !self.finish()? {
-            return Ok(None);
+            return Ok(Err(Unsearched::TooMuch));
         }
         let lost = self.waiters.values().filter_map(|waiter| {
             let on = waiter.on.iter().copied();
@@ -307,8 +331,12 @@ impl<M: Memory> Search<'_, M> {
                 references: referrers.leading_to(on, &self.marking)?,
             })
         });
-        let mut lost: Vec<_> = lost.collect();
-        lost.sort_unstable_by_key(|lost| lost.goid);
-        Ok(Some(lost))
+        let mut waits: Vec<_> = lost.collect();
+        waits.sort_unstable_by_key(|lost| lost.goid);
+        Ok(Ok(LostWaits {
+            waits,
+            beyond: left.len().saturating_sub(MAX_TOLD),
+            reached,
+        }))
     }
 }

@@ -1,6 +1,6 @@
 //! The search for references, through a heap made by hand.
 
-use super::{HeapOffsets, Reach, Roots, Unreferenced};
+use super::{HeapOffsets, LostWaits, Roots, Unreferenced, Unsearched};
 use crate::go::GoVersion;
 use crate::go::image::StackStep;
 use crate::go::layout::Layout;
@@ -138,7 +138,7 @@ impl Forged {
         self.word(PTR_AT, LIST);
     }
 
-    fn look(&self) -> Option<Reach> {
+    fn look(&self) -> Result<LostWaits, Option<Unsearched>> {
         let (layout, table) = (layout(), Table);
         let g = GOffsets::of(&layout).unwrap();
         let runtime = Runtime {
@@ -159,16 +159,18 @@ impl Forged {
         };
         let offsets = HeapOffsets::of(&layout).unwrap();
         let inspector = Inspector::new(&self.memory, runtime);
-        inspector
-            .unreferenced(&offsets, &roots, |_| true)
-            .ok()
-            .flatten()
+        let found = inspector.unreferenced(&offsets, &roots, |_| true);
+        found.map_err(|_| None)?.map_err(Some)
+    }
+
+    fn waits(&self) -> Vec<Unreferenced> {
+        self.look().unwrap().waits
     }
 
     /// The references that lead to what goroutine 2 waits on; `None` where somebody can wake it.
     fn lost(&self) -> Option<Vec<u64>> {
-        let Reach { lost, reached } = self.look().unwrap();
-        match lost.as_slice() {
+        let LostWaits { waits, reached, .. } = self.look().unwrap();
+        match waits.as_slice() {
             [] => {
                 assert!(reached.contains(&2), "{reached:?}");
                 None
@@ -236,7 +238,7 @@ fn who_can_be_woken_can_wake_others() {
     forged.word(object(3) + u64::from(sudog.g), STRUCTS + 2 * STRUCT);
     forged.word(object(3) + u64::from(sudog.channel), object(2));
     forged.word(STACKS + 3 * STACK - 0x20, object(0));
-    assert_eq!(forged.look().unwrap().lost.len(), 2);
+    assert_eq!(forged.waits().len(), 2);
     forged.word(VARIABLES, object(2));
     assert_eq!(forged.lost(), None);
 }
@@ -254,10 +256,15 @@ fn no_more_are_told_than_are_looked_at_closely() {
         forged.word(own + u64::from(sudog.g), STRUCTS + number * STRUCT);
         forged.word(own + u64::from(sudog.channel), object(0));
     }
-    let found = forged.look().unwrap().lost;
-    assert!(found.len() <= super::MAX_TOLD);
+    let LostWaits {
+        waits,
+        beyond,
+        reached,
+    } = forged.look().unwrap();
+    assert_eq!((waits.len(), beyond), (super::MAX_TOLD, 2));
+    assert!(reached.is_empty(), "{reached:?}");
     assert!(
-        found
+        waits
             .iter()
             .all(|one| one.references == [object(10) + 0x18])
     );
@@ -279,7 +286,7 @@ fn what_has_a_finalizer_is_a_way() {
     assert_eq!(forged.lost(), None);
     // One whose notes go round and round is not looked through for ever.
     forged.word(SPECIAL + special("next"), SPECIAL);
-    assert_eq!(forged.look(), None);
+    assert_eq!(forged.look(), Err(Some(Unsearched::TooMuch)));
 }
 
 #[test]
@@ -288,29 +295,29 @@ fn a_heap_that_cannot_be_is_not_believed() {
     // Spans that overlap.
     let mut forged = Forged::new();
     forged.span(OBJECTS + OBJECT, OBJECT, true, 0);
-    assert_eq!(forged.look(), None);
+    assert_eq!(forged.look(), Err(Some(Unsearched::Unclear)));
     // More objects than are looked through.
     let mut forged = Forged::new();
     forged.word(SPANS + 2 * SPAN + field("npages"), (65 << 20) / PAGE);
-    assert!(forged.look().is_some(), "those have no pointers");
+    assert!(forged.look().is_ok(), "those have no pointers");
     forged.word(SPANS + SPAN + field("startAddr"), 0xd0_0000_0000);
     forged.word(SPANS + SPAN + field("npages"), (65 << 20) / PAGE);
-    assert_eq!(forged.look(), None);
+    assert_eq!(forged.look(), Err(Some(Unsearched::TooMuch)));
     // A list of spans of no length, and one that is too long.
-    for count in [0, u64::MAX] {
+    for (count, why) in [(0, Unsearched::Unclear), (u64::MAX, Unsearched::TooMuch)] {
         let mut forged = Forged::new();
         let heap = |name| u64::from(layout().field("runtime.mheap", name).unwrap());
         let list = ARENAS
             .wrapping_add(heap("allspans"))
             .wrapping_sub(heap("arenas"));
         forged.word(list + 8, count);
-        assert_eq!(forged.look(), None);
+        assert_eq!(forged.look(), Err(Some(why)));
     }
     // A span that is there and is not.
     let mut forged = Forged::new();
     forged.word(SPANS + SPAN + field("startAddr"), 0xe0_0000_0000);
     forged.word(VARIABLES, 0xe0_0000_0000);
-    assert_eq!(forged.look(), None);
+    assert_eq!(forged.look(), Err(None));
 }
 
 #[test]
