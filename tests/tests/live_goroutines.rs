@@ -16,6 +16,8 @@ mod each;
 mod extremes;
 #[path = "live_goroutines/look.rs"]
 mod look;
+#[path = "live_goroutines/references.rs"]
+mod references;
 #[expect(dead_code, reason = "the other suite uses all of it")]
 #[path = "live_inspect/target.rs"]
 mod target;

@@ -16,6 +16,7 @@ const AFTER_HELP: &str = "\
 Examples:
   observer goroutines --pid 4121
   observer goroutines --pid 4121 --min-age 1m --group-by site
+  observer goroutines --pid 4121 --references
   observer goroutines --pid 4121 --folded | flamegraph.pl > goroutines.svg
   observer goroutines --pid 4121 --output json | jq 'select(.type == \"group\") | .count'
 
@@ -25,6 +26,12 @@ and one that never holds still is counted as unknown.
 
 How long a goroutine has been waiting follows from garbage collections, as far as the Go runtime has
 noted them: a wait began between two of them, and the last one may not have been noted yet.
+
+With `--references`, the heap is searched from the program's variables and from the stacks of those
+that may go on: nobody is left to wake a goroutine where no way leads to what it waits on. That is
+said where two searches a second apart agree, and only as `no reference found`: what a register,
+memory of C or an address kept as a number holds is not seen. A large heap is not searched, nor is a
+lock before Go 1.26, which no goroutine names: the last line says so.
 
 By `request`, goroutines are put to the one that serves a request now (HTTP/1, HTTP/2, gRPC) and is
 one of them or, from Go 1.21 on, has started them: for its present request, or for an earlier one on
@@ -57,6 +64,11 @@ pub struct GoroutinesArgs {
     )]
     pub min_age: Option<Span>,
 
+    /// Search twice, a second apart, for references to what goroutines wait on
+    #[arg(long, env = "OBSERVER_REFERENCES", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    pub references: Option<bool>,
+
     /// Print stacks for flame graph tools instead: `outermost;...;innermost count`
     #[arg(long, env = "OBSERVER_FOLDED", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
@@ -81,6 +93,8 @@ pub struct Options {
     pub group_by: GroupBy,
     /// Only those known to have waited for so long.
     pub min_age: Option<Duration>,
+    /// Search for references to what they wait on.
+    pub references: bool,
 }
 
 /// Runs it.
@@ -90,6 +104,7 @@ pub(super) fn run(args: &GoroutinesArgs, engine: &impl Engine) -> Result<Exit, E
         pid: args.pid,
         group_by: args.group_by,
         min_age: args.min_age.map(|span| span.0),
+        references: args.references == Some(true),
     })?;
     print(&rendered(args, &picture, clock)?)
 }

@@ -22,7 +22,7 @@ pub(super) fn look(
     clock: Clock,
     folder: Option<&SnapshotFolder>,
 ) -> (Answer, Option<Notice>) {
-    let Ok(picture) = goroutines::paint(target, GroupBy::Site, None) else {
+    let Ok(picture) = goroutines::paint(target, (GroupBy::Site, None), None) else {
         return (Answer::Unknown, None);
     };
     let statements = gopcs.iter().map(|gopc| {

@@ -9,12 +9,12 @@ use crate::error::Error;
 use crate::go::image::Image;
 use crate::go::{Frame, ImageCache};
 use crate::inspect::{CensusOffsets, Inspector, Runtime, ServedOffsets, served};
-use crate::picture::{GroupBy, Names, Painter, Picture};
+use crate::picture::{GroupBy, Names, Painter, Picture, Searches};
 use crate::sink::Clock;
 use crate::target::{MemoryError, Still};
 
 use super::subject::{self, Target};
-use super::{clock, errors};
+use super::{clock, errors, searches};
 
 /// Goroutines looked at: above, evenly chosen ones. Each takes some hundred bytes of ours.
 const LIMIT: usize = 200_000;
@@ -28,18 +28,25 @@ pub(super) fn look(options: &Options) -> Result<(Picture, Clock), Error> {
     let min_age_ns = options
         .min_age
         .map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-    let picture = paint(&target, options.group_by, min_age_ns)?;
+    let searches = if options.references {
+        let searches = searches::made(&target);
+        Some(searches.map_err(|cause| of_memory(&target, cause))?)
+    } else {
+        None
+    };
+    let picture = paint(&target, (options.group_by, min_age_ns), searches)?;
     Ok((picture, clock::wall()))
 }
 
-/// Looks at all goroutines of a process that is open.
+/// Looks at all goroutines of a process that is open: by what they are grouped and for how long, ns, they have waited at
+/// least; and what came of searching for references.
 ///
 /// # Errors
 /// What they look like is not known, or the process has ended meanwhile.
 pub(super) fn paint(
     target: &Target,
-    group_by: GroupBy,
-    min_age_ns: Option<u64>,
+    wanted: (GroupBy, Option<u64>),
+    searches: Option<Searches>,
 ) -> Result<Picture, Error> {
     let pid = target.pid();
     let none = |why: String| Error::NoGoroutines { pid, why };
@@ -52,8 +59,8 @@ pub(super) fn paint(
         )));
     }
     let offsets = target.offsets.goroutine.as_ref();
-    let wanted = CensusOffsets::of(&target.layout, version.minor);
-    let (Some(offsets), Some(wanted)) = (offsets, wanted) else {
+    let more = CensusOffsets::of(&target.layout, version.minor);
+    let (Some(offsets), Some(more)) = (offsets, more) else {
         return Err(none(format!("the layout of {} has a gap", version.raw)));
     };
     let runtime = Runtime {
@@ -69,9 +76,9 @@ pub(super) fn paint(
     };
     let begun_ns = clock::now_ns();
     let requests = ServedOffsets::of(&target.layout, version.minor);
-    let mut painter = Painter::new(&names, begun_ns);
+    let mut painter = Painter::new(&names, begun_ns).with(searches);
     let coverage = inspector
-        .census(&wanted, LIMIT, |member| {
+        .census(&more, LIMIT, |member| {
             painter.add(member, |by, frame| {
                 served(&target.process.memory, &requests, by, frame).ok()?
             });
@@ -85,7 +92,7 @@ pub(super) fn paint(
     // What was read is another process's where the pid has come to mean one.
     same(target)?;
     let process = std::sync::Arc::clone(&target.unit.process);
-    Ok(painter.finish(process, (group_by, min_age_ns), coverage, took_ns))
+    Ok(painter.finish(process, wanted, coverage, took_ns))
 }
 
 fn same(target: &Target) -> Result<(), Error> {

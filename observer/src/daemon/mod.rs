@@ -24,6 +24,7 @@ mod observe;
 mod rates;
 mod replay;
 mod report;
+mod searches;
 mod select;
 mod sockets;
 mod subject;

@@ -84,6 +84,7 @@ impl Painter<'_> {
             group_by,
             groups,
             groups_other,
+            searches: self.searches,
         }
     }
 
@@ -182,8 +183,11 @@ impl Painter<'_> {
         let mut members: Vec<&Brief> = briefs.iter().filter_map(|&at| self.brief(at)).collect();
         members.sort_by_key(|brief| {
             let at_least = self.waited(brief).at_least_ns;
-            (Reverse(at_least), brief.noted, brief.goid)
+            let lost = self.has_lost(brief.goid, cell.status);
+            (Reverse(lost), Reverse(at_least), brief.noted, brief.goid)
         });
+        let lost = |brief: &&&Brief| self.has_lost(brief.goid, cell.status);
+        let unreferenced = count(members.iter().filter(lost).count());
         let mut addrs: Vec<u64> = briefs.iter().flat_map(|&at| self.waits_of(at)).collect();
         addrs.sort_unstable();
         addrs.dedup();
@@ -208,6 +212,7 @@ impl Painter<'_> {
             cut: cell.cut,
             awaits_other: count(addrs.len().saturating_sub(found.len())),
             awaits: found,
+            unreferenced,
             members: members
                 .into_iter()
                 .take(MAX_MEMBERS)
@@ -217,6 +222,7 @@ impl Painter<'_> {
                     waited: self.waited(brief),
                     thread: brief.thread,
                     labels: brief.labels.clone(),
+                    unreferenced: self.has_lost(brief.goid, cell.status),
                 })
                 .collect(),
         }

@@ -7,6 +7,7 @@ mod age;
 mod cell;
 mod frames;
 mod group;
+mod references;
 #[cfg(test)]
 pub mod samples;
 #[cfg(test)]
@@ -21,10 +22,12 @@ use crate::go::Frame;
 use crate::inspect::Member;
 
 use cell::{Cells, Stacks};
+use references::is_unnamed;
 
 pub use crate::inspect::{Channel, Coverage, Extent, Labels, Served, ServedBy, Status};
 pub use age::{Collections, Noted, Waited};
 pub use frames::{Names, is_runtime};
+pub use references::{Searched, Searches};
 
 /// Groups that are told of; the smallest are left out.
 const MAX_GROUPS: usize = 2000;
@@ -67,6 +70,8 @@ pub struct Known {
     pub thread: Option<u64>,
     /// Its labels.
     pub labels: Option<Labels>,
+    /// No reference was found to what it waits on.
+    pub unreferenced: bool,
 }
 
 /// What some goroutines wait for.
@@ -110,7 +115,9 @@ pub struct Stack {
     pub awaits: Vec<Awaited>,
     /// Channels and locks beyond those.
     pub awaits_other: u64,
-    /// Some of them: those that wait longest, then the oldest.
+    /// Those to whose wait no reference was found.
+    pub unreferenced: u64,
+    /// Some of them: those to whose wait no reference was found, then those that wait longest, then the oldest.
     pub members: Vec<Known>,
 }
 
@@ -168,6 +175,10 @@ pub struct Totals {
     pub syscall: u64,
     /// The runtime's own: they are in no group.
     pub runtime: u64,
+    /// Of those that were looked at, the ones to whose wait no reference was found.
+    pub unreferenced: u64,
+    /// Waiting for others, without naming what they wait on: nobody can search for references to that.
+    pub unnamed: u64,
 }
 
 /// Everything that is told of a process's goroutines.
@@ -189,6 +200,8 @@ pub struct Picture {
     pub groups: Vec<Group>,
     /// Groups beyond the bound, and the goroutines in them.
     pub groups_other: (u64, u64),
+    /// What came of searching for references; `None` where nobody asked.
+    pub searches: Option<Searches>,
 }
 
 /// What a goroutine amounts to, once its stack is counted.
@@ -221,6 +234,7 @@ pub struct Painter<'a> {
     /// There were more waits than are kept: how many wait for something is not known.
     waits_cut: bool,
     totals: Totals,
+    searches: Option<Searches>,
 }
 
 impl<'a> Painter<'a> {
@@ -241,7 +255,14 @@ impl<'a> Painter<'a> {
             waits: Vec::new(),
             waits_cut: false,
             totals: Totals::default(),
+            searches: None,
         }
+    }
+
+    /// Tells, before any is added, what came of searching for references.
+    #[must_use]
+    pub fn with(self, searches: Option<Searches>) -> Self {
+        Self { searches, ..self }
     }
 
     /// One more goroutine. Where it serves a request, `served` is asked which, with the frame that tells.
@@ -260,6 +281,8 @@ impl<'a> Painter<'a> {
             Status::Syscall => self.totals.syscall += 1,
             _ => {}
         }
+        self.totals.unreferenced += u64::from(self.has_lost(seen.goid, seen.status));
+        self.totals.unnamed += u64::from(is_unnamed(&member));
         let parent = seen.parent_goid.filter(|&goid| goid != 0);
         let serves = self.stacks.serves(stack);
         if serves
@@ -298,6 +321,12 @@ impl<'a> Painter<'a> {
             noted: Noted::of(seen),
             cell,
         });
+    }
+
+    /// Whether searches have found no reference to what a goroutine waits on.
+    fn has_lost(&self, goid: u64, status: Status) -> bool {
+        let searches = self.searches.as_ref();
+        searches.is_some_and(|searches| searches.has_lost(goid, status))
     }
 
     fn starts_in_runtime(&mut self, startpc: u64) -> bool {

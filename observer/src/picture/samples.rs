@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Awaited, Channel, Coverage, Group, GroupBy, Key, Known, Picture, Stack, Status, Totals, Waited,
-    What,
+    Awaited, Channel, Coverage, Group, GroupBy, Key, Known, Picture, Searched, Searches, Stack,
+    Status, Totals, Waited, What,
 };
 use crate::finding::samples::{frame, process};
 use crate::inspect::Labels;
@@ -26,6 +26,7 @@ fn known(goid: u64, parent: Option<u64>) -> Known {
         waited: WAITED,
         thread: None,
         labels: None,
+        unreferenced: false,
     }
 }
 
@@ -60,6 +61,7 @@ pub fn picture() -> Picture {
             waiters: Some(10_001),
         }],
         awaits_other: 0,
+        unreferenced: 0,
         members: vec![
             Known {
                 labels: Some(labels),
@@ -153,5 +155,29 @@ pub fn picture() -> Picture {
         group_by: GroupBy::Stack,
         groups: [workers, deep, running, first].map(group).into(),
         groups_other: (0, 0),
+        searches: None,
     }
+}
+
+/// The same, with two searches: nobody can get at what two of the workers and those of the recursion wait on.
+pub fn searched() -> Picture {
+    let mut picture = picture();
+    picture.searches = Some(Searches::Made(Searched {
+        took_ns: 24_000_000,
+        apart_ns: Some(1_000_000_000),
+        lost: [34, 36, 40, 41].into_iter().collect(),
+        beyond: 0,
+    }));
+    picture.totals.unreferenced = 4;
+    picture.totals.unnamed = 3;
+    for group in picture.groups.iter_mut().take(2) {
+        for stack in &mut group.stacks {
+            stack.unreferenced = 2;
+            for known in &mut stack.members {
+                known.unreferenced = known.goid != 35;
+            }
+            stack.members.sort_by_key(|known| !known.unreferenced);
+        }
+    }
+    picture
 }

@@ -6,7 +6,7 @@ use crate::picture::{Group, Key, Picture, Serving, Stack, Status};
 use super::short_file;
 
 /// One line for each stack. Outermost is what makes a group, where that is not the stack itself; innermost, in brackets,
-/// what the goroutines do. What is in no group, for the bound or for want of a still look, has lines of its own.
+/// what the goroutines do, and below that those to whose wait no reference was found. What is in no group, for the bound or for want of a still look, has lines of its own.
 #[must_use]
 pub fn folded(picture: &Picture) -> String {
     let module = &picture.process.module;
@@ -31,7 +31,11 @@ pub fn folded(picture: &Picture) -> String {
                 .chain(running)
                 .chain(frames)
                 .chain([format!("[{}]", state(stack))]);
-            line(&mut text, &parts.collect::<Vec<_>>(), stack.count);
+            let mut parts: Vec<String> = parts.collect();
+            let known = stack.count.saturating_sub(stack.unreferenced);
+            line(&mut text, &parts, known);
+            parts.push("[no reference found]".to_owned());
+            line(&mut text, &parts, stack.unreferenced);
         }
         let rest = root.into_iter().chain(["[other stacks]".to_owned()]);
         let others = group.count.saturating_sub(told);
@@ -121,6 +125,19 @@ mod tests {
         );
         assert_eq!(lines[4], "[unknown] 3");
         assert_eq!(lines.len(), 5);
+    }
+
+    #[test]
+    fn whose_wait_nothing_refers_to_has_a_line_of_its_own() {
+        let text = folded(&samples::searched());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with(";[chan receive] 9998"), "{text}");
+        let own = ";[chan receive];[no reference found] 2";
+        assert!(lines[1].ends_with(own), "{text}");
+        // Of the recursion, there are no others.
+        let own = ";[sync.Mutex.Lock];[no reference found] 2";
+        assert!(lines[2].ends_with(own), "{text}");
+        assert!(lines[3].ends_with(";[running] 1"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,10 @@ mod replay;
 
 use std::sync::Arc;
 
-use super::{Channel, Coverage, GroupBy, Key, Names, Painter, Picture, Serving, Status, What};
+use super::{
+    Channel, Coverage, GroupBy, Key, Names, Painter, Picture, Searched, Searches, Serving, Status,
+    What,
+};
 use crate::finding::ProcessInfo;
 use crate::go::Frame;
 use crate::inspect::{Extent, Goroutine, Member, Served, ServedBy, StackState};
@@ -187,6 +190,63 @@ fn by_age_only_those_are_left_that_are_known_to_be_old() {
     assert_eq!(group.waited.at_most_ns, None);
     let goids: Vec<u64> = group.stacks[0].members.iter().map(|it| it.goid).collect();
     assert_eq!(goids, [3, 6]);
+}
+
+#[test]
+fn whose_wait_nothing_refers_to_comes_first_while_it_waits() {
+    let mut woken = working(6);
+    woken.goroutine.status = Status::Runnable;
+    let searches = Searches::Made(Searched {
+        lost: [5, 6].into_iter().collect(),
+        ..Searched::default()
+    });
+    let mut painter = Painter::new(&Code, 1_000).with(Some(searches.clone()));
+    for member in [working(3), working(4), working(5), woken] {
+        painter.add(member, |_, _| None);
+    }
+    let picture = painter.finish(process(), (GroupBy::Stack, None), whole(4), 5);
+    assert_eq!(picture.searches, Some(searches));
+    assert_eq!(picture.totals.unreferenced, 1);
+    let stack = &picture.groups[0].stacks[0];
+    assert_eq!((stack.count, stack.unreferenced), (3, 1));
+    let members = stack.members.iter().map(|it| (it.goid, it.unreferenced));
+    let expected = [(5, true), (3, false), (4, false)];
+    assert_eq!(members.collect::<Vec<_>>(), expected);
+    let woken = &picture.groups[1].stacks[0];
+    assert_eq!(
+        (woken.unreferenced, woken.members[0].unreferenced),
+        (0, false)
+    );
+}
+
+#[test]
+fn who_waits_for_others_and_does_not_say_for_what_is_counted() {
+    let waiting = |goid, reason: &str| {
+        let mut member = working(goid);
+        member.goroutine.wait_reason = Some(reason.into());
+        member
+    };
+    let named = |mut member: Member, channels: u64| {
+        member.goroutine.waiting_channels = (0..channels).collect();
+        member
+    };
+    let unnamed = [
+        waiting(3, "sync.Mutex.Lock"),
+        waiting(4, "semacquire"),
+        waiting(5, "coroutine"),
+        // One more case may follow.
+        named(waiting(6, "select"), 64),
+    ];
+    let others = [
+        waiting(7, "sleep"),
+        waiting(8, "IO wait"),
+        waiting(9, "chan receive (nil chan)"),
+        waiting(10, "select (no cases)"),
+        named(waiting(11, "select"), 63),
+        named(waiting(12, "chan send"), 1),
+    ];
+    let members = unnamed.into_iter().chain(others).collect();
+    assert_eq!(paint(GroupBy::Stack, None, members).totals.unnamed, 4);
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::go::Frame;
-use crate::picture::{Awaited, Group, Key, Picture, Serving, Stack, Status, Waited, What};
+use crate::picture::{
+    Awaited, Group, Key, Picture, Searches, Serving, Stack, Status, Totals, Waited, What,
+};
 
 use super::layout::{Row, Terminal};
 use super::place::{short_file, short_function};
@@ -201,6 +203,16 @@ fn of_stack(stack: &Stack, group: &Group, module: &str, terminal: &Terminal) -> 
         let other = terminal.glyphs.number(stack.awaits_other);
         rows.push(Row::words("", 0, &format!("and {other} others")));
     }
+    if stack.unreferenced > 0 {
+        let whose = match stack.unreferenced {
+            1 if stack.count == 1 => "it waits".to_owned(),
+            all if all == stack.count => "they wait".to_owned(),
+            1 => "one of them waits".to_owned(),
+            some => format!("{} of them wait", terminal.glyphs.number(some)),
+        };
+        let text = format!("no reference found to what {whose} on");
+        rows.push(Row::words("", 0, &text));
+    }
     rows.push(Row::words("who", 0, &who(stack, terminal)));
     terminal.rows(&rows)
 }
@@ -283,6 +295,9 @@ fn who(stack: &Stack, terminal: &Terminal) -> String {
             if let Some(thread) = known.thread {
                 facts.push(format!("on thread {thread}"));
             }
+            if known.unreferenced && stack.unreferenced < stack.count {
+                facts.push("no reference found".to_owned());
+            }
             let labels = known.labels.iter().flat_map(|labels| labels.iter());
             facts.extend(
                 labels
@@ -355,13 +370,48 @@ fn last(picture: &Picture, terminal: &Terminal) -> String {
         glyphs.number(totals.runtime)
     ));
     parts.push(format!("read in {}", glyphs.duration(picture.took_ns)));
+    if let Some(searches) = &picture.searches {
+        parts.extend(of_searches(searches, totals, terminal));
+    }
     wrapped(&glyphs.clean(&parts.join(" · ")), terminal)
+}
+
+/// What searches for references have shown, and what they could not.
+fn of_searches(searches: &Searches, totals: &Totals, terminal: &Terminal) -> Vec<String> {
+    let glyphs = &terminal.glyphs;
+    let searched = match searches {
+        Searches::NotMade(why) => return vec![format!("references not searched for: {why}")],
+        Searches::Made(searched) => searched,
+    };
+    let times = searched.apart_ns.map_or_else(
+        || "once".to_owned(),
+        |apart_ns| format!("twice, {} apart", glyphs.duration(apart_ns)),
+    );
+    let took = glyphs.duration(searched.took_ns);
+    let found = match totals.unreferenced {
+        0 => "none is missing".to_owned(),
+        lost => format!("none found for {}", count(terminal, lost, "goroutine")),
+    };
+    let mut parts = vec![format!(
+        "searched {times}, for {took} in all, for references to what is waited on: {found}"
+    )];
+    if searched.beyond > 0 {
+        let beyond = glyphs.number(searched.beyond);
+        parts.push(format!("{beyond} more waits not looked at closely"));
+    }
+    if totals.unnamed > 0 {
+        let unnamed = glyphs.number(totals.unnamed);
+        parts.push(format!(
+            "{unnamed} not searched for, as nothing names what they wait on"
+        ));
+    }
+    parts
 }
 
 #[cfg(test)]
 mod tests {
     use super::goroutines;
-    use crate::picture::samples;
+    use crate::picture::{Picture, Searched, Searches, samples};
     use crate::sink::human::{Glyphs, Terminal};
     use crate::style::Styles;
 
@@ -394,6 +444,28 @@ mod tests {
         assert!(longest <= Some(46), "{text}");
         assert!(text.is_ascii(), "{text}");
         insta::assert_snapshot!("goroutines_narrow", text);
+    }
+
+    #[test]
+    fn what_searches_have_shown_is_said_where_it_was_asked_for() {
+        let mut picture = samples::searched();
+        let wide = terminal(100, true, false);
+        insta::assert_snapshot!("goroutines_searched", goroutines(&picture, &wide));
+        let last = |picture: &Picture| {
+            let text = goroutines(picture, &wide);
+            let (_, last) = text.trim_end().rsplit_once("\n\n").unwrap();
+            last.to_owned()
+        };
+        picture.searches = Some(Searches::Made(Searched {
+            took_ns: 2_000_000,
+            beyond: 5,
+            ..Searched::default()
+        }));
+        picture.totals.unreferenced = 0;
+        picture.totals.unnamed = 0;
+        insta::assert_snapshot!("goroutines_searched_once", last(&picture));
+        picture.searches = Some(Searches::NotMade("it is too large".into()));
+        insta::assert_snapshot!("goroutines_not_searched", last(&picture));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::{self, Key, Picture, Status, Waited, What};
+use crate::picture::{self, Key, Picture, Searches, Status, Totals, Waited, What};
 use crate::sink::output::Clock;
 
 use super::parts::{Process, Site};
@@ -94,6 +94,58 @@ pub struct GoroutinesLine {
     /// Goroutines in those. Absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goroutines_other: Option<u64>,
+    /// What searching for references to what goroutines wait on has shown. Absent without `--references`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<References>,
+}
+
+/// What searching for references to what goroutines wait on has shown: from the program's variables and from the stacks of
+/// those that may go on, over the whole heap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct References {
+    /// Why nobody has searched; nothing else is told then. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_searched: Option<String>,
+    /// How long the searches took together, ns. Absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ns: Option<u64>,
+    /// Time between the two searches, ns. Absent without a second one, which is only made where the first has found no
+    /// reference for some wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart_ns: Option<u64>,
+    /// Of `seen`, those to whose wait neither search has found a reference. Absent without a search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreferenced: Option<u64>,
+    /// Waits that may be as lost, but were too many to be looked at as closely. Absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<u64>,
+    /// Of `seen`, those that wait for others and do not name what they wait on, such as locks before Go 1.26: nobody can
+    /// search for that. Absent without a search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed: Option<u64>,
+}
+
+impl References {
+    fn of(searches: &Searches, totals: &Totals) -> Self {
+        match searches {
+            Searches::NotMade(why) => Self {
+                not_searched: Some(why.clone()),
+                took_ns: None,
+                apart_ns: None,
+                unreferenced: None,
+                beyond: None,
+                unnamed: None,
+            },
+            Searches::Made(searched) => Self {
+                not_searched: None,
+                took_ns: Some(searched.took_ns),
+                apart_ns: searched.apart_ns,
+                unreferenced: Some(totals.unreferenced),
+                beyond: some(searched.beyond),
+                unnamed: Some(totals.unnamed),
+            },
+        }
+    }
 }
 
 /// What makes goroutines one group.
@@ -210,7 +262,10 @@ pub struct Stack {
     /// Further channels and locks. Absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_on_other: Option<u64>,
-    /// Those that wait longest, at most 10.
+    /// Those to whose wait no reference was found. Absent where there is none, and without `--references`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreferenced: Option<u64>,
+    /// At most 10: those to whose wait no reference was found, then those that wait longest.
     pub goroutines: Vec<Goroutine>,
 }
 
@@ -253,6 +308,9 @@ pub struct Goroutine {
     /// Labels of the profiler. Absent where it has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// True where no reference was found to what it waits on. Absent otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreferenced: bool,
 }
 
 /// `None` where there is nothing to tell of.
@@ -292,6 +350,7 @@ impl From<&picture::Known> for Goroutine {
             labels: labels
                 .map(|(key, value)| (key.to_string(), value.to_string()))
                 .collect(),
+            unreferenced: known.unreferenced,
         }
     }
 }
@@ -311,6 +370,7 @@ impl From<&picture::Stack> for Stack {
             stack_cut: stack.cut,
             waits_on: stack.awaits.iter().map(Awaited::from).collect(),
             waits_on_other: some(stack.awaits_other),
+            unreferenced: some(stack.unreferenced),
             goroutines: stack.members.iter().map(Goroutine::from).collect(),
         }
     }
@@ -374,6 +434,7 @@ pub fn lines(picture: &Picture, clock: Clock, by_age: bool) -> impl Iterator<Ite
         groups: len(picture.groups.len()),
         groups_other: some(picture.groups_other.0),
         goroutines_other: some(picture.groups_other.1),
+        references: (picture.searches.as_ref()).map(|searches| References::of(searches, totals)),
     };
     let groups = picture
         .groups
@@ -401,7 +462,7 @@ mod tests {
         let clock = Clock {
             realtime_minus_monotonic_ns: 1_800_000_000_000_000_000,
         };
-        let mut picture = samples::picture();
+        let mut picture = samples::searched();
         picture.groups[1].stacks[0].frames.truncate(3);
         let lines: Vec<serde_json::Value> = lines(&picture, clock, true)
             .map(|line| serde_json::from_str(&line.to_json().unwrap()).unwrap())
