@@ -48,6 +48,37 @@ fn data_goes_to_stdout() {
 }
 
 #[test]
+fn one_form_of_goroutines_is_printed() {
+    // No process has this pid: what is refused before is a matter of form.
+    let said = |args: &[&str], variable: Option<(&str, &str)>| {
+        let mut command = observer(&["goroutines", "--pid", "4194305"]);
+        command.args(args).envs(variable);
+        let Output { status, stderr, .. } = command.output().unwrap();
+        (status.code(), String::from_utf8(stderr).unwrap())
+    };
+    let (code, err) = said(&["--folded", "--output", "json"], None);
+    assert_eq!(code, Some(2), "{err}");
+    insta::assert_snapshot!(err, @r"
+    error: `--folded` cannot be used with `--output json`
+
+    hint: leave one of them out: `--folded` for flame graph tools, `--output json` for all that is known
+    ");
+    // A flag beats a variable.
+    let json = Some(("OBSERVER_OUTPUT", "json"));
+    let folded = Some(("OBSERVER_FOLDED", "true"));
+    for (args, variable) in [
+        (&["--folded"][..], json),
+        (&["--output", "json"], folded),
+        (&["--folded", "--output", "human"], None),
+        (&["--folded=false", "--output", "json"], None),
+    ] {
+        let (code, err) = said(args, variable);
+        assert_eq!(code, Some(4), "{args:?} {variable:?}: {err}");
+        assert!(err.contains("no process has pid"), "{err}");
+    }
+}
+
+#[test]
 fn faults_go_to_stderr() {
     let (code, out, err) = run(&["explain", "cancel-ignord"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));

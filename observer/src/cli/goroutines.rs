@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 
 use crate::config::{OutputForm, Span, pid};
 use crate::error::{Error, Exit};
@@ -69,7 +70,7 @@ pub struct GoroutinesArgs {
           default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub references: Option<bool>,
 
-    /// Print stacks for flame graph tools instead: `outermost;...;innermost count`
+    /// Print stacks for flame graph tools instead, never with `--output json`: `outermost;...;innermost count`
     #[arg(long, env = "OBSERVER_FOLDED", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub folded: Option<bool>,
@@ -82,6 +83,45 @@ pub struct GoroutinesArgs {
     /// Form and colour.
     #[command(flatten)]
     pub look: LookArgs,
+}
+
+impl GoroutinesArgs {
+    /// Two forms of the output exclude each other: where only one of them is a flag, it beats the other's variable.
+    pub(super) fn prefer_flags(&mut self, matches: &ArgMatches) {
+        let [folded, output] = ["folded", "output"].map(|name| matches.value_source(name));
+        match (folded, output) {
+            (Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable))
+                if self.folded == Some(true) =>
+            {
+                self.look.output = OutputForm::Human;
+            }
+            (Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)) => self.folded = None,
+            _ => {}
+        }
+    }
+
+    /// # Errors
+    /// [`Error::Usage`] where two forms of the output are asked for.
+    fn form(&self) -> Result<Form, Error> {
+        match (self.folded == Some(true), self.look.output) {
+            (false, output) => Ok(Form::Whole(output)),
+            (true, OutputForm::Human) => Ok(Form::Folded),
+            (true, OutputForm::Json) => Err(Error::Usage {
+                problem: "`--folded` cannot be used with `--output json`".into(),
+                remedy: "leave one of them out: `--folded` for flame graph tools, `--output json` for all that is known"
+                    .into(),
+            }),
+        }
+    }
+}
+
+/// What a picture is printed as.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// Everything.
+    Whole(OutputForm),
+    /// Stacks for flame graph tools.
+    Folded,
 }
 
 /// What is wanted of which process.
@@ -100,25 +140,29 @@ pub struct Options {
 /// Runs it.
 pub(super) fn run(args: &GoroutinesArgs, engine: &impl Engine) -> Result<Exit, Error> {
     super::warn_of_variables(Some(args.look.color));
+    let form = args.form()?;
     let (picture, clock) = engine.goroutines(&Options {
         pid: args.pid,
         group_by: args.group_by,
         min_age: args.min_age.map(|span| span.0),
         references: args.references == Some(true),
     })?;
-    print(&rendered(args, &picture, clock)?)
+    print(&rendered(args, form, &picture, clock)?)
 }
 
-fn rendered(args: &GoroutinesArgs, picture: &Picture, clock: Clock) -> Result<String, Error> {
-    if args.folded == Some(true) {
-        return Ok(folded(picture));
-    }
-    match args.look.output {
-        OutputForm::Human => {
+fn rendered(
+    args: &GoroutinesArgs,
+    form: Form,
+    picture: &Picture,
+    clock: Clock,
+) -> Result<String, Error> {
+    match form {
+        Form::Folded => Ok(folded(picture)),
+        Form::Whole(OutputForm::Human) => {
             let terminal = screen::terminal(args.look.color, args.verbose == Some(true));
             Ok(goroutines(picture, &terminal))
         }
-        OutputForm::Json => {
+        Form::Whole(OutputForm::Json) => {
             let by_age = args.min_age.is_some();
             check::lines(wire::goroutines::lines(picture, clock, by_age))
         }

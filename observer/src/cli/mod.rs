@@ -128,8 +128,11 @@ fn warn_of_variables(color: Option<Color>) {
 
 fn understand(matches: &ArgMatches) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(matches)?;
-    if let (Command::Run(run), Some((_, given))) = (&mut cli.command, matches.subcommand()) {
-        run.settings.prefer_flags(given);
+    let given = matches.subcommand().map(|(_, given)| given);
+    match (&mut cli.command, given) {
+        (Command::Run(run), Some(given)) => run.settings.prefer_flags(given),
+        (Command::Goroutines(goroutines), Some(given)) => goroutines.prefer_flags(given),
+        _ => {}
     }
     Ok(cli)
 }
