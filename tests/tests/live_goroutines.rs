@@ -329,6 +329,39 @@ fn waits_are_within_their_bounds() {
 }
 
 #[test]
+fn what_age_leaves_out_is_counted_as_far_as_it_is_unknown() {
+    each::variant(|variant| {
+        let mut target = Target::start(variant);
+        target.ask("crowd 50");
+        let first = |target: &Target| observe_json(target, &["--min-age", "300ms"]).remove(0);
+        let count = |all: &serde_json::Value, key: &str| all[key].as_u64().unwrap();
+        // No collection has noted anything: who waits may have waited for however long.
+        let all = first(&target);
+        let moving = count(&all, "running") + count(&all, "runnable");
+        assert_eq!(count(&all, "grouped"), 0, "{variant:?} {all}");
+        let unknown = count(&all, "seen") - moving;
+        assert_eq!(count(&all, "age_unknown"), unknown, "{variant:?} {all}");
+        let text = observe(&target, &["--min-age", "300ms"]);
+        let text: Vec<&str> = text.split_whitespace().collect();
+        let said = format!("{} left out by --min-age", count(&all, "seen"));
+        assert!(text.join(" ").contains(&said), "{variant:?} {text:?}");
+        // A collection that notes the one before, and later ones that bound it.
+        target.ask("gc");
+        target.ask("gc");
+        target.ask("crowd 1");
+        target.ask("gc");
+        std::thread::sleep(Duration::from_millis(300));
+        target.ask("crowd 1");
+        target.ask("gc");
+        let all = first(&target);
+        assert!(count(&all, "grouped") > 50, "{variant:?} {all}");
+        let known = count(&all, "grouped") + count(&all, "age_unknown");
+        let moving = count(&all, "running") + count(&all, "runnable");
+        assert!(known + moving <= count(&all, "seen"), "{variant:?} {all}");
+    });
+}
+
+#[test]
 fn under_load_every_stack_is_sound_and_the_program_goes_on() {
     let looks = if std::env::var_os("OBSERVER_TEST_FULL").is_some_and(|value| value == "1") {
         10_000

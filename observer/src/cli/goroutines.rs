@@ -26,7 +26,13 @@ before. It runs on meanwhile, so the goroutines are not all of one moment; each 
 and one that never holds still is counted as unknown.
 
 How long a goroutine has been waiting follows from garbage collections, as far as the Go runtime has
-noted them: a wait began between two of them, and the last one may not have been noted yet.
+noted them: a wait began between two of them, and the last one may not have been noted yet. With
+`--min-age` goroutines are left out that run, that are known to be younger, and those of which these
+notes do not tell: the last line counts the latter. A program that does little collects every two
+minutes, one with GOGC=off never: then nothing is known to be old.
+
+Of more than 200 000 goroutines, evenly chosen ones are looked at: the first line says how many of
+how many, and all numbers are of these.
 
 With `--references`, the heap is searched from the program's variables and from the stacks of those
 that may go on: nobody is left to wake a goroutine where no way leads to what it waits on. That is

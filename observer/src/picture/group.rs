@@ -47,9 +47,10 @@ impl Painter<'_> {
         let mut groups: BTreeMap<Handle, BTreeMap<u32, Vec<u32>>> = BTreeMap::new();
         for (index, brief) in (0u32..).zip(&self.briefs) {
             if let Some(least) = min_age_ns {
-                let known = self.waited(brief).at_least_ns;
-                self.totals.ageless += u64::from(known.is_none());
-                if known.is_none_or(|ns| ns < least) {
+                let waited = self.waited(brief);
+                if waited.at_least_ns.is_none_or(|ns| ns < least) {
+                    let may = waited.at_most_ns.is_none_or(|ns| ns >= least);
+                    self.totals.ageless += u64::from(may && self.stands_still(brief));
                     continue;
                 }
             }
@@ -164,6 +165,15 @@ impl Painter<'_> {
 
     fn waited(&self, brief: &Brief) -> Waited {
         self.collections.waited(brief.noted, self.now_ns)
+    }
+
+    /// Whether it waits at all, or is in a system call.
+    fn stands_still(&self, brief: &Brief) -> bool {
+        let status = self.cell(brief.cell).map(|cell| cell.status);
+        matches!(
+            status,
+            Some(Status::Waiting | Status::Leaked | Status::Syscall)
+        )
     }
 
     fn brief(&self, index: u32) -> Option<&Brief> {

@@ -165,7 +165,7 @@ pub struct Totals {
     pub seen: u64,
     /// Of them in a group: all but those that `--min-age` left out.
     pub grouped: u64,
-    /// Left out because nothing tells for how long they have been waiting at least.
+    /// Left out although they may have waited for so long: what the runtime notes of their waits does not tell.
     pub ageless: u64,
     /// Running.
     pub running: u64,

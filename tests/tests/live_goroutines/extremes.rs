@@ -120,5 +120,12 @@ fn of_half_a_million_some_are_looked_at_and_it_is_said() {
     assert!(alive > 500_000, "{all}");
     assert_eq!(all["sampled"], alive.div_ceil(200_000), "{all}");
     assert!(all["seen"].as_u64().unwrap() <= 200_000, "{all}");
+    let text = observe(&target, &[]);
+    let every = format!(
+        "goroutines, the runtime's own included. 1 in {}",
+        all["sampled"]
+    );
+    let words: Vec<&str> = text.split_whitespace().collect();
+    assert!(words.join(" ").contains(&every), "{text}");
     assert!((1..400_000).contains(&most_kib), "{most_kib} KiB");
 }

@@ -175,21 +175,28 @@ fn by_age_only_those_are_left_that_are_known_to_be_old() {
         member.goroutine.wait_since_ns = since;
         member
     };
+    let mut running = working(7);
+    running.goroutine.status = Status::Running;
     let members = vec![
         aged(3, Some(100)),
         aged(4, Some(400)),
         aged(5, None),
         aged(6, Some(100)),
+        running,
     ];
     // Two of them bear the end of the collection at 100, and that at 400 has found them.
-    let picture = paint(GroupBy::Stack, Some(500), members);
-    assert_eq!((picture.totals.seen, picture.totals.grouped), (4, 2));
+    let picture = paint(GroupBy::Stack, Some(500), members.clone());
+    assert_eq!((picture.totals.seen, picture.totals.grouped), (5, 2));
+    // Of the two others, nothing tells. One that runs does not wait.
     assert_eq!(picture.totals.ageless, 2);
     let group = &picture.groups[0];
     assert_eq!(group.waited.at_least_ns, Some(600));
     assert_eq!(group.waited.at_most_ns, None);
     let goids: Vec<u64> = group.stacks[0].members.iter().map(|it| it.goid).collect();
     assert_eq!(goids, [3, 6]);
+    // Those two may have waited for longer than what is proved; the others began after the end at 100.
+    let totals = paint(GroupBy::Stack, Some(901), members).totals;
+    assert_eq!((totals.grouped, totals.ageless), (0, 2));
 }
 
 #[test]

@@ -59,12 +59,21 @@ fn len(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
-/// `shop-api (pid 4121, go1.27.3): 10 240 goroutines, 2 running, in 14 groups`
+/// `shop-api (pid 4121, go1.27.3): 10 240 goroutines, 2 running`
 fn headline(picture: &Picture, terminal: &Terminal) -> String {
     let process = &picture.process;
     let totals = &picture.totals;
     let who = format!("{} (pid {}, {})", process.name, process.pid, process.go);
     let mut what = vec![count(terminal, totals.seen, "goroutine")];
+    if picture.coverage.every > 1 {
+        // What follows, and whatever is counted below, is of those that were looked at.
+        let alive = count(terminal, len(picture.coverage.alive), "goroutine");
+        let every = terminal.glyphs.number(len(picture.coverage.every));
+        let seen = terminal.glyphs.number(totals.seen);
+        what = vec![format!(
+            "{alive}, the runtime's own included. 1 in {every} was looked at, and all that follows is of these: {seen} of the program"
+        )];
+    }
     for (number, word) in [
         (totals.running, "running"),
         (totals.runnable, "ready to run"),
@@ -346,10 +355,12 @@ fn last(picture: &Picture, terminal: &Terminal) -> String {
     let left_out = totals.seen.saturating_sub(totals.grouped);
     if left_out > 0 {
         let ageless = glyphs.number(totals.ageless);
-        parts.push(format!(
-            "{} left out by --min-age ({ageless} of unknown age)",
-            glyphs.number(left_out)
-        ));
+        parts.push(format!("{} left out by --min-age", glyphs.number(left_out)));
+        if totals.ageless > 0 {
+            parts.push(format!(
+                "of {ageless} of these, Go's notes do not tell whether they have waited for so long"
+            ));
+        }
     }
     if coverage.torn > 0 {
         let torn = glyphs.number(len(coverage.torn));
@@ -479,7 +490,8 @@ mod tests {
         picture.totals.ageless = 60;
         picture.groups_other = (7, 1_000);
         let text = goroutines(&picture, &terminal(100, true, false));
+        let (first, _) = text.split_once("\n\n").unwrap();
         let (_, last) = text.trim_end().rsplit_once("\n\n").unwrap();
-        insta::assert_snapshot!("goroutines_left_out", last);
+        insta::assert_snapshot!("goroutines_left_out", format!("{first}\n...\n{last}"));
     }
 }

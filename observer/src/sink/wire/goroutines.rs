@@ -59,7 +59,8 @@ pub struct GoroutinesLine {
     pub process: Process,
     /// Goroutines alive, the runtime's own included.
     pub alive: u64,
-    /// One in so many was looked at; the numbers below are of those. Absent where all were.
+    /// One in so many was looked at, evenly chosen from `alive`; all other numbers of goroutines, those of groups
+    /// included, are of these. Absent where all were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled: Option<u64>,
     /// True where the list of goroutines could not be read to its end. Absent where it was.
@@ -81,7 +82,8 @@ pub struct GoroutinesLine {
     pub ended: u64,
     /// Of `seen`, those in a group: all but what `--min-age` leaves out.
     pub grouped: u64,
-    /// Left out by `--min-age` because nothing tells for how long they have been waiting at least. Absent without it.
+    /// Left out by `--min-age` although they may have waited for so long: what the Go runtime notes of their waits does not
+    /// tell. Absent without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_unknown: Option<u64>,
     /// What makes them groups.
