@@ -9,6 +9,7 @@ use crate::go::Frame;
 use crate::inspect::{Coverage, Status};
 
 use super::cell::Cell;
+use super::origin::is_first;
 use super::{
     Awaited, Brief, Group, GroupBy, Key, Known, MAX_CHANNELS, MAX_GROUPS, MAX_MEMBERS, MAX_STACKS,
     Painter, Picture, Serving, Stack, Waited,
@@ -211,13 +212,16 @@ impl Painter<'_> {
             .collect();
         found.sort_by_key(|one| (Reverse(one.waiters), one.what.addr()));
         found.truncate(MAX_CHANNELS);
+        let start = self.names.start(cell.startpc);
+        let is_first = start.as_ref().is_some_and(is_first);
+        let started_at = (!is_first).then(|| self.go_statement(cell.gopc)).flatten();
         Stack {
             count: count(briefs.len()),
             status: cell.status,
             wait_reason: cell.wait_reason.clone(),
             waited,
-            started_at: self.go_statement(cell.gopc),
-            start: self.names.start(cell.startpc),
+            started_at,
+            start,
             frames: self.stacks.frames(cell.stack, self.names),
             cut: cell.cut,
             awaits_other: count(addrs.len().saturating_sub(found.len())),

@@ -7,6 +7,7 @@ mod age;
 mod cell;
 mod frames;
 mod group;
+mod origin;
 mod references;
 #[cfg(test)]
 pub mod samples;
@@ -27,6 +28,7 @@ use references::is_unnamed;
 pub use crate::inspect::{Channel, Coverage, Extent, Labels, Served, ServedBy, Status};
 pub use age::{Collections, Noted, Waited};
 pub use frames::{Names, is_runtime};
+pub use origin::Origin;
 pub use references::{Searched, Searches};
 
 /// Groups that are told of; the smallest are left out.
@@ -103,9 +105,10 @@ pub struct Stack {
     pub wait_reason: Option<Arc<str>>,
     /// How long they have been waiting.
     pub waited: Waited,
-    /// The `go` statement that started them; `None` for the first goroutine.
+    /// The `go` statement that started them; `None` for the first goroutine, and for those of threads that are not Go's:
+    /// [`Stack::origin`] tells which.
     pub started_at: Option<Frame>,
-    /// The function that they were started with.
+    /// The function that they were started with; `None` where a thread that is not Go's has called a function of Go.
     pub start: Option<Frame>,
     /// Logical frames, innermost first, without the runtime's own. Empty where they run.
     pub frames: Vec<Frame>,
@@ -126,7 +129,7 @@ pub struct Stack {
 pub enum Key {
     /// Everything: see the one stack.
     Stack,
-    /// Their `go` statement; `None` for the first goroutine.
+    /// Their `go` statement; `None` where there is none: see [`Stack::origin`] of the one stack.
     Site(Option<Frame>),
     /// What they do, and why they wait.
     Wait(Status, Option<Arc<str>>),

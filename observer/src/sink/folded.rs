@@ -1,7 +1,7 @@
 //! Stacks in the form that flame graph tools take: `outermost;…;innermost count`, one a line.
 
 use crate::go::Frame;
-use crate::picture::{Group, Key, Picture, Serving, Stack, Status};
+use crate::picture::{Group, Key, Origin, Picture, Serving, Stack, Status};
 
 use super::short_file;
 
@@ -23,7 +23,7 @@ pub fn folded(picture: &Picture) -> String {
                 .rev()
                 .map(|frame| clean(&frame.function));
             let running = (stack.frames.is_empty())
-                .then(|| stack.start.as_ref().map(|start| clean(&start.function)))
+                .then(|| outermost_of(stack))
                 .flatten();
             let cut = stack.cut.then(|| "[and more]".to_owned());
             let parts = outermost
@@ -85,11 +85,26 @@ fn state(stack: &Stack) -> String {
     }
 }
 
+/// The outermost frame of goroutines that run: of where they are, no more is known.
+fn outermost_of(stack: &Stack) -> Option<String> {
+    match stack.origin() {
+        Origin::Beginning => Some("main.main".into()),
+        _ => stack.start.as_ref().map(|start| clean(&start.function)),
+    }
+}
+
 fn root(group: &Group, module: &str) -> Option<String> {
     let at = |frame: &Frame| format!("[go {}]", clean(&short_file(frame, module)));
     match &group.key {
         Key::Stack | Key::Wait(..) => None,
-        Key::Site(None) => Some("[first goroutine]".into()),
+        Key::Site(None) => Some(
+            match group.stacks.first().map(Stack::origin) {
+                Some(Origin::Beginning) => "[first goroutine]",
+                Some(Origin::Foreign) => "[from C]",
+                _ => "[unknown origin]",
+            }
+            .into(),
+        ),
         Key::Site(Some(frame)) => Some(at(frame)),
         Key::Request(None) => Some("[no request]".into()),
         Key::Request(Some(Serving { goid, request })) => {
@@ -138,6 +153,25 @@ mod tests {
         let own = ";[sync.Mutex.Lock];[no reference found] 2";
         assert!(lines[2].ends_with(own), "{text}");
         assert!(lines[3].ends_with(";[running] 1"), "{text}");
+    }
+
+    #[test]
+    fn without_a_go_statement_it_is_said_why() {
+        let mut picture = samples::picture();
+        picture.group_by = GroupBy::Site;
+        picture.groups.drain(..3);
+        picture.groups[0].key = Key::Site(None);
+        let first = folded(&picture);
+        assert!(first.starts_with("[first goroutine];main.main;"), "{first}");
+        picture.groups[0].stacks[0].frames.clear();
+        let running = folded(&picture);
+        assert!(
+            running.starts_with("[first goroutine];main.main;["),
+            "{running}"
+        );
+        picture.groups[0].stacks[0].start = None;
+        let called = folded(&picture);
+        assert!(called.starts_with("[from C];["), "{called}");
     }
 
     #[test]

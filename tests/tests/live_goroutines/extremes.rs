@@ -81,7 +81,11 @@ fn goroutines_in_c_and_on_threads_of_their_own_equal_the_dump() {
             compared += 1;
         }
         assert_eq!(compared, 7, "{variant:?}: {dumped:#?}");
-        observe(&target, &[]);
+        let text = observe(&target, &[]);
+        let called = "from C, which has called a function of Go";
+        assert_eq!(text.matches(called).count(), 1, "{variant:?} {text}");
+        let first = "the program's first goroutine";
+        assert_eq!(text.matches(first).count(), 1, "{variant:?} {text}");
     });
 }
 

@@ -5,8 +5,8 @@ mod replay;
 use std::sync::Arc;
 
 use super::{
-    Channel, Coverage, GroupBy, Key, Names, Painter, Picture, Searched, Searches, Serving, Status,
-    What,
+    Channel, Coverage, GroupBy, Key, Names, Origin, Painter, Picture, Searched, Searches, Serving,
+    Status, What,
 };
 use crate::finding::ProcessInfo;
 use crate::go::Frame;
@@ -21,6 +21,8 @@ const FINALIZE: u64 = 0x6000;
 const PREEMPT: u64 = 0x7000;
 const WRAPPER: u64 = 0x8000;
 const CONN: u64 = 0x9000;
+const FIRST: u64 = 0xa000;
+const NEWPROC: u64 = 0xb000;
 
 /// A page for each function; its line is the offset in the page.
 struct Code;
@@ -41,6 +43,8 @@ impl Names for Code {
             PREEMPT => "runtime.asyncPreempt",
             WRAPPER => "main.main.gowrap1",
             CONN => "net/http.(*conn).serve",
+            FIRST => "runtime.main",
+            NEWPROC => "runtime.newproc",
             _ => return Vec::new(),
         };
         vec![Frame {
@@ -197,6 +201,31 @@ fn by_age_only_those_are_left_that_are_known_to_be_old() {
     // Those two may have waited for longer than what is proved; the others began after the end at 100.
     let totals = paint(GroupBy::Stack, Some(901), members).totals;
     assert_eq!((totals.grouped, totals.ageless), (0, 2));
+}
+
+#[test]
+fn not_every_goroutine_comes_from_a_go_statement() {
+    let mut first = member(1, 0, FIRST, &[PARK + 9, MAIN + 4, FIRST + 2]);
+    first.goroutine.gopc = NEWPROC + 5;
+    let mut running = first.clone();
+    running.goroutine.status = Status::Running;
+    running.goroutine.stack.clear();
+    let mut called = member(2, 0, 0, &[PARK + 9, WORK + 4]);
+    called.goroutine.gopc = 0;
+    for (member, origin) in [
+        (first, Origin::Beginning),
+        (running, Origin::Beginning),
+        (called, Origin::Foreign),
+    ] {
+        let picture = paint(GroupBy::Site, None, vec![member]);
+        assert_eq!(picture.totals.seen, 1);
+        let group = &picture.groups[0];
+        assert_eq!(group.key, Key::Site(None));
+        assert_eq!(group.stacks[0].origin(), origin);
+    }
+    let picture = paint(GroupBy::Site, None, vec![working(3)]);
+    let stack = &picture.groups[0].stacks[0];
+    assert!(matches!(stack.origin(), Origin::Statement(at) if at.line == 6));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::go::Frame;
 use crate::picture::{
-    Awaited, Group, Key, Picture, Searches, Serving, Stack, Status, Totals, Waited, What,
+    Awaited, Group, Key, Origin, Picture, Searches, Serving, Stack, Status, Totals, Waited, What,
 };
 
 use super::layout::{Row, Terminal};
@@ -148,7 +148,9 @@ fn of_group(group: &Group, module: &str, terminal: &Terminal) -> String {
     let what = match (&group.key, group.stacks.first()) {
         (Key::Stack, Some(stack)) => state(stack.status, stack.wait_reason.as_deref()).to_owned(),
         (Key::Stack, None) => String::new(),
-        (Key::Site(None), _) => "the first goroutine".to_owned(),
+        (Key::Site(None), stack) => {
+            beginning(stack.map_or(Origin::Unknown, Stack::origin)).to_owned()
+        }
         (Key::Site(Some(at)), _) => format!("started at {}", site(at, module, terminal).join("  ")),
         (Key::Wait(status, reason), _) => state(*status, reason.as_deref()).to_owned(),
         (Key::Request(None), _) => "of no request that is known".to_owned(),
@@ -191,6 +193,15 @@ fn of_group(group: &Group, module: &str, terminal: &Terminal) -> String {
     text
 }
 
+/// What is said where there is no `go` statement.
+const fn beginning(origin: Origin<'_>) -> &'static str {
+    match origin {
+        Origin::Beginning => "the program's first goroutine",
+        Origin::Foreign => "from C, which has called a function of Go",
+        Origin::Statement(_) | Origin::Unknown => "started at an unknown place",
+    }
+}
+
 fn of_stack(stack: &Stack, group: &Group, module: &str, terminal: &Terminal) -> String {
     let mut rows = Vec::new();
     if !matches!(group.key, Key::Stack) {
@@ -201,8 +212,11 @@ fn of_stack(stack: &Stack, group: &Group, module: &str, terminal: &Terminal) -> 
         }
         rows.push(Row::words("of them", 0, &terminal.glyphs.clean(&head)));
     }
-    if let (Some(at), false) = (&stack.started_at, matches!(group.key, Key::Site(_))) {
-        rows.push(Row::facts("go", 0, site(at, module, terminal)));
+    if !matches!(group.key, Key::Site(_)) {
+        rows.push(match stack.origin() {
+            Origin::Statement(at) => Row::facts("go", 0, site(at, module, terminal)),
+            other => Row::words("go", 0, beginning(other)),
+        });
     }
     rows.extend(frames(stack, module, terminal));
     for awaited in &stack.awaits {
@@ -247,6 +261,7 @@ fn frames(stack: &Stack, module: &str, terminal: &Terminal) -> Vec<Row> {
         rows.push(Row::facts(label, 0, parts));
     }
     if rows.is_empty()
+        && !matches!(stack.origin(), Origin::Beginning)
         && let Some(start) = &stack.start
     {
         rows.push(Row::facts("began", 0, site(start, module, terminal)));
@@ -420,78 +435,5 @@ fn of_searches(searches: &Searches, totals: &Totals, terminal: &Terminal) -> Vec
 }
 
 #[cfg(test)]
-mod tests {
-    use super::goroutines;
-    use crate::picture::{Picture, Searched, Searches, samples};
-    use crate::sink::human::{Glyphs, Terminal};
-    use crate::style::Styles;
-
-    fn terminal(width: usize, utf8: bool, verbose: bool) -> Terminal {
-        Terminal {
-            styles: Styles::new(false),
-            glyphs: Glyphs::new(utf8),
-            width,
-            verbose,
-        }
-    }
-
-    #[test]
-    fn on_a_terminal() {
-        let picture = samples::picture();
-        insta::assert_snapshot!(
-            "goroutines",
-            goroutines(&picture, &terminal(100, true, false))
-        );
-        insta::assert_snapshot!(
-            "goroutines_verbose",
-            goroutines(&picture, &terminal(100, true, true))
-        );
-    }
-
-    #[test]
-    fn on_a_narrow_terminal_every_line_fits() {
-        let text = goroutines(&samples::picture(), &terminal(46, false, false));
-        let longest = text.lines().map(|line| line.chars().count()).max();
-        assert!(longest <= Some(46), "{text}");
-        assert!(text.is_ascii(), "{text}");
-        insta::assert_snapshot!("goroutines_narrow", text);
-    }
-
-    #[test]
-    fn what_searches_have_shown_is_said_where_it_was_asked_for() {
-        let mut picture = samples::searched();
-        let wide = terminal(100, true, false);
-        insta::assert_snapshot!("goroutines_searched", goroutines(&picture, &wide));
-        let last = |picture: &Picture| {
-            let text = goroutines(picture, &wide);
-            let (_, last) = text.trim_end().rsplit_once("\n\n").unwrap();
-            last.to_owned()
-        };
-        picture.searches = Some(Searches::Made(Searched {
-            took_ns: 2_000_000,
-            beyond: 5,
-            ..Searched::default()
-        }));
-        picture.totals.unreferenced = 0;
-        picture.totals.unnamed = 0;
-        insta::assert_snapshot!("goroutines_searched_once", last(&picture));
-        picture.searches = Some(Searches::NotMade("it is too large".into()));
-        insta::assert_snapshot!("goroutines_not_searched", last(&picture));
-    }
-
-    #[test]
-    fn what_was_left_out_is_said() {
-        let mut picture = samples::picture();
-        picture.coverage.every = 3;
-        picture.coverage.alive = 600_000;
-        picture.coverage.torn = 12;
-        picture.coverage.cut = true;
-        picture.totals.grouped -= 100;
-        picture.totals.ageless = 60;
-        picture.groups_other = (7, 1_000);
-        let text = goroutines(&picture, &terminal(100, true, false));
-        let (first, _) = text.split_once("\n\n").unwrap();
-        let (_, last) = text.trim_end().rsplit_once("\n\n").unwrap();
-        insta::assert_snapshot!("goroutines_left_out", format!("{first}\n...\n{last}"));
-    }
-}
+#[path = "goroutines_tests.rs"]
+mod tests;

@@ -182,7 +182,7 @@ pub struct GroupLine {
     pub by: By,
     /// How many.
     pub count: u64,
-    /// By `site`: the `go` statement; null for the first goroutine. Absent otherwise.
+    /// By `site`: the `go` statement; null where there is none, as `go` of the one stack. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go: Option<Option<Site>>,
     /// By `wait`: what they do. Absent otherwise.
@@ -249,7 +249,8 @@ pub struct Stack {
     pub wait_reason: Option<Option<String>>,
     /// How long they have been waiting.
     pub wait: Wait,
-    /// Their `go` statement; null for the first goroutine.
+    /// Their `go` statement; null where there is none: for the program's first goroutine, whose `start` is `runtime.main`,
+    /// and where C has called a function of Go, without `start`.
     pub go: Option<Site>,
     /// The function that they were started with; null where unknown.
     pub start: Option<Site>,
