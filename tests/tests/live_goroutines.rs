@@ -6,6 +6,8 @@
     reason = "tests stop at the first thing that is wrong"
 )]
 
+#[path = "live_goroutines/ancestry.rs"]
+mod ancestry;
 #[path = "live_goroutines/command.rs"]
 mod command;
 #[path = "live_goroutines/dump.rs"]

@@ -82,6 +82,27 @@ func startDeep(mebibytes int) {
 	settle()
 }
 
+// startFamily starts a goroutine that starts another one, and so on for so many generations, and comes back when all have.
+// Every other one ends at once.
+func startFamily(generations int) {
+	before := atomic.LoadInt64(&arrived)
+	go generation(generations)
+	for atomic.LoadInt64(&arrived) < before+int64(generations) {
+		time.Sleep(time.Millisecond)
+	}
+	settle()
+}
+
+func generation(left int) {
+	if left > 1 {
+		go generation(left - 1)
+	}
+	atomic.AddInt64(&arrived, 1)
+	if left%2 == 1 {
+		<-empty
+	}
+}
+
 //go:noinline
 func descends(left int) byte {
 	var frame [64 << 10]byte

@@ -2,8 +2,8 @@
 //
 // It prints facts, one a line, then READY. On standard input it takes "dump" (its own goroutine
 // dump, ended by END), "busy" (goroutines that come, go and switch as fast as they can), "worked" (how much they have
-// done), "crowd N" (N more that wait), "deep N" (one more, below N MiB of frames) and "gc" (a garbage collection, at which
-// the runtime notes who waits).
+// done), "crowd N" (N more that wait), "deep N" (one more, below N MiB of frames), "family N" (N more, each started by the
+// one before, of which every other one ends) and "gc" (a garbage collection, at which the runtime notes who waits).
 package main
 
 import (
@@ -195,6 +195,13 @@ func main() {
 				panic(err)
 			}
 			startDeep(mebibytes)
+			fmt.Println("END")
+		case "family":
+			generations, err := strconv.Atoi(words[1])
+			if err != nil {
+				panic(err)
+			}
+			startFamily(generations)
 			fmt.Println("END")
 		case "gc":
 			runtime.GC()

@@ -22,6 +22,17 @@ pub struct Dumped {
     pub created: Option<Place>,
     /// From Go 1.21.
     pub parent: Option<u64>,
+    /// Who started it, who started that one, and so on: only where the program keeps them
+    /// (`GODEBUG=tracebackancestors=…`).
+    pub ancestors: Vec<Ancestor>,
+}
+
+/// A goroutine that has started another one, as it was then.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    pub goid: u64,
+    /// Of its own `go` statement.
+    pub created: Option<Place>,
 }
 
 impl Dumped {
@@ -47,14 +58,27 @@ pub fn parse(lines: &[String]) -> Vec<Dumped> {
                 cut_after: None,
                 created: None,
                 parent: None,
+                ancestors: Vec::new(),
             };
             let mut body = body.iter();
             while let Some(line) = body.next() {
+                if let Some(rest) = line.strip_prefix("[originating from goroutine ") {
+                    let goid = rest.trim_end_matches("]:").parse().unwrap();
+                    let created = None;
+                    dumped.ancestors.push(Ancestor { goid, created });
+                    continue;
+                }
                 if line.starts_with("...") {
                     dumped.cut_after = Some(dumped.frames.len());
                     continue;
                 }
                 let (file, line_number) = place(body.next().unwrap());
+                if let Some(ancestor) = dumped.ancestors.last_mut() {
+                    if let Some(creator) = line.strip_prefix("created by ") {
+                        ancestor.created = Some((creator.to_owned(), file, line_number));
+                    }
+                    continue;
+                }
                 if let Some(creator) = line.strip_prefix("created by ") {
                     let (function, parent) = match creator.split_once(" in goroutine ") {
                         Some((function, parent)) => (function, Some(parent.parse().unwrap())),

@@ -134,7 +134,13 @@ impl Target {
     }
 
     pub fn of(source: &Source, variant: Variant) -> Self {
+        Self::with(source, variant, &[])
+    }
+
+    /// With variables of its own.
+    pub fn with(source: &Source, variant: Variant, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(build(source, variant))
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
