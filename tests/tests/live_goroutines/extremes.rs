@@ -7,7 +7,7 @@ use observer::inspect::StackState;
 use observer_tests::live::observer_binary;
 use serde_json::Value;
 
-use super::command::observe;
+use super::command::{observe, observe_json};
 use super::dump::{agrees, parse};
 use super::each;
 use super::look::{ImageNames, Look, look, one};
@@ -50,7 +50,17 @@ fn a_stack_of_256_mebibytes_is_cut_and_said_to_be() {
         let text = observe(&target, &["--verbose"]);
         assert_eq!(text.matches("and more, which were not read").count(), 1);
         let folded = observe(&target, &["--folded"]);
-        assert!(folded.lines().any(|line| line.contains("main.descends")));
+        let cut = |line: &str| line.starts_with("[and more];main.descends;");
+        assert_eq!(folded.lines().filter(|line| cut(line)).count(), 1, "{go}");
+        let groups = observe_json(&target, &[]).split_off(1);
+        let stacks = groups
+            .iter()
+            .flat_map(|group| group["stacks"].as_array().unwrap());
+        let cut: Vec<_> = stacks
+            .filter(|stack| stack["stack_cut"] == true)
+            .map(|stack| &stack["goroutines"][0]["goid"])
+            .collect();
+        assert_eq!(cut, [deep.goid], "{go}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! Which waits nobody can end, as the command tells them, against what a program says of itself.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::command::{observe, observe_json};
+use super::command::{observe, observe_json, run};
 use super::each;
 use super::target::{Target, UNREFERENCED, variants};
 
@@ -56,6 +57,25 @@ fn what_nobody_can_get_at_is_told_where_it_was_asked_for() {
         let of_folded = of_folded.map(|(_, count)| count.parse::<u64>().unwrap());
         assert_eq!(of_folded.sum::<u64>(), told, "{variant:?} {folded}");
     });
+}
+
+/// Between two searches there is a second in which a process may end.
+#[test]
+fn a_process_that_ends_between_two_searches_is_said_to_have_ended() {
+    let mut target = Target::of(&UNREFERENCED, variants()[0]);
+    let pid = target.process.identity.pid.to_string();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        target.kill();
+        target
+    });
+    let output = run(&["goroutines", "--references", "--pid", &pid]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(output.stdout.is_empty());
+    let ended = format!("pid {pid} exited while observer was reading its goroutines");
+    assert!(said.contains(&ended) && said.contains("hint:"), "{said}");
+    drop(killer.join().unwrap());
 }
 
 #[test]
