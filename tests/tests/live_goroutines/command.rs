@@ -18,8 +18,11 @@ pub fn run(args: &[&str]) -> Output {
 
 /// What it prints of a target.
 pub fn observe(target: &Target, args: &[&str]) -> String {
-    let pid = target.process.identity.pid.to_string();
-    let mut all = vec!["goroutines", "--pid", &pid];
+    observe_pid(&target.process.identity.pid.to_string(), args)
+}
+
+fn observe_pid(pid: &str, args: &[&str]) -> String {
+    let mut all = vec!["goroutines", "--pid", pid];
     all.extend(args);
     let output = run(&all);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -29,7 +32,12 @@ pub fn observe(target: &Target, args: &[&str]) -> String {
 
 /// Its JSON lines, each as its schema has it.
 pub fn observe_json(target: &Target, args: &[&str]) -> Vec<Value> {
-    let text = observe(target, &[args, &["--output", "json"]].concat());
+    json_of(&target.process.identity.pid.to_string(), args)
+}
+
+/// The same of any process.
+pub fn json_of(pid: &str, args: &[&str]) -> Vec<Value> {
+    let text = observe_pid(pid, &[args, &["--output", "json"]].concat());
     text.lines()
         .map(|line| {
             let value: Value = serde_json::from_str(line).unwrap();

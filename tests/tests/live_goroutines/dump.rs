@@ -103,18 +103,18 @@ fn place(line: &str) -> (String, u32) {
     (file.to_owned(), line.parse().unwrap())
 }
 
-fn of_frame(frame: &Frame) -> Place {
+/// A function as a dump names it.
+pub fn plain(function: &str) -> String {
     // A dump leaves out type arguments.
-    let name = match frame
-        .function
-        .split_once('[')
-        .zip(frame.function.rsplit_once(']'))
-    {
-        _ if &*frame.function == "runtime.gopanic" => "panic".to_owned(),
+    match function.split_once('[').zip(function.rsplit_once(']')) {
+        _ if function == "runtime.gopanic" => "panic".to_owned(),
         Some(((before, _), (_, after))) => format!("{before}[...]{after}"),
-        None => frame.function.to_string(),
-    };
-    (name, frame.file.to_string(), frame.line)
+        None => function.to_owned(),
+    }
+}
+
+fn of_frame(frame: &Frame) -> Place {
+    (plain(&frame.function), frame.file.to_string(), frame.line)
 }
 
 /// Whether a stack is the dumped one, frame by frame, with its `go` statement.
