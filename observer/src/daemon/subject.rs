@@ -150,11 +150,8 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
         .map_err(|error| errors::of_layout(subject, &image, &error))?;
     let layout = layout.with_grpc(image.dependency(GRPC));
     let bias = process.mapping.bias;
-    let allgs = image.allgs().ok().map(|vars| AllGs {
-        len_addr: vars.len_vaddr.wrapping_add(bias),
-        ptr_addr: vars.ptr_vaddr.wrapping_add(bias),
-    });
-    let roots = roots(&image, bias);
+    let allgs = AllGs::of(&image, bias);
+    let roots = Roots::of(&image, bias);
     let info = ProcessInfo {
         pid,
         start_ticks: process.identity.start_ticks,
@@ -175,16 +172,6 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
         roots,
         unit,
         opened_ns,
-    })
-}
-
-/// `None` where the executable does not tell.
-fn roots(image: &Image, bias: u64) -> Option<Roots> {
-    let variables = image.variables()?;
-    Some(Roots {
-        arenas: image.arenas()?.wrapping_add(bias),
-        variables: variables
-            .map(|range| range.start.wrapping_add(bias)..range.end.wrapping_add(bias)),
     })
 }
 

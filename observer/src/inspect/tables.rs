@@ -4,7 +4,7 @@ use crate::go::image::{Image, StackStep};
 use crate::go::{TypeName, wait_reason};
 use crate::target::Memory;
 
-use super::{CallSite, StackTable, TypeNames};
+use super::{AllGs, CallSite, Roots, StackTable, TypeNames};
 
 /// Offset of the concrete type in an itab (`internal/abi.ITab.Type`, all versions).
 const ITAB_TYPE: u64 = 8;
@@ -40,6 +40,33 @@ impl StackTable for Image {
 
     fn wait_reason(&self, id: u8) -> Option<&str> {
         wait_reason(self.go_version(), id)
+    }
+}
+
+impl AllGs {
+    /// Where a process that was loaded `bias` bytes off has its executable's list of goroutines; `None` where the
+    /// executable does not tell.
+    #[must_use]
+    pub fn of(image: &Image, bias: u64) -> Option<Self> {
+        let vars = image.allgs().ok()?;
+        Some(Self {
+            len_addr: vars.len_vaddr.wrapping_add(bias),
+            ptr_addr: vars.ptr_vaddr.wrapping_add(bias),
+        })
+    }
+}
+
+impl Roots {
+    /// Where a process that was loaded `bias` bytes off has its executable's heap and variables; `None` where the executable
+    /// does not tell.
+    #[must_use]
+    pub fn of(image: &Image, bias: u64) -> Option<Self> {
+        let variables = image.variables()?;
+        Some(Self {
+            arenas: image.arenas()?.wrapping_add(bias),
+            variables: variables
+                .map(|range| range.start.wrapping_add(bias)..range.end.wrapping_add(bias)),
+        })
     }
 }
 

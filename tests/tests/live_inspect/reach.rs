@@ -12,13 +12,7 @@ const PROFILED_SINCE: u32 = 27;
 const LOOKS: usize = 30;
 
 fn roots(target: &Target) -> Roots {
-    let bias = target.process.mapping.bias;
-    let variables = target.image.variables().unwrap();
-    Roots {
-        arenas: target.image.arenas().unwrap().wrapping_add(bias),
-        variables: variables
-            .map(|range| range.start.wrapping_add(bias)..range.end.wrapping_add(bias)),
-    }
+    Roots::of(&target.image, target.process.mapping.bias).unwrap()
 }
 
 fn look(target: &Target) -> Vec<Unreferenced> {

@@ -173,15 +173,11 @@ impl Target {
 
     pub fn runtime(&self) -> Runtime<'_> {
         let bias = self.process.mapping.bias;
-        let vars = self.image.allgs().unwrap();
         Runtime {
             table: &self.image,
             offsets: &self.offsets,
             bias,
-            allgs: Some(AllGs {
-                len_addr: vars.len_vaddr.wrapping_add(bias),
-                ptr_addr: vars.ptr_vaddr.wrapping_add(bias),
-            }),
+            allgs: Some(AllGs::of(&self.image, bias).unwrap()),
         }
     }
 
