@@ -6,8 +6,9 @@ use super::{Ends, Inspector, SocketOffsets};
 use crate::go::image::StackStep;
 use crate::go::layout::Layout;
 use crate::go::{GoVersion, TypeName};
-use crate::inspect::{CallSite, GOffsets, Runtime, StackTable, TypeNames};
+use crate::inspect::{GOffsets, Runtime, TypeNames};
 use crate::target::RecordedMemory;
+use crate::testkit::PartTable;
 
 const G: u64 = 0x1000;
 const GOID: u64 = 7;
@@ -22,8 +23,8 @@ const CONN: u64 = 0x20_000;
 
 struct Table;
 
-impl StackTable for Table {
-    fn stack_step(&self, pc: u64) -> Option<StackStep> {
+impl PartTable for Table {
+    fn step(&self, pc: u64) -> Option<StackStep> {
         PCS.contains(&pc).then_some(StackStep {
             sp_delta: 0x40,
             top: pc == PCS[3],
@@ -31,20 +32,8 @@ impl StackTable for Table {
         })
     }
 
-    fn entry(&self, pc: u64) -> Option<u64> {
+    fn begins(&self, pc: u64) -> Option<u64> {
         Some(pc & !0xffff)
-    }
-
-    fn call_before(&self, _: u64) -> Option<CallSite> {
-        None
-    }
-
-    fn is_inner(&self, _: u64) -> bool {
-        false
-    }
-
-    fn wait_reason(&self, _: u8) -> Option<&str> {
-        None
     }
 }
 

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    AllGs, CallSite, GOffsets, Goroutine, Inspection, Inspector, RequestOffsets, RequestReading,
-    Runtime, StackTable, Started, Status, inspect_request,
+    AllGs, GOffsets, Goroutine, Inspection, Inspector, RequestOffsets, RequestReading, Runtime,
+    Started, Status, inspect_request,
 };
 use crate::go::image::StackStep;
 use crate::target::{Memory, MemoryError, RecordedMemory};
+use crate::testkit::PartTable;
 
 const IMAGES: [&str; 3] = [
     include_str!("testdata/waits-1.21.13.json"),
@@ -45,8 +46,8 @@ struct Request {
     seen: RequestReading,
 }
 
-impl StackTable for Image {
-    fn stack_step(&self, pc: u64) -> Option<StackStep> {
+impl PartTable for Image {
+    fn step(&self, pc: u64) -> Option<StackStep> {
         let &(sp_delta, top, writes_sp) = self.steps.get(&pc)?;
         Some(StackStep {
             sp_delta,
@@ -55,19 +56,7 @@ impl StackTable for Image {
         })
     }
 
-    fn entry(&self, _: u64) -> Option<u64> {
-        None
-    }
-
-    fn call_before(&self, _: u64) -> Option<CallSite> {
-        None
-    }
-
-    fn is_inner(&self, _: u64) -> bool {
-        false
-    }
-
-    fn wait_reason(&self, id: u8) -> Option<&str> {
+    fn reason(&self, id: u8) -> Option<&str> {
         self.wait_reasons.get(&id).map(String::as_str)
     }
 }

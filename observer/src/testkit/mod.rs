@@ -8,6 +8,7 @@ mod code;
 mod goroutines;
 mod records;
 mod scene;
+mod table;
 
 pub(crate) use chaos::{PEERS, Step, steps};
 pub(crate) use code::{FakeCode, NETNS, PID, STORE};
@@ -20,6 +21,7 @@ pub(crate) use records::{
     sql_returned, stream_context, stream_ended,
 };
 pub(crate) use scene::{ModelScene, Scene, Seen};
+pub(crate) use table::PartTable;
 
 /// One millisecond, ns.
 pub(crate) const MS: u64 = 1_000_000;

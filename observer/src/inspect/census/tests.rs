@@ -6,10 +6,9 @@ use super::{CensusOffsets, Coverage, Member};
 use crate::go::GoVersion;
 use crate::go::image::StackStep;
 use crate::go::layout::Layout;
-use crate::inspect::{
-    AllGs, CallSite, GOffsets, Inspection, Inspector, Runtime, StackState, StackTable, Status,
-};
+use crate::inspect::{AllGs, GOffsets, Inspection, Inspector, Runtime, StackState, Status};
 use crate::target::{Memory, MemoryError, RecordedMemory};
+use crate::testkit::PartTable;
 
 const LEN_AT: u64 = 0x1000;
 const PTR_AT: u64 = 0x1008;
@@ -30,8 +29,8 @@ const WIDE_FRAME: u64 = 1 << 20;
 /// Frames of the functions above.
 struct Table;
 
-impl StackTable for Table {
-    fn stack_step(&self, pc: u64) -> Option<StackStep> {
+impl PartTable for Table {
+    fn step(&self, pc: u64) -> Option<StackStep> {
         let sp_delta = match pc {
             BODY | TOP => 0,
             WIDE => i32::try_from(WIDE_FRAME).ok()?,
@@ -44,19 +43,7 @@ impl StackTable for Table {
         })
     }
 
-    fn entry(&self, _: u64) -> Option<u64> {
-        None
-    }
-
-    fn call_before(&self, _: u64) -> Option<CallSite> {
-        None
-    }
-
-    fn is_inner(&self, _: u64) -> bool {
-        false
-    }
-
-    fn wait_reason(&self, _: u8) -> Option<&str> {
+    fn reason(&self, _: u8) -> Option<&str> {
         Some("chan receive")
     }
 }

@@ -2,10 +2,10 @@
 
 use super::{HeapOffsets, LostWaits, Roots, Unreferenced, Unsearched};
 use crate::go::GoVersion;
-use crate::go::image::StackStep;
 use crate::go::layout::Layout;
-use crate::inspect::{AllGs, CallSite, GOffsets, Inspector, Runtime, StackTable};
+use crate::inspect::{AllGs, GOffsets, Inspector, Runtime};
 use crate::target::RecordedMemory;
+use crate::testkit::PartTable;
 
 const LEN_AT: u64 = 0x1000;
 const PTR_AT: u64 = 0x1008;
@@ -30,27 +30,7 @@ const WAITING: u32 = 4;
 /// Nobody walks a stack here.
 struct Table;
 
-impl StackTable for Table {
-    fn stack_step(&self, _: u64) -> Option<StackStep> {
-        None
-    }
-
-    fn entry(&self, _: u64) -> Option<u64> {
-        None
-    }
-
-    fn call_before(&self, _: u64) -> Option<CallSite> {
-        None
-    }
-
-    fn is_inner(&self, _: u64) -> bool {
-        false
-    }
-
-    fn wait_reason(&self, _: u8) -> Option<&str> {
-        None
-    }
-}
+impl PartTable for Table {}
 
 fn layout() -> Layout {
     Layout::for_version(&GoVersion::parse("go1.27.3").unwrap()).unwrap()

@@ -8,11 +8,10 @@ use crate::finding::samples::process;
 use crate::go::image::StackStep;
 use crate::go::layout::Layout;
 use crate::go::{Frame, GoVersion, wait_reason};
-use crate::inspect::{
-    AllGs, CallSite, CensusOffsets, Coverage, GOffsets, Inspector, Member, Runtime, StackTable,
-};
+use crate::inspect::{AllGs, CensusOffsets, Coverage, GOffsets, Inspector, Member, Runtime};
 use crate::picture::{GroupBy, Names, Painter, Stack, Status};
 use crate::target::{MemoryError, RecordedMemory};
+use crate::testkit::PartTable;
 
 /// Made by `cargo test -p observer-tests --test live_inspect -- --ignored record_censuses`.
 const IMAGES: [&str; 5] = [
@@ -50,8 +49,8 @@ struct Dumped {
     functions: Vec<String>,
 }
 
-impl StackTable for Image {
-    fn stack_step(&self, pc: u64) -> Option<StackStep> {
+impl PartTable for Image {
+    fn step(&self, pc: u64) -> Option<StackStep> {
         let &(sp_delta, top, writes_sp) = self.steps.get(&pc)?;
         Some(StackStep {
             sp_delta,
@@ -60,19 +59,7 @@ impl StackTable for Image {
         })
     }
 
-    fn entry(&self, _: u64) -> Option<u64> {
-        None
-    }
-
-    fn call_before(&self, _: u64) -> Option<CallSite> {
-        None
-    }
-
-    fn is_inner(&self, _: u64) -> bool {
-        false
-    }
-
-    fn wait_reason(&self, id: u8) -> Option<&str> {
+    fn reason(&self, id: u8) -> Option<&str> {
         wait_reason(&self.version(), id)
     }
 }
