@@ -10,9 +10,9 @@ use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::go::image::Key;
 use crate::inspect::{
     Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, LostWaits,
-    RequestDetails, RequestReading, Runtime, Started, TargetTypes, TypeNames as _,
-    Unsearched, ValueKey, ValueLink, id_in_contexts, inspect_conn, inspect_metadata,
-    inspect_outgoing, inspect_request, local_address, response_headers, value_key,
+    RequestDetails, RequestReading, Runtime, Started, TargetTypes, TypeNames as _, Unsearched,
+    ValueKey, ValueLink, id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing,
+    inspect_request, local_address, response_headers, value_key,
 };
 use crate::model::parse_peer;
 use crate::target::{Memory as _, MemoryError};
