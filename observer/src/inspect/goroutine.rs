@@ -6,7 +6,7 @@ use crate::target::{Memory, MemoryError};
 
 use super::outer::outer;
 use super::raw_g::RawG;
-use super::stack::{Extent, WalkEnd, Window, walk};
+use super::stack::{Extent, WalkEnd, Window, is_odd, walk};
 use super::tally::stack_bytes;
 use super::waits::Waits;
 use super::{AllGs, GOffsets, StackTable, Status};
@@ -162,13 +162,24 @@ impl<'a, M: Memory> Inspector<'a, M> {
     }
 
     pub(super) fn look_repeatedly(&self, addr: u64, goid: u64) -> Result<Look, MemoryError> {
+        let mut odd = None;
         for _ in 0..ATTEMPTS {
             match self.look(addr, goid)? {
                 Look::Moved => {}
+                Look::Seen(seen)
+                    if self.is_odd(&seen.stack) && odd.as_ref() != Some(&seen.stack) =>
+                {
+                    odd = Some(seen.stack);
+                }
                 settled => return Ok(settled),
             }
         }
         Ok(Look::Moved)
+    }
+
+    /// Whether a stack is one of two moments, most likely: it is believed only when it is found again.
+    pub(super) fn is_odd(&self, stack: &[u64]) -> bool {
+        is_odd(self.runtime.table, stack)
     }
 
     fn look(&self, addr: u64, goid: u64) -> Result<Look, MemoryError> {

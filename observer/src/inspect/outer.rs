@@ -133,6 +133,10 @@ mod tests {
             })
         }
 
+        fn may_lead(&self, _: u64, _: u64) -> bool {
+            true
+        }
+
         fn is_inner(&self, pc: u64) -> bool {
             pc & !0xfff == ALLOC
         }

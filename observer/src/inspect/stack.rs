@@ -26,12 +26,24 @@ pub trait StackTable {
     /// The call that returns to `pc`; `None` where none does.
     fn call_before(&self, pc: u64) -> Option<CallSite>;
 
+    /// Whether the call that returns to `outer` may have led to the frame at `inner`: where it names another function, it has
+    /// not, but for functions that jump on to another one.
+    fn may_lead(&self, outer: u64, inner: u64) -> bool;
+
     /// Whether the function around `pc` is the runtime's, or of one of the standard library's internal packages: nobody
     /// else calls those through a pointer.
     fn is_inner(&self, pc: u64) -> bool;
 
     /// Text for a `runtime.waitReason`; `None` for a number this Go version does not define.
     fn wait_reason(&self, id: u8) -> Option<&str>;
+}
+
+/// Whether some frame of a stack, innermost first, is of another function than the one that its caller calls. Rare, and then
+/// most likely a stack of two moments: one that stops 256 times between two looks is counted as one that never left.
+pub(super) fn is_odd(table: &(impl StackTable + ?Sized), stack: &[u64]) -> bool {
+    let pairs = stack.iter().zip(stack.iter().skip(1));
+    let mut odd = pairs.filter(|(inner, outer)| !table.may_lead(**outer, **inner));
+    odd.next().is_some()
 }
 
 /// How a walk ended.

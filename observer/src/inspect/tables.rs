@@ -11,6 +11,18 @@ const ITAB_TYPE: u64 = 8;
 
 /// How names of functions begin that are the runtime's own business.
 const INNER: [&str; 2] = ["runtime.", "internal/"];
+/// Functions that go on as another one, without a frame of their own between.
+const JUMPING: [&str; 3] = [
+    "runtime.systemstack",
+    "runtime.mcall",
+    "runtime.reflectcall",
+];
+/// How names of functions begin that come between any two instructions of another: nobody has called them.
+const UNCALLED: [&str; 3] = [
+    "runtime.asyncPreempt",
+    "runtime.sigpanic",
+    "runtime.morestack",
+];
 
 impl StackTable for Image {
     fn stack_step(&self, pc: u64) -> Option<StackStep> {
@@ -28,6 +40,22 @@ impl StackTable for Image {
             callee: *callee,
             direct: calls.iter().filter_map(|(_, callee)| *callee).collect(),
         })
+    }
+
+    fn may_lead(&self, outer: u64, inner: u64) -> bool {
+        let called = self
+            .call_before(outer)
+            .and_then(|call| self.function_at(call.callee?));
+        let Some(called) = called else {
+            return true;
+        };
+        // At its first instruction, or behind one of them.
+        let functions = [inner, inner.saturating_sub(1)].map(|pc| self.function_at(pc));
+        let mut names = functions.iter().flatten().map(|function| function.name);
+        let fits = |name: &str| {
+            name == called.name || UNCALLED.iter().any(|uncalled| name.starts_with(uncalled))
+        };
+        JUMPING.contains(&called.name) || names.any(fits)
     }
 
     fn is_inner(&self, pc: u64) -> bool {

@@ -331,3 +331,89 @@ fn a_request_with_missing_memory_is_whole_or_unreadable() {
         }
     }
 }
+
+/// A stack of which one word was read a moment too late.
+struct TwoMoments<'a> {
+    inner: &'a RecordedMemory,
+    right: u64,
+    wrong: u64,
+    is_read: Cell<bool>,
+}
+
+impl Memory for TwoMoments<'_> {
+    fn read(&self, addr: u64, buf: &mut [u8]) -> Result<(), MemoryError> {
+        self.inner.read(addr, buf)?;
+        let mut words = buf.chunks_exact_mut(8);
+        let right = self.right.to_le_bytes();
+        if !self.is_read.get()
+            && let Some(word) = words.find(|word| **word == right)
+        {
+            word.copy_from_slice(&self.wrong.to_le_bytes());
+            self.is_read.set(true);
+        }
+        Ok(())
+    }
+}
+
+/// An executable in which nothing returns to one place.
+struct Doubting<'a> {
+    image: &'a Image,
+    wrong: u64,
+}
+
+impl PartTable for Doubting<'_> {
+    fn step(&self, pc: u64) -> Option<StackStep> {
+        self.image.step(pc)
+    }
+
+    fn leads(&self, outer: u64, _: u64) -> bool {
+        outer != self.wrong
+    }
+
+    fn reason(&self, id: u8) -> Option<&str> {
+        self.image.reason(id)
+    }
+}
+
+/// One that stops 256 times while it is looked at has not stopped, by the runtime's count.
+#[test]
+fn a_stack_that_can_hardly_be_is_believed_when_it_is_found_again() {
+    for image in Image::all() {
+        let recorded = image.memory();
+        // A return address, and another place with a frame as large.
+        let exchanged = image.goroutines.iter().find_map(|Seen { seen, .. }| {
+            seen.stack.iter().skip(1).find_map(|right| {
+                let like = image.steps.get(right)?;
+                let mut others = image.steps.iter();
+                let other = others.find(|(pc, step)| *pc != right && *step == like);
+                Some((seen, *right, other?.0))
+            })
+        });
+        let (seen, right, wrong) = exchanged.unwrap();
+        let inspect = |wrong_once: bool, doubts: u64| {
+            let memory = TwoMoments {
+                inner: &recorded,
+                right: right + image.bias,
+                wrong: wrong + image.bias,
+                is_read: Cell::new(!wrong_once),
+            };
+            let table = Doubting {
+                image: &image,
+                wrong: doubts,
+            };
+            let runtime = Runtime {
+                table: &table,
+                ..image.runtime()
+            };
+            let found = Inspector::new(&memory, runtime).inspect(seen.goid, Some(seen.g_addr));
+            assert!(memory.is_read.get());
+            found
+        };
+        let right_one = Inspection::Alive(Box::new(seen.clone()));
+        assert_eq!(inspect(true, *wrong), right_one);
+        // The doubt is at fault: it is so every time.
+        assert_eq!(inspect(false, right), right_one);
+        // So it would be without any.
+        assert_ne!(inspect(true, 0), right_one);
+    }
+}

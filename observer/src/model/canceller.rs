@@ -80,12 +80,8 @@ const TABLE: &[(Match, Who)] = &[
         Match::Suffix("erverConn).processResetStream"),
         Who::By(CancelledBy::Client),
     ),
-    (
-        Match::Suffix("erverConn).closeStream"),
-        Who::By(CancelledBy::Client),
-    ),
-    // An HTTP/2 connection is over while streams are open: as closeStream, which is called for
-    // each of them, but up to Go 1.22 does not cancel.
+    // An HTTP/2 connection is over while streams are open: closeStream, which is called for
+    // each of them, does not cancel up to Go 1.22.
     (
         Match::Suffix("erver).ServeConn"),
         Who::By(CancelledBy::Client),
@@ -156,6 +152,10 @@ const TABLE: &[(Match, Who)] = &[
 const GRPC_TRANSPORT: &str = "google.golang.org/grpc/internal/transport.";
 /// Ends a stream for others.
 const GRPC_CLOSE: &str = "http2Server).closeStream";
+/// Ends a stream of net/http's HTTP/2: since the client has reset it, or has left, or since the server has.
+const HTTP2_CLOSE: &str = "erverConn).closeStream";
+/// The server has written its last frame of a stream, most likely a reset: nobody says why.
+const HTTP2_WROTE: &str = "erverConn).wroteFrame";
 /// Makes streams.
 const GRPC_CLOSURE: &str = "http2Server).operateHeaders.";
 
@@ -183,6 +183,10 @@ enum Said {
     Who(Who),
     /// A stream of gRPC is closed; for whom, a frame further up says.
     Closes,
+    /// A stream of HTTP/2 is, likewise.
+    Http2Closes,
+    /// By the server, which has written its last frame.
+    Http2Wrote,
     /// One of gRPC's closures: what frees a stream that has a timer of its own, or that timer, which closes the stream.
     Closure,
 }
@@ -193,16 +197,24 @@ const KNOWN: usize = 8_192;
 impl Cancellers {
     /// What the innermost frame says that says something; no frames at all say nothing.
     pub(super) fn who(&mut self, code: &dyn Code, pid: u32, pcs: &[u64]) -> Who {
-        let mut closes = false;
+        let (mut closes, mut http2_closes) = (false, false);
         for pc in pcs.iter().filter(|pc| **pc != 0) {
             match self.at(code, pid, *pc) {
+                Some(Said::Http2Wrote) if http2_closes => return Who::By(CancelledBy::Unknown),
+                Some(_) if http2_closes => return Who::By(CancelledBy::Client),
+                Some(Said::Http2Closes) => http2_closes = true,
+                Some(Said::Http2Wrote) => return Who::By(CancelledBy::Code),
                 Some(Said::Who(who)) => return who,
                 Some(Said::Closes) => closes = true,
                 Some(Said::Closure) if closes => return Who::By(CancelledBy::Deadline),
                 Some(Said::Closure) | None => {}
             }
         }
-        Who::By(CancelledBy::Unknown)
+        Who::By(if http2_closes {
+            CancelledBy::Client
+        } else {
+            CancelledBy::Unknown
+        })
     }
 
     fn at(&mut self, code: &dyn Code, pid: u32, pc: u64) -> Option<Said> {
@@ -223,6 +235,12 @@ fn of_frame(frame: &Frame) -> Option<Said> {
     let row = TABLE.iter().find(|(name, _)| name.fits(&frame.function));
     if let Some((_, who)) = row {
         return Some(Said::Who(*who));
+    }
+    if frame.function.ends_with(HTTP2_CLOSE) {
+        return Some(Said::Http2Closes);
+    }
+    if frame.function.ends_with(HTTP2_WROTE) {
+        return Some(Said::Http2Wrote);
     }
     if frame.function.starts_with(GRPC_TRANSPORT) {
         let closes = frame.function.ends_with(GRPC_CLOSE).then_some(Said::Closes);
@@ -262,6 +280,37 @@ mod tests {
             }
         }
         assert_eq!(cancellers.known.len(), 3);
+    }
+
+    #[test]
+    fn a_stream_that_the_server_has_ended_is_not_the_clients() {
+        let code = FakeCode::default();
+        let mut cancellers = Cancellers::default();
+        for server in [
+            "net/http.(*http2serverConn)",
+            "net/http/internal/http2.(*serverConn)",
+            "golang.org/x/net/http2.(*serverConn)",
+        ] {
+            for (caller, by) in [
+                ("wroteFrame", CancelledBy::Unknown),
+                ("processResetStream", CancelledBy::Client),
+                ("serve.deferwrap3", CancelledBy::Client),
+            ] {
+                let names = [
+                    "context.(*cancelCtx).cancel".to_owned(),
+                    "context.WithCancel.func1".into(),
+                    format!("{server}.closeStream"),
+                    format!("{server}.{caller}"),
+                    format!("{server}.serve"),
+                ];
+                let pcs = code.pcs(&names.each_ref().map(String::as_str));
+                assert_eq!(
+                    cancellers.who(&code, PID, &pcs),
+                    Who::By(by),
+                    "{server}.{caller}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,11 @@ pub(crate) trait PartTable {
         None
     }
 
+    /// Whether a call leads to a frame.
+    fn leads(&self, _outer: u64, _inner: u64) -> bool {
+        true
+    }
+
     /// The runtime's words for a reason to wait.
     fn reason(&self, _: u8) -> Option<&str> {
         None
@@ -32,6 +37,10 @@ impl<T: PartTable> StackTable for T {
 
     fn call_before(&self, _: u64) -> Option<CallSite> {
         None
+    }
+
+    fn may_lead(&self, outer: u64, inner: u64) -> bool {
+        self.leads(outer, inner)
     }
 
     fn is_inner(&self, _: u64) -> bool {

@@ -47,6 +47,10 @@ impl StackTable for RecordingTable<'_> {
         StackTable::call_before(self.image, pc)
     }
 
+    fn may_lead(&self, outer: u64, inner: u64) -> bool {
+        self.image.may_lead(outer, inner)
+    }
+
     fn is_inner(&self, pc: u64) -> bool {
         self.image.is_inner(pc)
     }

@@ -14,6 +14,7 @@ const KEPT: usize = 1 << 16;
 pub(super) struct Memo<'a> {
     inner: &'a dyn StackTable,
     steps: RefCell<FxHashMap<u64, Option<StackStep>>>,
+    leads: RefCell<FxHashMap<(u64, u64), bool>>,
 }
 
 impl<'a> Memo<'a> {
@@ -21,6 +22,7 @@ impl<'a> Memo<'a> {
         Self {
             inner,
             steps: RefCell::default(),
+            leads: RefCell::default(),
         }
     }
 }
@@ -45,6 +47,17 @@ impl StackTable for Memo<'_> {
 
     fn call_before(&self, pc: u64) -> Option<CallSite> {
         self.inner.call_before(pc)
+    }
+
+    fn may_lead(&self, outer: u64, inner: u64) -> bool {
+        let mut leads = self.leads.borrow_mut();
+        if leads.len() >= KEPT {
+            leads.clear();
+        }
+        let pair = (outer, inner);
+        *leads
+            .entry(pair)
+            .or_insert_with(|| self.inner.may_lead(outer, inner))
     }
 
     fn is_inner(&self, pc: u64) -> bool {

@@ -130,6 +130,7 @@ impl<M: Memory> Inspector<'_, M> {
             offsets,
             visit,
             coverage,
+            odd: FxHashMap::default(),
         };
         for batch in chosen.chunks(BATCH) {
             census.take(batch)?;
@@ -144,6 +145,8 @@ struct Census<'a, M, V> {
     offsets: &'a CensusOffsets,
     visit: V,
     coverage: Coverage,
+    /// Stacks that were found once and can hardly be, by g.
+    odd: FxHashMap<u64, Vec<u64>>,
 }
 
 impl<M: Memory, V: FnMut(Member)> Census<'_, M, V> {
@@ -182,12 +185,22 @@ impl<M: Memory, V: FnMut(Member)> Census<'_, M, V> {
             let still = after
                 .get(addr)
                 .is_some_and(|after| after.agrees_with(before));
-            match member.filter(|_| still) {
+            match member.filter(|member| still && !self.is_doubtful(*addr, member)) {
                 Some(member) => (self.visit)(member),
                 None => moved.push(*addr),
             }
         }
         Ok(moved)
+    }
+
+    /// Whether a stack can hardly be, and was not found before.
+    fn is_doubtful(&mut self, addr: u64, member: &Member) -> bool {
+        let stack = &member.goroutine.stack;
+        if !self.inspector.is_odd(stack) {
+            return false;
+        }
+        let before = self.odd.insert(addr, stack.clone());
+        before.as_ref() != Some(stack)
     }
 
     /// What a batch looks like now; `None` for one whose parts do not fit together.
