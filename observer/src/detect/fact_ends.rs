@@ -13,6 +13,8 @@ use super::context::Context;
 use super::timers::Topic;
 use super::{ids, joins};
 
+/// A call is read once more so long after it was read first, ns: the later one counts, which finds more requests begun.
+const CALL_AGAIN_NS: u64 = 25_000_000;
 /// A request is read so long after its beginning, and once more so long after that, ns. By then its caller has been.
 const REQUESTS_NS: [u64; 2] = [40_000_000, 80_000_000];
 
@@ -59,19 +61,23 @@ impl FactEnds {
         cx: &mut Context<'_>,
     ) {
         let call = cx.model.call(id).filter(|call| call.is_open());
-        let Some(call) = call.filter(|call| !has_id(call, cx) && may(cx.now_ns)) else {
+        // Of what nobody has read yet, it is known by then what it sends.
+        let Some(call) = call.filter(|call| sends_id(call) != Some(true) && may(cx.now_ns)) else {
             return;
         };
         let question = Question::CallEnds {
             goid: call.goid,
             g: call.g,
         };
-        let looks = self.calls.get(&id).map_or(0, |look| look.looks);
+        let attempts = call.attempts();
+        let known = self.calls.remove(&id);
         let look = Look {
-            looks: looks + 1,
+            looks: known.as_ref().map_or(0, |look| look.looks) + 1,
             asked_ns: cx.now_ns,
-            attempts: call.attempts(),
-            on: None,
+            attempts,
+            on: known
+                .filter(|look| look.attempts == attempts)
+                .and_then(|look| look.on),
         };
         let pid = call.pid;
         cx.remember(&mut self.calls, id, look);
@@ -111,9 +117,9 @@ impl FactEnds {
         let (Some(look), Some(call)) = (self.calls.get_mut(&id), cx.model.call(id)) else {
             return;
         };
-        look.on = seen_on(answer, look.asked_ns, call.pid, cx);
-        if look.on.is_none() && look.looks < joins::LOOKS {
-            cx.later(joins::AGAIN_NS, Topic::CallOn(id));
+        look.on = seen_on(answer, look.asked_ns, call.pid, cx).or(look.on);
+        if look.looks < joins::LOOKS {
+            cx.later(CALL_AGAIN_NS, Topic::CallOn(id));
         }
     }
 
@@ -130,10 +136,11 @@ impl FactEnds {
         }
     }
 
-    /// What is told of a call. It may have gone on to another connection since.
-    pub(super) fn of_call(&mut self, call: &Call) -> Option<SeenOn> {
+    /// What is told of a call without an ID. It may have gone on to another connection since.
+    pub(super) fn of_call(&mut self, call: &Call, cx: &Context<'_>) -> Option<SeenOn> {
         let look = self.calls.remove(&call.id)?;
-        look.on.filter(|_| look.attempts == call.attempts())
+        let stayed = look.attempts == call.attempts();
+        look.on.filter(|_| stayed && !has_id(call, cx))
     }
 
     /// What is told of a request.
@@ -145,13 +152,19 @@ impl FactEnds {
 /// Whether an ID is known by which a call can be joined: one that it sends, or, where nobody knows what it sends, that of
 /// its request.
 fn has_id(call: &Call, cx: &Context<'_>) -> bool {
-    if let Some(sent) = call.sent() {
-        return sent.id.is_some() || sent.trace.context().is_some();
+    if let Some(sends) = sends_id(call) {
+        return sends;
     }
     let owner = call.owner.and_then(|owner| cx.model.request(owner));
     owner.is_some_and(|owner| {
         owner.trace.context().is_some() || ids::of(owner, cx.thresholds).is_some()
     })
+}
+
+/// The same of what it sends; `None` where nobody has read that.
+fn sends_id(call: &Call) -> Option<bool> {
+    let sent = call.sent()?;
+    Some(sent.id.is_some() || sent.trace.context().is_some())
 }
 
 /// Something that was asked at `asked_ns` and is answered now.

@@ -121,7 +121,7 @@ impl Teller {
     }
 
     fn call_fact(&mut self, call: &Call, cx: &Context<'_>) -> Option<CallFact> {
-        let seen_on = self.ends.of_call(call);
+        let seen_on = self.ends.of_call(call, cx);
         let fact = tell::call(call, cx)?;
         Some(CallFact { seen_on, ..fact })
     }

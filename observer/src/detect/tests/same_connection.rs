@@ -125,22 +125,37 @@ fn who_tells_of_what_has_an_id_reads_no_connection() {
     scene.ends.0.insert(SERVING, PORT);
     let serve = request(&scene.code, SERVING, ROOT, "GET /report/7").with_id("r-1");
     scene.take(5, &serve);
+    scene.sent.insert(INNER + 2, vec![Some("r-1"), None]);
     calls(&mut scene, 10, (SERVING, 1), INNER);
     scene.until(300);
     assert_eq!(asked(&scene), 0);
 }
 
+/// What it sends may be read too late, or not at all.
 #[test]
-fn an_id_that_a_call_does_not_hand_on_joins_nothing() {
-    let mut scene = Scene::new();
-    scene.engine.tell_all();
-    scene.ends.0.insert(SERVING, PORT);
-    scene.sent.insert(INNER + 2, vec![None, None]);
-    let serve = request(&scene.code, SERVING, ROOT, "GET /report/7").with_id("r-1");
-    scene.take(5, &serve);
-    calls(&mut scene, 10, (SERVING, 1), INNER);
-    scene.until(300);
-    assert_eq!(asked(&scene), 1);
+fn a_call_of_a_request_with_an_id_tells_its_connection_only_where_it_sends_none() {
+    for (sent, tells) in [(None, false), (Some(vec![None, None]), true)] {
+        let mut scene = Scene::new();
+        scene.engine.tell_all();
+        scene.ends.0.insert(SERVING, PORT);
+        let serve = request(&scene.code, SERVING, ROOT, "GET /report/7").with_id("r-1");
+        scene.take(5, &serve);
+        if let Some(sent) = sent {
+            scene.sent.insert(INNER + 2, sent);
+        }
+        calls(&mut scene, 10, (SERVING, 1), INNER);
+        scene.until(300);
+        assert_eq!(asked(&scene), 2);
+        let done = call_done(&scene.code, SERVING, INNER);
+        scene.take(310, &done);
+        scene.until(500);
+        let told = scene.engine.take_told();
+        let on = told.iter().find_map(|one| match one {
+            Told::Call(fact) => Some(fact.seen_on.is_some()),
+            Told::Request(_) => None,
+        });
+        assert_eq!(on, Some(tells), "{told:?}");
+    }
 }
 
 #[test]
