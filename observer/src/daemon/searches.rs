@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::inspect::{LostWaits, Unsearched};
+use crate::inspect::{LostWaits, Unsearched, confirmed};
 use crate::picture::{Searched, Searches};
 use crate::target::MemoryError;
 
@@ -45,14 +45,10 @@ pub(super) fn made(target: &Target) -> Result<Searches, MemoryError> {
         Ok(second) => second,
         Err(why) => return Ok(Searches::NotMade(why.to_string())),
     };
-    let confirmed = second
-        .waits
-        .iter()
-        .filter(|one| first.waits.iter().any(|then| one.is_confirmed_by(then)));
     Ok(Searches::Made(Searched {
         took_ns: took_ns.saturating_add(clock::now_ns().saturating_sub(again_ns)),
         apart_ns: Some(again_ns.saturating_sub(ended_ns)),
-        lost: confirmed.map(|one| one.goid).collect(),
+        lost: confirmed(&second.waits, &first.waits).collect(),
         beyond: count(second.beyond),
     }))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::inspect::Unreferenced;
+use crate::inspect::confirmed;
 
 use super::ask::{Answer, Question, Searched};
 use super::context::Context;
@@ -99,10 +99,7 @@ impl References {
             return Vec::new();
         }
         let earlier = earlier.unwrap_or_default();
-        let is_confirmed =
-            |one: &&Unreferenced| earlier.lost.iter().any(|then| one.is_confirmed_by(then));
-        let lost = found.lost.iter().filter(is_confirmed);
-        let lost: Vec<u64> = lost.map(|lost| lost.goid).collect();
+        let lost: Vec<u64> = confirmed(&found.lost, &earlier.lost).collect();
         if !lost.is_empty() {
             searches.repeats_after_ns = 0;
         }

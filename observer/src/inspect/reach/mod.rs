@@ -89,6 +89,20 @@ impl Unreferenced {
     }
 }
 
+/// Goroutines whose waits two searches have found lost, and of which the later confirms the earlier. Both are by rising goid.
+pub fn confirmed<'a>(
+    later: &'a [Unreferenced],
+    earlier: &'a [Unreferenced],
+) -> impl Iterator<Item = u64> + 'a {
+    let then = |one: &Unreferenced| {
+        let at = earlier.binary_search_by_key(&one.goid, |then| then.goid);
+        at.ok().and_then(|at| earlier.get(at))
+    };
+    let is_confirmed =
+        move |one: &&Unreferenced| then(one).is_some_and(|then| one.is_confirmed_by(then));
+    later.iter().filter(is_confirmed).map(|one| one.goid)
+}
+
 /// What one search has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostWaits {
