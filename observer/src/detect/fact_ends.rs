@@ -15,8 +15,10 @@ use super::{ids, joins};
 
 /// A call is read once more so long after it was read first, ns: the later one counts, which finds more requests begun.
 const CALL_AGAIN_NS: u64 = 25_000_000;
-/// A request is read so long after its beginning, and once more so long after that, ns. By then its caller has been.
-const REQUESTS_NS: [u64; 2] = [40_000_000, 80_000_000];
+/// A request is read so long after its beginning, ns: by then its caller has been.
+const REQUEST_NS: u64 = 40_000_000;
+/// And once more so long after that, ns.
+const REQUEST_AGAIN_NS: u64 = 80_000_000;
 
 /// What was asked, or told.
 #[derive(Debug)]
@@ -26,6 +28,20 @@ struct Look {
     /// Round trips of the call then.
     attempts: Option<u32>,
     on: Option<SeenOn>,
+}
+
+impl Look {
+    /// One more, after the one before: what that has found holds until there is better, but not of another round trip.
+    fn after(before: Option<Self>, attempts: Option<u32>, asked_ns: u64) -> Self {
+        let looks = before.as_ref().map_or(0, |look| look.looks) + 1;
+        let same = before.filter(|look| look.attempts == attempts);
+        Self {
+            looks,
+            asked_ns,
+            attempts,
+            on: same.and_then(|look| look.on),
+        }
+    }
 }
 
 /// What was read of those that run.
@@ -48,8 +64,7 @@ impl FactEnds {
     pub(super) fn request_started(id: ReqId, cx: &mut Context<'_>) {
         let request = cx.model.request(id);
         if request.is_some_and(|request| request.protocol == Protocol::Http) {
-            let [first, _] = REQUESTS_NS;
-            cx.later(first, Topic::RequestOn(id));
+            cx.later(REQUEST_NS, Topic::RequestOn(id));
         }
     }
 
@@ -70,15 +85,7 @@ impl FactEnds {
             g: call.g,
         };
         let attempts = call.attempts();
-        let known = self.calls.remove(&id);
-        let look = Look {
-            looks: known.as_ref().map_or(0, |look| look.looks) + 1,
-            asked_ns: cx.now_ns,
-            attempts,
-            on: known
-                .filter(|look| look.attempts == attempts)
-                .and_then(|look| look.on),
-        };
+        let look = Look::after(self.calls.remove(&id), attempts, cx.now_ns);
         let pid = call.pid;
         cx.remember(&mut self.calls, id, look);
         cx.ask(pid, Topic::CallOn(id), question);
@@ -100,13 +107,7 @@ impl FactEnds {
             return;
         };
         let question = Question::RequestEnds(Context::reading_of_conn(request));
-        let known = self.requests.remove(&id);
-        let look = Look {
-            looks: known.as_ref().map_or(0, |look| look.looks) + 1,
-            asked_ns: cx.now_ns,
-            attempts: None,
-            on: known.and_then(|look| look.on),
-        };
+        let look = Look::after(self.requests.remove(&id), None, cx.now_ns);
         let pid = request.pid;
         cx.remember(&mut self.requests, id, look);
         cx.ask(pid, Topic::RequestOn(id), question);
@@ -129,10 +130,8 @@ impl FactEnds {
             return;
         };
         look.on = seen_on(answer, look.asked_ns, request.pid, cx).or(look.on);
-        if let [_, second] = REQUESTS_NS
-            && look.looks < joins::LOOKS
-        {
-            cx.later(second, Topic::RequestOn(id));
+        if look.looks < joins::LOOKS {
+            cx.later(REQUEST_AGAIN_NS, Topic::RequestOn(id));
         }
     }
 
