@@ -175,7 +175,8 @@ pub(super) fn call_over(
             ..shown
         });
     }
-    Some(match call.filter(|call| !call.is_open()) {
+    let call = call.filter(|call| !call.is_open() && !is_ended_by_itself(call, cx));
+    Some(match call {
         Some(call) => call_evidence(call, cx.thresholds, cx.now_ns),
         None => CallEvidence {
             outcome: CallOutcome::Unknown,
@@ -183,6 +184,21 @@ pub(super) fn call_over(
             ..shown
         },
     })
+}
+
+/// Whether the goroutine that made a call of HTTP has cancelled it itself. Its round trip had returned then: whether the
+/// answer had been read, the connection's reader tells, and that may come late on a busy machine.
+fn is_ended_by_itself(call: &Call, cx: &Context<'_>) -> bool {
+    let cancel = call
+        .inner
+        .and_then(|inner| cx.model.context(inner))
+        .and_then(|inner| inner.cancelled.as_ref());
+    call.kind == CallKind::Http
+        && call.goid != 0
+        && !call.failed
+        && call.failed_read.is_none()
+        && matches!(call.ended, Some((_, CallEnd::Cancelled)))
+        && cancel.is_some_and(|cancel| cancel.goid == call.goid)
 }
 
 /// What a call is called, without its path where paths are not to be shown.

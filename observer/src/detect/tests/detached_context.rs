@@ -1,14 +1,14 @@
 //! detached-context: at the use, never at creation.
 
 use super::{
-    BACKGROUND, BUILD, CANCEL_CTX, CHILD, HANDLER, ROOT, ROUND_TRIP, SERVE, SERVING, TIMER_CTX,
-    WORKER, calls, client_leaves, derived, end, site, start,
+    BACKGROUND, BUILD, CANCEL_CTX, CANCEL_FUNC, CHILD, HANDLER, ROOT, ROUND_TRIP, SERVE, SERVING,
+    TIMER_CTX, WORKER, calls, client_leaves, derived, end, site, start,
 };
 use crate::finding::{
     CallOutcome, CancelledBy, Confidence, Emission, Finding, RuleName, Severity, Trust,
     UpdateReason, WorkState,
 };
-use crate::testkit::{Created, MS, Scene, call_done, cancel, created_short, deadline};
+use crate::testkit::{Created, MS, Scene, call_done, cancel, cascade, created_short, deadline};
 
 const WITHOUT: (&str, u64) = ("context.withoutCancelCtx", 0x7000);
 const IN_CALL: [&str; 4] = [
@@ -252,6 +252,26 @@ fn the_end_of_the_work_tells_the_end_of_its_call() {
         call_end(finding),
         (CallOutcome::Done, Some(1_501 * MS - started_ns))
     );
+}
+
+#[test]
+fn a_call_whose_goroutine_went_on_to_its_deferred_cancel_was_not_cancelled() {
+    let mut scene = used(&[(TIMER_CTX, CHILD), BACKGROUND]);
+    client_leaves(&mut scene, 100);
+    scene.until(700);
+    // The answer is there and read; the connection's reader has not been scheduled yet, which ends the call's own.
+    let own = 0x4100;
+    let made = created_short(&scene.code, SERVING, own, (TIMER_CTX, CHILD));
+    let deferred = cancel(&scene.code, SERVING, CHILD, &[CANCEL_FUNC, HANDLER]);
+    let falls = cascade(&scene.code, SERVING, own);
+    scene.take(701, &made);
+    scene.take(1_500, &deferred);
+    scene.take(1_500, &falls);
+    end(&mut scene, 1_501);
+    let Some((_, Emission::Update(finding, UpdateReason::Ended))) = scene.shown.last() else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(call_end(finding), (CallOutcome::Unknown, None));
 }
 
 #[test]
