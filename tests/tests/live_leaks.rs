@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use observer_tests::go::minor_of;
 use observer_tests::live::{
     Expect, Load, Observer, Program, Run, exactly, findings, on_each_kind, start,
@@ -140,7 +140,8 @@ impl Planted {
             || matches!(self.proof, Proof::Named(_)) && minor < NAMED_SINCE
     }
 
-    fn expected(&self, minor: u32) -> Result<Expect> {
+    /// The first of its requests is told, or any of them.
+    fn expected(&self, minor: u32, any_of_them: bool) -> Result<Expect> {
         let route = self.route();
         let case = route.trim_start_matches('/');
         let marked = format!("goroutine-leak {}", self.case);
@@ -163,6 +164,9 @@ impl Planted {
             .collect();
         Ok(match self.proof {
             Proof::Lost(_) | Proof::Named(_) if !by_age => expect
+                .fact("/request/path", &route)
+                .fact("/request/id", &any.join("|")),
+            _ if any_of_them => expect
                 .fact("/request/path", &route)
                 .fact("/request/id", &any.join("|")),
             _ => expect.request(&route, &format!("{case}-0")),
@@ -215,7 +219,7 @@ fn every_leak_is_found_and_every_twin_is_silent() -> Result<()> {
         thread::sleep(SETTLED);
         let minor = minor_of(go).context("no version")?;
         let planted = ALL.iter().filter(|planted| has(&planted.route()));
-        let planted = planted.map(|planted| planted.expected(minor));
+        let planted = planted.map(|planted| planted.expected(minor, false));
         let expected = planted.collect::<Result<Vec<_>>>()?;
         // On a busy machine a search takes long, and is paid for by rest. What is missing then is told below.
         let found = |line: &&Value| line["type"] == "finding";
@@ -365,9 +369,93 @@ fn too_few_to_be_judged_by_age_are_not() -> Result<()> {
         let run = observer.stop()?;
         let sender = ALL.iter().find(|planted| planted.case == "sender");
         let minor = minor_of(go).context("no version")?;
-        let sender = sender.context("no sender")?.expected(minor)?.times(1);
+        let sender = sender
+            .context("no sender")?
+            .expected(minor, false)?
+            .times(1);
         exactly(&run, program.pid(), &[sender])
     })
+}
+
+/// Of these, only the event of their beginning tells: the line of who calls `sync.WaitGroup.Go`, and who has started the
+/// one that started it.
+const NEED_THE_HOOKS: [&str; 2] = ["grandchild", "wait-group"];
+
+/// Without the hooks, looks through all goroutines find those that stay, each with its request where its connection has
+/// served no other meanwhile.
+#[test]
+fn without_the_hooks_looks_find_them() -> Result<()> {
+    on_each_kind(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let routes = program.routes()?;
+        let observer = observe_without_hooks(&program)?;
+        for route in &routes {
+            let id = format!("{}-", route.path.trim_start_matches('/').replace('/', "-"));
+            // A connection for each.
+            let load = Load::of(&program, &route.path).mode("drop");
+            let report = load.times(REQUESTS, 1).ids(&id).run()?;
+            ensure!(report.ok == REQUESTS, "{}: {report:?}", route.path);
+        }
+        thread::sleep(SETTLED);
+        let minor = minor_of(go).context("no version")?;
+        let has = |path: &str| routes.iter().any(|route| route.path == path);
+        let is_seen =
+            |planted: &&Planted| has(&planted.route()) && !NEED_THE_HOOKS.contains(&planted.case);
+        let planted = ALL.iter().filter(is_seen);
+        let expected = planted.map(|planted| planted.expected(minor, true));
+        let expected = expected.collect::<Result<Vec<_>>>()?;
+        let found = |line: &&Value| line["type"] == "finding";
+        let _ = observer
+            .wait_for(|lines| (lines.iter().filter(found).count() >= expected.len()).then_some(()));
+        let run = observer.stop()?;
+        exactly(&run, program.pid(), &expected)?;
+        let end = run.of_type("end").next().context("no end")?;
+        let of_requests = &end["goroutines"]["requests"];
+        let left = REQUESTS * u64::try_from(expected.len())?;
+        ensure!(of_requests["outliving"].as_u64() >= Some(left), "{end}");
+        ensure!(of_requests["started"].is_null(), "{end}");
+        Ok(())
+    })
+}
+
+/// Of several requests of one connection, nobody knows which it was.
+#[test]
+fn without_the_hooks_no_request_is_named_that_may_be_another() -> Result<()> {
+    on_each_kind(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let observer = observe_without_hooks(&program)?;
+        ask(&program, "/nil-send", REQUESTS)?;
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let found = findings(&run, program.pid());
+        let [finding] = &found[..] else {
+            bail!("{} findings", found.len());
+        };
+        ensure!(
+            finding.number("/count") <= Some(REQUESTS),
+            "{}",
+            finding.brief()
+        );
+        ensure!(
+            finding.text("/message").contains("waits for ever"),
+            "{}",
+            finding.brief()
+        );
+        let request = finding.text("/request/path");
+        ensure!(request.is_empty(), "{}", finding.brief());
+        ensure!(
+            finding.text("/help").contains("--goroutines"),
+            "{}",
+            finding.brief()
+        );
+        Ok(())
+    })
+}
+
+fn observe_without_hooks(program: &Program) -> Result<Observer> {
+    let after = format!("{}s", LEAK_AFTER.as_secs());
+    let pid = program.pid().to_string();
+    Observer::attach(&["--pid", &pid, "--leak-after", &after], 1)
 }
 
 /// They cost a trap for each goroutine, so they are there only where asked for, and that is said.
@@ -375,15 +463,7 @@ fn too_few_to_be_judged_by_age_are_not() -> Result<()> {
 fn the_hooks_are_off_unless_asked_for() -> Result<()> {
     on_each_kind(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
-        let observer = Observer::attach(
-            &["--pid", &program.pid().to_string(), "--leak-after", "1s"],
-            1,
-        )?;
-        ask(&program, "/sender", REQUESTS)?;
-        ask(&program, "/nil-send", REQUESTS)?;
-        thread::sleep(LEAK_AFTER * 2);
-        let run = observer.stop()?;
-        exactly(&run, program.pid(), &[])?;
+        let run = observe_without_hooks(&program)?.stop()?;
         let begun = run.of_type("start").next().context("no start line")?;
         let gaps = begun["not_covered"].to_string();
         ensure!(gaps.contains("--goroutines"), "{gaps}");

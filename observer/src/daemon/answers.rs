@@ -46,6 +46,10 @@ impl Loop {
                 let processes = self.observed.len();
                 Answer::Count(self.tallies.count(target, processes, clock::now_ns))
             }
+            Question::Listing => {
+                let processes = self.observed.len();
+                Answer::Listing(self.listings.look(target, processes, clock::now_ns))
+            }
             Question::Crowds { .. } | Question::Unreferenced { .. } => {
                 let clock = Clock {
                     realtime_minus_monotonic_ns: self.realtime_ns,

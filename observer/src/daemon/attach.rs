@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use observer_common::hook::HookId;
 use observer_common::layout::{ENABLED, Layout as Block};
 use observer_common::limits::MAX_SLOTS;
 
@@ -22,7 +23,7 @@ use super::claim::Claim;
 use super::clock;
 use super::detach::{Detacher, Parting};
 use super::errors;
-use super::subject::{GOROUTINES_ONLY_WITH, Target, not_covered};
+use super::subject::{Target, not_covered, without_goroutines};
 
 /// How long shared probes wait for the next process of their executable, ns.
 const IDLE_NS: u64 = 10_000_000_000;
@@ -146,7 +147,8 @@ impl Attacher {
                 Err(Error::ProcessExited { pid })
             }
         });
-        let target = target.begun();
+        let tells = |plan: &Plan| plan.has(HookId::GoroutineCreate);
+        let target = target.begun(started.as_ref().is_ok_and(tells));
         let observed = Observed {
             target: Arc::new(target),
             slot,
@@ -221,7 +223,7 @@ impl Attacher {
         };
         let mut plan = plan(&target.image, &target.layout, choice);
         if !self.options.goroutines {
-            plan.leave_out(Rate::Hot, GOROUTINES_ONLY_WITH);
+            plan.leave_out(Rate::Hot, without_goroutines(&target.layout));
         }
         let is_foreign = verify(&mut plan, target)?;
         let pid = target.pid();

@@ -214,6 +214,7 @@ impl Loop {
             self.code.forget(pid);
             self.families.forget(pid);
             self.tallies.forget(pid);
+            self.listings.forget(pid);
             self.part_with(pid, why, sinks)?;
         }
         Ok(())

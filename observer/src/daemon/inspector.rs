@@ -9,7 +9,7 @@ use observer_common::layout::TRACE_HEADER;
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::go::image::Key;
 use crate::inspect::{
-    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, LostWaits,
+    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, Kin, LostWaits,
     RequestDetails, RequestReading, Runtime, Started, TargetTypes, TypeNames as _, Unsearched,
     ValueKey, ValueLink, id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing,
     inspect_request, local_address, response_headers, value_key,
@@ -78,10 +78,11 @@ pub(super) fn answer(target: &Target, ask: &Ask, families: &mut Families) -> Ans
             Some(itab) => sent_by_grpc(target, (*itab, *ctx), headers),
             None => sent(target, (*request, *ctx), headers),
         }),
-        // None is one answer among others: see `tallies` and `looks`.
-        Question::Count | Question::Crowds { .. } | Question::Unreferenced { .. } => {
-            Answer::Unknown
-        }
+        // None is one answer among others: see `tallies`, `listings` and `looks`.
+        Question::Count
+        | Question::Listing
+        | Question::Crowds { .. }
+        | Question::Unreferenced { .. } => Answer::Unknown,
         Question::Peers { requests } => {
             Answer::Peers(requests.iter().map(|one| peer(target, one)).collect())
         }
@@ -117,6 +118,15 @@ pub(super) fn tally(target: &Target, is_runtime: impl FnMut(u64) -> bool) -> Opt
         line.gopc = line.gopc.wrapping_add(target.bias());
     }
     Some(lines)
+}
+
+/// Its goroutines and who started them, by number; `None` where that is not to be known, or not all could be read.
+pub(super) fn kin(target: &Target) -> Option<Vec<Kin>> {
+    let mut all = runtime(target)?.kin().ok()??;
+    for one in all.iter_mut().filter(|one| one.gopc != 0) {
+        one.gopc = one.gopc.wrapping_add(target.bias());
+    }
+    Some(all)
 }
 
 /// The numbers of its goroutines, rising; `None` where not all could be read.

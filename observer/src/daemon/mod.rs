@@ -19,6 +19,7 @@ mod fleet;
 mod goroutines;
 mod host;
 mod inspector;
+mod listings;
 mod looks;
 mod observe;
 mod rates;

@@ -28,6 +28,7 @@ use super::clock;
 use super::code::LiveCode;
 use super::cost::Cost;
 use super::families::Families;
+use super::listings::Listings;
 use super::looks::Looks;
 use super::rates::Rates;
 use super::select::Selection;
@@ -105,6 +106,7 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let mut loop_ = Loop {
         families: Families::default(),
         tallies: Tallies::default(),
+        listings: Listings::default(),
         looks: Looks::new(snapshots),
         said: Vec::new(),
         code: LiveCode::new(recorder.is_some()),
@@ -236,6 +238,7 @@ pub(super) struct Loop {
     pub(super) code: LiveCode,
     pub(super) families: Families,
     pub(super) tallies: Tallies,
+    pub(super) listings: Listings,
     pub(super) looks: Looks,
     /// What there is to say of questions.
     pub(super) said: Vec<Notice>,

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileTypeExt as _;
 use std::sync::Arc;
 
+use observer_common::hook::HookId;
+
 use crate::error::{Error, Subject};
 use crate::finding::{HookState, ProcessInfo};
 use crate::go::grpc::GRPC;
@@ -112,14 +114,17 @@ impl Target {
     }
 
     /// Its hits are seen from now on: which goroutines may have been there before?
-    pub(super) fn begun(self) -> Self {
+    /// Where nobody tells of its goroutines, they are looked through.
+    pub(super) fn begun(self, is_told: bool) -> Self {
         let older = match inspector::goids(&self) {
             Some(all) if all.len() <= OLDER => Older::These(all.into()),
             Some(all) => Older::UpTo(all.last().copied().unwrap_or_default()),
             None => Older::UpTo(u64::MAX),
         };
+        let says_who = |of: &GOffsets| of.parent_goid.is_some();
         let unit = Unit {
             older,
+            is_looked_through: !is_told && self.offsets.goroutine.as_ref().is_some_and(says_who),
             ..(*self.unit).clone()
         };
         Self {
@@ -182,6 +187,7 @@ fn unit(image: &Image, process: ProcessInfo, own: &[String]) -> Unit {
         own: image.own_modules().iter().chain(own).cloned().collect(),
         netns: 0,
         older: Older::UpTo(u64::MAX),
+        is_looked_through: false,
     }
 }
 
@@ -208,9 +214,22 @@ fn describe(image: &Image, fallback: &str) -> ProcessInfo {
 /// What stays unseen where a goroutine does not say who started it (Go ≤ 1.20).
 const NO_PARENTS: &str = "work of goroutines that a handler starts, http.TimeoutHandler's included (before Go 1.21 nothing says whose they are)";
 
-/// Of the hooks that are left out unless asked for.
-pub(super) const GOROUTINES_ONLY_WITH: &str =
-    "goroutines that outlive their requests (followed with --goroutines)";
+/// What stays unseen where goroutines are not followed.
+pub(super) fn without_goroutines(layout: &Layout) -> &'static str {
+    if says_who_started_it(layout) {
+        "of some goroutines, which request they outlive (told with --goroutines)"
+    } else {
+        "goroutines that outlive their requests (followed with --goroutines)"
+    }
+}
+
+/// The same, where the hooks cannot be had.
+const LOOKS_INSTEAD: &str =
+    "of some goroutines, which request they outlive (looks stand in for the hooks)";
+
+fn says_who_started_it(layout: &Layout) -> bool {
+    layout.field("runtime.g", "parentGoid").is_some()
+}
 
 /// What the hooks that are off, and what this Go does not keep, leave unseen.
 pub(super) fn not_covered(plan: &Plan, layout: &Layout) -> Vec<String> {
@@ -228,8 +247,10 @@ pub(super) fn not_covered(plan: &Plan, layout: &Layout) -> Vec<String> {
             }
         }
     }
-    if layout.field("runtime.g", "parentGoid").is_none() {
+    if !says_who_started_it(layout) {
         reasons.push(NO_PARENTS.to_owned());
+    } else if plan.lacks(HookId::GoroutineCreate) {
+        reasons.push(LOOKS_INSTEAD.to_owned());
     }
     reasons
 }
@@ -239,7 +260,11 @@ fn start(plan: &Plan, layout: &Layout, process: Arc<ProcessInfo>, kernel: &InKer
     let mut hooks = plan.states();
     let only_asked_for = |hook: &&mut HookState| hook.on && hook.rate == Rate::Hot.as_str();
     for hook in hooks.iter_mut().filter(only_asked_for) {
-        hook.reason = Some("with --goroutines".to_owned());
+        let with = "with --goroutines";
+        hook.reason = Some(match says_who_started_it(layout) {
+            true => format!("{with}; without, by looks at all goroutines"),
+            false => with.to_owned(),
+        });
     }
     hooks.push(state.clone());
     let mut not_covered = not_covered(plan, layout);

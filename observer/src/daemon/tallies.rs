@@ -86,7 +86,7 @@ fn starts_in_runtime(image: &Image, startpc: u64) -> bool {
 }
 
 /// Looks, unless the last look was too long for that.
-fn within<T>(
+pub(super) fn within<T>(
     rests_until_ns: &mut u64,
     rest: u64,
     clock: impl Fn() -> u64,

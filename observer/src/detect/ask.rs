@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::finding::Crowd;
 use crate::inspect::{
-    Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, Started,
+    Child, ConnState, ContextId, Ends, Goroutine, Inspection, Listing, RequestDetails, Started,
     Unreferenced, ValueKey, ValueLink,
 };
 
@@ -80,6 +80,8 @@ pub enum Question {
     RequestEnds(Reading),
     /// How many goroutines there are.
     Count,
+    /// Which goroutines there are that were not there before, and who started them.
+    Listing,
     /// What the goroutines of some `go` statements do; the answer may take its time.
     Crowds {
         /// The statements' return addresses.
@@ -164,6 +166,8 @@ pub enum Answer {
     Ends(Option<Ends>),
     /// To [`Question::Count`]; `None` where not all could be read, or counting had cost too much lately.
     Count(Option<Count>),
+    /// To [`Question::Listing`]; `None` where not all could be read, or looking had cost too much lately.
+    Listing(Option<Listing>),
     /// To [`Question::Crowds`].
     Crowds(Crowds),
     /// The process is gone, or cannot be read.

@@ -115,6 +115,11 @@ impl Engine {
     /// A process is observed from now on.
     pub fn process_started(&mut self, pid: u32) {
         self.rules.joins.sees(pid);
+        let topic = self.rules.listings.begin(pid);
+        let first_ns = self
+            .now_ns
+            .saturating_add(self.thresholds.leaks.interval_ns());
+        self.timers.set(first_ns, topic);
         if !self.thresholds.surges.is_off {
             let topic = self.rules.surges.begin(pid);
             self.timers.set(self.now_ns, topic);
@@ -129,6 +134,7 @@ impl Engine {
         self.rules.mismatch.forget(|of| of == pid);
         self.rules.short.forget(|of| of == pid);
         self.rules.leaks.forget_lines(pid);
+        self.rules.listings.forget(pid);
         self.rules.surges.forget(pid);
         self.rules.joins.forget_gone(&self.model);
         self.waits.forget(pid);
@@ -203,6 +209,7 @@ impl Engine {
             total: self.rules.surges.total(),
             started: totals.spawned,
             ended: totals.spawned_ended,
+            looks: self.model.is_looked_through(),
             outliving: self.model.outliving(),
             waiting: self.rules.leaks.waiting(),
         }

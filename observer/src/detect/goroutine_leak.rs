@@ -16,7 +16,9 @@
 //!   one `go` line do so, started by three requests, and none of that line has ended so late: it is told after twice
 //!   that time, when one would have.
 //!
-//! It follows goroutines from their start to their end, which costs a trap for each: only with `--goroutines`.
+//! With `--goroutines` it follows goroutines from their start to their end, which costs a trap for each. Without, and where those hooks
+//! cannot be had, it looks through all goroutines of the process every few seconds, from Go 1.21 on, and finds those that stay: a goroutine
+//! says who has started it. Whose request it was is certain where that one served no other between two looks; else the finding names none.
 //!
 //! `at` is the line of the `go` statement; where `errgroup` or `sync.WaitGroup.Go` contains it, the line that calls
 //! those. `stack` shows where the goroutine waits, `live` how many of that line have outlived their requests now,
@@ -94,14 +96,15 @@
 //! - where a `Done` of a dead context is among what it waits for: it is about to leave;
 //! - references are not searched for in more than 64 MiB of objects with pointers, and not to locks up to Go 1.25, where no goroutine
 //!   says which it waits for: there age tells what it can. A word that a function has left behind on a stack counts as a reference;
-//! - where the hooks of goroutines are off; goroutines that were started before observer came, or of which events
-//!   were lost.
+//! - goroutines that were started before observer came, or of which events were lost;
+//! - without `--goroutines`: all of them up to Go 1.20; those that `sync.WaitGroup.Go` or `errgroup` has started, whose callers only the event
+//!   of their start tells; those whose own starter had ended by the next look, `http.TimeoutHandler`'s worker for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{Fingerprint, RuleName};
 use crate::inspect::{Goroutine, Inspection};
-use crate::model::{GoId, ReqId};
+use crate::model::{GoId, ReqId, Told};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
@@ -179,7 +182,10 @@ impl GoroutineLeak {
             g: spawned.g,
             origin,
             request: request.id,
+            told_by: spawned.told,
             info: None,
+            is_described: false,
+            alive_ns: ended_ns,
             ended_ns,
             wait: None,
             stack_bytes: 0,
@@ -196,7 +202,12 @@ impl GoroutineLeak {
         let Some(case) = self.cases.get(id) else {
             return;
         };
-        let (line, age_ns) = (case.line, cx.now_ns.saturating_sub(case.ended_ns));
+        let over_ns = match case.told_by {
+            Told::Event => cx.now_ns,
+            // Nobody knows when, since it was last seen.
+            Told::Look | Told::Doubtful => case.alive_ns,
+        };
+        let (line, age_ns) = (case.line, over_ns.saturating_sub(case.ended_ns));
         let late = age_ns > cx.thresholds.leaks.after_ns;
         self.cases.remove(id, cx);
         if late && let Some(line) = self.cases.line(line) {
@@ -219,7 +230,7 @@ impl GoroutineLeak {
             .filter_map(|ctx| cx.model.context(ctx).map(|ctx| ctx.ptr))
             .collect();
         let reading = request
-            .filter(|_| case.info.is_none())
+            .filter(|_| !case.is_described)
             .map(Context::reading_of_conn);
         let question = Question::work(case.goid, case.g, contexts, reading);
         cx.ask(case.line.0, Topic::Leak(id), question);
@@ -235,17 +246,20 @@ impl GoroutineLeak {
         let Some(case) = self.cases.get_mut(id).filter(|case| !case.told) else {
             return;
         };
-        if case.info.is_none() {
+        if !case.is_described {
             if work.conn.as_ref().is_some_and(|conn| conn.hijacked) {
                 self.cases.remove(id, cx);
                 return;
             }
+            case.is_described = true;
             // Nothing else is kept of what was read: a request that has ended is memory that may be another's.
-            case.info = draft::request_of(cx, Some(case.request));
+            let named = Some(case.request).filter(|_| case.told_by != Told::Doubtful);
+            case.info = draft::request_of(cx, named);
         }
         match &work.goroutine {
             Inspection::Alive(goroutine) => self.seen(id, goroutine, work, cx),
             // Memory is read ahead of the events: the end of the goroutine may be on its way.
+            Inspection::Gone if case.told_by != Told::Event => self.cases.remove(id, cx),
             Inspection::Gone if !case.is_missed => {
                 case.is_missed = true;
                 self.again(id, cx);
@@ -272,6 +286,7 @@ impl GoroutineLeak {
         let Some(unit) = cx.unit(case.line.0) else {
             return;
         };
+        case.alive_ns = cx.now_ns;
         let heard_ns = cx.model.spawned(id).map(|spawned| spawned.heard_ns);
         // Whoever is not remembered may have worked between two looks, unless it was one wait.
         let is_heard = heard_ns.is_some();

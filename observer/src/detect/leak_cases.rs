@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{Fingerprint, RequestInfo};
-use crate::model::{GoId, ReqId};
+use crate::model::{GoId, ReqId, Told};
 
 use super::context::Context;
 use super::lasting::Wait;
@@ -80,8 +80,14 @@ pub(super) struct Case {
     pub(super) g: u64,
     pub(super) origin: Origin,
     pub(super) request: ReqId,
-    /// The request, described at the first look.
+    /// Who told of it.
+    pub(super) told_by: Told,
+    /// The request, described at the first look; `None` where it may have been another one.
     pub(super) info: Option<RequestInfo>,
+    /// The first look was taken.
+    pub(super) is_described: bool,
+    /// When it was last known to live, ns.
+    pub(super) alive_ns: u64,
     /// Its end, ns.
     pub(super) ended_ns: u64,
     /// The wait that it was seen in last.

@@ -1,7 +1,7 @@
 //! What a `goroutine-leak` says, and by which contexts it is one.
 
 use crate::finding::{CancelledBy, Confidence, Evidence, Finding, RuleName, Severity, WorkState};
-use crate::model::{Ctx, GoId, ReqId};
+use crate::model::{Ctx, GoId, ReqId, Told};
 
 use super::context::Context;
 use super::draft::{self, span};
@@ -103,13 +103,19 @@ pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -
         }
         Kind::Age => format!("goroutine still waits {outlived} after the end of its request"),
     };
-    finding.help = if matches!(kind, Kind::Idle) {
-        HELP_IDLE
-    } else {
-        HELP
-    }
-    .to_owned();
+    finding.help = help(case, kind);
     Some(finding)
+}
+
+fn help(case: &Case, kind: &Kind) -> String {
+    let help = match kind {
+        Kind::Idle => HELP_IDLE,
+        _ => HELP,
+    };
+    match case.told_by {
+        Told::Doubtful => format!("{help} (which request it was, --goroutines tells)"),
+        Told::Event | Told::Look => help.to_owned(),
+    }
 }
 
 /// What a wait for this reason is for.

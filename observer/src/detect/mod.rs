@@ -47,6 +47,7 @@ mod late_ids;
 mod leak_cases;
 mod leak_finding;
 mod left_behind;
+mod listings;
 mod made_ids;
 mod origin;
 mod outlived;

@@ -70,6 +70,7 @@ mod tests {
             own: Vec::new(),
             netns: 0,
             older: crate::model::Older::default(),
+            is_looked_through: false,
         };
         let rule = RuleName::CancelIgnored;
         let mut finding = draft::blank(rule, Severity::Error, Confidence::High, 1, &unit);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::correlate::Join;
-use crate::model::{CallId, CallKind, Fact, ReqId};
+use crate::model::{CallId, CallKind, Fact, ReqId, Told};
 
 use super::ask::Answer;
 use super::beside::Beside;
@@ -26,6 +26,7 @@ use super::keys;
 use super::large_headers::LargeHeaders;
 use super::late_ids;
 use super::left_behind::{Conclusion, LeftBehind};
+use super::listings::Listings;
 use super::orphaned_downstream::OrphanedDownstream;
 use super::overrun::{Over, Overrun};
 use super::premature_cancel::PrematureCancel;
@@ -59,6 +60,7 @@ pub(super) struct Rules {
     not_forwarded: DeadlineNotForwarded,
     orphaned: OrphanedDownstream,
     pub(super) leaks: GoroutineLeak,
+    pub(super) listings: Listings,
     pub(super) surges: GoroutineSurge,
     pub(super) teller: Teller,
 }
@@ -178,6 +180,11 @@ impl Rules {
             Fact::GoroutineStarted(id) => self.leaks.watch(id, cx),
             Fact::GoroutineEnded(id) => {
                 self.leaks.goroutine_ended(id, cx);
+                // Of an end that was not told, the time is not known.
+                let told = cx.model.spawned(id).map(|spawned| spawned.told);
+                if told != Some(Told::Event) {
+                    return;
+                }
                 let over = self.left.goroutine_ended(id, cx);
                 let owner = cx.model.spawned(id).map(|spawned| spawned.request);
                 self.work_stopped(owner, over, cx);
@@ -227,6 +234,7 @@ impl Rules {
             Topic::Leak(id) => self.leaks.look(id, cx),
             Topic::Premature(request) => self.premature.settled(request, cx),
             Topic::References(pid) => self.leaks.search(pid, cx),
+            Topic::Listing(number) => self.listings.look(number, cx),
             Topic::Count(number) => self.surges.look(number, cx),
             Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
             Topic::LargeHeaders(_)
@@ -286,6 +294,11 @@ impl Rules {
             Topic::Keys(request) => keys::answer(request, answer, cx),
             Topic::Leak(id) => self.leaks.answer(id, answer, cx),
             Topic::References(pid) => self.leaks.searched(pid, answer, cx),
+            Topic::Listing(number) => {
+                for fact in self.listings.answer(number, answer, cx) {
+                    self.fact(fact, cx);
+                }
+            }
             Topic::Count(number) => self.surges.counted(number, answer, cx),
             Topic::Crowds(number) => self.surges.answer(number, answer, cx),
             Topic::Sent(call) => {

@@ -141,6 +141,7 @@ mod tests {
             own: vec!["example.com/shop".into()],
             netns: 0,
             older: crate::model::Older::default(),
+            is_looked_through: false,
         }
     }
 

@@ -21,6 +21,7 @@ mod ids;
 mod large_headers;
 mod late_ids;
 mod leaks_by_age;
+mod listings;
 mod loss;
 mod made_ids;
 mod orphaned_downstream;

@@ -80,6 +80,8 @@ pub(super) enum Topic {
     Leak(GoId),
     /// Does anything refer to what goroutines of a process wait on?
     References(u32),
+    /// Which goroutines of a process are new? By number of the watch.
+    Listing(u64),
     /// How many goroutines does a process have? By number of the watch.
     Count(u64),
     /// What do those do that have become so many? By number of the watch.
@@ -89,7 +91,7 @@ pub(super) enum Topic {
 impl Topic {
     /// What is asked does not depend on events: it stands where some were lost.
     pub(super) const fn needs_no_events(&self) -> bool {
-        matches!(self, Self::Count(_) | Self::Crowds(_))
+        matches!(self, Self::Count(_) | Self::Crowds(_) | Self::Listing(_))
     }
 }
 

@@ -13,6 +13,7 @@ mod context_id;
 mod error_kind;
 mod gomap;
 mod goroutine;
+mod kin;
 mod listed;
 mod metadata;
 mod offsets;
@@ -42,6 +43,7 @@ pub use context_id::{ContextId, REQUEST_ID_KEYS, RequestIdKey, id_in_contexts};
 pub use error_kind::{ErrorKind, TypeNames, error_kind, error_kind_of_type};
 pub use gomap::MapKind;
 pub use goroutine::{Goroutine, Inspection, Inspector, Runtime, StackState};
+pub use kin::{Kin, Listing};
 pub use listed::Child;
 pub use metadata::{inspect_metadata, inspect_outgoing};
 pub use offsets::{

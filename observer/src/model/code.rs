@@ -51,6 +51,9 @@ pub struct Unit {
     /// Goroutines that may have been there when observing began.
     #[serde(default)]
     pub older: Older,
+    /// Nobody tells of its goroutines' beginnings, but they say who started them: looks tell of those that stay.
+    #[serde(default)]
+    pub is_looked_through: bool,
 }
 
 /// Goroutines by number; a number is never used again.

@@ -7,6 +7,7 @@ use crate::go::Frame;
 use super::On;
 use super::ids::ReqId;
 use super::request::BEATS;
+use super::spawned::Told;
 
 /// Runs the handler inside `http.TimeoutHandler`, which waits for it.
 const TIMEOUT_WORKER: &str = "net/http.(*timeoutHandler).ServeHTTP.";
@@ -30,8 +31,12 @@ impl On<'_> {
         if let Some(request) = self.process.owners.keep(&header.goid) {
             return *request;
         }
-        if let Some(spawned) = self.process.spawned.get(&header.goid) {
-            return self.model.spawned.get(*spawned).map(|of| of.request);
+        // What a look has found may have worked before: nobody's.
+        if let Some(spawned) = self.process.spawned.get(&header.goid)
+            && let Some(spawned) = self.model.spawned.get(*spawned)
+            && spawned.told == Told::Event
+        {
+            return Some(spawned.request);
         }
         if header.parent_goid == 0 {
             return None;

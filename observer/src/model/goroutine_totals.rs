@@ -11,7 +11,9 @@ pub struct GoroutineTotals {
     pub started: u64,
     /// Those of them that have ended.
     pub ended: u64,
-    /// Those that live on after their requests.
+    /// Some process is looked through, because nobody tells of its goroutines' beginnings.
+    pub looks: bool,
+    /// Those that live on after their requests: where looks tell of them, as last looked.
     pub outliving: u64,
     /// Of those, how many wait for what, in Go's words, as last looked at: only those that the service answers for are.
     pub waiting: BTreeMap<String, u64>,

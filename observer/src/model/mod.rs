@@ -26,6 +26,7 @@ mod on_dial;
 mod on_goroutine;
 mod on_grpc;
 mod on_grpc_call;
+mod on_listing;
 mod on_request;
 mod on_socket;
 mod on_sql;
@@ -56,7 +57,7 @@ pub use latency::Latency;
 pub use request::{Delivery, Ending, IoDeadline, Peer, Protocol, Request};
 pub use sent::Sent;
 pub use sent_deadline::{DeadlineHeader, PlainUnit, SentDeadline};
-pub use spawned::Spawned;
+pub use spawned::{Spawned, Told};
 pub use table::Table;
 pub use trace::{SpanId, Trace, TraceContext, TraceId};
 
@@ -65,7 +66,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::inspect::{ContextId, RequestDetails};
+use crate::inspect::{ContextId, Listing, RequestDetails};
 use crate::stream::Event;
 
 use connection::Connections;
@@ -90,6 +91,9 @@ pub struct Limits {
     pub ended_settled: usize,
     /// Other ended requests kept: what they made may be judged only after the grace time.
     pub ended_open: usize,
+    /// Ended requests kept beyond those, each the last one that its goroutine has served, until a look has shown what they
+    /// have left behind.
+    pub ended_last: usize,
     /// Contexts, and calls, remembered of one request: one that never ends loses its oldest.
     pub per_request: usize,
     /// Connections that their peers have closed and their owners have not.
@@ -108,6 +112,7 @@ impl Default for Limits {
             goroutines: 32_768,
             ended_settled: 4_096,
             ended_open: 12_288,
+            ended_last: 8_192,
             per_request: 1_024,
             connections: 16_384,
             connections_over: 1_024,
@@ -234,6 +239,29 @@ impl Model {
         self.processes.give_back(header.pid, process);
     }
 
+    /// Takes in what a look through the goroutines of a process has found, at `now_ns`; facts are appended in order.
+    pub fn listed(
+        &mut self,
+        pid: u32,
+        listing: &Listing,
+        now_ns: u64,
+        code: &dyn Code,
+        facts: &mut Vec<Fact>,
+    ) {
+        self.now_ns = self.now_ns.max(now_ns);
+        let mut process = self.processes.lend(pid, self.limits.goroutines);
+        let mut on = On {
+            model: self,
+            process: &mut process,
+            pid,
+            code,
+            facts,
+        };
+        on.forget_gone();
+        on.listed(listing);
+        self.processes.give_back(pid, process);
+    }
+
     /// The wall clock stands so: it was stepped, or has drifted.
     pub const fn set_clock(&mut self, realtime_minus_monotonic_ns: i64) {
         self.realtime_minus_monotonic_ns = realtime_minus_monotonic_ns;
@@ -251,6 +279,7 @@ impl Model {
         self.connections.clear();
         for process in self.processes.values_mut() {
             process.asked.clear();
+            process.listings.lose();
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
         self.totals.unknown += running;
@@ -320,11 +349,12 @@ impl Model {
         self.spawned.get(id)
     }
 
-    /// The living goroutine with this number, if a request has started it.
+    /// The living goroutine with this number, if a request has started it, as an event has told.
     #[must_use]
     pub fn spawned_at(&self, pid: u32, goid: u64) -> Option<&Spawned> {
         let id = self.processes.get(pid)?.spawned.get(&goid)?;
-        self.spawned.get(*id)
+        let spawned = self.spawned.get(*id)?;
+        (spawned.told == Told::Event).then_some(spawned)
     }
 
     /// Whether beginnings and ends of goroutines are told of in this process.
@@ -333,6 +363,13 @@ impl Model {
         self.processes
             .get(pid)
             .is_some_and(|process| process.follows_goroutines)
+    }
+
+    /// Whether looks tell of the goroutines of some process.
+    #[must_use]
+    pub fn is_looked_through(&self) -> bool {
+        let mut all = self.processes.iter();
+        all.any(|(_, process)| process.listings.are_taken())
     }
 
     /// Goroutines whose requests have ended, and that have not.

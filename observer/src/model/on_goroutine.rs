@@ -6,7 +6,7 @@ use super::On;
 use super::fact::Fact;
 use super::ids::GoId;
 use super::request::surplus;
-use super::spawned::Spawned;
+use super::spawned::{Spawned, Told};
 
 impl On<'_> {
     /// The goroutine of a hit is at work.
@@ -36,7 +36,7 @@ impl On<'_> {
         self.model.totals.spawned += 1;
         let pcs = self.model.stacks.keep(&record.pcs, record.frames);
         let (pid, now_ns) = (self.pid, self.model.now_ns);
-        let (id, made_room) = self.model.spawned.insert(|id| Spawned {
+        self.began(|id| Spawned {
             id,
             pid,
             goid: header.goid,
@@ -45,16 +45,24 @@ impl On<'_> {
             gopc: record.gopc,
             above,
             pcs,
-            started_ns: now_ns,
+            told: Told::Event,
             ended_ns: None,
             heard_ns: now_ns,
         });
+    }
+
+    /// One of a request has begun.
+    pub(super) fn began(&mut self, make: impl FnOnce(GoId) -> Spawned) {
+        let (id, made_room) = self.model.spawned.insert(make);
         if let Some(oldest) = made_room {
             self.drop_spawned(&oldest);
         }
-        self.process.spawned.insert(header.goid, id);
+        let Some(spawned) = self.model.spawned.get(id) else {
+            return;
+        };
+        self.process.spawned.insert(spawned.goid, id);
         let limit = self.model.limits.per_request;
-        if let Some(request) = self.model.requests.get_mut(request) {
+        if let Some(request) = self.model.requests.get_mut(spawned.request) {
             request.spawned.push(id);
             if request.ended.is_some() {
                 self.facts.push(Fact::GoroutineStarted(id));
@@ -65,16 +73,23 @@ impl On<'_> {
         }
     }
 
-    /// Such a goroutine has ended. Only an end after its request's is a fact: what ends before leaves nothing to judge.
+    /// Such a goroutine has ended.
     pub(super) fn goroutine_ended(&mut self, record: &GoroutineEnded) {
         self.process.follows_goroutines = true;
-        let Some(id) = self.process.spawned.remove(&record.header.goid) else {
-            return;
+        if self.is_over(record.header.goid) {
+            self.model.totals.spawned_ended += 1;
+        }
+    }
+
+    /// Whether one that has ended was a request's. Only an end after its request's is a fact: what ends before leaves
+    /// nothing to judge.
+    pub(super) fn is_over(&mut self, goid: u64) -> bool {
+        let Some(id) = self.process.spawned.remove(&goid) else {
+            return false;
         };
-        self.model.totals.spawned_ended += 1;
         let now_ns = self.model.now_ns;
         let Some(spawned) = self.model.spawned.get_mut(id) else {
-            return;
+            return true;
         };
         spawned.ended_ns = Some(now_ns);
         let request = self.model.requests.get_mut(spawned.request);
@@ -83,16 +98,17 @@ impl On<'_> {
             request.spawned.retain(|of| *of != id);
         }
         if outlived {
-            self.process.spawned_gone = Some(id);
+            self.process.spawned_gone.push(id);
             self.facts.push(Fact::GoroutineEnded(id));
         } else {
             self.model.spawned.remove(id);
         }
+        true
     }
 
-    /// Drops the goroutine whose end was the last fact: the rules have seen it.
+    /// Drops the goroutines whose ends were the last facts: the rules have seen them.
     pub(super) fn forget_gone(&mut self) {
-        if let Some(id) = self.process.spawned_gone.take() {
+        for id in self.process.spawned_gone.drain(..) {
             self.model.spawned.remove(id);
         }
     }

@@ -16,6 +16,7 @@ use super::context::{Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CallId, CtxId, ReqId};
 use super::instant::Instant;
+use super::on_listing::Service;
 use super::process::ConnError;
 use super::request::{Ending, IoDeadline, Peer, Protocol, Request};
 use super::seen::Maker;
@@ -207,7 +208,8 @@ impl On<'_> {
         }
         self.process.contexts.insert(of.ctx.data, root);
         self.process.serving.insert(header.goid, id);
-        self.process.served.insert(header.goid, id);
+        let service = self.service(header.goid, id);
+        self.process.served.insert(header.goid, service);
         self.process.writers.insert(of.writer, id);
         self.inherits_death(id, header.goid);
         id
@@ -215,11 +217,13 @@ impl On<'_> {
 
     /// Whether a goroutine that begins to serve a request has served none before.
     fn is_first_of(&self, goid: u64) -> bool {
-        if self.process.served.get(&goid).is_some() {
-            return false;
-        }
+        self.process.served.get(&goid).is_none() && !self.is_older(goid)
+    }
+
+    /// Whether a goroutine may have been there before observing began.
+    pub(super) fn is_older(&self, goid: u64) -> bool {
         let unit = self.code.unit(self.pid);
-        unit.is_some_and(|unit| !unit.older.has(goid))
+        unit.is_none_or(|unit| unit.older.has(goid))
     }
 
     /// A request's own context, whose creation was no event.
@@ -339,14 +343,14 @@ impl On<'_> {
         queue.push_back(id);
         let oldest = (queue.len() > limit).then(|| queue.pop_front()).flatten();
         if let Some(oldest) = oldest {
-            self.forget_request(oldest);
+            self.let_go(oldest);
         }
     }
 
     /// A write to the peer failed on a goroutine that has let its handler return: it was net/http that wrote what the
     /// handler had left in the buffer.
     pub(super) fn write_failed(&mut self, goid: u64) {
-        let Some(id) = self.process.served.get(&goid).copied() else {
+        let Some(id) = self.process.served.get(&goid).map(Service::request) else {
             return;
         };
         let ended = self.model.requests.get(id).and_then(|of| of.ended);
@@ -440,7 +444,7 @@ impl On<'_> {
         }
     }
 
-    fn forget_request(&mut self, id: ReqId) {
+    pub(super) fn forget_request(&mut self, id: ReqId) {
         if let Some(request) = self.model.requests.remove(id) {
             self.drop_request(request);
         }

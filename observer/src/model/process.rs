@@ -12,6 +12,7 @@ use super::canceller::Cancellers;
 use super::context::Cancel;
 use super::ids::{CallId, CtxId, GoId, ReqId};
 use super::instant::Instant;
+use super::on_listing::{Listings, Service};
 use super::seen::Seen;
 use super::stillborn::TimedOut;
 
@@ -81,15 +82,17 @@ pub(super) struct Process {
     /// Requests by their `*http.response`, while they run.
     pub(super) writers: FxHashMap<u64, ReqId>,
     /// The request that a goroutine serves, or has served last.
-    pub(super) served: Recent<u64, ReqId>,
+    pub(super) served: Recent<u64, Service>,
+    /// Listings through its goroutines, where nobody tells of their beginnings.
+    pub(super) listings: Listings,
     /// Requests by goroutines that were started for them; `None`: nobody's, as far as is known.
     pub(super) owners: Recent<u64, Option<ReqId>>,
     /// Goroutines that requests have started, by goid, while they live.
     pub(super) spawned: FxHashMap<u64, GoId>,
     /// A goroutine's beginning or end was told of.
     pub(super) follows_goroutines: bool,
-    /// The one of them whose end was the last event's fact.
-    pub(super) spawned_gone: Option<GoId>,
+    /// Those of them whose ends were the last facts.
+    pub(super) spawned_gone: Vec<GoId>,
     /// Roots of cascades by goroutine.
     pub(super) origins: Recent<u64, Origin>,
     /// Read errors by background reader.
@@ -126,6 +129,9 @@ pub(super) struct Process {
     pub(super) ended_settled: VecDeque<ReqId>,
     /// Other requests that ended lately, oldest first.
     pub(super) ended_open: VecDeque<ReqId>,
+    /// The last ones that their goroutines have served, of those that ended before these: a look may find what they have
+    /// left behind. Oldest first.
+    pub(super) ended_last: VecDeque<ReqId>,
 }
 
 impl Process {
@@ -136,10 +142,11 @@ impl Process {
             serving: FxHashMap::default(),
             writers: FxHashMap::default(),
             served: Recent::new(goroutines),
+            listings: Listings::default(),
             owners: Recent::new(goroutines),
             spawned: FxHashMap::default(),
             follows_goroutines: false,
-            spawned_gone: None,
+            spawned_gone: Vec::new(),
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
             timed_out: Recent::new(goroutines),
@@ -158,12 +165,13 @@ impl Process {
             settled_last: None,
             ended_settled: VecDeque::new(),
             ended_open: VecDeque::new(),
+            ended_last: VecDeque::new(),
         }
     }
 
     /// How much each map holds.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [(&'static str, usize); 20] {
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 21] {
         [
             ("addresses", self.contexts.len()),
             ("serving", self.serving.len()),
@@ -185,6 +193,7 @@ impl Process {
             ("partings", self.partings.len()),
             ("ended settled", self.ended_settled.len()),
             ("ended open", self.ended_open.len()),
+            ("ended last", self.ended_last.len()),
         ]
     }
 }

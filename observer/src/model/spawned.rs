@@ -26,12 +26,23 @@ pub struct Spawned {
     pub above: Arc<[u64]>,
     /// Stack of the `go` statement, innermost first, beginning inside the runtime.
     pub pcs: Arc<[u64]>,
-    /// Start, monotonic ns.
-    pub started_ns: u64,
+    /// Who told of it.
+    pub told: Told,
     /// End, monotonic ns: kept until the next event where it came after the end of the request.
     pub ended_ns: Option<u64>,
-    /// The newest event that was its own, monotonic ns; its start, where there was none.
+    /// The newest event that was its own, monotonic ns; where there was none its start, 0 where nobody has told of that.
     pub heard_ns: u64,
+}
+
+/// How it is known that a request has started a goroutine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// By the event of its start.
+    Event,
+    /// By a look: the goroutine that started it had served no other request meanwhile.
+    Look,
+    /// By a look: it was one of several, and the one that is named is the last of them.
+    Doubtful,
 }
 
 impl Spawned {

@@ -12,6 +12,7 @@ mod goroutines;
 mod grpc;
 mod grpc_calls;
 mod keys;
+mod listings;
 mod requests;
 mod sockets;
 mod sql;

@@ -123,6 +123,14 @@ impl Plan {
         }
     }
 
+    /// Whether a hook is off that should be on.
+    #[must_use]
+    pub fn lacks(&self, hook: HookId) -> bool {
+        let is_off = |off: &Off| !off.harmless;
+        let mut all = self.hooks.iter().filter(|of| of.hook == hook);
+        all.any(|planned| planned.outcome.as_ref().is_err_and(is_off))
+    }
+
     /// Whether a hook has a site.
     #[must_use]
     pub fn has(&self, hook: HookId) -> bool {

@@ -35,6 +35,7 @@ pub fn stats() -> Stats {
                 total: Some(214),
                 started: 960,
                 ended: 957,
+                looks: false,
                 outliving: 3,
                 waiting: [("chan send".to_owned(), 2)].into(),
             },

@@ -36,6 +36,8 @@ pub(crate) struct FakeCode {
     pub(crate) store_netns: Option<u64>,
     /// Goroutines that may have been there before.
     pub(crate) older: Older,
+    /// Nobody tells of its goroutines: looks do.
+    pub(crate) is_looked_through: bool,
 }
 
 fn number(names: &RefCell<Vec<String>>, name: &str) -> u64 {
@@ -157,6 +159,7 @@ impl Code for FakeCode {
                 own: vec!["example.com/shop".into()],
                 netns: self.store_netns.filter(|_| pid == STORE).unwrap_or(NETNS),
                 older: self.older.clone(),
+                is_looked_through: self.is_looked_through,
             })
         })
     }

@@ -12,7 +12,7 @@ mod table;
 
 pub(crate) use chaos::{PEERS, Step, steps};
 pub(crate) use code::{FakeCode, NETNS, PID, STORE};
-pub(crate) use goroutines::{goroutine, goroutine_end};
+pub(crate) use goroutines::{goroutine, goroutine_end, listing};
 pub(crate) use records::{
     Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, asked, attempt, body_failed, call,
     call_cancelled, call_done, cancel, cancelled_again, cascade, conn_cancelled, conn_end,

@@ -1,20 +1,20 @@
 //! Scenes: records go in at their times, facts or findings come out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::MS;
 use super::code::FakeCode;
 use super::records::{REAL_MINUS_MONOTONIC_NS, Record};
+use super::{MS, PID};
 use crate::detect::{
     Answer, Ask, Count, Crowds, Deadlines, Engine, LeakTimes, PeerAddress, Question, Searched,
     SurgeLimits, Thresholds, Work,
 };
 use crate::finding::{Emission, Finding};
 use crate::inspect::{
-    Child, ConnState, ContextId, Ends, Goroutine, Inspection, RequestDetails, StackState, Status,
-    Unreferenced, ValueKey, ValueLink,
+    Child, ConnState, ContextId, Ends, Goroutine, Inspection, Listing, RequestDetails, StackState,
+    Status, Unreferenced, ValueKey, ValueLink,
 };
 use crate::model::{DeadlineHeader, Fact, Limits, Model, PlainUnit};
 
@@ -41,6 +41,15 @@ impl ModelScene {
         let mut facts = Vec::new();
         let event = record.event();
         self.model.event(event, at_ms * MS, &self.code, &mut facts);
+        facts
+    }
+
+    /// Takes in what a look through all goroutines has found; gives the facts.
+    pub(crate) fn looks(&mut self, at_ms: u64, listing: &Listing) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        let now_ns = at_ms * MS;
+        self.model
+            .listed(PID, listing, now_ns, &self.code, &mut facts);
         facts
     }
 }
@@ -91,6 +100,8 @@ pub(crate) struct Scene {
     /// Client's ports of the connections that goroutines wait on, and that requests came over, by goroutine and by
     /// `*http.Request`.
     pub(crate) ends: (BTreeMap<u64, u16>, BTreeMap<u64, u16>),
+    /// What the looks through all goroutines find, one after the other; then nothing.
+    pub(crate) listings: VecDeque<Listing>,
     /// How many goroutines there are; `None`: not all could be read.
     pub(crate) count: Option<Count>,
     /// What those of a statement do; `None`: nobody could look.
@@ -157,6 +168,7 @@ impl Scene {
             sent: BTreeMap::new(),
             peers: BTreeMap::new(),
             ends: <(BTreeMap<u64, u16>, BTreeMap<u64, u16>)>::default(),
+            listings: VecDeque::new(),
             count: None,
             crowds: None,
             stops: BTreeMap::new(),
@@ -253,7 +265,7 @@ impl Scene {
         }
     }
 
-    fn answer(&self, question: &Question) -> Answer {
+    fn answer(&mut self, question: &Question) -> Answer {
         match question {
             Question::Work {
                 goid,
@@ -290,6 +302,9 @@ impl Scene {
             })),
             Question::CallEnds { goid, .. } => Answer::Ends(self.ends.0.get(goid).map(ends)),
             Question::RequestEnds(of) => Answer::Ends(self.ends.1.get(&of.request).map(ends)),
+            Question::Listing => {
+                Answer::Listing(Some(self.listings.pop_front().unwrap_or_default()))
+            }
             Question::Count => Answer::Count(self.count.clone()),
             Question::Crowds { .. } => match &self.crowds {
                 Some(crowds) => Answer::Crowds(crowds.clone()),

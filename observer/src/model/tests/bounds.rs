@@ -12,6 +12,7 @@ const SMALL: Limits = Limits {
     goroutines: 8,
     ended_settled: 2,
     ended_open: 3,
+    ended_last: 3,
     per_request: 6,
     connections: 4,
     connections_over: 4,

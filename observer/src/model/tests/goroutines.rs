@@ -33,7 +33,7 @@ fn a_goroutine_is_its_request_as_are_those_that_it_starts() {
     assert_eq!(ids(&scene.model, request), [WORKER, GRANDCHILD]);
     let (first, second) = (GoId(1), GoId(2));
     let first = scene.model.spawned(first).unwrap();
-    assert_eq!((first.request, first.started_ns), (request, MS));
+    assert_eq!((first.request, first.heard_ns), (request, MS));
     assert_eq!((first.gopc, &first.above[..]), (scene.code.pc(GO), &[][..]));
     let second = scene.model.spawned(second).unwrap();
     assert_eq!(second.gopc, scene.code.pc(GO_TOO));
@@ -57,7 +57,7 @@ fn what_ends_after_it_is_told_and_then_forgotten() {
     let facts = scene.take(9, &goroutine_end(WORKER));
     assert_eq!(facts, [Fact::GoroutineEnded(GoId(1))]);
     let ended = scene.model.spawned(GoId(1)).unwrap();
-    assert_eq!((ended.started_ns, ended.ended_ns), (MS, Some(9 * MS)));
+    assert_eq!(ended.ended_ns, Some(9 * MS));
     let next = get(&scene.code);
     scene.take(10, &next);
     assert!(scene.model.spawned(GoId(1)).is_none());

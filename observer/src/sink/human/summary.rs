@@ -91,7 +91,7 @@ pub fn last_line(stats: &Stats, tally: &Tally, coverage: &Coverage, terminal: &T
         ));
     }
     let outliving = stats.goroutines.totals.outliving;
-    if stats.goroutines.follows && outliving > 0 {
+    if outliving > 0 {
         let outliving = count(terminal, outliving, "goroutine");
         parts.push(format!("{outliving} alive after their requests"));
     }
