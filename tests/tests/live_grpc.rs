@@ -145,7 +145,8 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
             about(
                 Expect::new("warning", PROGRAM, "cancel-not-called uncalled")?,
                 "Uncalled",
-            ),
+            )
+            .fact("/request/id", "Uncalled-0"),
             about(
                 Expect::new("error", PROGRAM, "detached-context wait")?.by("client"),
                 "Detached",
@@ -158,6 +159,30 @@ fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<(
             ),
         ];
         exactly(&run, program.pid(), &expected)
+    })
+}
+
+/// What came with it is read as it ends: when the leak is told of, its memory is another's.
+#[test]
+fn a_leak_is_told_with_the_id_of_its_request() -> Result<()> {
+    on_each_kind(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        let address = program.serves_at("listening-grpc ")?;
+        call(address, "Echo", WAITS).run()?;
+        let pid = program.pid().to_string();
+        let args = ["--pid", &pid, "--goroutines", "--leak-after", "1s"];
+        let observer = Observer::attach(&args, 1)?;
+        call(address, "Leaves", WAITS).start()?.all("ok")?;
+        // The memory of the request comes to be another's.
+        call(address, "Echo", WAITS)
+            .times(300, 4)
+            .start()?
+            .all("ok")?;
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        let leak = Expect::new("error", PROGRAM, "goroutine-leak leaves")?;
+        let leak = about(leak, "Leaves").fact("/request/id", "Leaves-0");
+        exactly(&run, program.pid(), &[leak])
     })
 }
 

@@ -4,11 +4,11 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use observer_tests::target::Flavor;
 use observer_tests::live::{
     Connection, Expect, Load, Observer, PATIENCE, Run, exactly, findings, marker, on_each_version,
     on_each_version_from, start,
 };
+use observer_tests::target::Flavor;
 
 const LOAD: Duration = Duration::from_secs(20);
 /// Go 1.N.

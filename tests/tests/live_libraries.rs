@@ -4,8 +4,8 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use observer_tests::target::Flavor;
 use observer_tests::live::{Load, Observer, PATIENCE, Redis, exactly, on_each_version_from, start};
+use observer_tests::target::Flavor;
 
 const PROGRAM: &str = "modules/libraries/healthy";
 const LOAD: Duration = Duration::from_secs(10);

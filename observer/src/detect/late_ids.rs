@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::correlate::{CallSide, Join, RequestSide};
-use crate::model::{CallId, Protocol, ReqId};
+use crate::model::{CallId, CtxId, Protocol, ReqId, Request};
 
 use super::ask::{Answer, Question};
 use super::context::Context;
@@ -108,20 +108,43 @@ impl Joins {
     /// may have ended long ago.
     pub(super) fn ask_caller(&mut self, join: Join, cx: &mut Context<'_>) {
         let owner = cx.model.call(CallId(join.call)).and_then(|call| call.owner);
-        let Some((id, request)) = owner.and_then(|id| Some((id, cx.model.request(id)?))) else {
+        let owner = owner.and_then(|id| cx.model.request(id));
+        if let Some(request) = owner.filter(|request| request.ended.is_none()) {
+            self.ask_own(request.id, cx);
+        }
+    }
+
+    /// A request has just ended and leaves something behind: when that is told of, its memory is another's.
+    pub(super) fn ask_ended(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let open = |id: &CtxId| {
+            let ctx = cx.model.context(*id);
+            ctx.is_some_and(|ctx| {
+                !ctx.internal && ctx.cancelled.is_none() && ctx.cancel_called_ns.is_none()
+            })
+        };
+        let leaves =
+            |request: &Request| !request.spawned.is_empty() || request.contexts.iter().any(open);
+        if cx.model.request(id).is_some_and(leaves) {
+            self.ask_own(id, cx);
+        }
+    }
+
+    /// What came with a request of gRPC, which no probe reads, and nobody has asked for yet.
+    fn ask_own(&mut self, id: ReqId, cx: &mut Context<'_>) {
+        let Some(request) = cx.model.request(id) else {
             return;
         };
         let is_unread = matches!(request.protocol, Protocol::Grpc(_)) && request.details.is_none();
-        let runs = request.ended.is_none() && cx.model.is_whole(request.epoch);
-        if is_unread && runs && self.may_read(1, cx.now_ns) {
+        let is_whole = cx.model.is_whole(request.epoch);
+        if is_unread && is_whole && self.may_read(1, cx.now_ns) {
             let question = Question::Request(cx.reading(request));
-            cx.ask(request.pid, Topic::CallerIds(id), question);
+            cx.ask(request.pid, Topic::OwnIds(id), question);
         }
     }
 }
 
-/// What came with a request that called another one.
-pub(super) fn caller_answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
+/// What came with such a request.
+pub(super) fn own_answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
     if let Answer::Request {
         request: Some(details),
         ..

@@ -115,6 +115,7 @@ impl Rules {
                     self.ignored.forget_request(request);
                     self.detached.forget_request(request);
                 }
+                self.joins.ask_ended(request, cx);
                 self.not_called.request_ended(request, cx);
                 self.undelivered.request_ended(request, cx);
                 self.health.request_ended(request, cx);
@@ -244,7 +245,7 @@ impl Rules {
             | Topic::ContextId(_)
             | Topic::Keys(_)
             | Topic::Sent(_)
-            | Topic::CallerIds(_)
+            | Topic::OwnIds(_)
             | Topic::CallEnds(..)
             | Topic::RequestEnds(_)
             | Topic::NotForwarded(_)
@@ -312,7 +313,7 @@ impl Rules {
                     self.joined(join, cx);
                 }
             }
-            Topic::CallerIds(request) => late_ids::caller_answer(request, answer, cx),
+            Topic::OwnIds(request) => late_ids::own_answer(request, answer, cx),
             Topic::CallOn(call) => self.teller.ends.call_answer(call, answer, cx),
             Topic::RequestOn(request) => self.teller.ends.request_answer(request, answer, cx),
             Topic::CallEnds(request, call) => self.joins.call_answer(request, call, answer, cx),

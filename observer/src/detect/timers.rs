@@ -48,8 +48,8 @@ pub(super) enum Topic {
     Sent(CallId),
     /// What IDs came with a request that no probe reads?
     LateIds(ReqId),
-    /// What IDs came with the request whose call led to another's, and that no probe reads?
-    CallerIds(ReqId),
+    /// What IDs came with a request that has called another one, or has left something behind, and that no probe reads?
+    OwnIds(ReqId),
     /// No ID says whose a request is: who waits for it?
     SameConnection(ReqId),
     /// Over which connection does a call wait that may be the request's?

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{CANCEL_CTX, READER, ROOT, SERVE, SERVING, given_up, orphans};
+use super::goroutine_leak::{GO, NIL, waits};
+use super::{CANCEL_CTX, READER, ROOT, SERVE, SERVING, WORKER, given_up, orphans};
 use crate::detect::Question;
-use crate::finding::JoinedBy;
+use crate::finding::{JoinedBy, RuleName};
 use crate::inspect::RequestDetails;
 use crate::testkit::{
-    PID, STORE, Scene, cascade, created_by, grpc, grpc_call, grpc_end, request, stream_context,
+    PID, STORE, Scene, cascade, created_by, goroutine, grpc, grpc_call, grpc_end, request,
+    stream_context,
 };
 
 const MAKER: &str = "google.golang.org/grpc.newClientStreamWithParams";
@@ -193,6 +195,35 @@ fn the_request_that_called_is_known_by_its_metadata_when_it_is_over() {
     let request = orphan.request.as_ref().unwrap();
     assert_eq!(request.id.as_deref(), Some("r-1"));
     assert_eq!(callers_asked(&scene), 1);
+}
+
+/// A handler of gRPC that has ended at 20 ms; then its memory is another's.
+fn ended(left: impl FnOnce(&mut Scene)) -> Scene {
+    let mut scene = relay();
+    left(&mut scene);
+    scene.take(20, &grpc_end(SERVING, RELAY));
+    scene.details = None;
+    scene
+}
+
+#[test]
+fn a_request_that_leaves_a_goroutine_behind_is_told_with_its_id() {
+    let mut scene = ended(|scene| {
+        let started = goroutine(&scene.code, WORKER, SERVING, &[GO, super::BUILD]);
+        scene.take(15, &started);
+        waits(scene, WORKER, NIL);
+    });
+    assert_eq!(callers_asked(&scene), 1);
+    scene.until(20_000);
+    let mut all = scene.findings().into_iter();
+    let leak = all.find(|of| of.rule == RuleName::GoroutineLeak);
+    let request = leak.unwrap().request.as_ref().unwrap();
+    assert_eq!(request.id.as_deref(), Some("r-1"));
+}
+
+#[test]
+fn one_that_leaves_nothing_behind_is_not_asked() {
+    assert_eq!(callers_asked(&ended(|_| {})), 0);
 }
 
 #[test]

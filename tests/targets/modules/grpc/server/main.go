@@ -110,6 +110,7 @@ func (d *depot) methods() []named {
 		{"Poll", d.poll},
 		{"Uncalled", d.uncalled},
 		{"UncalledOk", d.uncalledOk},
+		{"Leaves", d.leaves},
 		{"Detached", d.detached},
 		{"DetachedOk", d.sleepOk},
 		{"Inflated", d.inflated},

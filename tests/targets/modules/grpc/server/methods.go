@@ -73,6 +73,13 @@ func (d *depot) uncalled(ctx context.Context) error {
 	return nil
 }
 
+// leaves starts what nobody can wake.
+func (d *depot) leaves(context.Context) error {
+	var never chan struct{}
+	go func() { <-never }() // want: goroutine-leak leaves
+	return nil
+}
+
 func (d *depot) uncalledOk(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
