@@ -161,16 +161,22 @@ pub(super) fn grpc(recording: &Path) -> Result<String> {
 
 /// Goroutines that never end, three of each line.
 pub(super) fn leaks(recording: &Path) -> Result<String> {
+    leaks_seen(recording, &["--goroutines"], "get")
+}
+
+/// The same, found by looks: each request has a connection of its own.
+pub(super) fn looks(recording: &Path) -> Result<String> {
+    leaks_seen(recording, &[], "drop")
+}
+
+fn leaks_seen(recording: &Path, more: &[&str], mode: &str) -> Result<String> {
     let target = nameless("leaks", NEWEST, &[])?;
-    let args = ["--goroutines", "--leak-after", "2s"];
+    let args = [&["--leak-after", "2s"], more].concat();
     let observer = attach(&[&target.program], recording, &args)?;
-    let ask = |path: &str, requests| {
-        let id = format!("{}-", path.trim_start_matches('/').replace('/', "-"));
-        let load = Load::of(&target.program, path).ids(&id);
-        load.times(requests, 1).run()
-    };
     for route in target.program.routes()? {
-        ask(&route.path, 3)?;
+        let id = format!("{}-", route.path.trim_start_matches('/').replace('/', "-"));
+        let load = Load::of(&target.program, &route.path).ids(&id).mode(mode);
+        load.times(3, 1).run()?;
     }
     thread::sleep(2 * SETTLED);
     Ok(found_by(&observer.stop()?))

@@ -78,6 +78,7 @@ fn make_those_of_goroutines() -> Result<()> {
         cases::every_route("behind", NEWEST, &["--goroutines"], recording)
     })?;
     save("leaks", &["goroutine-leak"], cases::leaks)?;
+    save("looks", &["goroutine-leak"], cases::looks)?;
     save("surge", &["goroutine-surge"], cases::surge)
 }
 
