@@ -90,7 +90,12 @@ pub fn last_line(stats: &Stats, tally: &Tally, coverage: &Coverage, terminal: &T
             glyphs.duration(delivery.p99_ns)
         ));
     }
-    let outliving = stats.goroutines.totals.outliving;
+    let goroutines = &stats.goroutines;
+    // A look finds plumbing's, too, which nobody wants to hear of.
+    let outliving = match goroutines.follows {
+        true => goroutines.totals.outliving,
+        false => goroutines.totals.waiting.values().sum(),
+    };
     if outliving > 0 {
         let outliving = count(terminal, outliving, "goroutine");
         parts.push(format!("{outliving} alive after their requests"));
