@@ -27,6 +27,8 @@ pub enum HookId {
     ReadDeadlineSet = 16,
     /// A handler sets a write deadline on its connection.
     WriteDeadlineSet = 17,
+    /// A server closes its connections.
+    ServerClose = 18,
     /// `http.Transport` starts a round trip.
     CallStart = 21,
     /// The transport gives a request up because its context died (Go ≤ 1.22).
@@ -75,7 +77,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -102,6 +104,7 @@ impl HookId {
         Self::DialDone,
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
+        Self::ServerClose,
         Self::GrpcCall,
         Self::GrpcClosed,
         Self::GrpcHttpWrite,
@@ -140,6 +143,7 @@ impl HookId {
             Self::DialDone => "dial-done",
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
+            Self::ServerClose => "server-close",
             Self::GrpcCall => "grpc-call",
             Self::GrpcClosed => "grpc-closed",
             Self::GrpcHttpWrite => "grpc-http-write",
@@ -163,6 +167,7 @@ impl HookId {
             15 => Some(Self::GrpcHttpEnd),
             16 => Some(Self::ReadDeadlineSet),
             17 => Some(Self::WriteDeadlineSet),
+            18 => Some(Self::ServerClose),
             21 => Some(Self::CallStart),
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),

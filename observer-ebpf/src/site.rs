@@ -217,6 +217,7 @@ records!(
     GrpcStarted,
     IoDeadlineSet,
     RequestStarted,
+    ServerClosing,
     SocketChanged,
     SqlCalled,
     SqlReturned,

@@ -46,7 +46,11 @@ fn a_finding_names_who_cancelled_and_who_obeys_is_not_named() -> Result<()> {
         let observer = Observer::of(program.pid())?;
 
         let mut clients = Vec::new();
-        let with_a_signal = ["/stubborn/server-close", "/stubborn/shutdown"];
+        let with_a_signal = [
+            "/stubborn/server-close",
+            "/stubborn/h2-server-close",
+            "/stubborn/shutdown",
+        ];
         let not_of_these_rules = ["/unread-body", "/pipelined", "/read-timeout"];
         for route in &routes {
             let path = route.path.as_str();
@@ -187,7 +191,12 @@ fn whole_server(
     let mut running = Vec::new();
     for &(path, outcome) in clients {
         let prefix = format!("{}-", path.trim_start_matches('/').replace('/', "-"));
-        running.push((Load::of(&program, path).ids(&prefix).start()?, outcome));
+        let load = if path.contains("/h2-") {
+            over_tls(&program, path)?.mode("h2")
+        } else {
+            Load::of(&program, path)
+        };
+        running.push((load.ids(&prefix).start()?, outcome));
     }
     thread::sleep(Duration::from_millis(700));
     program.signal(signal)?;
@@ -238,8 +247,18 @@ fn the_servers_read_timeout_is_told_with_its_length() -> Result<()> {
 #[test]
 fn closing_the_server_is_not_the_client() -> Result<()> {
     on_each_version(|go, flavor| {
-        let clients = [("/stubborn/server-close", "failed"), ("/wait", "failed")];
-        let expected = [stubborn("server-close", "server_close")?];
+        let clients = [
+            ("/stubborn/server-close", "failed"),
+            ("/stubborn/h2-server-close", "failed"),
+            ("/wait", "failed"),
+        ];
+        // HTTP/2 tells its streams that their client has left. It may even have done so: TLS has told it to.
+        let expected = [
+            stubborn("server-close", "server_close")?,
+            stubborn("h2-server-close", "server_close")?
+                .fact("/request/proto", "HTTP/2.0")
+                .fact("/evidence/peer_close", ""),
+        ];
         whole_server(go, flavor, Signal::SIGUSR1, &clients, &expected)
     })
 }

@@ -23,7 +23,7 @@ pub use context::{
 pub use process::{GoroutineCreated, GoroutineEnded, ProcessExecuted, SocketChanged};
 pub use request::{
     ConnReadError, GrpcEnded, GrpcStarted, IoDeadlineSet, REQUEST_BIG_MAP, REQUEST_HTTP2,
-    REQUEST_IDS_UNREAD, RequestStarted, SCRATCH_WORDS, SEARCH_WORDS,
+    REQUEST_IDS_UNREAD, RequestStarted, SCRATCH_WORDS, SEARCH_WORDS, ServerClosing,
 };
 
 /// Kinds of records. Numbers are never reused.
@@ -50,6 +50,8 @@ pub enum Kind {
     GrpcEnded = 14,
     /// [`IoDeadlineSet`].
     IoDeadlineSet = 16,
+    /// [`ServerClosing`].
+    ServerClosing = 18,
     /// [`CallStarted`].
     CallStarted = 21,
     /// [`CallCancelled`].
@@ -133,6 +135,7 @@ const _: () = {
     assert!(size_of::<GrpcStarted>() == 48 + 16 + 256 + 96);
     assert!(size_of::<GrpcEnded>() == 56);
     assert!(size_of::<IoDeadlineSet>() == 48 + 40 + 64);
+    assert!(size_of::<ServerClosing>() == 48);
     assert!(size_of::<GrpcCalled>() == 48 + 8 + 128 + 256 + 8 + 64 + 96);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<CallCancelled>() == 72);

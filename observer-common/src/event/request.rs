@@ -119,6 +119,14 @@ pub struct GrpcEnded {
     pub stream: u64,
 }
 
+/// `http.Server.Close` begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ServerClosing {
+    /// Common part: who closes it.
+    pub header: Header,
+}
+
 /// A handler sets a deadline on its connection (`http.ResponseController`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

@@ -1,7 +1,7 @@
 //! What happens to a server's connection: `connReader.handleReadError` when it ends, as Go sees it;
-//! `response.SetReadDeadline` and `SetWriteDeadline` when a handler bounds it.
+//! `response.SetReadDeadline` and `SetWriteDeadline` when a handler bounds it; `Server.Close` when it ends with all others.
 
-use crate::event::{ConnReadError, IoDeadlineSet, Kind, Link};
+use crate::event::{ConnReadError, IoDeadlineSet, Kind, Link, ServerClosing};
 use crate::layout::Layout;
 use crate::limits::MAX_PEER;
 use crate::mem::MemRead;
@@ -72,6 +72,21 @@ pub fn io_deadline_set<M: MemRead, R: Registers>(
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
     record.frames = u64::from(frames);
     Ok(partial)
+}
+
+/// Fills the record of a server that closes its connections.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn server_closing<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut ServerClosing,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::ServerClosing as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)
 }
 
 /// The peer as Go names it: joins the connection with its socket.

@@ -1,9 +1,9 @@
 //! The connection ends under a request: the error is followed through its wrappers.
 
-use observer_common::event::{ConnReadError, IoDeadlineSet, Kind, Link};
+use observer_common::event::{ConnReadError, IoDeadlineSet, Kind, Link, ServerClosing};
 use observer_common::probe::{
     Skip,
-    conn::{io_deadline_set, read_error},
+    conn::{io_deadline_set, read_error, server_closing},
 };
 use observer_common::regs::RegisterSet;
 
@@ -139,4 +139,19 @@ fn a_deadline_that_a_handler_sets_is_told_with_its_response_and_its_line() {
     memory.cut(G);
     let set = io_deadline_set(&memory, &layout(), &regs, false, &mut event);
     assert_eq!(set, Err(Skip::Goroutine));
+}
+
+#[test]
+fn a_server_that_closes_is_told_with_who_closes_it() {
+    let (mut memory, regs) = connection(0);
+    let mut event: ServerClosing = record();
+    assert_eq!(
+        server_closing(&memory, &layout(), &regs, &mut event),
+        Ok(())
+    );
+    assert_eq!(event.header.kind, Kind::ServerClosing as u8);
+    assert_eq!(event.header.goid, GOID);
+    memory.cut(G);
+    let closing = server_closing(&memory, &layout(), &regs, &mut event);
+    assert_eq!(closing, Err(Skip::Goroutine));
 }

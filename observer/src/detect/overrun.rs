@@ -37,6 +37,7 @@ struct Watch {
     cancelled_ns: u64,
     by: CancelledBy,
     by_write: bool,
+    conn_over: bool,
     looks: u32,
     shown: Option<Arc<Over>>,
     /// The goroutine is a TimeoutHandler's worker, whose end no event tells.
@@ -116,6 +117,7 @@ impl Overrun {
             cancelled_ns: cancel.at_ns,
             by: cancel.by,
             by_write: cancel.by_write,
+            conn_over: cancel.conn_over.is_some(),
             looks: 0,
             shown: None,
             worker: false,
@@ -143,6 +145,7 @@ impl Overrun {
             cancelled_ns: cancel.at_ns,
             by: cancel.by,
             by_write: false,
+            conn_over: false,
             looks: 0,
             shown: None,
             worker: true,
@@ -201,6 +204,11 @@ impl Overrun {
                 watch.by = by;
                 cx.model.correct_cancel(id, by);
                 cx.model.note_delivery(id, cx.code);
+            }
+            if watch.conn_over
+                && let Some(by) = who(id, cx)
+            {
+                watch.by = by;
             }
         }
         let Some(request) = cx.model.request(id) else {
@@ -374,6 +382,12 @@ pub(super) fn peer(id: ReqId, work: &Work, cx: &mut Context<'_>) {
         cx.model.set_peer(id, peer.as_deref(), None);
     }
     cx.model.note_delivery(id, cx.code);
+}
+
+/// Who cancelled a request, as far as it is known by now.
+fn who(id: ReqId, cx: &Context<'_>) -> Option<CancelledBy> {
+    let root = cx.model.context(cx.model.request(id)?.root)?;
+    root.cancelled.as_ref().map(|cancel| cancel.by)
 }
 
 /// Who closed, by the error that a write to the peer met.

@@ -16,6 +16,8 @@ pub(super) enum Who {
     ConnRead,
     /// A write to the peer failed: the connection's memory tells why.
     ConnWrite,
+    /// An HTTP/2 connection is over, with all its streams: who has ended it, other events tell.
+    ConnOver,
 }
 
 /// What runs deferred functions other than a return.
@@ -82,14 +84,8 @@ const TABLE: &[(Match, Who)] = &[
     ),
     // An HTTP/2 connection is over while streams are open: closeStream, which is called for
     // each of them, does not cancel up to Go 1.22.
-    (
-        Match::Suffix("erver).ServeConn"),
-        Who::By(CancelledBy::Client),
-    ),
-    (
-        Match::Suffix("erver).serveConn"),
-        Who::By(CancelledBy::Client),
-    ),
+    (Match::Suffix("erver).ServeConn"), Who::ConnOver),
+    (Match::Suffix("erver).serveConn"), Who::ConnOver),
     (
         Match::Suffix("http2Server).handleRSTStream"),
         Who::By(CancelledBy::Client),
@@ -152,7 +148,7 @@ const TABLE: &[(Match, Who)] = &[
 const GRPC_TRANSPORT: &str = "google.golang.org/grpc/internal/transport.";
 /// Ends a stream for others.
 const GRPC_CLOSE: &str = "http2Server).closeStream";
-/// Ends a stream of net/http's HTTP/2: since the client has reset it, or has left, or since the server has.
+/// Ends a stream of net/http's HTTP/2: since the client has reset it, since the server has, or with its connection.
 const HTTP2_CLOSE: &str = "erverConn).closeStream";
 /// The server has written its last frame of a stream, most likely a reset: nobody says why.
 const HTTP2_WROTE: &str = "erverConn).wroteFrame";
@@ -201,7 +197,10 @@ impl Cancellers {
         for pc in pcs.iter().filter(|pc| **pc != 0) {
             match self.at(code, pid, *pc) {
                 Some(Said::Http2Wrote) if http2_closes => return Who::By(CancelledBy::Unknown),
-                Some(_) if http2_closes => return Who::By(CancelledBy::Client),
+                Some(Said::Who(reset @ Who::By(CancelledBy::Client))) if http2_closes => {
+                    return reset;
+                }
+                Some(_) if http2_closes => return Who::ConnOver,
                 Some(Said::Http2Closes) => http2_closes = true,
                 Some(Said::Http2Wrote) => return Who::By(CancelledBy::Code),
                 Some(Said::Who(who)) => return who,
@@ -210,11 +209,11 @@ impl Cancellers {
                 Some(Said::Closure) | None => {}
             }
         }
-        Who::By(if http2_closes {
-            CancelledBy::Client
+        if http2_closes {
+            Who::ConnOver
         } else {
-            CancelledBy::Unknown
-        })
+            Who::By(CancelledBy::Unknown)
+        }
     }
 
     fn at(&mut self, code: &dyn Code, pid: u32, pc: u64) -> Option<Said> {
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_the_server_has_ended_is_not_the_clients() {
+    fn only_a_reset_says_that_the_client_has_ended_a_stream() {
         let code = FakeCode::default();
         let mut cancellers = Cancellers::default();
         for server in [
@@ -291,10 +290,11 @@ mod tests {
             "net/http/internal/http2.(*serverConn)",
             "golang.org/x/net/http2.(*serverConn)",
         ] {
-            for (caller, by) in [
-                ("wroteFrame", CancelledBy::Unknown),
-                ("processResetStream", CancelledBy::Client),
-                ("serve.deferwrap3", CancelledBy::Client),
+            for (caller, who) in [
+                ("wroteFrame", Who::By(CancelledBy::Unknown)),
+                ("processResetStream", Who::By(CancelledBy::Client)),
+                ("serve.deferwrap3", Who::ConnOver),
+                ("closeAllStreamsOnConnClose", Who::ConnOver),
             ] {
                 let names = [
                     "context.(*cancelCtx).cancel".to_owned(),
@@ -304,11 +304,7 @@ mod tests {
                     format!("{server}.serve"),
                 ];
                 let pcs = code.pcs(&names.each_ref().map(String::as_str));
-                assert_eq!(
-                    cancellers.who(&code, PID, &pcs),
-                    Who::By(by),
-                    "{server}.{caller}"
-                );
+                assert_eq!(cancellers.who(&code, PID, &pcs), who, "{server}.{caller}");
             }
         }
     }

@@ -20,6 +20,11 @@ use super::table::Table;
 /// `ECONNABORTED`: somebody on this host ended the connection.
 const ECONNABORTED: u64 = 103;
 
+/// From the peer's close to what Go makes of it, ns: its goroutines may have to wait for a processor.
+const JUST_NS: u64 = 1_000_000_000;
+/// From the owner's close to the cancel of what the connection served, ns; Go up to 1.22 closes first.
+const JUST_OVER_NS: u64 = 50_000_000;
+
 /// When and how a peer closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed {
@@ -147,6 +152,20 @@ impl Connections {
             (found, None) => found,
             _ => None,
         }
+    }
+
+    /// Whether any peer has closed so shortly before that what ends now may be its connection: one that its owner has not
+    /// closed, or has closed just now.
+    pub(super) fn any_just_closed(&self, netns: u64, now_ns: u64) -> bool {
+        let just = |at_ns: u64, within_ns| now_ns.saturating_sub(at_ns) <= within_ns;
+        let here = |conn: &Connection| conn.netns == netns;
+        let open = self.table.values().rev();
+        let over = self.over.iter().rev();
+        open.take_while(|conn| just(conn.closed.at_ns, JUST_NS))
+            .any(here)
+            || over
+                .take_while(|(_, over_ns)| just(*over_ns, JUST_OVER_NS))
+                .any(|(conn, _)| here(conn) && just(conn.closed.at_ns, JUST_NS))
     }
 
     /// The peer closed, or closed more.

@@ -7,6 +7,7 @@ use crate::go::TypeName;
 use crate::inspect::ValueKey;
 
 use super::ids::{CallId, CtxId, ReqId};
+use super::on_conn_over::ConnOver;
 
 /// Where a chain ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct Cancel {
     pub pcs: Arc<[u64]>,
     /// A write to the peer failed, and only memory can tell why.
     pub by_write: bool,
+    /// An HTTP/2 connection was over: who ended it, its peer's close tells.
+    pub conn_over: Option<ConnOver>,
 }
 
 impl Cancel {

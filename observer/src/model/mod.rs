@@ -21,6 +21,7 @@ mod latency;
 mod on_attempt;
 mod on_call;
 mod on_cancel;
+mod on_conn_over;
 mod on_context;
 mod on_dial;
 mod on_goroutine;
@@ -66,6 +67,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::finding::CancelledBy;
 use crate::inspect::{ContextId, Listing, RequestDetails};
 use crate::stream::Event;
 
@@ -219,6 +221,7 @@ impl Model {
             Event::GrpcStarted(record) => on.grpc_started(record),
             Event::GrpcEnded(record) => on.grpc_ended(record),
             Event::IoDeadlineSet(record) => on.io_deadline_set(record),
+            Event::ServerClosing(_) => on.server_closing(),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallRedirected(record) => on.call_redirected(record),
@@ -422,14 +425,25 @@ impl Model {
         epoch == self.epoch
     }
 
-    /// Corrects who cancelled a request, from what memory says.
-    pub fn correct_cancel(&mut self, id: ReqId, by: crate::finding::CancelledBy) {
-        let root = self.requests.get(id).map(|request| request.root);
-        if let Some(cancel) = root
-            .and_then(|root| self.contexts.get_mut(root))
-            .and_then(|ctx| ctx.cancelled.as_mut())
-        {
-            cancel.by = by;
+    /// Corrects who cancelled a request, from what memory or the kernel says, and with it what has died of that.
+    pub fn correct_cancel(&mut self, id: ReqId, by: CancelledBy) {
+        let Some(request) = self.requests.get(id) else {
+            return;
+        };
+        let root = self.contexts.get_mut(request.root);
+        let Some(cancel) = root.and_then(|root| root.cancelled.as_mut()) else {
+            return;
+        };
+        cancel.by = by;
+        cancel.origin = by;
+        let pcs = Arc::clone(&cancel.pcs);
+        for id in &request.contexts {
+            let below = self.contexts.get_mut(*id);
+            let below = below.and_then(|ctx| ctx.cancelled.as_mut());
+            // Cascades carry the stack that they began with.
+            if let Some(below) = below.filter(|of| of.by == CancelledBy::Parent && of.pcs == pcs) {
+                below.origin = by;
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::canceller::{Who, leaves};
 use super::context::{Cancel, Ctx, Root};
 use super::fact::Fact;
 use super::ids::{CtxId, ReqId};
+use super::on_conn_over::ConnOver;
 use super::process::Origin;
 use super::request::{Ending, Protocol};
 
@@ -67,6 +68,7 @@ impl On<'_> {
                 .get(&header.goid)
                 .map_or(CancelledBy::Unknown, |e| e.by),
             Who::ConnWrite => CancelledBy::Unknown,
+            Who::ConnOver => self.conn_over(),
         };
         Cancel {
             at_ns: self.model.now_ns,
@@ -75,6 +77,9 @@ impl On<'_> {
             goid: header.goid,
             pcs,
             by_write: said == Who::ConnWrite,
+            conn_over: (said == Who::ConnOver).then(|| ConnOver {
+                closing_ns: self.conn_closing(),
+            }),
         }
     }
 
@@ -93,6 +98,7 @@ impl On<'_> {
                 origin: parent.origin,
                 pcs: Arc::clone(&parent.pcs),
                 by_write: parent.by_write,
+                conn_over: parent.conn_over,
                 ..cancel
             },
             None => cancel,
@@ -190,7 +196,8 @@ impl On<'_> {
             pcs: origin
                 .as_ref()
                 .map_or_else(Arc::default, |origin| Arc::clone(&origin.pcs)),
-            by_write: origin.is_some_and(|origin| origin.by_write),
+            by_write: origin.as_ref().is_some_and(|origin| origin.by_write),
+            conn_over: origin.and_then(|origin| origin.conn_over),
         };
         if let Some(ctx) = self.model.contexts.get_mut(id) {
             ctx.cancelled = Some(cancel);
@@ -324,6 +331,7 @@ impl On<'_> {
             goid: ctx.goid,
             pcs,
             by_write: false,
+            conn_over: None,
         };
         let goid = ctx.goid;
         if ctx.cancelled.is_none() {

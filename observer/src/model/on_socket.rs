@@ -96,8 +96,10 @@ impl Model {
     }
 
     /// Compares the moments at which the kernel and Go learnt that a request's client had left. A
-    /// cancel that is not the client's says nothing of its close.
+    /// cancel that is not the client's says nothing of its close. Of a connection of HTTP/2 that is over, the kernel's
+    /// word says first whether the client has ended it.
     pub fn note_delivery(&mut self, id: ReqId, code: &dyn Code) {
+        self.settle_conn(id, code);
         let Some(closed) = self.close_of(id, code) else {
             return;
         };
@@ -121,7 +123,7 @@ impl Model {
     }
 
     /// When the peer of a request closed, whether or not its owner has closed the connection since.
-    fn close_of(&self, id: ReqId, code: &dyn Code) -> Option<Closed> {
+    pub(super) fn close_of(&self, id: ReqId, code: &dyn Code) -> Option<Closed> {
         if let Some(conn) = self.connection_of(id, code) {
             return Some(conn.closed);
         }

@@ -97,6 +97,8 @@ pub(super) struct Process {
     pub(super) origins: Recent<u64, Origin>,
     /// Read errors by background reader.
     pub(super) conn_errors: Recent<u64, ConnError>,
+    /// When `Server.Close` was called last, monotonic ns.
+    pub(super) server_closed_ns: Option<u64>,
     /// Connections whose context a read deadline has cancelled, by serving goroutine: their next requests are born dead.
     pub(super) timed_out: Recent<u64, TimedOut>,
     /// What its code says of cancels.
@@ -149,6 +151,7 @@ impl Process {
             spawned_gone: Vec::new(),
             origins: Recent::new(goroutines),
             conn_errors: Recent::new(goroutines),
+            server_closed_ns: None,
             timed_out: Recent::new(goroutines),
             cancellers: Cancellers::default(),
             seen: Seen::default(),

@@ -67,6 +67,7 @@ impl On<'_> {
                 goid: reader,
                 pcs: Arc::default(),
                 by_write: false,
+                conn_over: None,
             });
         }
         self.say_cancelled(root, Some(id));

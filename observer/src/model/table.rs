@@ -164,7 +164,7 @@ impl<K: Copy + From<u64> + Into<u64>, V> Table<K, V> {
     }
 
     /// All entries, oldest first.
-    pub fn values(&self) -> impl Iterator<Item = &V> {
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> {
         let young = self.young.iter().filter_map(Option::as_deref);
         self.old.values().map(|entry| &**entry).chain(young)
     }

@@ -202,6 +202,7 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::DialDone => "dial_done",
         HookId::ReadDeadlineSet => "read_deadline_set",
         HookId::WriteDeadlineSet => "write_deadline_set",
+        HookId::ServerClose => "server_close",
         HookId::GoroutineCreate => "goroutine_create",
         HookId::GoroutineEnd => "goroutine_end",
     }

@@ -389,6 +389,15 @@ pub const CATALOGUE: &[Hook] = &[
         required: false,
     },
     Hook {
+        id: HookId::ServerClose,
+        symbols: &[always("net/http.(*Server).Close")],
+        fields: &[GOID],
+        rate: Rate::Rare,
+        rules: &[CancelIgnored],
+        absent: Some("not needed: nothing can close a server"),
+        required: false,
+    },
+    Hook {
         id: HookId::CallStart,
         symbols: &[always("net/http.(*Transport).roundTrip")],
         fields: CALL_FIELDS,

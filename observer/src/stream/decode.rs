@@ -5,7 +5,7 @@ use observer_common::event::{
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
     ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated, GoroutineEnded,
     GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
-    RequestStarted, SocketChanged, SqlCalled, SqlReturned,
+    RequestStarted, ServerClosing, SocketChanged, SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -32,6 +32,8 @@ pub enum Event<'a> {
     GrpcEnded(&'a GrpcEnded),
     /// A handler sets a deadline on its connection.
     IoDeadlineSet(&'a IoDeadlineSet),
+    /// A server closes its connections.
+    ServerClosing(&'a ServerClosing),
     /// The connection ended under a request.
     ConnReadError(&'a ConnReadError),
     /// An outgoing call starts.
@@ -80,6 +82,7 @@ impl Event<'_> {
             Self::GrpcStarted(record) => &record.header,
             Self::GrpcEnded(record) => &record.header,
             Self::IoDeadlineSet(record) => &record.header,
+            Self::ServerClosing(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
             Self::CallRedirected(record) => &record.header,
@@ -130,6 +133,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::GrpcStarted as u8 => Event::GrpcStarted(exact(bytes)?),
         k if k == Kind::GrpcEnded as u8 => Event::GrpcEnded(exact(bytes)?),
         k if k == Kind::IoDeadlineSet as u8 => Event::IoDeadlineSet(exact(bytes)?),
+        k if k == Kind::ServerClosing as u8 => Event::ServerClosing(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
         k if k == Kind::CallRedirected as u8 => Event::CallRedirected(exact(bytes)?),
@@ -238,7 +242,7 @@ mod tests {
         ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
         ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated,
         GoroutineEnded, GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
-        ProcessExecuted, RequestStarted, SocketChanged, SqlCalled, SqlReturned,
+        ProcessExecuted, RequestStarted, ServerClosing, SocketChanged, SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -319,6 +323,7 @@ mod tests {
             (Kind::GrpcEnded, size_of::<GrpcEnded>()),
             (Kind::ConnReadError, size_of::<ConnReadError>()),
             (Kind::IoDeadlineSet, size_of::<IoDeadlineSet>()),
+            (Kind::ServerClosing, size_of::<ServerClosing>()),
             (Kind::CallStarted, size_of::<CallStarted>()),
             (Kind::CallCancelled, size_of::<CallCancelled>()),
             (Kind::CallStreamEnded, size_of::<CallStreamEnded>()),

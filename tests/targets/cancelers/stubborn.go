@@ -21,6 +21,7 @@ func stubbornRoutes() []app.Route {
 		{Path: "/stubborn/h2", PatienceMS: leave, Mode: "h2", Handler: stubbornH2},
 		{Path: "/stubborn/h2-leave", PatienceMS: leave, Mode: "h2leave", Handler: stubbornH2Leave},
 		{Path: "/stubborn/server-close", Outcome: "failed", Handler: stubbornServerClose},
+		{Path: "/stubborn/h2-server-close", Mode: "h2", Outcome: "failed", Handler: stubbornH2ServerClose},
 		{Path: "/stubborn/shutdown", Handler: stubbornShutdown},
 		{Path: "/stubborn/code", Handler: stubbornCode},
 	}
@@ -86,6 +87,12 @@ func stubbornH2Leave(w http.ResponseWriter, r *http.Request) {
 func stubbornServerClose(w http.ResponseWriter, r *http.Request) {
 	app.RequestID(r)
 	time.Sleep(work) // want: cancel-ignored stubborn-server-close
+	fmt.Fprintln(w, "ok")
+}
+
+func stubbornH2ServerClose(w http.ResponseWriter, r *http.Request) {
+	app.RequestID(r)
+	time.Sleep(work) // want: cancel-ignored stubborn-h2-server-close
 	fmt.Fprintln(w, "ok")
 }
 

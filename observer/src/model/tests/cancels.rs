@@ -195,8 +195,6 @@ fn what_a_request_had_time_for_is_known_where_its_answer_may_be_late() {
 fn a_reset_stream_is_the_client() {
     for function in [
         "net/http.(*http2serverConn).processResetStream",
-        "net/http.(*http2serverConn).closeStream",
-        "net/http/internal/http2.(*serverConn).closeStream",
         "golang.org/x/net/http2.(*serverConn).processResetStream",
         "google.golang.org/grpc/internal/transport.(*http2Server).handleRSTStream",
     ] {
@@ -209,22 +207,6 @@ fn a_reset_stream_is_the_client() {
             CancelledBy::Client,
             "{function}"
         );
-    }
-}
-
-#[test]
-fn an_http2_connection_that_is_over_is_the_client() {
-    // Up to Go 1.22 it is the connection's context that dies, and the streams' with it.
-    for function in [
-        "net/http.(*http2Server).ServeConn",
-        "golang.org/x/net/http2.(*Server).ServeConn",
-    ] {
-        let (mut scene, _) = running();
-        let over = cancel(&scene.code, 50, 0x100, &[CANCEL_FUNC, function]);
-        scene.take(4, &over);
-        scene.take(4, &cascade(&scene.code, 50, ROOT));
-        let by = root_cancel(&scene).unwrap().by;
-        assert_eq!(by, CancelledBy::Client, "{function}");
     }
 }
 
@@ -401,7 +383,10 @@ fn a_normal_end_is_no_cancel_and_takes_the_children_along() {
 #[test]
 fn a_request_cancelled_before_keeps_who_did_it_when_it_ends() {
     let (mut scene, _) = running();
-    let closed = [CANCEL_FUNC, "net/http.(*http2serverConn).closeStream"];
+    let closed = [
+        CANCEL_FUNC,
+        "net/http.(*http2serverConn).processResetStream",
+    ];
     scene.take(3, &cancel(&scene.code, 40, ROOT, &closed));
     let request = scene.model.running().next().unwrap();
     let (number, root) = (request.id, request.root);

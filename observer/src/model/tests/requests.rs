@@ -8,9 +8,10 @@ use crate::finding::CancelledBy;
 use crate::inspect::RequestDetails;
 use crate::testkit::{
     Created, MS, ModelScene, Record, call, cancel, cascade, conn_end, request, request_end,
-    request_end_by,
+    request_end_by, socket,
 };
 use observer_common::event::{REQUEST_BIG_MAP, REQUEST_HTTP2, REQUEST_IDS_UNREAD};
+use observer_common::tcp::{CLOSE_WAIT, ESTABLISHED};
 
 const TRACEPARENT: &[u8; 55] = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -371,6 +372,8 @@ fn a_stream_below_a_hijacked_connection_is_a_request_and_dies_with_that() {
         "context.WithCancel.func1",
         "golang.org/x/net/http2.(*Server).ServeConn",
     ];
+    let closed = socket("192.0.2.7:51322", (ESTABLISHED, CLOSE_WAIT), 0);
+    scene.take(4, &closed);
     scene.take(5, &cancel(&scene.code, 40, BASE, &leaves));
     let facts = scene.take(5, &cascade(&scene.code, 40, ROOT));
     assert_eq!(facts, [Fact::RequestCancelled(stream)]);

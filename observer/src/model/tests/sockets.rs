@@ -2,11 +2,12 @@
 
 use observer_common::tcp::{CLOSE, CLOSE_WAIT, ECONNRESET, EPIPE, ESTABLISHED, LAST_ACK, LISTEN};
 
-use super::{READER, ROOT, get};
-use crate::finding::PeerClose;
+use super::{CANCEL_CTX, CHILD, READER, ROOT, SERVING, get};
+use crate::finding::{CancelledBy, PeerClose};
 use crate::model::{Fact, Peer, ReqId};
 use crate::testkit::{
-    MS, ModelScene, NETNS, ReadError, Record, cancel, cascade, conn_error_of, request_end, socket,
+    Created, MS, ModelScene, NETNS, ReadError, Record, cancel, cascade, conn_error_of, request_end,
+    server_closing, socket,
 };
 
 const PEER: &str = "192.0.2.7:51322";
@@ -131,6 +132,158 @@ fn a_peer_that_is_learnt_after_both_have_closed_still_tells_the_delivery() {
         2 * MS
     );
     assert_eq!(model.connection_of(id, code), None);
+}
+
+/// Go's HTTP/2 server ends a connection with its streams: up to Go 1.22 by the connection's context, since then each.
+fn http2_is_over(scene: &mut ModelScene, at_ms: u64, go_122: bool) {
+    let code = &scene.code;
+    let [first, then] = if go_122 {
+        let stack = [
+            "context.WithCancel.func1",
+            "golang.org/x/net/http2.(*Server).ServeConn",
+        ];
+        let cancelled = cancel(code, READER, 0x100, &stack);
+        [cancelled, cascade(code, READER, ROOT)]
+    } else {
+        let stack = [
+            "context.WithCancel.func1",
+            "net/http.(*http2serverConn).closeStream",
+            "net/http.(*http2serverConn).serve.deferwrap3",
+        ];
+        let child = cascade(code, READER, CHILD);
+        [cancel(code, READER, ROOT, &stack), child]
+    };
+    scene.take(at_ms, &first);
+    scene.take(at_ms, &then);
+}
+
+fn who(scene: &ModelScene, id: ReqId) -> CancelledBy {
+    let root = scene.model.request(id).unwrap().root;
+    let ctx = scene.model.context(root).unwrap();
+    ctx.cancelled.as_ref().unwrap().by
+}
+
+#[test]
+fn an_http2_connection_that_no_peer_has_closed_is_not_ended_by_the_client() {
+    for go_122 in [true, false] {
+        let mut scene = ModelScene::new();
+        let id = started(&mut scene, 10);
+        http2_is_over(&mut scene, 300, go_122);
+        assert_eq!(who(&scene, id), CancelledBy::Unknown);
+        // Somebody has left, but long ago, or somewhere else, or was long done with.
+        let mut scene = ModelScene::new();
+        let id = started(&mut scene, 10);
+        scene.take(20, &fin(OTHER));
+        let mut elsewhere = socket(PEER, (ESTABLISHED, CLOSE_WAIT), 0);
+        let Record::Socket(record) = &mut elsewhere else {
+            panic!("a socket's");
+        };
+        record.netns = NETNS + 1;
+        scene.take(1_200, &elsewhere);
+        scene.take(1_200, &fin("192.0.2.7:51324"));
+        scene.take(1_201, &over("192.0.2.7:51324"));
+        http2_is_over(&mut scene, 1_300, go_122);
+        assert_eq!(who(&scene, id), CancelledBy::Unknown);
+    }
+}
+
+#[test]
+fn who_ends_an_http2_connection_is_known_by_its_peer_and_until_then_by_any() {
+    for go_122 in [true, false] {
+        for (leaves, by) in [
+            ([PEER, OTHER], CancelledBy::Client),
+            ([OTHER, OTHER], CancelledBy::Unknown),
+        ] {
+            let mut scene = ModelScene::new();
+            let id = started(&mut scene, 10);
+            scene.take(298, &fin(leaves[0]));
+            if go_122 {
+                scene.take(299, &over(leaves[0]));
+            }
+            http2_is_over(&mut scene, 300, go_122);
+            assert_eq!(who(&scene, id), CancelledBy::Client);
+            if by != CancelledBy::Client {
+                // What closes later has ended nothing.
+                scene.take(310, &reset(PEER));
+            }
+            scene.model.set_peer(id, Some(PEER), None);
+            scene.model.note_delivery(id, &scene.code);
+            assert_eq!(who(&scene, id), by, "{leaves:?}");
+            let delivery = scene.model.request(id).unwrap().delivery;
+            assert_eq!(delivery.is_some(), by == CancelledBy::Client);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_closes_ends_what_its_peers_had_not_closed_before() {
+    // When its peer closes, and when Go ends the streams, if the server begins to close at 290 ms.
+    for (peer_ms, over_ms, at_first, known) in [
+        (
+            None,
+            300,
+            CancelledBy::ServerClose,
+            CancelledBy::ServerClose,
+        ),
+        (
+            // TLS has told the client that the server closes, and the client was faster.
+            Some(298),
+            300,
+            CancelledBy::ServerClose,
+            CancelledBy::ServerClose,
+        ),
+        (
+            Some(280),
+            300,
+            CancelledBy::ServerClose,
+            CancelledBy::Client,
+        ),
+        (Some(1_400), 1_401, CancelledBy::Client, CancelledBy::Client),
+        (None, 1_401, CancelledBy::Unknown, CancelledBy::Unknown),
+    ] {
+        let mut scene = ModelScene::new();
+        let id = started(&mut scene, 10);
+        if let Some(at_ms) = peer_ms.filter(|at_ms| *at_ms < 290) {
+            scene.take(at_ms, &fin(PEER));
+        }
+        scene.take(290, &server_closing(SERVING + 1));
+        if let Some(at_ms) = peer_ms.filter(|at_ms| *at_ms >= 290) {
+            scene.take(at_ms, &fin(PEER));
+        }
+        http2_is_over(&mut scene, over_ms, false);
+        assert_eq!(who(&scene, id), at_first, "{peer_ms:?}");
+        scene.model.set_peer(id, Some(PEER), None);
+        scene.model.note_delivery(id, &scene.code);
+        assert_eq!(who(&scene, id), known, "{peer_ms:?}");
+        let delivery = scene.model.request(id).unwrap().delivery;
+        assert_eq!(delivery.is_some(), known == CancelledBy::Client);
+    }
+}
+
+#[test]
+fn what_dies_with_an_http2_connection_is_corrected_with_it() {
+    let mut scene = ModelScene::new();
+    let id = started(&mut scene, 10);
+    let made = Created {
+        goid: SERVING,
+        child: (CANCEL_CTX, CHILD),
+        chain: &[(CANCEL_CTX, ROOT)],
+        ..Created::default()
+    };
+    let facts = scene.take(20, &made.record(&scene.code));
+    let [Fact::ContextCreated(child)] = facts[..] else {
+        panic!("{facts:?}");
+    };
+    scene.take(298, &fin(OTHER));
+    http2_is_over(&mut scene, 300, false);
+    let root_by = |scene: &ModelScene| {
+        let ctx = scene.model.context(child).unwrap();
+        ctx.cancelled.as_ref().unwrap().root_by()
+    };
+    assert_eq!(root_by(&scene), CancelledBy::Client);
+    scene.model.set_peer(id, Some(PEER), None);
+    scene.model.note_delivery(id, &scene.code);
+    assert_eq!(root_by(&scene), CancelledBy::Unknown);
 }
 
 #[test]

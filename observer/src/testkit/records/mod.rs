@@ -8,8 +8,8 @@ use observer_common::event::{
     BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
     ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
     ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated, GoroutineEnded,
-    GrpcCalled, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted, SocketChanged,
-    SqlCalled, SqlReturned,
+    GrpcCalled, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted, ServerClosing,
+    SocketChanged, SqlCalled, SqlReturned,
 };
 
 use super::code::{FakeCode, PID};
@@ -23,7 +23,9 @@ pub(crate) use contexts::{
     Created, asked, call_done, cancel, cancelled_again, cascade, conn_end, created_by,
     created_short, deadline, request_end, request_end_by, stream_context,
 };
-pub(crate) use requests::{ReadError, conn_error, conn_error_of, grpc, grpc_end, request, socket};
+pub(crate) use requests::{
+    ReadError, conn_error, conn_error_of, grpc, grpc_end, request, server_closing, socket,
+};
 
 /// Difference of the clocks in all scenes, ns.
 pub(crate) const REAL_MINUS_MONOTONIC_NS: i64 = 1_790_000_000_000_000_000;
@@ -52,6 +54,7 @@ pub(crate) enum Record {
     ConnCancelled(ConnCancelled),
     BodyFailed(BodyFailed),
     Socket(SocketChanged),
+    ServerClosing(ServerClosing),
     Sql(Box<SqlCalled>),
     SqlReturned(SqlReturned),
     Dial(Box<DialStarted>),
@@ -81,6 +84,7 @@ impl Record {
             Self::ConnCancelled(record) => Event::ConnCancelled(record),
             Self::BodyFailed(record) => Event::BodyFailed(record),
             Self::Socket(record) => Event::SocketChanged(record),
+            Self::ServerClosing(record) => Event::ServerClosing(record),
             Self::Sql(record) => Event::SqlCalled(record),
             Self::SqlReturned(record) => Event::SqlReturned(record),
             Self::Dial(record) => Event::DialStarted(record),
@@ -110,6 +114,7 @@ impl Record {
             Self::ConnCancelled(record) => &mut record.header,
             Self::BodyFailed(record) => &mut record.header,
             Self::Socket(record) => &mut record.header,
+            Self::ServerClosing(record) => &mut record.header,
             Self::Grpc(record) => &mut record.header,
             Self::GrpcEnd(record) => &mut record.header,
             Self::GrpcCall(record) => &mut record.header,

@@ -1,7 +1,8 @@
 //! Requests that are served, and what becomes of their connections.
 
 use observer_common::event::{
-    ConnReadError, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted, SocketChanged,
+    ConnReadError, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted, ServerClosing,
+    SocketChanged,
 };
 use zerocopy::FromZeros;
 
@@ -99,6 +100,13 @@ pub(crate) fn conn_error_of(
         record.peer_len = u64::from(fill(&mut record.peer, peer.as_bytes()));
     }
     record
+}
+
+/// `Server.Close` begins.
+pub(crate) fn server_closing(goid: u64) -> Record {
+    Record::ServerClosing(ServerClosing {
+        header: header(Kind::ServerClosing, goid, 0),
+    })
 }
 
 /// A socket of the observed process's port 8080 changes its state: from, to, and its error.
