@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// The module of one program, as one Go version sees it.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +42,14 @@ impl Module {
             root: root.to_owned(),
             generation: newest.map(|(_, name)| name),
         })
+    }
+
+    /// The same with another of its files: `go.mod`, or one such as `go1.25.mod`.
+    pub(crate) fn taking(self, file: &str) -> Result<Self> {
+        let path = self.root.join(file);
+        ensure!(path.is_file(), "{} is no file", path.display());
+        let generation = (file != "go.mod").then(|| file.to_owned());
+        Ok(Self { generation, ..self })
     }
 
     /// Whether a folder is the root of a module.
@@ -101,6 +109,14 @@ mod tests {
         assert_eq!(flag("1.24.11"), "-modfile=go1.9.mod");
         assert_eq!(flag("1.25.8"), "-modfile=go1.25.mod");
         assert_eq!(flag("1.30.0"), "-modfile=go1.26.mod");
+        let taking = |file| {
+            let module = Module::of(sources, &own.join("cmd"), "1.30.0").unwrap();
+            module.taking(file).map(|module| module.flag())
+        };
+        assert_eq!(taking("go.mod").unwrap(), None);
+        let flag = taking("go1.9.mod").unwrap();
+        assert_eq!(flag.as_deref(), Some("-modfile=go1.9.mod"));
+        assert!(taking("go1.10.mod").is_err());
         let plain = Module::of(sources, &sources.join("plain"), "1.27.3").unwrap();
         assert_eq!((plain.flag(), &*plain.root), (None, sources));
         assert!(plain.sources(sources).eq([sources]));

@@ -79,10 +79,31 @@ impl Flavor {
 /// When there is no such program, no Go, no such version, or the compiler refuses.
 pub fn build_target(program: &str, go_version: &str, flavor: Flavor) -> Result<PathBuf> {
     let sources = workspace_root().join("tests/targets");
-    build(&sources, program, go_version, flavor)
+    build(&sources, program, None, go_version, flavor)
 }
 
-fn build(sources: &Path, program: &str, go_version: &str, flavor: Flavor) -> Result<PathBuf> {
+/// The same with a generation of other people's code that is not the one that the Go version would take: `go.mod`, or one
+/// of its module's files such as `go1.25.mod`.
+///
+/// # Errors
+/// Those of [`build_target`], and when the module has no such file.
+pub fn build_target_with(
+    generation: &str,
+    program: &str,
+    go_version: &str,
+    flavor: Flavor,
+) -> Result<PathBuf> {
+    let sources = workspace_root().join("tests/targets");
+    build(&sources, program, Some(generation), go_version, flavor)
+}
+
+fn build(
+    sources: &Path,
+    program: &str,
+    generation: Option<&str>,
+    go_version: &str,
+    flavor: Flavor,
+) -> Result<PathBuf> {
     let package = sources.join(program);
     ensure!(
         package.is_dir(),
@@ -90,8 +111,12 @@ fn build(sources: &Path, program: &str, go_version: &str, flavor: Flavor) -> Res
         package.display()
     );
 
-    let module = Module::of(sources, &package, go_version)?;
+    let mut module = Module::of(sources, &package, go_version)?;
     let mut hasher = DefaultHasher::new();
+    if let Some(generation) = generation {
+        module = module.taking(generation)?;
+        hasher.write(generation.as_bytes());
+    }
     for folder in module.sources(sources) {
         hash_folder(&mut hasher, folder)
             .with_context(|| format!("cannot read {}", folder.display()))?;
@@ -180,7 +205,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         module(folder.path());
         let built: Vec<PathBuf> = thread::scope(|scope| {
-            let build = || build(folder.path(), "say/hello", "1.21.13", Flavor::Stripped).unwrap();
+            let build = || {
+                build(
+                    folder.path(),
+                    "say/hello",
+                    None,
+                    "1.21.13",
+                    Flavor::Stripped,
+                )
+                .unwrap()
+            };
             let threads: Vec<_> = (0..3).map(|_| scope.spawn(build)).collect();
             threads
                 .into_iter()
@@ -203,7 +237,8 @@ mod tests {
         fs::write(own.join("go.mod"), mods).unwrap();
         let say = |what: &str| format!("package main\n\nfunc main() {{ print(\"{what}\") }}\n");
         fs::write(own.join("cmd/main.go"), say("two")).unwrap();
-        let build = |program| build(folder.path(), program, "1.21.13", Flavor::Stripped).unwrap();
+        let build =
+            |program| build(folder.path(), program, None, "1.21.13", Flavor::Stripped).unwrap();
         let hello = build("say/hello");
         let two = build("modules/two/cmd");
         let output = Command::new(&two).output().unwrap();
@@ -220,7 +255,7 @@ mod tests {
     #[test]
     fn an_unknown_program_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let error = build(folder.path(), "nobody", "1.21.13", Flavor::Plain).unwrap_err();
+        let error = build(folder.path(), "nobody", None, "1.21.13", Flavor::Plain).unwrap_err();
         assert!(
             error.to_string().starts_with("no target program `nobody`"),
             "{error}"

@@ -8,7 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use observer_tests::live::{Expect, Load, Observer, Program, exactly, on_each_kind, start};
+use observer_tests::{
+    live::{
+        Expect, Load, Observer, Program, exactly, on_each_kind, on_each_older, start, start_with,
+    },
+    target::Flavor,
+};
 
 const PROGRAM: &str = "modules/grpc/server";
 /// The slowest handler takes 2 s; then what a busy machine adds.
@@ -84,82 +89,84 @@ fn ignored(case: &str, method: &str, by: &str) -> Result<Expect> {
 
 #[test]
 fn every_planted_mistake_is_found_and_every_healthy_twin_is_silent() -> Result<()> {
-    on_each_kind(|go, flavor| {
-        let program = start(PROGRAM, go, flavor, &[])?;
-        let address = program.serves_at("listening-grpc ")?;
-        // Builds the client.
-        call(address, "Echo", WAITS).run()?;
-        let observer = Observer::of(program.pid())?;
-        let began = Instant::now();
-        let calls = [
-            ("Sleep", RESETS),
-            ("Doze", CLOSES),
-            ("Nap", CLOSES),
-            ("SleepOk", RESETS),
-            ("SleepOk", CLOSES),
-            ("SleepOk", HAS_A_DEADLINE),
-            ("Channel", HAS_A_DEADLINE),
-            ("ChannelOk", HAS_A_DEADLINE),
-            ("Poll", CLOSES),
-            ("Uncalled", WAITS),
-            ("UncalledOk", WAITS),
-            ("Detached", RESETS),
-            ("DetachedOk", RESETS),
-            ("Inflated", HAS_TIME),
-            ("InflatedOk", HAS_TIME),
-        ];
-        let running = calls
-            .into_iter()
-            .map(|(method, leaves)| {
-                let load = call(address, method, leaves).flag("-traceparent", &TRACEPARENT);
-                Ok((method, leaves, load.start()?))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        for (method, leaves, client) in running {
-            client.all(leaves.outcome).with_context(|| method)?;
-        }
-        // A stream that goes on after its client, and some that do not.
-        let streams =
-            [("Deaf", RESETS), ("Ticks", CLOSES), ("Ticks", WAITS)].map(|(method, leaves)| {
-                let load = call(address, method, leaves).flag("-answer", &"stream");
-                (method, leaves, load.start())
-            });
-        for (method, leaves, client) in streams {
-            client?.all(leaves.outcome).with_context(|| method)?;
-        }
-        let load = call(address, "Echo", WAITS).times(300, 4);
-        load.start()?.all("ok")?;
-        thread::sleep(SETTLED.saturating_sub(began.elapsed()));
-        let run = observer.stop()?;
-        let expected = [
-            ignored("sleep", "Sleep", "client")?
-                .fact("/request/trace_id", TRACE_ID)
-                .fact("/request/parent_id", PARENT_ID),
-            // The client resets its stream in the moment in which the server's own timer fires.
-            ignored("channel", "Channel", "deadline|client")?,
-            ignored("poll", "Poll", "client")?,
-            // Their connections are gone: gRPC writes no status for one that returns no error.
-            ignored("doze", "Doze", "client")?,
-            ignored("nap", "Nap", "client")?,
-            ignored("stream", "Deaf", "client")?,
-            about(
-                Expect::new("warning", PROGRAM, "cancel-not-called uncalled")?,
-                "Uncalled",
-            )
-            .fact("/request/id", "Uncalled-0"),
-            about(
-                Expect::new("error", PROGRAM, "detached-context wait")?.by("client"),
-                "Detached",
-            )
-            .fact("/request/id", "Detached-0"),
-            about(
-                Expect::new("info", PROGRAM, "deadline-inflated clamped")?
-                    .fact("/evidence/timer", "context"),
-                "Inflated",
-            ),
-        ];
-        exactly(&run, program.pid(), &expected)
-    })
+    on_each_kind(|go, flavor| finds_what_is_planted(&start(PROGRAM, go, flavor, &[])?))
+}
+
+/// Every method of the server, and how its clients leave.
+fn finds_what_is_planted(program: &Program) -> Result<()> {
+    let address = program.serves_at("listening-grpc ")?;
+    // Builds the client.
+    call(address, "Echo", WAITS).run()?;
+    let observer = Observer::of(program.pid())?;
+    let began = Instant::now();
+    let calls = [
+        ("Sleep", RESETS),
+        ("Doze", CLOSES),
+        ("Nap", CLOSES),
+        ("SleepOk", RESETS),
+        ("SleepOk", CLOSES),
+        ("SleepOk", HAS_A_DEADLINE),
+        ("Channel", HAS_A_DEADLINE),
+        ("ChannelOk", HAS_A_DEADLINE),
+        ("Poll", CLOSES),
+        ("Uncalled", WAITS),
+        ("UncalledOk", WAITS),
+        ("Detached", RESETS),
+        ("DetachedOk", RESETS),
+        ("Inflated", HAS_TIME),
+        ("InflatedOk", HAS_TIME),
+    ];
+    let running = calls
+        .into_iter()
+        .map(|(method, leaves)| {
+            let load = call(address, method, leaves).flag("-traceparent", &TRACEPARENT);
+            Ok((method, leaves, load.start()?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    for (method, leaves, client) in running {
+        client.all(leaves.outcome).with_context(|| method)?;
+    }
+    // A stream that goes on after its client, and some that do not.
+    let streams =
+        [("Deaf", RESETS), ("Ticks", CLOSES), ("Ticks", WAITS)].map(|(method, leaves)| {
+            let load = call(address, method, leaves).flag("-answer", &"stream");
+            (method, leaves, load.start())
+        });
+    for (method, leaves, client) in streams {
+        client?.all(leaves.outcome).with_context(|| method)?;
+    }
+    let load = call(address, "Echo", WAITS).times(300, 4);
+    load.start()?.all("ok")?;
+    thread::sleep(SETTLED.saturating_sub(began.elapsed()));
+    let run = observer.stop()?;
+    let expected = [
+        ignored("sleep", "Sleep", "client")?
+            .fact("/request/trace_id", TRACE_ID)
+            .fact("/request/parent_id", PARENT_ID),
+        // The client resets its stream in the moment in which the server's own timer fires.
+        ignored("channel", "Channel", "deadline|client")?,
+        ignored("poll", "Poll", "client")?,
+        // Their connections are gone: gRPC writes no status for one that returns no error.
+        ignored("doze", "Doze", "client")?,
+        ignored("nap", "Nap", "client")?,
+        ignored("stream", "Deaf", "client")?,
+        about(
+            Expect::new("warning", PROGRAM, "cancel-not-called uncalled")?,
+            "Uncalled",
+        )
+        .fact("/request/id", "Uncalled-0"),
+        about(
+            Expect::new("error", PROGRAM, "detached-context wait")?.by("client"),
+            "Detached",
+        )
+        .fact("/request/id", "Detached-0"),
+        about(
+            Expect::new("info", PROGRAM, "deadline-inflated clamped")?
+                .fact("/evidence/timer", "context"),
+            "Inflated",
+        ),
+    ];
+    exactly(&run, program.pid(), &expected)
 }
 
 /// What came with it is read as it ends: when the leak is told of, its memory is another's.
@@ -262,58 +269,76 @@ const CALLS_OK: [(&str, u64); 7] = [
 
 #[test]
 fn calls_of_the_client_are_told_apart_by_method_and_context() -> Result<()> {
-    on_each_kind(|go, flavor| {
-        let program = start(PROGRAM, go, flavor, &[])?;
-        let address = program.serves_at("listening-grpc ")?;
-        // Builds the clients.
-        call(address, "Echo", WAITS).run()?;
-        route(&program, "/tags/ok", 0).run()?;
-        let observer = Observer::of(program.pid())?;
-        let began = Instant::now();
-        let leaving = ["/detached/unary", "/detached/stream"].map(|path| (path, 300));
-        let staying = ["/abandoned/stream", "/premature/unary"].map(|path| (path, 0));
-        let running = leaving
-            .into_iter()
-            .chain(staying)
-            .chain(CALLS_OK)
-            .map(|(path, patience_ms)| {
-                let client = route(&program, path, patience_ms).start()?;
-                Ok((path, patience_ms, client))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let detour = call(address, "Detour", HAS_TIME).start()?;
-        let detour_ok = call(address, "DetourOk", HAS_TIME).start()?;
-        for (path, patience_ms, client) in running {
-            let outcome = if patience_ms > 0 { "dropped" } else { "ok" };
-            client.all(outcome).with_context(|| path)?;
-        }
-        detour.all("ok")?;
-        detour_ok.all("ok")?;
-        let load = route(&program, "/tags/ok", 0).times(10, 2);
-        load.start()?.all("ok")?;
-        thread::sleep(SETTLED.saturating_sub(began.elapsed()));
-        let run = observer.stop()?;
-        let mut expected = CALLS
-            .iter()
-            .map(|planted| planted.expected(address))
-            .collect::<Result<Vec<_>>>()?;
-        // What a call sends is read from the metadata of its context.
-        let [unary, ..] = &mut expected[..] else {
-            bail!("no calls are planted");
-        };
-        *unary = unary
-            .clone()
-            .fact("/evidence/call/sent/id", "detached-unary-0")
-            .fact("/evidence/call/sent/id_header", "X-Request-Id");
-        expected.push(
-            about(
-                Expect::new("warning", PROGRAM, "detached-context detour")?,
-                "Detour",
-            )
-            .fact("/evidence/call/kind", "grpc")
-            .fact("/evidence/timer", "context"),
-        );
-        exactly(&run, program.pid(), &expected)
+    on_each_kind(|go, flavor| tells_calls_apart(&start(PROGRAM, go, flavor, &[])?))
+}
+
+/// Every route that calls the service itself.
+fn tells_calls_apart(program: &Program) -> Result<()> {
+    let address = program.serves_at("listening-grpc ")?;
+    // Builds the clients.
+    call(address, "Echo", WAITS).run()?;
+    route(program, "/tags/ok", 0).run()?;
+    let observer = Observer::of(program.pid())?;
+    let began = Instant::now();
+    let leaving = ["/detached/unary", "/detached/stream"].map(|path| (path, 300));
+    let staying = ["/abandoned/stream", "/premature/unary"].map(|path| (path, 0));
+    let running = leaving
+        .into_iter()
+        .chain(staying)
+        .chain(CALLS_OK)
+        .map(|(path, patience_ms)| {
+            let client = route(program, path, patience_ms).start()?;
+            Ok((path, patience_ms, client))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let detour = call(address, "Detour", HAS_TIME).start()?;
+    let detour_ok = call(address, "DetourOk", HAS_TIME).start()?;
+    for (path, patience_ms, client) in running {
+        let outcome = if patience_ms > 0 { "dropped" } else { "ok" };
+        client.all(outcome).with_context(|| path)?;
+    }
+    detour.all("ok")?;
+    detour_ok.all("ok")?;
+    let load = route(program, "/tags/ok", 0).times(10, 2);
+    load.start()?.all("ok")?;
+    thread::sleep(SETTLED.saturating_sub(began.elapsed()));
+    let run = observer.stop()?;
+    let mut expected = CALLS
+        .iter()
+        .map(|planted| planted.expected(address))
+        .collect::<Result<Vec<_>>>()?;
+    // What a call sends is read from the metadata of its context.
+    let [unary, ..] = &mut expected[..] else {
+        bail!("no calls are planted");
+    };
+    *unary = unary
+        .clone()
+        .fact("/evidence/call/sent/id", "detached-unary-0")
+        .fact("/evidence/call/sent/id_header", "X-Request-Id");
+    expected.push(
+        about(
+            Expect::new("warning", PROGRAM, "detached-context detour")?,
+            "Detour",
+        )
+        .fact("/evidence/call/kind", "grpc")
+        .fact("/evidence/timer", "context"),
+    );
+    exactly(&run, program.pid(), &expected)
+}
+
+/// What the Go versions from 1.21 on take of gRPC-go by themselves is newer from Go 1.24, and from Go 1.25 on: 1.56, then 1.62.
+const OLDER: [(&str, u32, u32); 3] = [
+    ("go.mod", 24, 27),
+    ("go1.24.mod", 21, 23),
+    ("go1.24.mod", 25, 27),
+];
+
+#[test]
+fn an_older_grpc_is_known_with_a_newer_go() -> Result<()> {
+    on_each_older(&OLDER, |file, go| {
+        let program = start_with(file, PROGRAM, go, Flavor::Plain)?;
+        finds_what_is_planted(&program)?;
+        tells_calls_apart(&program)
     })
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::stalls::undisturbed;
 use crate::{
-    go::{CI_VERSIONS, FULL_VARIABLE, versions, versions_from},
+    go::{CI_VERSIONS, FULL_VARIABLE, minor_of, versions, versions_from},
     target::Flavor,
 };
 
@@ -87,6 +87,34 @@ fn kinds() -> Vec<Build> {
         }
     }
     kinds
+}
+
+/// Runs a case with other people's code that is older than the Go version would take: each of these files of a module with every
+/// Go version between the two minor ones of it, where all versions are tested; else the first with the newest Go alone.
+///
+/// # Errors
+/// Those of the case, each with its version.
+pub fn on_each_older(
+    generations: &[(&'static str, u32, u32)],
+    case: impl Fn(&'static str, &'static str) -> Result<()> + Sync,
+) -> Result<()> {
+    let full = env::var_os(FULL_VARIABLE).is_some();
+    let mut failures = Vec::new();
+    for (file, from, to) in generations {
+        let within = |go: &&str| minor_of(go).is_some_and(|minor| (*from..=*to).contains(&minor));
+        let fitting: Vec<_> = versions().iter().copied().filter(within).collect();
+        let newest = fitting.len().saturating_sub(1);
+        let skipped = if full { 0 } else { newest };
+        let case = |go, _| case(file, go);
+        if let Err(error) = on_each(fitting.into_iter().skip(skipped), &[Flavor::Plain], case) {
+            failures.push(format!("{file}: {error:#}"));
+        }
+        if !full {
+            break;
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+    Ok(())
 }
 
 /// Runs a case without optimisation: with the newest Go version, where all versions are tested with each of `.ci/run`.

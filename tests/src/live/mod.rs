@@ -39,8 +39,8 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub use binary::observer_binary;
 pub use builds::{
-    on_each_build, on_each_kind, on_each_kind_in_turn, on_each_unoptimised, on_each_version,
-    on_each_version_from,
+    on_each_build, on_each_kind, on_each_kind_in_turn, on_each_older, on_each_unoptimised,
+    on_each_version, on_each_version_from,
 };
 pub use child::Guarded;
 pub use client::{Load, Report, Running};
@@ -54,7 +54,7 @@ pub use marker::{Marker, marker};
 pub use netns::TwoHosts;
 pub use nginx::Nginx;
 pub use observer::{Observer, Run};
-pub use program::{Program, Route, start};
+pub use program::{Program, Route, start, start_with};
 pub use redis::Redis;
 pub use schema::faults as line_faults;
 pub use stalls::undisturbed;

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{Guarded, PATIENCE, Tail, get};
-use crate::target::{Flavor, build_target};
+use crate::target::{Flavor, build_target, build_target_with};
 
 /// A program that is ready to serve.
 #[derive(Debug)]
@@ -48,6 +48,15 @@ pub struct Route {
 /// When it cannot be built or does not become ready.
 pub fn start(program: &str, go: &str, flavor: Flavor, args: &[&str]) -> Result<Program> {
     Program::run(program, build_target(program, go, flavor)?, args)
+}
+
+/// The same with a generation of other people's code, see [`build_target_with`].
+///
+/// # Errors
+/// When it cannot be built or does not become ready.
+pub fn start_with(generation: &str, program: &str, go: &str, flavor: Flavor) -> Result<Program> {
+    let executable = build_target_with(generation, program, go, flavor)?;
+    Program::run(program, executable, &[])
 }
 
 impl Program {
