@@ -113,18 +113,12 @@ impl DeadlineDropped {
         let Some((finding, over)) = dropped(call, cx) else {
             return;
         };
-        let Some(request) = call.owner else { return };
         let left_ns = over.left_ns(cx.now_ns).unwrap_or(0);
         let wait_ns = left_ns
             .max(0)
             .saturating_add(cx.thresholds.deadlines.tolerance_ns(left_ns));
-        if finding.severity < Severity::Warning {
-            cx.report(finding);
-            return;
-        }
-        cx.report_running(finding.clone(), request);
         self.outlived
-            .watch(id, finding, wait_ns, Topic::Dropped(id), cx);
+            .tell(id, finding, wait_ns, Topic::Dropped(id), cx);
     }
 
     /// The request's deadline has passed.
@@ -134,7 +128,7 @@ impl DeadlineDropped {
 
     /// Whether the call goes on.
     pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
-        let Some(mut finding) = self.outlived.answer(id, answer, cx) else {
+        let Some(mut finding) = self.outlived.answer(id, Topic::Dropped(id), answer, cx) else {
             return;
         };
         let Some(call) = cx.model.call(id) else {

@@ -181,14 +181,8 @@ impl DeadlineInflated {
             spent(left_ns)
         );
         deadline::about_call(&mut finding, call, cx);
-        let request = request.id;
-        if finding.severity == Severity::Warning {
-            cx.report_running(finding.clone(), request);
-            self.outlived
-                .watch(id, finding, wait_ns, Topic::Inflated(id), cx);
-        } else {
-            cx.report(finding);
-        }
+        self.outlived
+            .tell(id, finding, wait_ns, Topic::Inflated(id), cx);
     }
 
     /// The request's deadline has passed.
@@ -198,7 +192,7 @@ impl DeadlineInflated {
 
     /// Whether the call goes on.
     pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
-        let Some(mut finding) = self.outlived.answer(id, answer, cx) else {
+        let Some(mut finding) = self.outlived.answer(id, Topic::Inflated(id), answer, cx) else {
             return;
         };
         let Some((owner, target)) = cx

@@ -57,7 +57,10 @@ impl PastDeadline {
 
     /// Whether the call goes on: then it is an error.
     pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
-        let Some(mut finding) = self.outlived.answer(id, answer, cx) else {
+        let Some(mut finding) = self
+            .outlived
+            .answer(id, Topic::PastDeadline(id), answer, cx)
+        else {
             return;
         };
         let call = cx.model.call(id);

@@ -105,7 +105,7 @@ impl Spawned {
     /// Whether the call goes on: then it is an error, whether its handler has left or waits for it.
     /// That the handler itself does not listen is another rule's.
     pub(super) fn answer(&mut self, id: CallId, answer: &Answer, cx: &mut Context<'_>) {
-        let Some(mut finding) = self.outlived.answer(id, answer, cx) else {
+        let Some(mut finding) = self.outlived.answer(id, Topic::LeftBehind(id), answer, cx) else {
             return;
         };
         let owner = cx.model.call(id).and_then(|call| call.owner);

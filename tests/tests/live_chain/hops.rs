@@ -187,7 +187,11 @@ fn a_deadline_that_ends_between_two_grpc_servers_is_found_at_the_hop() -> Result
         ])?;
         thread::sleep(SETTLED / 4);
         let run = observer.stop()?;
-        exactly(&run, hops.near.pid(), &[detour("deadline-dropped")?])?;
+        exactly(
+            &run,
+            hops.near.pid(),
+            &[detour("deadline-dropped")?.fact("/request/id", "Detour-0")],
+        )?;
         exactly(&run, hops.far.pid(), &[])?;
         none_of(&run, "deadline-not-forwarded")
     })

@@ -15,7 +15,7 @@ use crate::finding::{CancelledBy, Emission, Finding, RuleName, Severity, Timer};
 use crate::inspect::{ConnState, ErrorKind, RequestDetails, ServerTimeouts};
 use crate::testkit::{
     Created, MS, ReadError, Record, Scene, asked, call, cancel, cascade, conn_error, deadline,
-    dial, request_end,
+    dial, grpc, request_end, stream_context,
 };
 
 const GRANDCHILD: u64 = 0x3000;

@@ -290,3 +290,53 @@ fn a_detached_call_lacks_what_the_caller_sent() {
         Some("X-Timeout-Ms")
     );
 }
+
+/// A method of gRPC whose interceptor allows a second, and which calls without it; `id` is what its metadata says.
+fn method_calls(id: Option<&str>) -> Scene {
+    let mut scene = alone();
+    scene.details = id.map(|id| {
+        std::sync::Arc::new(RequestDetails {
+            headers: vec![Some(id.into()), None],
+            ..RequestDetails::default()
+        })
+    });
+    scene.waits(SERVING, &[ROUND_TRIP, BUILD, SERVE]);
+    let begins = [
+        stream_context(&scene.code, 30, ROOT),
+        grpc(
+            &scene.code,
+            SERVING,
+            0x7700,
+            &[(CANCEL_CTX, ROOT)],
+            "/shop.Depot/Detour",
+        ),
+    ];
+    for record in begins {
+        scene.take(0, &record);
+    }
+    let budget = Timeout {
+        asked_ms: SECOND,
+        stack: &[MIDDLEWARE, SERVE],
+        ..Timeout::default()
+    };
+    budget.make(&mut scene, 1);
+    calls_at(&mut scene, 5, SERVING, &[BACKGROUND], &UNDER_MIDDLEWARE);
+    scene
+}
+
+#[test]
+fn a_request_of_grpc_is_named_by_the_id_that_it_came_with() {
+    for id in [Some("depot-1"), None] {
+        let mut scene = method_calls(id);
+        scene.until(50);
+        let finding = only(&scene, RULE);
+        assert_eq!(finding.severity, Severity::Warning);
+        let request = finding.request.as_ref().unwrap();
+        assert_eq!(request.id.as_deref(), id);
+        assert_eq!(finding.evidence.remaining_ns, Some(996_000_000));
+        scene.until(1_090);
+        assert_eq!(last(&scene, RULE).severity, Severity::Warning);
+        scene.until(1_200);
+        assert_eq!(last(&scene, RULE).severity, Severity::Error);
+    }
+}
