@@ -22,6 +22,8 @@ const (
 	leave = 200
 	// long is how long the last hop of what they leave takes.
 	long = 1400 * time.Millisecond
+	// brief is how long /last takes after its answer has begun.
+	brief = 50 * time.Millisecond
 	// budget is the deadline of /late.
 	budget = 100 * time.Millisecond
 	// timeout is the client's of /timed.
@@ -57,6 +59,8 @@ func main() {
 		{Path: "/retry", Handler: s.retry},
 		{Path: "/retry-body", Handler: s.retryBody},
 		{Path: "/refused", Handler: s.refused},
+		{Path: "/aborted", Handler: s.aborted},
+		{Path: "/last", Handler: s.last},
 		{Path: "/outlive/read", PatienceMS: leave, Mode: "drop", Handler: s.outliveRead},
 		{Path: "/outlive/read/ok", PatienceMS: leave, Mode: "drop", Handler: s.once(http.MethodGet, "/slow"+after(long))},
 		{Path: "/outlive/chain", PatienceMS: leave, Mode: "drop", Handler: s.outliveChain},
@@ -209,6 +213,21 @@ func (s *service) retryBody(w http.ResponseWriter, r *http.Request) {
 		err = finish(client.Do(req))
 	}
 	must(w, err)
+}
+
+// aborted has an answer of which the server sends a half.
+func (s *service) aborted(w http.ResponseWriter, r *http.Request) {
+	err := finish(s.http.Do(request(r.Context(), http.MethodGet, s.base+"/aborted")))
+	if err == nil {
+		http.Error(w, "it came to its end", http.StatusInternalServerError)
+		return
+	}
+	reply(w, err)
+}
+
+// last has a connection of its own: a call that came after it would be tried on this one first.
+func (s *service) last(w http.ResponseWriter, r *http.Request) {
+	must(w, finish(s.client().Do(request(r.Context(), http.MethodGet, s.base+"/last"+after(brief)))))
 }
 
 func (s *service) refused(w http.ResponseWriter, r *http.Request) {

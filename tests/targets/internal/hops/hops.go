@@ -33,8 +33,9 @@ type Service struct {
 }
 
 // Start serves until the process ends. Below each base URL but Frail's: what package downstream has, /chain?left=N
-// (N redirects to itself), /away (a redirect to Other) and /moved (307 to /kept, which answers with the body it gets).
-// The last hop answers after ?ms=.
+// (N redirects to itself), /away (a redirect to Other), /moved (307 to /kept, which answers with the body it gets), /aborted
+// (an answer that ends halfway: over HTTP/2 its stream is reset) and /last (one after which the server wants no more: over
+// HTTP/2 it says so by GOAWAY while it answers). The last hop answers after ?ms=.
 func Start() *Service {
 	config, pool := selfsigned.New()
 	s := &Service{Trust: pool, Frail: "http://" + frail()}
@@ -79,6 +80,17 @@ func (s *Service) handler() http.Handler {
 	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/kept?ms="+r.URL.Query().Get("ms"), http.StatusTemporaryRedirect)
 	})
+	mux.HandleFunc("/aborted", func(w http.ResponseWriter, r *http.Request) {
+		begin(w)
+		panic(http.ErrAbortHandler)
+	})
+	mux.HandleFunc("/last", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		begin(w)
+		if wait(r) {
+			fmt.Fprintln(w, "ok")
+		}
+	})
 	mux.HandleFunc("/kept", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil && wait(r) {
@@ -86,6 +98,12 @@ func (s *Service) handler() http.Handler {
 		}
 	})
 	return mux
+}
+
+// begin sends a part of the answer.
+func begin(w http.ResponseWriter) {
+	fmt.Fprintln(w, "it begins")
+	w.(http.Flusher).Flush()
 }
 
 func wait(r *http.Request) bool {
