@@ -94,7 +94,10 @@
 //! the moment on at which the deadline of `Server.Shutdown` passes, where its context was made by
 //! the goroutine that calls it.
 //!
-//! "The client left" is what the peer of the connection did. It may be a proxy.
+//! "The client left" is what the peer of the connection did. It may be a proxy. Go takes the end of what a client sends for
+//! its leaving, and cancels the request (golang/go #18527): a client that has closed only its sending half and waits is said
+//! to have left, too, and may still get its answer. Few do so. Where `peer_close` is `reset` nobody waits; where it is `fin`,
+//! the kernel cannot tell the two apart while the handler runs.
 //!
 //! ## When silent
 //!
