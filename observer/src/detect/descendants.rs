@@ -5,12 +5,12 @@
 
 use crate::finding::{GoroutineEvidence, WorkState};
 use crate::go::{Frame, Stack};
-use crate::inspect::{Goroutine, Status};
+use crate::inspect::{Goroutine, Status, ends_by_itself};
 use crate::model::{Call, Ctx, ReqId, Request, Root, Unit};
 
 use super::context::Context;
 use super::plumbing::runs_for_caller;
-use super::waits::{ends_by_itself, is_held_up};
+use super::waits::is_held_up;
 use super::{origin, overrun, sight, site};
 
 /// Looked at, of one request: the youngest.

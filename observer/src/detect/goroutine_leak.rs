@@ -103,7 +103,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{Fingerprint, RuleName};
-use crate::inspect::{Goroutine, Inspection};
+use crate::inspect::{Goroutine, Inspection, is_for_ever};
 use crate::model::{GoId, ReqId, Told};
 
 use super::ask::{Answer, Question, Work};
@@ -115,7 +115,6 @@ use super::leak_finding::{Kind, dead_context, finding, waits_for_dead};
 use super::origin;
 use super::references::References;
 use super::timers::Topic;
-use super::waits::is_for_ever;
 
 /// Requests that have left a goroutine of one line behind, before age alone says something.
 const REQUESTS: usize = 3;

@@ -2,22 +2,8 @@
 //!
 //! Two looks may see two waits at one place: what proves that they saw one is in `waits`.
 
-use crate::inspect::{Goroutine, StackState, Status};
+use crate::inspect::{Goroutine, StackState, Status, ends_by_itself, is_for_others, is_for_work};
 use crate::picture::Noted;
-
-use super::waits::{ends_by_itself, is_for_ever};
-
-/// Reasons, or how they begin, of waits that others in the process end.
-const FOR_OTHERS: [&str; 5] = ["chan receive", "chan send", "select", "semacquire", "sync."];
-
-/// Reasons, or how they begin, of waits in which healthy goroutines stay until there is work or news for them; for locks and
-/// for somebody who receives, they wait for moments.
-const FOR_WORK: [&str; 4] = [
-    "chan receive",
-    "select",
-    "sync.Cond.Wait",
-    "sync.WaitGroup.Wait",
-];
 
 /// First Go 1.N in which every channel that a timer feeds says so: before, `asynctimerchan=1` may be set.
 const TIMERS_TELL_SINCE: u32 = 27;
@@ -49,14 +35,12 @@ pub(super) struct Wait {
 impl Wait {
     /// Whether somebody else in the process must end it, and nobody has.
     pub(super) fn is_for_others(&self) -> bool {
-        let is_for = |known: &&str| self.reason.starts_with(*known);
-        FOR_OTHERS.iter().any(is_for) && !is_for_ever(&self.reason) && !self.loops
+        is_for_others(&self.reason) && !self.loops
     }
 
     /// Whether it is where a worker waits for what comes next, and nothing has come.
     pub(super) fn is_for_work(&self) -> bool {
-        let is_for = |known: &&str| self.reason.starts_with(*known);
-        self.is_for_others() && !self.was_woken && FOR_WORK.iter().any(is_for)
+        self.is_for_others() && !self.was_woken && is_for_work(&self.reason)
     }
 
     /// The wait that a look found, which may be the one that the look before has found; `None` where it does not wait.

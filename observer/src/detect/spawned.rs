@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::finding::{CancelledBy, Finding};
 use crate::go::Frame;
-use crate::inspect::{Inspection, Status};
+use crate::inspect::{Inspection, Status, is_for_work};
 use crate::model::{Call, CallId, Cut, ReqId, Request, Root, Unit};
 
 use super::ask::{Answer, Work};
@@ -21,14 +21,8 @@ use super::{deadline, site};
 
 /// Stacks remembered, with whose goroutine called so first.
 const STACKS: usize = 4096;
-/// Go's reasons of goroutines that wait for others.
-const REASONS: &[&str] = &[
-    "chan receive",
-    "select",
-    "semacquire",
-    "sync.WaitGroup.Wait",
-    "sync.Cond.Wait",
-];
+/// What a wait for a `sync.WaitGroup` is called up to Go 1.23.
+const SEMAPHORE: &str = "semacquire";
 /// Packages whose functions do that waiting.
 const WAITERS: &[&str] = &[
     "runtime",
@@ -167,6 +161,6 @@ pub(super) fn waits_for_others(reason: Option<&str>, stack: &[Frame], unit: &Uni
     let waiter = stack
         .iter()
         .find(|frame| !WAITERS.contains(&frame.package()));
-    reason.is_some_and(|reason| REASONS.contains(&reason))
+    reason.is_some_and(|reason| is_for_work(reason) || reason == SEMAPHORE)
         && waiter.is_some_and(|frame| site::is_own(unit, &frame.function))
 }

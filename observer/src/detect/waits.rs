@@ -7,55 +7,24 @@
 use std::collections::BTreeMap;
 
 use crate::go::Frame;
-use crate::inspect::{Goroutine, Status};
+use crate::inspect::{Goroutine, Status, is_for_ever, is_for_runtime};
 use crate::picture::{Collections, Noted};
 
 /// Waits remembered; of more, those of the oldest goroutines go.
 const MAX_WAITS: usize = 16_384;
-/// Go's reasons of waits that nothing ends.
-const FOR_EVER: [&str; 3] = [
-    "chan receive (nil chan)",
-    "chan send (nil chan)",
-    "select (no cases)",
-];
-
-/// Go's reasons of waits that end without anybody else in the process.
-const BY_THEMSELVES: [&str; 2] = ["sleep", "IO wait"];
-
-/// Go's reasons of waits for the runtime: for the garbage collector, most of all.
-const FOR_RUNTIME: [&str; 8] = [
-    "GC assist marking",
-    "GC assist wait",
-    "GC weak to strong wait",
-    "flushing proc caches",
-    "garbage collection",
-    "garbage collection scan",
-    "preempted",
-    "stopping the world",
-];
 
 /// Whether it would go on if it were let: it was woken and waits for a processor, or it waits for the runtime. On a host
 /// that has more to do than it can, that takes long, and says nothing of what the goroutine does.
 pub(super) fn is_held_up(goroutine: &Goroutine, stack: &[Frame]) -> bool {
     let reason = goroutine.wait_reason.as_deref();
     match goroutine.status {
-        Status::Waiting => reason.is_some_and(|reason| FOR_RUNTIME.contains(&reason)),
+        Status::Waiting => reason.is_some_and(is_for_runtime),
         // One that has just been woken is still where it waited.
         Status::Runnable => stack
             .first()
             .is_some_and(|frame| &*frame.function == "runtime.gopark"),
         _ => false,
     }
-}
-
-/// Whether a wait for this reason ends without anybody else in the process.
-pub(super) fn ends_by_itself(reason: &str) -> bool {
-    BY_THEMSELVES.contains(&reason)
-}
-
-/// Whether nothing ends a wait for this reason.
-pub(super) fn is_for_ever(reason: &str) -> bool {
-    FOR_EVER.contains(&reason)
 }
 
 /// Waits of the goroutines that were looked at.

@@ -31,6 +31,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod value_key;
+mod wait_reason;
 mod waits;
 
 pub use allgs::AllGs;
@@ -61,3 +62,6 @@ pub use stack::{Extent, StackTable};
 pub use tables::TargetTypes;
 pub use tally::Started;
 pub use value_key::{ValueKey, ValueLink, value_key};
+pub use wait_reason::{
+    ends_by_itself, is_for_coroutine, is_for_ever, is_for_others, is_for_runtime, is_for_work,
+};

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
-use crate::inspect::{Member, Status};
+use crate::inspect::{Member, Status, is_for_coroutine, is_for_others};
 
 /// What came of searching for references to what goroutines wait on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,19 +34,6 @@ impl Searches {
     }
 }
 
-/// Go's reasons of waits for another goroutine, as they begin; those for what nobody has (a nil channel, a select without
-/// cases) are complete in themselves.
-const FOR_OTHERS: [&str; 6] = [
-    "chan receive",
-    "chan send",
-    "coroutine",
-    "select",
-    "semacquire",
-    "sync.",
-];
-/// As such waits end.
-const FOR_NOBODY: [&str; 2] = ["(nil chan)", "(no cases)"];
-
 /// Whether it waits for another goroutine, and does not name what it waits on: nobody can search for that.
 pub(super) fn is_unnamed(member: &Member) -> bool {
     let seen = &member.goroutine;
@@ -54,7 +41,5 @@ pub(super) fn is_unnamed(member: &Member) -> bool {
         (Status::Waiting | Status::Leaked, Some(reason)) => reason,
         _ => return false,
     };
-    let for_others = FOR_OTHERS.iter().any(|start| reason.starts_with(start));
-    let for_nobody = FOR_NOBODY.iter().any(|end| reason.ends_with(end));
-    for_others && !for_nobody && !member.names_what_it_waits_on()
+    (is_for_others(reason) || is_for_coroutine(reason)) && !member.names_what_it_waits_on()
 }

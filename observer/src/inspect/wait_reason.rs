@@ -1,0 +1,134 @@
+//! What Go's reasons of waits say of who can end them.
+//!
+//! The reasons are the runtime's own words, of every Go version that observer knows (`go/wait_reason.rs` has them).
+//! A test holds these lists against them.
+
+/// Waits for another goroutine, as their reasons begin.
+const FOR_OTHERS: [&str; 5] = ["chan receive", "chan send", "select", "semacquire", "sync."];
+
+/// Of those, as they begin, the ones in which healthy goroutines stay until there is work or news for them; for locks and
+/// for somebody who receives, they wait for moments.
+const FOR_WORK: [&str; 4] = [
+    "chan receive",
+    "select",
+    "sync.Cond.Wait",
+    "sync.WaitGroup.Wait",
+];
+
+/// Waits that nothing ends.
+const FOR_EVER: [&str; 3] = [
+    "chan receive (nil chan)",
+    "chan send (nil chan)",
+    "select (no cases)",
+];
+
+/// Waits that end without anybody else in the process.
+const BY_THEMSELVES: [&str; 2] = ["sleep", "IO wait"];
+
+/// Waits for the runtime: for the garbage collector, most of all.
+const FOR_RUNTIME: [&str; 8] = [
+    "GC assist marking",
+    "GC assist wait",
+    "GC weak to strong wait",
+    "flushing proc caches",
+    "garbage collection",
+    "garbage collection scan",
+    "preempted",
+    "stopping the world",
+];
+
+/// The wait of `iter.Pull`'s two sides for each other: neither names what it waits on.
+const COROUTINE: &str = "coroutine";
+
+/// Whether another goroutine of the process must end a wait for this reason, and can, by what both refer to.
+#[must_use]
+pub fn is_for_others(reason: &str) -> bool {
+    FOR_OTHERS.iter().any(|start| reason.starts_with(start)) && !is_for_ever(reason)
+}
+
+/// Whether a healthy goroutine may stay in a wait for this reason until there is work or news for it.
+#[must_use]
+pub fn is_for_work(reason: &str) -> bool {
+    FOR_WORK.iter().any(|start| reason.starts_with(start)) && !is_for_ever(reason)
+}
+
+/// Whether nothing ends a wait for this reason.
+#[must_use]
+pub fn is_for_ever(reason: &str) -> bool {
+    FOR_EVER.contains(&reason)
+}
+
+/// Whether a wait for this reason ends without anybody else in the process.
+#[must_use]
+pub fn ends_by_itself(reason: &str) -> bool {
+    BY_THEMSELVES.contains(&reason)
+}
+
+/// Whether a wait for this reason is one for the runtime, which says nothing of what the goroutine does.
+#[must_use]
+pub fn is_for_runtime(reason: &str) -> bool {
+    FOR_RUNTIME.contains(&reason)
+}
+
+/// Whether a wait for this reason is one for the other side of a coroutine.
+#[must_use]
+pub fn is_for_coroutine(reason: &str) -> bool {
+    reason == COROUTINE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::go::{GoVersion, wait_reason};
+
+    /// Every reason of every Go version.
+    fn known() -> BTreeSet<&'static str> {
+        let versions = (18..=27).filter_map(|minor| GoVersion::parse(&format!("go1.{minor}")));
+        versions
+            .flat_map(|version| (0..=u8::MAX).filter_map(move |code| wait_reason(&version, code)))
+            .collect()
+    }
+
+    #[test]
+    fn every_reason_that_is_listed_is_one_of_gos() {
+        let known = known();
+        let begins = FOR_OTHERS.iter().chain(&FOR_WORK);
+        for start in begins {
+            assert!(known.iter().any(|it| it.starts_with(start)), "{start}");
+        }
+        let whole = FOR_EVER.iter().chain(&BY_THEMSELVES).chain(&FOR_RUNTIME);
+        for reason in whole.chain([&COROUTINE]) {
+            assert!(known.contains(reason), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_of_one_kind_only() {
+        for reason in known() {
+            let kinds = [
+                is_for_others(reason),
+                is_for_ever(reason),
+                ends_by_itself(reason),
+                is_for_runtime(reason),
+                is_for_coroutine(reason),
+            ];
+            let of = kinds.iter().filter(|is| **is).count();
+            assert!(of <= 1, "{reason}: {kinds:?}");
+            assert!(!is_for_work(reason) || is_for_others(reason), "{reason}");
+        }
+    }
+
+    #[test]
+    fn nobody_ends_a_wait_on_what_is_not_there() {
+        let ended_by_nobody =
+            |reason: &&str| reason.ends_with("(nil chan)") || *reason == "select (no cases)";
+        for reason in known().iter().filter(|it| ended_by_nobody(it)) {
+            assert!(is_for_ever(reason) && !is_for_others(reason) && !is_for_work(reason));
+        }
+        assert!(is_for_others("sync.Mutex.Lock") && !is_for_work("sync.Mutex.Lock"));
+        assert!(is_for_others("chan send") && !is_for_work("chan send"));
+        assert!(is_for_work("select") && is_for_work("sync.Cond.Wait"));
+    }
+}
