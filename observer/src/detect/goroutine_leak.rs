@@ -187,6 +187,7 @@ impl GoroutineLeak {
             alive_ns: ended_ns,
             ended_ns,
             wait: None,
+            names_done: false,
             stack_bytes: 0,
             is_missed: false,
             told: false,
@@ -292,6 +293,7 @@ impl GoroutineLeak {
         let heard_ns = heard_ns.unwrap_or(0);
         let before = case.wait.take();
         let before = before.filter(|wait| heard_ns <= wait.since_ns);
+        case.names_done = !work.waits_on.is_empty();
         case.stack_bytes = goroutine.stack_bytes;
         let proved_ns = cx.waits.since_ns(case.line.0, goroutine, cx.now_ns);
         let proved_ns = proved_ns.map(|since_ns| since_ns.max(case.ended_ns).max(heard_ns));
@@ -369,9 +371,13 @@ impl GoroutineLeak {
         let lost = self.references.found(pid, answer, cx);
         let open = self.cases.open(pid);
         let open = open.filter(|(_, case)| lost.contains(&case.goid));
-        let lost: Vec<GoId> = open.map(|(id, _)| id).collect();
-        for id in lost {
-            self.tell(id, &Kind::Lost, cx);
+        // Where its own context says why nobody wakes it, that is told: it names the way out that is missing.
+        let why = |(id, case): (GoId, &Case)| {
+            let dead = dead_context(id, case.request, cx).filter(|_| !case.names_done);
+            (id, dead.unwrap_or(Kind::Lost))
+        };
+        for (id, kind) in open.map(why).collect::<Vec<_>>() {
+            self.tell(id, &kind, cx);
         }
     }
 

@@ -92,6 +92,8 @@ pub(super) struct Case {
     pub(super) ended_ns: u64,
     /// The wait that it was seen in last.
     pub(super) wait: Option<Wait>,
+    /// Whether the `Done` of a context of its request was among what it waited for then.
+    pub(super) names_done: bool,
     /// Stack that it held then, bytes.
     pub(super) stack_bytes: u64,
     /// It was looked for and not found, and nobody has told of its end yet.

@@ -1,11 +1,11 @@
 //! When the memory is searched for what goroutines wait on, and what that proves.
 
 use super::goroutine_leak::{GO, NIL, OTHER_GO, count, left, left_by, waits};
-use super::{HANDLER, SERVE, WORKER};
+use super::{CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, derived, end, start};
 use crate::detect::Question;
-use crate::finding::{Confidence, Severity};
+use crate::finding::{Confidence, Finding, RuleName, Severity};
 use crate::inspect::Unreferenced;
-use crate::testkit::{MS, Scene, goroutine, request, request_end};
+use crate::testkit::{MS, Scene, cascade, goroutine, request, request_end};
 
 /// How often the memory was searched so far.
 fn searches(scene: &Scene) -> usize {
@@ -45,6 +45,68 @@ fn one_to_whose_channel_nothing_refers_is_an_error() {
         assert_eq!(finding.evidence.wait_reason.as_deref(), Some(reason));
         assert_eq!(searches(&scene), 2);
     }
+}
+
+/// A search finds all that wait, those too that are not due for a look of their own yet.
+#[test]
+fn one_whose_context_is_dead_is_told_so_although_nothing_refers_to_its_channel() {
+    const EARLIER: (u64, u64, u64) = (400, 0xa000, 100);
+    const LIVE: u64 = 0x9100;
+    let message = |waits_on: &[u64]| {
+        let mut scene = Scene::new();
+        let lost = |goid| Unreferenced::of(goid, 0xc0_0000, &[]);
+        scene.unreferenced = Some(vec![lost(EARLIER.2), lost(WORKER)]);
+        scene.waits_on = waits_on.to_vec();
+        // The memory is searched for the goroutine of this request.
+        let (serving, root, goid) = EARLIER;
+        let earlier = [
+            request(&scene.code, serving, root, "GET /report/7"),
+            goroutine(&scene.code, goid, serving, &[GO, HANDLER, SERVE]),
+            request_end(&scene.code, root),
+        ];
+        waits(&mut scene, goid, "chan send");
+        for record in &earlier {
+            scene.take(0, record);
+        }
+        start(&mut scene, 3_000);
+        let made = [
+            goroutine(&scene.code, WORKER, SERVING, &[OTHER_GO]),
+            derived(
+                &scene,
+                3_000,
+                (WORKER, CHILD),
+                &[(CANCEL_CTX, ROOT)],
+                OTHER_GO,
+            ),
+            derived(&scene, 3_000, (WORKER, LIVE), &[], OTHER_GO),
+        ];
+        waits(&mut scene, WORKER, "chan receive");
+        for record in &made {
+            scene.take(3_000, record);
+        }
+        end(&mut scene, 3_010);
+        let dies = cascade(&scene.code, SERVING, CHILD);
+        scene.take(3_010, &dies);
+        // Five seconds after its request, its own look would tell it by its context.
+        scene.until(8_000);
+        let is_its = |found: &&&Finding| {
+            found.rule == RuleName::GoroutineLeak
+                && found.site.as_ref().is_some_and(|at| at.line == 150)
+        };
+        let found = scene.findings();
+        found.iter().find(is_its).map(|found| found.message.clone())
+    };
+    let message_of = |waits_on: &[u64]| message(waits_on).expect("a finding");
+    let dead = message_of(&[]);
+    assert!(
+        dead.starts_with("goroutine waits without its context's Done, "),
+        "{dead}"
+    );
+    let lost = message_of(&[LIVE]);
+    assert!(
+        lost.starts_with("goroutine waits on a channel to which no reference"),
+        "{lost}"
+    );
 }
 
 #[test]
