@@ -6,14 +6,13 @@ use anyhow::{Context, Result, ensure};
 use observer_tests::{
     live::{
         Expect, Load, Observer, Program, Run, exactly, findings, get, observer_binary,
-        on_each_kind, on_each_version, start,
+        on_each_kind, on_each_version, routers, start,
     },
     recordings::found,
 };
 use serde_json::Value;
 
 const PROGRAM: &str = "ids";
-const ROUTERS: &str = "modules/routers";
 /// Handlers work for a second and a half after their clients have left; what a busy machine adds.
 const SETTLED: Duration = Duration::from_millis(2700);
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -146,25 +145,15 @@ fn ids_of_real_middlewares_are_found_and_replayed() -> Result<()> {
     on_each_version(|go, flavor| {
         let folder = tempfile::tempdir()?;
         let recording = folder.path().join("recording");
-        let program = start(ROUTERS, go, flavor, &[])?;
+        let program = start(routers::PROGRAM, go, flavor, &[])?;
         let pid = program.pid().to_string();
         let path = recording.to_str().context("a path in UTF-8")?;
         let observer = Observer::attach(&["--pid", &pid, "--record", path], 1)?;
-        let routes = [
-            "/chi/derived",
-            "/chi/deeper",
-            "/chi/plain",
-            "/echo/wait",
-            "/gin/wait",
-        ];
-        let clients = routes.map(|route| leaves(&program.url(route)).start());
-        for client in clients {
-            client?.all("dropped")?;
-        }
+        routers::leave_all(&program)?;
         thread::sleep(SETTLED);
         let run = observer.stop()?;
         let known = |case: &str, path: &str, source: &str| -> Result<Expect> {
-            known(ROUTERS, case, &made(&program, path)?, source)
+            known(routers::PROGRAM, case, &made(&program, path)?, source)
         };
         let context = "context:github.com/go-chi/chi/v5/middleware";
         let answer = "response:X-Request-Id";
@@ -177,7 +166,8 @@ fn ids_of_real_middlewares_are_found_and_replayed() -> Result<()> {
                 .fact("/context/2/label", "WithValue(middleware.ctxKeyRequestID)")
                 .fact("/context/3/label", "WithValue(*chi.contextKey)"),
             // Nothing leads from the request to the context that has it.
-            Expect::new("error", ROUTERS, "cancel-ignored chi-plain")?.fact("/request/id", ""),
+            Expect::new("error", routers::PROGRAM, "cancel-ignored chi-plain")?
+                .fact("/request/id", ""),
             known("echo", "/echo/wait", answer)?,
             known("gin", "/gin/wait", answer)?,
         ];

@@ -27,6 +27,7 @@ mod nginx;
 mod observer;
 mod program;
 mod redis;
+pub mod routers;
 pub mod schema;
 mod seccomp;
 mod stalls;

@@ -4,7 +4,7 @@ use std::{path::Path, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use observer_tests::live::{Connection, Load, Program};
+use observer_tests::live::{Connection, Load, Program, routers};
 
 use super::{
     NEWEST, SETTLED,
@@ -138,22 +138,9 @@ pub(super) fn unknown(recording: &Path) -> Result<String> {
 
 /// IDs that real middlewares make: in the answer's headers, and in contexts.
 pub(super) fn made_ids(recording: &Path) -> Result<String> {
-    let target = nameless("modules/routers", NEWEST, &[])?;
+    let target = nameless(routers::PROGRAM, NEWEST, &[])?;
     let observer = attach(&[&target.program], recording, &[])?;
-    let routes = [
-        "/chi/derived",
-        "/chi/deeper",
-        "/chi/plain",
-        "/echo/wait",
-        "/gin/wait",
-    ];
-    let leaves = |route: &str| {
-        let load = Load::of(&target.program, route).mode("drop");
-        load.patience_ms(300).start()
-    };
-    for client in routes.map(leaves) {
-        client?.all("dropped")?;
-    }
+    routers::leave_all(&target.program)?;
     thread::sleep(SETTLED);
     let found = found_by(&observer.stop()?);
     for source in ["context:", "response:"] {
