@@ -9,7 +9,7 @@ use observer_common::layout::TRACE_HEADER;
 use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::go::image::Key;
 use crate::inspect::{
-    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, Kin, LostWaits,
+    Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, Kin, Reach,
     RequestDetails, RequestReading, Runtime, Started, TargetTypes, TypeNames as _, Unsearched,
     ValueKey, ValueLink, id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing,
     inspect_request, local_address, response_headers, value_key,
@@ -154,13 +154,13 @@ pub(super) fn search_gap(target: &Target) -> Option<String> {
 pub(super) fn search(
     target: &Target,
     is_asked_about: impl Fn(u64) -> bool,
-) -> Option<Result<Result<LostWaits, Unsearched>, MemoryError>> {
+) -> Option<Result<Result<Reach, Unsearched>, MemoryError>> {
     let (offsets, roots) = (target.offsets.heap.as_ref()?, target.roots.as_ref()?);
     Some(runtime(target)?.unreferenced(offsets, roots, is_asked_about))
 }
 
 /// The same of goroutines by number; `None` where that is not to be known.
-pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<LostWaits> {
+pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<Reach> {
     let asked: BTreeSet<u64> = goids.iter().copied().collect();
     let found = search(target, |goid| asked.contains(&goid))?;
     found.ok()?.ok()

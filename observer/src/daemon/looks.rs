@@ -106,7 +106,7 @@ fn look(ask: Ask, target: &Target, clock: Clock, folder: Option<&SnapshotFolder>
         Question::Unreferenced { goids } => {
             let begun_ns = clock::now_ns();
             let found = inspector::unreferenced(target, goids).map(|reach| Searched {
-                lost: reach.waits,
+                lost: reach.lost,
                 reached: reach.reached,
                 took_ns: clock::now_ns().saturating_sub(begun_ns),
             });

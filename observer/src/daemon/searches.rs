@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::inspect::{LostWaits, Unsearched, confirmed};
+use crate::inspect::{Reach, Unsearched, confirmed};
 use crate::picture::{Searched, Searches};
 use crate::target::MemoryError;
 
@@ -32,7 +32,7 @@ pub(super) fn made(target: &Target) -> Result<Searches, MemoryError> {
     };
     let ended_ns = clock::now_ns();
     let took_ns = ended_ns.saturating_sub(begun_ns);
-    if first.waits.is_empty() {
+    if first.lost.is_empty() {
         return Ok(Searches::Made(Searched {
             took_ns,
             beyond: count(first.beyond),
@@ -48,12 +48,12 @@ pub(super) fn made(target: &Target) -> Result<Searches, MemoryError> {
     Ok(Searches::Made(Searched {
         took_ns: took_ns.saturating_add(clock::now_ns().saturating_sub(again_ns)),
         apart_ns: Some(again_ns.saturating_sub(ended_ns)),
-        lost: confirmed(&second.waits, &first.waits).collect(),
+        lost: confirmed(&second.lost, &first.lost).collect(),
         beyond: count(second.beyond),
     }))
 }
 
-fn search(target: &Target) -> Result<Result<LostWaits, Unsearched>, MemoryError> {
+fn search(target: &Target) -> Result<Result<Reach, Unsearched>, MemoryError> {
     for _ in 0..ATTEMPTS {
         match inspector::search(target, |_| true) {
             Some(Ok(Err(Unsearched::Unclear))) | None => {}

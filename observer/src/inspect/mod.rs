@@ -53,7 +53,7 @@ pub use offsets::{
 };
 pub use outer::CallSite;
 pub use raw_g::Status;
-pub use reach::{HeapOffsets, LostWaits, Roots, Unreferenced, Unsearched, confirmed};
+pub use reach::{HeapOffsets, Reach, Roots, Unreferenced, Unsearched, confirmed};
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use response::{Answering, ResponseOffsets, response_headers};
 pub use served::{Served, ServedBy, ServedOffsets, served};

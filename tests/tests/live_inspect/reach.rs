@@ -20,7 +20,7 @@ fn look(target: &Target) -> Vec<Unreferenced> {
     let found = target
         .inspector()
         .unreferenced(&offsets, &roots(target), |_| true);
-    found.unwrap().unwrap().waits
+    found.unwrap().unwrap().lost
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn large_heaps_are_left_alone() {
             }
         };
         assert_eq!(found.beyond, 0);
-        assert_eq!(found.waits.len(), target.named("lost").len());
+        assert_eq!(found.lost.len(), target.named("lost").len());
         eprintln!("{variant:?}: some {} MiB in {took:?}", looked * 20);
         looked += 1;
         target.ask("grow");

@@ -103,11 +103,11 @@ pub fn confirmed<'a>(
     later.iter().filter(is_confirmed).map(|one| one.goid)
 }
 
-/// What one search has found.
+/// To what waits one search has found a way, and to which it has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LostWaits {
+pub struct Reach {
     /// Waits on what nothing refers to, as far as one search can tell, by goroutine, rising.
-    pub waits: Vec<Unreferenced>,
+    pub lost: Vec<Unreferenced>,
     /// Further ones that may be as lost: nobody has looked for who refers to what they wait on.
     pub beyond: usize,
     /// Goroutines to what each of which waits on a way leads, so that somebody may wake it; goids, rising.
@@ -154,7 +154,7 @@ impl<M: Memory> Inspector<'_, M> {
         offsets: &HeapOffsets,
         roots: &Roots,
         is_asked_about: impl Fn(u64) -> bool,
-    ) -> Result<Result<LostWaits, Unsearched>, MemoryError> {
+    ) -> Result<Result<Reach, Unsearched>, MemoryError> {
         let heap = match Heap::read(self.memory, offsets, roots.arenas, MAX_HEAP)? {
             Ok(heap) => heap,
             Err(why) => return Ok(Err(why)),
@@ -316,7 +316,7 @@ impl<M: Memory> Search<'_, M> {
     }
 
     /// Those that are left, with all that leads to what they wait on.
-    fn lost(mut self, reached: Vec<u64>) -> Result<Result<LostWaits, Unsearched>, MemoryError> {
+    fn lost(mut self, reached: Vec<u64>) -> Result<Result<Reach, Unsearched>, MemoryError> {
         // Without its referrers none is told: no reference at all would confirm whatever comes.
         let mut left: Vec<u64> = self
             .waiters
@@ -336,7 +336,7 @@ impl<M: Memory> Search<'_, M> {
         if !self.finish()? {
             return Ok(Err(Unsearched::TooMuch));
         }
-        let lost = self.waiters.values().filter_map(|waiter| {
+        let waits = self.waiters.values().filter_map(|waiter| {
             let on = waiter.on.iter().copied();
             Some(Unreferenced {
                 goid: waiter.raw.goid,
@@ -345,10 +345,10 @@ impl<M: Memory> Search<'_, M> {
                 references: referrers.leading_to(on, &self.marking)?,
             })
         });
-        let mut waits: Vec<_> = lost.collect();
-        waits.sort_unstable_by_key(|lost| lost.goid);
-        Ok(Ok(LostWaits {
-            waits,
+        let mut lost: Vec<_> = waits.collect();
+        lost.sort_unstable_by_key(|wait| wait.goid);
+        Ok(Ok(Reach {
+            lost,
             beyond: left.len().saturating_sub(MAX_TOLD),
             reached,
         }))

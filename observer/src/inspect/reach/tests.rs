@@ -1,6 +1,6 @@
 //! The search for references, through a heap made by hand.
 
-use super::{HeapOffsets, LostWaits, Roots, Unreferenced, Unsearched};
+use super::{HeapOffsets, Reach, Roots, Unreferenced, Unsearched};
 use crate::go::GoVersion;
 use crate::go::layout::Layout;
 use crate::inspect::{AllGs, GOffsets, Inspector, Runtime};
@@ -118,7 +118,7 @@ impl Forged {
         self.word(PTR_AT, LIST);
     }
 
-    fn look(&self) -> Result<LostWaits, Option<Unsearched>> {
+    fn look(&self) -> Result<Reach, Option<Unsearched>> {
         let (layout, table) = (layout(), Table);
         let g = GOffsets::of(&layout).unwrap();
         let runtime = Runtime {
@@ -144,13 +144,13 @@ impl Forged {
     }
 
     fn waits(&self) -> Vec<Unreferenced> {
-        self.look().unwrap().waits
+        self.look().unwrap().lost
     }
 
     /// The references that lead to what goroutine 2 waits on; `None` where somebody can wake it.
     fn lost(&self) -> Option<Vec<u64>> {
-        let LostWaits { waits, reached, .. } = self.look().unwrap();
-        match waits.as_slice() {
+        let Reach { lost, reached, .. } = self.look().unwrap();
+        match lost.as_slice() {
             [] => {
                 assert!(reached.contains(&2), "{reached:?}");
                 None
@@ -236,18 +236,14 @@ fn no_more_are_told_than_are_looked_at_closely() {
         forged.word(own + u64::from(sudog.g), STRUCTS + number * STRUCT);
         forged.word(own + u64::from(sudog.channel), object(0));
     }
-    let LostWaits {
-        waits,
+    let Reach {
+        lost,
         beyond,
         reached,
     } = forged.look().unwrap();
-    assert_eq!((waits.len(), beyond), (super::MAX_TOLD, 2));
+    assert_eq!((lost.len(), beyond), (super::MAX_TOLD, 2));
     assert!(reached.is_empty(), "{reached:?}");
-    assert!(
-        waits
-            .iter()
-            .all(|one| one.references == [object(10) + 0x18])
-    );
+    assert!(lost.iter().all(|one| one.references == [object(10) + 0x18]));
 }
 
 /// A finalizer may wake somebody.
