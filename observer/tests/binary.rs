@@ -241,7 +241,7 @@ fn files_without_facts_are_no_files_to_join() {
     let (code, out, err) = correlated(&[&end(7), "hello\n"]);
     assert_eq!((code, out.as_str()), (Some(2), ""));
     insta::assert_snapshot!(err, @r"
-    warning: 1 lines of `1.jsonl` are none of observer's, or cut: they are left out
+    warning: 1 line of `1.jsonl` is none of observer's, or cut: it is left out
     error: `0.jsonl`, `1.jsonl`: no request and no call to join
 
     hint: make them with requests and calls: `observer run --all --facts --output json > FILE`

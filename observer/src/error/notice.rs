@@ -44,7 +44,7 @@ pub enum Notice {
         why: String,
     },
     /// Lines of a file that are none of observer's.
-    #[error("{broken} lines of `{}` are none of observer's, or cut: they are left out", path.display())]
+    #[error("{} of `{}` {}", lines_of(*broken), path.display(), left_out(*broken))]
     BrokenLines {
         /// Which file.
         path: PathBuf,
@@ -128,7 +128,7 @@ pub enum Notice {
         why: String,
     },
     /// The reader of an output is too slow.
-    #[error("{what} is read too slowly: {lines} lines dropped")]
+    #[error("{what} is read too slowly: {} dropped", lines_of(*lines))]
     LinesDropped {
         /// Which output.
         what: String,
@@ -165,6 +165,21 @@ pub enum Notice {
         /// `ring buffer full 12, malformed 1`.
         causes: String,
     },
+}
+
+/// `1 line`, `2 lines`.
+fn lines_of(number: u64) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} line{plural}")
+}
+
+/// What is said of so many lines that nobody can read.
+const fn left_out(lines: u64) -> &'static str {
+    if lines == 1 {
+        "is none of observer's, or cut: it is left out"
+    } else {
+        "are none of observer's, or cut: they are left out"
+    }
 }
 
 /// `3 s behind`.

@@ -255,6 +255,14 @@ fn notices() {
             what: "stdout".into(),
             lines: 12,
         },
+        Notice::BrokenLines {
+            path: "edge.jsonl".into(),
+            broken: 2,
+        },
+        Notice::BrokenLines {
+            path: "edge.jsonl".into(),
+            broken: 1,
+        },
         Notice::EventsLost {
             events: 13,
             causes: "ring buffer full 12, malformed 1".into(),
