@@ -51,6 +51,19 @@ pub(super) fn keep(id: ReqId, details: &Arc<RequestDetails>, cx: &mut Context<'_
     cx.model.set_details(id, Arc::clone(details), trace);
 }
 
+/// Keeps what memory said of a request, where it said anything. Gives whether it did.
+pub(super) fn keep_answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) -> bool {
+    let Answer::Request {
+        request: Some(details),
+        ..
+    } = answer
+    else {
+        return false;
+    };
+    keep(id, details, cx);
+    true
+}
+
 /// Asks about a suspicious request; before that, by which IDs it and its calls are known, where no header told, and
 /// what its contexts hold.
 pub(super) fn ask(id: ReqId, topic: Topic, question: Question, cx: &mut Context<'_>) {

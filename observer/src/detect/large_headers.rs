@@ -3,9 +3,8 @@
 
 use crate::model::ReqId;
 
-use super::ask::{Answer, Question};
+use super::ask::Question;
 use super::context::Context;
-use super::ids;
 use super::timers::Topic;
 
 /// Requests read in one second, at most: each costs a few reads of memory. The others keep what the
@@ -39,16 +38,5 @@ impl LargeHeaders {
         self.read += 1;
         let question = Question::Request(cx.reading(request));
         cx.ask(request.pid, Topic::LargeHeaders(id), question);
-    }
-
-    /// What memory says of it.
-    pub(super) fn answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
-        if let Answer::Request {
-            request: Some(details),
-            ..
-        } = answer
-        {
-            ids::keep(id, details, cx);
-        }
     }
 }

@@ -69,20 +69,16 @@ impl Joins {
         answer: &Answer,
         cx: &mut Context<'_>,
     ) -> Option<Join> {
-        let Answer::Request {
-            request: Some(details),
-            ..
-        } = answer
-        else {
-            if self.unread.get(&id)?.looks < LOOKS {
+        let looks = self.unread.get(&id)?.looks;
+        if !ids::keep_answer(id, answer, cx) {
+            if looks < LOOKS {
                 cx.later(AGAIN_NS, Topic::LateIds(id));
             } else {
                 self.unread.remove(&id);
             }
             return None;
-        };
+        }
         let unread = self.unread.remove(&id)?;
-        ids::keep(id, details, cx);
         let side = side(cx.model.request(id)?, cx.thresholds);
         // One that is over by now may have been its own.
         let over = |(call, of): &(u64, CallSide)| {
@@ -140,17 +136,6 @@ impl Joins {
             let question = Question::Request(cx.reading(request));
             cx.ask(request.pid, Topic::OwnIds(id), question);
         }
-    }
-}
-
-/// What came with such a request.
-pub(super) fn own_answer(id: ReqId, answer: &Answer, cx: &mut Context<'_>) {
-    if let Answer::Request {
-        request: Some(details),
-        ..
-    } = answer
-    {
-        ids::keep(id, details, cx);
     }
 }
 

@@ -24,7 +24,6 @@ use super::ids;
 use super::joins::Joins;
 use super::keys;
 use super::large_headers::LargeHeaders;
-use super::late_ids;
 use super::left_behind::{Conclusion, LeftBehind};
 use super::listings::Listings;
 use super::orphaned_downstream::OrphanedDownstream;
@@ -274,7 +273,6 @@ impl Rules {
                 self.workers
                     .late_answer(request, answer, &mut self.overrun, cx);
             }
-            Topic::LargeHeaders(request) => LargeHeaders::answer(request, answer, cx),
             Topic::Derived(ctx) => self.derived.answer(ctx, answer, cx),
             Topic::Shutdown(ctx) => self.shutdowns.answer(ctx, answer, cx),
             Topic::NotCalled(ctx) => self.not_called.answer(ctx, answer, cx),
@@ -313,7 +311,9 @@ impl Rules {
                     self.joined(join, cx);
                 }
             }
-            Topic::OwnIds(request) => late_ids::own_answer(request, answer, cx),
+            Topic::LargeHeaders(request) | Topic::OwnIds(request) => {
+                ids::keep_answer(request, answer, cx);
+            }
             Topic::CallOn(call) => self.teller.ends.call_answer(call, answer, cx),
             Topic::RequestOn(request) => self.teller.ends.request_answer(request, answer, cx),
             Topic::CallEnds(request, call) => self.joins.call_answer(request, call, answer, cx),
