@@ -4,8 +4,8 @@ use observer_common::hook::HookId;
 
 use crate::finding::RuleName;
 
-use super::goroutines;
 use super::hook::{ALWAYS, GOID, Hook, Rate, Since, always};
+use super::{goroutines, sql};
 
 const STREAM_CTX: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "ctx");
 const STREAM_METHOD: (&str, &str) = ("google.golang.org/grpc/internal/transport.Stream", "method");
@@ -28,15 +28,6 @@ use RuleName::{
     DeadlineNotForwarded, DeadlineTooShort, DetachedContext, OrphanedDownstream, PrematureCancel,
     TimeoutMismatch,
 };
-
-/// What calls of `database/sql` feed: nothing has a timeout of its own there.
-const SQL: &[RuleName] = &[
-    DetachedContext,
-    PrematureCancel,
-    CancelIgnored,
-    DeadlineDropped,
-    DeadlineInflated,
-];
 
 /// Hooks that are not where a function begins but at its one direct call of another, from a minor version on: the first
 /// of these that it has.
@@ -91,19 +82,6 @@ const REQUESTS_OF_HTTP2: &[RuleName] = &[
     DeadlineTooShort,
     OrphanedDownstream,
 ];
-
-/// A function that calls of `database/sql` pass.
-const fn sql(id: HookId, symbols: &'static [Since]) -> Hook {
-    Hook {
-        id,
-        symbols,
-        fields: &[GOID],
-        rate: Rate::PerOperation,
-        rules: SQL,
-        absent: Some("database/sql not linked"),
-        required: false,
-    }
-}
 
 /// The end of a gRPC handler.
 const fn grpc_end(id: HookId, symbols: &'static [Since], absent: &'static str) -> Hook {
@@ -300,7 +278,7 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some(NO_CLIENT),
         required: false,
     },
-    sql(HookId::SqlReturn, &[always("database/sql.(*DB).putConn")]),
+    sql::RETURN,
     Hook {
         id: HookId::DialDone,
         symbols: &[
@@ -444,17 +422,11 @@ pub const CATALOGUE: &[Hook] = &[
         absent: Some(NO_DIALS),
         required: false,
     },
-    sql(
-        HookId::SqlStmtExec,
-        &[always("database/sql.resultFromStatement")],
-    ),
-    sql(
-        HookId::SqlStmtQuery,
-        &[always("database/sql.rowsiFromStatement")],
-    ),
-    sql(HookId::SqlExec, &[always("database/sql.(*DB).execDC")]),
-    sql(HookId::SqlQuery, &[always("database/sql.(*DB).queryDC")]),
-    sql(HookId::SqlConn, &[always("database/sql.(*DB).conn")]),
+    sql::STMT_EXEC,
+    sql::STMT_QUERY,
+    sql::EXEC,
+    sql::QUERY,
+    sql::CONN,
     Hook {
         id: HookId::RequestStart,
         symbols: &[always("net/http.serverHandler.ServeHTTP")],

@@ -15,6 +15,7 @@ pub mod object;
 mod plan;
 mod ring;
 mod said;
+mod sql;
 mod starts;
 mod tracepoint;
 
