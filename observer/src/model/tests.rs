@@ -8,6 +8,7 @@ mod chaos;
 mod contexts;
 mod deadlines;
 mod dials;
+mod failed_writes;
 mod goroutines;
 mod grpc;
 mod grpc_calls;
