@@ -1,9 +1,10 @@
 //! One finding as a block of labelled lines.
 
-use crate::finding::{CallOutcome, ContextLink, Finding, RuleName, Severity, Trust, UpdateReason};
+use crate::finding::{CallOutcome, Finding, RuleName, Severity, UpdateReason};
 use crate::go::Frame;
 use crate::style::Styles;
 
+use super::chain;
 use super::layout::{Row, Terminal};
 use super::naming::{broken, line_of, source};
 use super::place::{full_function, is_below, is_std, is_wrapper, short_file, short_function};
@@ -27,7 +28,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     rows.extend(view.budget());
     rows.extend(view.below());
     rows.extend(view.cancel());
-    rows.extend(view.context());
+    rows.extend(chain::row(finding, terminal));
     let pieces = timeline(finding, terminal);
     if !pieces.is_empty() {
         // A moment that is left out would make others look like neighbours.
@@ -338,76 +339,6 @@ impl View<'_> {
         let file = self.file(site);
         let parts = vec![self.clean(&full_function(&site.function)), file.clone()];
         Some(Row::facts("cancel", 4, parts).or(vec![file]))
-    }
-
-    /// Root first, as the code reads; the sign before a link says whether cancellation reaches it.
-    fn context(&self) -> Option<Row> {
-        let links = &self.finding.context;
-        if links.is_empty() {
-            return None;
-        }
-        let last = links.len() - 1;
-        let width = self.terminal.text_width();
-        let (mut parts, mut names) = (vec![], vec![]);
-        for (index, link) in links.iter().enumerate().rev() {
-            let name = self.link(link);
-            let name = if index == last {
-                name
-            } else {
-                format!("{} {name}", self.sign(link))
-            };
-            names.push(name.clone());
-            match link
-                .site
-                .as_ref()
-                .map(|site| format!("({})", self.file(site)))
-            {
-                Some(place) if name.chars().count() + 1 + place.chars().count() <= width => {
-                    parts.push(format!("{name} {place}"));
-                }
-                // Broken between them, so that the sign is not cut off.
-                place => parts.extend(std::iter::once(name).chain(place)),
-            }
-        }
-        Some(Row::chain("context", 3, parts).or(self.chain_in_short(names, width)))
-    }
-
-    /// The chain in one line if there is one that tells where cancellation ends: without places,
-    /// without what descends as it should, or by its root alone where that is not the request.
-    fn chain_in_short(&self, names: Vec<String>, width: usize) -> Vec<String> {
-        let ellipsis = self.terminal.glyphs.ellipsis;
-        let length = |names: &[String]| names.join(" ").chars().count();
-        let root = self.finding.context.last();
-        if length(&names) <= width {
-            return names;
-        }
-        if root.is_some_and(|root| root.label != "request") {
-            let first = names.into_iter().take(1);
-            return first.chain([ellipsis.to_owned()]).collect();
-        }
-        let below = self.finding.context.iter().rev().skip(1);
-        let known = below.take_while(|link| link.trust == Trust::Known).count();
-        let dropped = (1 + known).min(names.len().saturating_sub(1));
-        let shown = names.into_iter().skip(dropped);
-        std::iter::once(ellipsis.to_owned()).chain(shown).collect()
-    }
-
-    const fn sign(&self, child: &ContextLink) -> &'static str {
-        let glyphs = &self.terminal.glyphs;
-        match child.trust {
-            Trust::Known => glyphs.arrow,
-            Trust::Cuts | Trust::Root => glyphs.cut,
-            Trust::Unknown => glyphs.unsure,
-        }
-    }
-
-    fn link(&self, link: &ContextLink) -> String {
-        let mut text = self.clean(&link.label);
-        if let Some(ns) = link.deadline_ns {
-            text.push(' ');
-            text.push_str(&self.terminal.glyphs.signed_duration(ns));
-        }
-        text
     }
 
     fn seen(&self) -> Option<Row> {

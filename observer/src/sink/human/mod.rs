@@ -3,6 +3,7 @@
 //! Pure: takes outputs, gives text for stdout and stderr.
 
 mod block;
+mod chain;
 mod counts;
 mod coverage;
 mod goroutines;
