@@ -160,3 +160,7 @@ pub(super) fn count(terminal: &Terminal, number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", terminal.glyphs.number(number))
 }
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;
