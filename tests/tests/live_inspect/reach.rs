@@ -8,6 +8,8 @@ use crate::target::{PLAIN, Target, UNREFERENCED, variants};
 
 /// First Go 1.N that can tell by itself which goroutines have leaked.
 const PROFILED_SINCE: u32 = 27;
+/// Collections after which all that is lost must have been found once more.
+const COLLECTIONS: usize = 5;
 /// Looks at what is moved.
 const LOOKS: usize = 30;
 
@@ -41,15 +43,26 @@ fn what_nobody_can_get_at_is_told_from_what_is_far_away() {
         let goids: Vec<u64> = first.iter().map(|one| one.goid).collect();
         let expected: Vec<u64> = lost.keys().copied().collect();
         assert_eq!(goids, expected, "{variant:?}: {lost:?} {held:?}");
-        // The same waits, whatever the collector does in between.
-        target.ask("collect");
-        std::thread::sleep(Duration::from_millis(50));
-        let second = look(&target);
-        assert_eq!(second.len(), first.len(), "{variant:?}");
-        for (one, earlier) in second.iter().zip(&first) {
-            let is_confirmed = one.is_confirmed_by(earlier);
-            assert!(is_confirmed, "{variant:?} {earlier:?} {one:?}");
-        }
+        // The same waits, whatever the collector does in between. A word that it has left behind on a stack may hide one
+        // until it runs again.
+        let all_again = (0..COLLECTIONS).any(|_| {
+            target.ask("collect");
+            std::thread::sleep(Duration::from_millis(50));
+            let second = look(&target);
+            for one in &second {
+                let is_confirmed = first.iter().any(|earlier| one.is_confirmed_by(earlier));
+                assert!(is_confirmed, "{variant:?} {first:?} {one:?}");
+            }
+            let hidden = expected
+                .iter()
+                .filter(|goid| second.iter().all(|one| one.goid != **goid));
+            let hidden: Vec<&str> = hidden.map(|goid| lost[goid].as_str()).collect();
+            if !hidden.is_empty() {
+                eprintln!("{variant:?}: {hidden:?} hidden");
+            }
+            hidden.is_empty()
+        });
+        assert!(all_again, "{variant:?}: something stays hidden");
         if target.image.go_version().minor >= PROFILED_SINCE {
             assert_eq!(leaked(&target.ask("leaks")), expected, "{variant:?}");
         }
