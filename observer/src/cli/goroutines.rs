@@ -42,7 +42,8 @@ lock before Go 1.26, which no goroutine names: the last line says so.
 
 By `request`, goroutines are put to the one that serves a request now (HTTP/1, HTTP/2, gRPC) and is
 one of them or, from Go 1.21 on, has started them: for its present request, or for an earlier one on
-its connection.";
+its connection. It and those between must still be there and, of more than 200 000, be among those
+that are looked at: other goroutines are told as of no request that is known.";
 
 /// Flags of `goroutines`.
 #[derive(Debug, Clone, Args)]

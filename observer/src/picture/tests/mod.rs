@@ -359,6 +359,26 @@ fn groups_are_what_was_asked_for() {
     assert_eq!(lines.collect::<Vec<_>>(), [(6, 3), (8, 1)]);
 }
 
+/// Of too many, evenly chosen ones are looked at: who started one may not be among them.
+#[test]
+fn whose_line_to_its_request_is_broken_is_of_none_that_is_known() {
+    let serving = member(5, 1, MAIN, &[PARK + 9, WORK + 4, SERVE + 2, MAIN + 1]);
+    let child = member(6, 5, WORK, &[PARK + 9, WORK + 4]);
+    let grandchild = member(7, 6, WORK, &[PARK + 9, WORK + 4]);
+    let of_requests = |members: Vec<Member>| {
+        let picture = paint(GroupBy::Request, None, members);
+        let known = |group: &super::Group| matches!(group.key, Key::Request(Some(_)));
+        let groups = picture.groups.into_iter();
+        groups.filter(known).map(|group| group.count).sum::<u64>()
+    };
+    assert_eq!(
+        of_requests(vec![serving.clone(), child.clone(), grandchild.clone()]),
+        3
+    );
+    assert_eq!(of_requests(vec![serving, grandchild.clone()]), 1);
+    assert_eq!(of_requests(vec![child, grandchild]), 0);
+}
+
 #[test]
 fn the_frame_that_tells_the_request_is_asked() {
     let extents: Vec<Extent> = (1..=4)

@@ -192,7 +192,8 @@ pub struct GroupLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_reason: Option<String>,
     /// By `request`: the goroutine that serves a request now and is one of them, or started them; null for those of no
-    /// request that is known. Absent otherwise.
+    /// request that is known, those too whose line to it leads over one that has ended or was not chosen to be
+    /// looked at. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_goid: Option<Option<u64>>,
     /// By `request`: the request that it serves now; null where it could not be read. Absent otherwise.
