@@ -141,6 +141,29 @@ fn check_stacks(image: &Image, said: &Said, bias: u64, label: &str) -> usize {
     compared
 }
 
+/// What a call names is as the machine code of its function has it, the first time and when it is remembered.
+fn check_callees(image: &Image, said: &Said, bias: u64, label: &str) {
+    let return_addresses = said.stacks.iter().flat_map(|(pcs, _)| pcs);
+    let mut direct = 0;
+    for pc in return_addresses.map(|pc| pc - bias) {
+        let calls = image.calls_around(pc - 1);
+        let call = calls.iter().find(|(back, _)| *back == pc);
+        let callee = call.and_then(|(_, callee)| *callee);
+        assert_eq!(image.callee_before(pc), callee, "{label}: {pc:x}");
+        assert_eq!(image.callee_before(pc), callee, "{label}: {pc:x}");
+        if call.is_some() {
+            assert_eq!(image.callee_before(pc - 1), None, "{label}: within a call");
+        }
+        let is_entry = |callee| {
+            let called = image.function_at(callee);
+            called.is_some_and(|called| called.entry == callee)
+        };
+        assert!(callee.is_none_or(is_entry), "{label}: {callee:x?}");
+        direct += usize::from(callee.is_some());
+    }
+    assert!(direct >= 3, "{label}: {direct} direct calls");
+}
+
 /// A method that was inlined into the wrapper of its value is declared where the source says, if the tables tell that.
 fn check_declaration(image: &Image, version: &str, said: &Said, bias: u64, label: &str) {
     const METHOD: &str = "func (s *service) inlined() {";
@@ -300,6 +323,7 @@ fn check(version: &str, flavour: Flavour) {
         "{label}: {compared} frames in {} stacks equal",
         said.stacks.len()
     );
+    check_callees(&image, &said, bias, &label);
     check_declaration(&image, version, &said, bias, &label);
     check_itabs(&image, &said, bias, &label);
     check_allgs(&image, &label);

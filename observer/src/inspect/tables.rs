@@ -44,8 +44,8 @@ impl StackTable for Image {
 
     fn may_lead(&self, outer: u64, inner: u64) -> bool {
         let called = self
-            .call_before(outer)
-            .and_then(|call| self.function_at(call.callee?));
+            .callee_before(outer)
+            .and_then(|callee| self.function_at(callee));
         let Some(called) = called else {
             return true;
         };

@@ -6,6 +6,7 @@
 
 mod build;
 mod bytes;
+mod callees;
 mod elf;
 mod error;
 mod frames;
@@ -31,6 +32,7 @@ pub use runtime_vars::{AllgsVars, NoAllgs};
 pub use values::Key;
 
 use self::build::Build;
+use self::callees::Callees;
 use self::elf::Elf;
 use self::frames::InlineShape;
 use self::functions::Index;
@@ -55,6 +57,7 @@ pub struct Image {
     values: OnceLock<Values>,
     inlined: OnceLock<Option<FxHashSet<i32>>>,
     folders: OnceLock<Folders>,
+    callees: Callees,
 }
 
 /// How to step from a frame to its caller's.
@@ -106,6 +109,7 @@ impl Image {
             values: OnceLock::new(),
             inlined: OnceLock::new(),
             folders: OnceLock::new(),
+            callees: Callees::default(),
         })
     }
 
@@ -321,6 +325,18 @@ impl Image {
             Some(self.elf.isa.calls(code, function.entry))
         };
         calls().unwrap_or_default()
+    }
+
+    /// First instruction of the function that the call names which returns to an address; `None` where it goes through a
+    /// pointer, and where no call returns to.
+    #[must_use]
+    pub fn callee_before(&self, return_address: u64) -> Option<u64> {
+        self.callees.get(return_address, || {
+            let calls = self.calls_around(return_address.checked_sub(1)?);
+            calls
+                .iter()
+                .find_map(|(back, callee)| callee.filter(|_| *back == return_address))
+        })
     }
 
     /// How to leave the frame at `pc` (the exact address, also for callers). `None` outside of
