@@ -260,21 +260,18 @@ fn a_call_over_another_http2_is_told_once() -> Result<()> {
         let observer = watch(&program)?;
         load(&program)?;
         let run = observer.stop()?;
-        let wanted = ["/alone", "/configured"].map(|path| {
-            [
-                (path.to_owned(), done("GET", "/body", 1)),
-                (format!("{path}/chain"), done("GET", "/chain", 4)),
-                (
-                    format!("{path}/late"),
-                    given_up("deadline", "GET", "/slow", 1),
-                ),
-            ]
-        });
-        let wanted: Vec<_> = wanted
-            .iter()
-            .flatten()
-            .map(|(path, told)| (path.as_str(), vec![*told]))
-            .collect();
+        let wanted = [
+            ("/alone", done("GET", "/body", 1)),
+            ("/alone/chain", done("GET", "/chain", 4)),
+            ("/alone/late", given_up("deadline", "GET", "/slow", 1)),
+            ("/configured", done("GET", "/body", 1)),
+            ("/configured/chain", done("GET", "/chain", 4)),
+            ("/configured/late", given_up("deadline", "GET", "/slow", 1)),
+        ];
+        let wanted = wanted
+            .into_iter()
+            .map(|(path, call)| Ok((path, as_told(go, true, &(path, vec![call]))?)))
+            .collect::<Result<Vec<_>>>()?;
         exactly_these(&run, &wanted)?;
         exactly(&run, program.pid(), &[])
     })
