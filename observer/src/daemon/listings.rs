@@ -41,11 +41,15 @@ impl Listings {
     ) -> Option<Listing> {
         let known = self.processes.entry(target.pid()).or_default();
         let rest = REST.saturating_mul(u64::try_from(processes).unwrap_or(u64::MAX));
+        let begun_ns = clock();
         let look = || inspector::kin(target);
         let mut all = within(&mut known.rests_until_ns, rest, clock, look)?;
         let gone = known.gone(&all);
         all.retain(|one| !target.unit.older.has(one.goid));
-        Some(known.sort(all, gone))
+        Some(Listing {
+            begun_ns,
+            ..known.sort(all, gone)
+        })
     }
 
     /// A process is gone.

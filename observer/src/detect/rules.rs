@@ -235,6 +235,11 @@ impl Rules {
             Topic::Premature(request) => self.premature.settled(request, cx),
             Topic::References(pid) => self.leaks.search(pid, cx),
             Topic::Listing(number) => self.listings.look(number, cx),
+            Topic::Listed(number) => {
+                for fact in self.listings.settled(number, cx) {
+                    self.fact(fact, cx);
+                }
+            }
             Topic::Count(number) => self.surges.look(number, cx),
             Topic::TimeoutWorker(request) => self.workers.look_behind(request, &self.overrun, cx),
             Topic::LargeHeaders(_)
@@ -293,11 +298,7 @@ impl Rules {
             Topic::Keys(request) => keys::answer(request, answer, cx),
             Topic::Leak(id) => self.leaks.answer(id, answer, cx),
             Topic::References(pid) => self.leaks.searched(pid, answer, cx),
-            Topic::Listing(number) => {
-                for fact in self.listings.answer(number, answer, cx) {
-                    self.fact(fact, cx);
-                }
-            }
+            Topic::Listing(number) => self.listings.answer(number, answer, cx),
             Topic::Count(number) => self.surges.counted(number, answer, cx),
             Topic::Crowds(number) => self.surges.answer(number, answer, cx),
             Topic::Sent(call) => {
@@ -319,6 +320,7 @@ impl Rules {
             Topic::CallEnds(request, call) => self.joins.call_answer(request, call, answer, cx),
             Topic::RequestEnds(request) => self.joins.request_answer(request, answer, cx),
             Topic::PeerClosed(_)
+            | Topic::Listed(_)
             | Topic::Tell(_)
             | Topic::SameConnection(_)
             | Topic::Settled(_)

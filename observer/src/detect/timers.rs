@@ -82,6 +82,8 @@ pub(super) enum Topic {
     References(u32),
     /// Which goroutines of a process are new? By number of the watch.
     Listing(u64),
+    /// What happened before such a look is known by now.
+    Listed(u64),
     /// How many goroutines does a process have? By number of the watch.
     Count(u64),
     /// What do those do that have become so many? By number of the watch.

@@ -20,6 +20,8 @@ pub struct Kin {
 /// What a look through all goroutines of a process has found that the looks before had not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Listing {
+    /// When the look began, monotonic ns.
+    pub begun_ns: u64,
     /// They began since the last look.
     pub came: Vec<Kin>,
     /// They began before it, but only so many are told of at once.

@@ -242,16 +242,15 @@ impl Model {
         self.processes.give_back(header.pid, process);
     }
 
-    /// Takes in what a look through the goroutines of a process has found, at `now_ns`; facts are appended in order.
+    /// Takes in what a look through the goroutines of a process has found that was over at `ended_ns`; facts are appended
+    /// in order. All events up to then must have been taken in.
     pub fn listed(
         &mut self,
         pid: u32,
-        listing: &Listing,
-        now_ns: u64,
+        (listing, ended_ns): (&Listing, u64),
         code: &dyn Code,
         facts: &mut Vec<Fact>,
     ) {
-        self.now_ns = self.now_ns.max(now_ns);
         let mut process = self.processes.lend(pid, self.limits.goroutines);
         let mut on = On {
             model: self,
@@ -261,7 +260,7 @@ impl Model {
             facts,
         };
         on.forget_gone();
-        on.listed(listing);
+        on.listed(listing, ended_ns);
         self.processes.give_back(pid, process);
     }
 
@@ -282,7 +281,7 @@ impl Model {
         self.connections.clear();
         for process in self.processes.values_mut() {
             process.asked.clear();
-            process.listings.lose();
+            process.listings.lose(self.now_ns);
         }
         let running = u64::try_from(running).unwrap_or(u64::MAX);
         self.totals.unknown += running;

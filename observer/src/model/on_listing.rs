@@ -7,6 +7,7 @@ use crate::inspect::{Kin, Listing};
 
 use super::On;
 use super::ids::ReqId;
+use super::request::Request;
 use super::spawned::{Spawned, Told};
 
 /// A goroutine whose parent came in the same look is found in another round: so many generations.
@@ -15,11 +16,12 @@ const ROUNDS: usize = 8;
 /// What a goroutine serves, or has served last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Service {
+    /// The request.
     request: ReqId,
-    /// The looks that there had been when it began, or while it went on.
-    looks: u64,
-    /// Another one was served since the last of them.
-    among_others: bool,
+    /// When it began, monotonic ns.
+    began_ns: u64,
+    /// Until when it may have served another one before, monotonic ns; `None`: never.
+    other_until_ns: Option<u64>,
 }
 
 impl Service {
@@ -32,74 +34,93 @@ impl Service {
 /// The looks through a process.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    /// How many there were.
-    count: u64,
-    /// When the last but one was, monotonic ns.
-    before_ns: u64,
-    /// When the last was, monotonic ns.
-    last_ns: u64,
-    /// Something was lost since: who knows what was served.
-    are_blind: bool,
+    /// Whether there were any.
+    are_taken: bool,
+    /// When the last one began, monotonic ns: who began before was found, or is told of as late.
+    begun_ns: u64,
+    /// When something was lost last, monotonic ns.
+    lost_ns: Option<u64>,
 }
 
 impl Listings {
     /// Whether there were any.
     pub(super) const fn are_taken(&self) -> bool {
-        self.count > 0
+        self.are_taken
     }
 
-    /// Something was lost.
-    pub(super) const fn lose(&mut self) {
-        self.are_blind = true;
+    /// Something was lost at `now_ns`.
+    pub(super) const fn lose(&mut self, now_ns: u64) {
+        self.lost_ns = Some(now_ns);
     }
 }
 
 impl On<'_> {
-    /// A request begins on a goroutine; it is not in the tables yet.
+    /// A request begins on a goroutine; what that has served before is still in the tables.
     pub(super) fn service(&self, goid: u64, request: ReqId) -> Service {
-        let looks = self.process.listings.count;
-        let among_others = match self.process.served.get(&goid) {
-            Some(before) => before.looks == looks,
-            // Of what it did before observing began, the first look knows nothing.
-            None => looks == 0 && self.is_older(goid),
+        let now_ns = self.model.now_ns;
+        let other_until_ns = match self.process.served.get(&goid) {
+            Some(before) => {
+                let before = self.model.requests.get(before.request);
+                Some(before.and_then(Request::ended_ns).unwrap_or(now_ns))
+            }
+            None => self.is_older(goid).then_some(now_ns),
         };
         Service {
             request,
-            looks,
-            among_others,
+            began_ns: now_ns,
+            other_until_ns,
         }
     }
 
-    /// Takes in what a look has found.
-    pub(super) fn listed(&mut self, listing: &Listing) {
+    /// Takes in what a look has found that was over at `ended_ns`. All that happened before must be known.
+    pub(super) fn listed(&mut self, listing: &Listing, ended_ns: u64) {
         for goid in &listing.gone {
             self.is_over(*goid);
         }
-        if !self.process.listings.are_blind {
-            let came = listing.came.iter().map(|kin| (*kin, false));
-            let late = listing.late.iter().map(|kin| (*kin, true));
-            let mut open: Vec<(Kin, bool)> = came.chain(late).collect();
+        let listings = &self.process.listings;
+        let since_ns = listings.begun_ns;
+        if listings.lost_ns.is_none_or(|lost_ns| lost_ns < since_ns) {
+            let between = (since_ns, ended_ns);
+            let came = listing.came.iter().map(|kin| (*kin, Some(between)));
+            let late = listing.late.iter().map(|kin| (*kin, None));
+            let mut open: Vec<_> = came.chain(late).collect();
             for _ in 0..ROUNDS {
                 let before = open.len();
-                open.retain(|(kin, is_late)| !self.came(kin, *is_late));
+                open.retain(|(kin, between)| !self.came(kin, *between));
                 if open.is_empty() || open.len() == before {
                     break;
                 }
             }
         }
-        self.looked();
+        self.process.listings.are_taken = true;
+        self.process.listings.begun_ns = listing.begun_ns;
+        // A case that has begun just now asks for its request a little later.
+        while let Some(oldest) = self.process.ended_last.front().copied() {
+            let request = self.model.requests.get(oldest);
+            let ended_ns = request.and_then(Request::ended_ns);
+            if ended_ns.is_some_and(|ended_ns| ended_ns >= since_ns) {
+                break;
+            }
+            self.process.ended_last.pop_front();
+            self.forget_request(oldest);
+        }
     }
 
-    /// Whether it is known whose one is.
-    fn came(&mut self, kin: &Kin, is_late: bool) -> bool {
+    /// Whether it is known whose one is that came between two moments, monotonic ns; `None`: at some time before.
+    fn came(&mut self, kin: &Kin, between: Option<(u64, u64)>) -> bool {
         let parent = &kin.parent_goid;
         let creator = self.process.spawned.get(parent);
         let (request, above, told) = if let Some(service) = self.process.served.get(parent) {
-            if service.looks != self.process.listings.count && !is_late {
+            let request = self.model.requests.get(service.request);
+            let is_sure = between.is_some_and(|(since_ns, until_ns)| {
+                let other = |other_until_ns| other_until_ns >= since_ns;
+                service.began_ns <= until_ns && !service.other_until_ns.is_some_and(other)
+            });
+            let over_ns = request.and_then(Request::ended_ns);
+            if between.is_some_and(|(since_ns, _)| over_ns.is_some_and(|ns| ns < since_ns)) {
                 // It was not a handler that started it.
                 return false;
             }
-            let is_sure = !is_late && !service.among_others;
             let told = if is_sure { Told::Look } else { Told::Doubtful };
             (service.request, [].into(), told)
         } else if let Some(creator) = creator.and_then(|id| self.model.spawned.get(*id)) {
@@ -125,32 +146,6 @@ impl On<'_> {
             heard_ns: 0,
         });
         true
-    }
-
-    /// What begins or goes on from now on is told by the next look.
-    fn looked(&mut self) {
-        let listings = &mut self.process.listings;
-        listings.count += 1;
-        listings.are_blind = false;
-        listings.before_ns = listings.last_ns;
-        listings.last_ns = self.model.now_ns;
-        for (goid, request) in &self.process.serving {
-            if let Some(service) = self.process.served.get_mut(goid)
-                && service.request == *request
-            {
-                service.looks = listings.count;
-                service.among_others = false;
-            }
-        }
-        let before_ns = listings.before_ns;
-        while let Some(oldest) = self.process.ended_last.front().copied() {
-            let ended_ns = self.model.requests.get(oldest).and_then(|of| of.ended_ns());
-            if ended_ns.is_some_and(|ended_ns| ended_ns >= before_ns) {
-                break;
-            }
-            self.process.ended_last.pop_front();
-            self.forget_request(oldest);
-        }
     }
 
     /// Lets go of a request that has ended a while ago, unless a look may still find what it has left behind: its

@@ -27,6 +27,7 @@ pub(crate) fn listing(came: &[(u64, u64)], gone: &[u64]) -> Listing {
         gopc: 0,
     };
     Listing {
+        begun_ns: 0,
         came: came.iter().map(kin).collect(),
         late: Vec::new(),
         gone: gone.to_vec(),

@@ -44,12 +44,15 @@ impl ModelScene {
         facts
     }
 
-    /// Takes in what a look through all goroutines has found; gives the facts.
+    /// Takes in what a look through all goroutines has found at a time; gives the facts.
     pub(crate) fn looks(&mut self, at_ms: u64, listing: &Listing) -> Vec<Fact> {
         let mut facts = Vec::new();
-        let now_ns = at_ms * MS;
+        let listing = Listing {
+            begun_ns: at_ms * MS,
+            ..listing.clone()
+        };
         self.model
-            .listed(PID, listing, now_ns, &self.code, &mut facts);
+            .listed(PID, (&listing, at_ms * MS), &self.code, &mut facts);
         facts
     }
 }
@@ -303,7 +306,11 @@ impl Scene {
             Question::CallEnds { goid, .. } => Answer::Ends(self.ends.0.get(goid).map(ends)),
             Question::RequestEnds(of) => Answer::Ends(self.ends.1.get(&of.request).map(ends)),
             Question::Listing => {
-                Answer::Listing(Some(self.listings.pop_front().unwrap_or_default()))
+                let listing = self.listings.pop_front().unwrap_or_default();
+                Answer::Listing(Some(Listing {
+                    begun_ns: self.now_ms * MS,
+                    ..listing
+                }))
             }
             Question::Count => Answer::Count(self.count.clone()),
             Question::Crowds { .. } => match &self.crowds {

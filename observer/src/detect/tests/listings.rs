@@ -2,7 +2,7 @@
 
 use super::goroutine_leak::{GO, NIL, first, waits};
 use super::{ROOT, SERVING, WORKER, end, site, start};
-use crate::detect::Question;
+use crate::detect::{Ask, Question};
 use crate::finding::{RuleName, Severity};
 use crate::inspect::{ConnState, Listing};
 use crate::testkit::{PID, Scene, Seen, listing, request, request_end};
@@ -74,6 +74,18 @@ fn of_several_requests_none_is_named() {
         "{}",
         finding.help
     );
+}
+
+#[test]
+fn one_that_began_before_the_look_and_is_told_of_after_it_is_one_of_them() {
+    let mut scene = left(NIL);
+    scene.until(10_000);
+    let looks = |ask: &&Ask| ask.question == Question::Listing;
+    assert_eq!(scene.asked.iter().filter(looks).count(), 2);
+    start(&mut scene, 9_990);
+    end(&mut scene, 9_995);
+    scene.until(60_000);
+    assert_eq!(scene.only().1.request, None);
 }
 
 #[test]

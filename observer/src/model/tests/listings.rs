@@ -97,6 +97,19 @@ fn one_that_ended_before_the_look_before_is_not() {
 }
 
 #[test]
+fn where_another_one_has_begun_before_the_look_is_taken_in_it_is_doubtful() {
+    let mut scene = looked_through();
+    serves(&mut scene, 1, 2);
+    serves(&mut scene, 11, 12);
+    scene.looks(10, &listing(&CAME, &[]));
+    assert_eq!(first(&scene), Some((WORKER, ReqId(2), Told::Doubtful)));
+    // The next look has that one alone.
+    scene.looks(20, &listing(&[(GRANDCHILD, SERVING)], &[]));
+    let second = scene.model.spawned(GoId(2)).unwrap();
+    assert_eq!((second.request, second.told), (ReqId(2), Told::Look));
+}
+
+#[test]
 fn of_a_connection_that_was_there_before_the_first_look_is_doubtful() {
     let mut scene = ModelScene::new();
     scene.code.older = Older::UpTo(SERVING);
