@@ -359,6 +359,7 @@ mod tests {
             let both = create && end;
             assert_eq!(plan.has(HookId::GoroutineCreate), both);
             assert_eq!(plan.has(HookId::GoroutineEnd), both);
+            assert_eq!(plan.lacks(HookId::GoroutineCreate), !both);
             assert!(plan.has(HookId::ContextCancel));
         }
         let mut plan = plan_of(true, false);
@@ -382,5 +383,6 @@ mod tests {
         assert_eq!(on(&plan), [HookId::ContextCancel]);
         let off = plan.hooks[0].outcome.as_ref().unwrap_err();
         assert_eq!((&*off.reason, off.harmless), ("nobody has asked", true));
+        assert!(!plan.lacks(HookId::GoroutineEnd));
     }
 }
