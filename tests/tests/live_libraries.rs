@@ -4,8 +4,11 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
-use observer_tests::live::{Load, Observer, PATIENCE, Redis, exactly, on_each_version_from, start};
+use observer_tests::live::{
+    Expect, Load, Observer, PATIENCE, Redis, exactly, on_each_version_from, start,
+};
 use observer_tests::target::Flavor;
+use serde_json::Value;
 
 const PROGRAM: &str = "modules/libraries/healthy";
 const LOAD: Duration = Duration::from_secs(10);
@@ -28,6 +31,32 @@ fn libraries_are_not_accused_for_what_they_do_inside() -> Result<()> {
 #[test]
 fn libraries_are_not_accused_by_looks() -> Result<()> {
     on_each_version_from(NEWEST, |go, flavor| are_not_accused(go, flavor, &[]))
+}
+
+/// The line is that which calls the library.
+#[test]
+fn a_group_without_a_context_leaks_where_it_is_called() -> Result<()> {
+    const LEAKY: &str = "modules/libraries/leaks";
+    on_each_version_from(SINCE, |go, flavor| {
+        let program = start(LEAKY, go, flavor, &[])?;
+        let routes = program.routes()?;
+        let pid = program.pid().to_string();
+        let args = ["--pid", &pid, "--goroutines", "--leak-after", "2s"];
+        let observer = Observer::attach(&args, 1)?;
+        for route in &routes {
+            let load = Load::route(&program, route).ids("r-");
+            load.times(3, 1).start()?.all("ok")?;
+        }
+        let found = |line: &Value| line["rule"] == "goroutine-leak" && line["count"] == 3;
+        let _ = observer.wait_for(|lines| lines.iter().any(found).then_some(()));
+        let run = observer.stop()?;
+        let leak = Expect::new("error", LEAKY, "goroutine-leak errgroup")?
+            .fact("/evidence/wait_reason", "chan send")
+            .fact("/request/path", "/errgroup")
+            .fact("/request/id", "r-0|r-1|r-2")
+            .times(3);
+        exactly(&run, program.pid(), &[leak])
+    })
 }
 
 fn are_not_accused(go: &str, flavor: Flavor, more: &[&str]) -> Result<()> {
