@@ -165,8 +165,10 @@ fn counts_them(run: &Run) -> Result<()> {
         end["goroutines"]
     );
     ensure!(
-        end.pointer("/goroutines/requests").is_none(),
-        "nothing follows them"
+        end.pointer("/goroutines/requests/started")
+            .is_none_or(Value::is_null),
+        "nothing follows them: {}",
+        end["goroutines"]
     );
     Ok(())
 }
