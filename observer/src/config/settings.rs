@@ -212,8 +212,8 @@ pub struct Settings {
     )]
     pub write_baseline: Option<PathBuf>,
 
-    /// Follow the goroutines that requests start, which goroutine-leak needs; costs a trap for the start and the
-    /// end of every goroutine [default: false]
+    /// Follow the goroutines that requests start, so that goroutine-leak finds all and names each one's request; costs a
+    /// trap for the start and the end of every goroutine [default: false]
     #[arg(long, env = "OBSERVER_GOROUTINES", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_name = "BOOL", hide_possible_values = true,
           help_heading = "Requests")]
@@ -391,7 +391,7 @@ pub struct AllowEntry {
 }
 
 /// Flags that select processes, by clap's names.
-const SELECTORS: [&str; 3] = ["pid", "exe", "port"];
+const SELECTORS: [&str; 6] = ["pid", "exe", "port", "unit", "container", "all"];
 
 impl Settings {
     /// Drops selectors of the environment where a flag selects: they count as one setting, and flags win.
@@ -405,6 +405,9 @@ impl Settings {
         self.pid.take_if(|_| by_variable("pid"));
         self.exe.take_if(|_| by_variable("exe"));
         self.port.take_if(|_| by_variable("port"));
+        self.unit.take_if(|_| by_variable("unit"));
+        self.container.take_if(|_| by_variable("container"));
+        self.all.take_if(|_| by_variable("all"));
     }
 
     /// These, and `below` where they say nothing. Selectors count as one setting: naming a pid on

@@ -56,6 +56,7 @@ fn environment_and_file_say_what_flags_say() -> Result<()> {
         let layers = [
             format!("OBSERVER_CONFIG={wrong}"),
             format!("OBSERVER_PID={}", stranger.pid()),
+            "OBSERVER_ALL=true".to_owned(),
             "OBSERVER_RULE=cancel-not-called=info,premature-cancel".to_owned(),
             "OBSERVER_FAIL_ON=warning".to_owned(),
             "OBSERVER_DURATION=1h".to_owned(),
@@ -87,6 +88,7 @@ fn environment_and_file_say_what_flags_say() -> Result<()> {
             let shown = || format!("{name}: {}", run.shown());
             ensure!(run.status.code() == Some(1), "{}", shown());
             ensure!(run.end()?["why"] == "signal", "{}", shown());
+            ensure!(run.of_type("start").count() == 1, "{}", shown());
             let expected = [
                 Expect::new("info", PROGRAM, "cancel-not-called cancel")?
                     .fact("/request/id", "a-0"),
