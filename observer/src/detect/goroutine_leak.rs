@@ -319,7 +319,7 @@ impl GoroutineLeak {
             if waited_ns >= cx.thresholds.grace_ns
                 && !wait.loops
                 && work.waits_on.is_empty()
-                && let Some(dead) = dead_context(id, case.request, cx)
+                && let Some(dead) = dead_context(id, case, cx)
             {
                 self.tell(id, &dead, cx);
                 return;
@@ -373,7 +373,7 @@ impl GoroutineLeak {
         let open = open.filter(|(_, case)| lost.contains(&case.goid));
         // Where its own context says why nobody wakes it, that is told: it names the way out that is missing.
         let why = |(id, case): (GoId, &Case)| {
-            let dead = dead_context(id, case.request, cx).filter(|_| !case.names_done);
+            let dead = dead_context(id, case, cx).filter(|_| !case.names_done);
             (id, dead.unwrap_or(Kind::Lost))
         };
         for (id, kind) in open.map(why).collect::<Vec<_>>() {

@@ -6,6 +6,7 @@ use crate::model::{Ctx, GoId, ReqId, Told};
 use super::context::Context;
 use super::draft::{self, span};
 use super::leak_cases::Case;
+use super::left_behind::is_inside;
 use super::site;
 
 const HELP: &str = "give it a way out: room in the channel, or its context's Done in every wait";
@@ -140,16 +141,21 @@ pub(super) fn waits_for_dead(request: ReqId, waits_on: &[u64], cx: &Context<'_>)
         .any(|ctx| ctx.cancelled.is_some() && waits_on.contains(&ctx.ptr))
 }
 
-/// A context that the goroutine has made, whose CancelFunc it has not called, and that has been dead for longer than
-/// grace.
-pub(super) fn dead_context(id: GoId, request: ReqId, cx: &Context<'_>) -> Option<Kind> {
+/// A context that the goroutine has made, whose CancelFunc it has not called though the function that made it is still on its
+/// stack, and that has been dead for longer than grace.
+pub(super) fn dead_context(id: GoId, case: &Case, cx: &Context<'_>) -> Option<Kind> {
     let goid = cx.model.spawned(id)?.goid;
-    let request = cx.model.request(request)?;
+    let request = cx.model.request(case.request)?;
+    let wait = case.wait.as_ref()?;
+    let stack = site::walked(cx.code, case.line.0, &wait.stack, wait.stack_state);
     let is_its_own =
         |ctx: &&Ctx| ctx.goid == goid && !ctx.internal && ctx.cancel_called_ns.is_none();
     let made = request.contexts.iter().rev();
     let made = made.filter_map(|ctx| cx.model.context(*ctx));
-    made.filter(is_its_own).find_map(|ctx| {
+    let made = made.filter(is_its_own);
+    let made = made.filter(|ctx| is_inside(ctx.id, &stack, cx));
+    let mut made = made;
+    made.find_map(|ctx| {
         let cancel = ctx.cancelled.as_ref()?;
         let dead_ns = cx.now_ns.saturating_sub(cancel.at_ns);
         (dead_ns > cx.thresholds.grace_ns).then_some(Kind::Dead(cancel.origin, cancel.at_ns))

@@ -249,7 +249,7 @@ fn goes_on(on: On, stack: &[crate::go::Frame], (pid, goid): (u32, u64), cx: &Con
 }
 
 /// The function that made a context is on the stack: its CancelFunc is due.
-fn is_inside(id: CtxId, stack: &[crate::go::Frame], cx: &Context<'_>) -> bool {
+pub(super) fn is_inside(id: CtxId, stack: &[crate::go::Frame], cx: &Context<'_>) -> bool {
     let Some(ctx) = cx.model.context(id) else {
         return false;
     };

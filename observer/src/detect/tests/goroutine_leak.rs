@@ -234,6 +234,32 @@ fn whose_context_is_dead_and_not_among_what_it_waits_for() {
 }
 
 #[test]
+fn one_whose_cancel_func_is_somebody_elses_by_now_is_not_inside_its_scope() {
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let started = goroutine(&scene.code, WORKER, SERVING, &[GO]);
+    scene.take(10, &started);
+    let opens = "example.com/shop/report.open:9";
+    let made = derived(&scene, 20, (WORKER, CHILD), &[(CANCEL_CTX, ROOT)], opens);
+    scene.take(20, &made);
+    // What has made it has returned, and its CancelFunc is kept for the end of the session.
+    let stack = ["runtime.chanrecv1", GO];
+    let seen = Seen::Waits(scene.code.pcs(&stack), "chan receive");
+    scene.goroutines.insert(WORKER, seen);
+    end(&mut scene, 100);
+    let dies = cascade(&scene.code, SERVING, CHILD);
+    scene.take(100, &dies);
+    scene.until(20_000);
+    let leaks = scene.findings().into_iter();
+    assert_eq!(
+        leaks
+            .filter(|of| of.rule == RuleName::GoroutineLeak)
+            .count(),
+        0
+    );
+}
+
+#[test]
 fn who_waits_for_a_dead_context_is_about_to_leave() {
     let mut scene = left(3, "select");
     scene.waits_on = (0..3).map(|number| ROOT + number * 0x100).collect();

@@ -5,7 +5,7 @@ use super::{CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, derived, e
 use crate::detect::Question;
 use crate::finding::{Confidence, Finding, RuleName, Severity};
 use crate::inspect::Unreferenced;
-use crate::testkit::{MS, Scene, cascade, goroutine, request, request_end};
+use crate::testkit::{MS, Scene, Seen, cascade, goroutine, request, request_end};
 
 /// How often the memory was searched so far.
 fn searches(scene: &Scene) -> usize {
@@ -80,7 +80,10 @@ fn one_whose_context_is_dead_is_told_so_although_nothing_refers_to_its_channel()
             ),
             derived(&scene, 3_000, (WORKER, LIVE), &[], OTHER_GO),
         ];
-        waits(&mut scene, WORKER, "chan receive");
+        // What has made the context is still at work.
+        let stack = scene.code.pcs(&["runtime.chanrecv1", OTHER_GO]);
+        let seen = Seen::Waits(stack, "chan receive");
+        scene.goroutines.insert(WORKER, seen);
         for record in &made {
             scene.take(3_000, record);
         }

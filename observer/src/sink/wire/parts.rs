@@ -264,7 +264,7 @@ const fn is_zero(number: &u64) -> bool {
 /// deadline_site, timer. `orphaned-downstream`: cancelled_by, cancelled_at, cancel_site, after_cancel_ns, state, call,
 /// deadline_ns, remaining_ns, deadline_site, timer, downstream. `deadline-not-forwarded`: call, deadline_ns, remaining_ns,
 /// deadline_site, timer, downstream. `goroutine-leak`: outlived_ns, state, wait_reason, wait_ns, live, per_hour, stack_bytes, and
-/// where its context is dead cancelled_by, cancelled_at, after_cancel_ns, where nothing refers to what it waits for
+/// where its context is dead cancelled_by, cancelled_at, after_cancel_ns, where a search has found nothing, or something, that refers to what it waits for
 /// waiting_on. `goroutine-surge`: state, wait_reason, live,
 /// stack_bytes, surge.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
