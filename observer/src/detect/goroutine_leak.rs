@@ -91,7 +91,8 @@
 //! - goroutines that run, or were heard of since: they made a context or a call, or, from Go 1.27 on, somebody woke them;
 //! - goroutines that end, however late, and from then on all of that line by age; a first burst of jobs that wait in one place
 //!   for longer than twice `--leak-after` is taken for leaks where no search says that others can wake them;
-//! - those of a connection that the handler took over, of the standard library and of plumbing (connections,
+//! - those of a connection that the handler took over (where a collection was faster than the look that tells so: those that wait for IO or
+//!   for what others can get at), of the standard library and of plumbing (connections,
 //!   pools, exporters), and all that descend from those;
 //! - where a `Done` of a dead context is among what it waits for: it is about to leave;
 //! - references are not searched for in more than 64 MiB of objects with pointers, and not to locks up to Go 1.25, where no goroutine
@@ -104,7 +105,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{Fingerprint, RuleName};
 use crate::inspect::{Goroutine, Inspection, is_for_ever};
-use crate::model::{GoId, ReqId, Told};
+use crate::model::{GoId, Protocol, ReqId, Told};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
@@ -184,6 +185,7 @@ impl GoroutineLeak {
             told_by: spawned.told,
             info: None,
             is_described: false,
+            may_be_taken_over: false,
             alive_ns: ended_ns,
             ended_ns,
             wait: None,
@@ -252,6 +254,9 @@ impl GoroutineLeak {
                 return;
             }
             case.is_described = true;
+            let request = cx.model.request(case.request);
+            let is_grpc = request.is_some_and(|of| matches!(of.protocol, Protocol::Grpc(_)));
+            case.may_be_taken_over = !is_grpc && work.request.is_none() && work.conn.is_none();
             // Nothing else is kept of what was read: a request that has ended is memory that may be another's.
             let named = Some(case.request).filter(|_| case.told_by != Told::Doubtful);
             case.info = draft::request_of(cx, named);
@@ -397,6 +402,12 @@ impl GoroutineLeak {
                 Some(wait) if is_reached && wait.is_for_work() => Kind::Idle,
                 _ => Kind::Age,
             };
+            // What serves a connection that a handler took over waits so in health, for as long as that is open.
+            let serves =
+                matches!(kind, Kind::Idle) || wait.is_some_and(|of| of.reason == "IO wait");
+            if serves && self.cases.get(id).is_some_and(|of| of.may_be_taken_over) {
+                continue;
+            }
             self.tell(id, &kind, cx);
         }
     }

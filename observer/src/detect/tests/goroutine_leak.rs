@@ -32,7 +32,13 @@ pub(super) fn left_by(stack: &[&str], reason: &'static str) -> Scene {
 /// Requests of one line, a second apart from 0 ms on, each with a goroutine that waits from its end on; their goids
 /// begin at 100.
 pub(super) fn left(requests: u64, reason: &'static str) -> Scene {
+    left_on(Some(ConnState::default()), requests, reason)
+}
+
+/// The same, where this is read of their connections.
+pub(super) fn left_on(conn: Option<ConnState>, requests: u64, reason: &'static str) -> Scene {
     let mut scene = Scene::new();
+    scene.conn = conn;
     for number in 0..requests {
         let at_ms = number * 1_000;
         let (serving, root) = (SERVING + number * 2, ROOT + number * 0x100);
