@@ -83,7 +83,7 @@ pub(super) struct Process {
     pub(super) writers: FxHashMap<u64, ReqId>,
     /// The request that a goroutine serves, or has served last.
     pub(super) served: Recent<u64, Service>,
-    /// Listings through its goroutines, where nobody tells of their beginnings.
+    /// Looks through its goroutines, where nobody tells of their beginnings.
     pub(super) listings: Listings,
     /// Requests by goroutines that were started for them; `None`: nobody's, as far as is known.
     pub(super) owners: Recent<u64, Option<ReqId>>,

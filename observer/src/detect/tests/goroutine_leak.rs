@@ -214,25 +214,29 @@ fn what_waits_for_ever_has_since_the_first_look() {
     assert_eq!(finding.evidence.wait_ns, Some((at_ms - 600) * MS));
 }
 
-#[test]
-fn whose_context_is_dead_and_not_among_what_it_waits_for() {
+/// A goroutine whose context, made at `opens`, dies with its request at 100 ms, and that waits at its own line then.
+fn waits_on_beside_a_dead_context(opens: &str) -> Scene {
     let mut scene = Scene::new();
     start(&mut scene, 0);
     let started = goroutine(&scene.code, WORKER, SERVING, &[GO]);
     scene.take(10, &started);
-    let made = derived(&scene, 20, (WORKER, CHILD), &[(CANCEL_CTX, ROOT)], GO);
+    let made = derived(&scene, 20, (WORKER, CHILD), &[(CANCEL_CTX, ROOT)], opens);
     scene.take(20, &made);
-    // Its function is on its stack, so it may still call its CancelFunc.
     let stack = ["runtime.chanrecv1", GO];
     let seen = Seen::Waits(scene.code.pcs(&stack), "chan receive");
     scene.goroutines.insert(WORKER, seen);
     end(&mut scene, 100);
     let dies = cascade(&scene.code, SERVING, CHILD);
     scene.take(100, &dies);
-    let mut leaves = Scene::new();
-    std::mem::swap(&mut leaves, &mut scene);
-    leaves.until(20_000);
-    let (_, finding) = first(&leaves);
+    scene.until(20_000);
+    scene
+}
+
+#[test]
+fn whose_context_is_dead_and_not_among_what_it_waits_for() {
+    // Its function is on its stack, so it may still call its CancelFunc.
+    let scene = waits_on_beside_a_dead_context(GO);
+    let (_, finding) = first(&scene);
     assert_eq!(finding.rule, RuleName::GoroutineLeak);
     assert_eq!(finding.severity, Severity::Error);
     assert_eq!(finding.evidence.cancelled_by, Some(CancelledBy::NormalEnd));
@@ -241,21 +245,8 @@ fn whose_context_is_dead_and_not_among_what_it_waits_for() {
 
 #[test]
 fn one_whose_cancel_func_is_somebody_elses_by_now_is_not_inside_its_scope() {
-    let mut scene = Scene::new();
-    start(&mut scene, 0);
-    let started = goroutine(&scene.code, WORKER, SERVING, &[GO]);
-    scene.take(10, &started);
-    let opens = "example.com/shop/report.open:9";
-    let made = derived(&scene, 20, (WORKER, CHILD), &[(CANCEL_CTX, ROOT)], opens);
-    scene.take(20, &made);
     // What has made it has returned, and its CancelFunc is kept for the end of the session.
-    let stack = ["runtime.chanrecv1", GO];
-    let seen = Seen::Waits(scene.code.pcs(&stack), "chan receive");
-    scene.goroutines.insert(WORKER, seen);
-    end(&mut scene, 100);
-    let dies = cascade(&scene.code, SERVING, CHILD);
-    scene.take(100, &dies);
-    scene.until(20_000);
+    let scene = waits_on_beside_a_dead_context("example.com/shop/report.open:9");
     let leaks = scene.findings().into_iter();
     assert_eq!(
         leaks
