@@ -193,15 +193,32 @@ impl Planted {
 
 /// With the hooks of goroutines, and a short time to wait.
 fn observe(program: &Program) -> Result<Observer> {
+    observe_with(program, &["--goroutines"])
+}
+
+/// Without these hooks, likewise.
+fn observe_without_hooks(program: &Program) -> Result<Observer> {
+    observe_with(program, &[])
+}
+
+fn observe_with(program: &Program, more: &[&str]) -> Result<Observer> {
     let after = format!("{}s", LEAK_AFTER.as_secs());
     let pid = program.pid().to_string();
-    Observer::attach(&["--pid", &pid, "--goroutines", "--leak-after", &after], 1)
+    let args = ["--pid", &pid, "--leak-after", &after];
+    Observer::attach(&[&args, more].concat(), 1)
+}
+
+/// What the IDs of a route's requests begin with.
+fn ids(path: &str) -> String {
+    format!("{}-", path.trim_start_matches('/').replace('/', "-"))
 }
 
 /// So many requests, one after the other.
 fn ask(program: &Program, path: &str, requests: u64) -> Result<()> {
-    let id = format!("{}-", path.trim_start_matches('/').replace('/', "-"));
-    let report = Load::of(program, path).times(requests, 1).ids(&id).run()?;
+    let report = Load::of(program, path)
+        .times(requests, 1)
+        .ids(&ids(path))
+        .run()?;
     ensure!(report.ok == requests, "{path}: {report:?}");
     Ok(())
 }
@@ -390,10 +407,9 @@ fn without_the_hooks_looks_find_them() -> Result<()> {
         let routes = program.routes()?;
         let observer = observe_without_hooks(&program)?;
         for route in &routes {
-            let id = format!("{}-", route.path.trim_start_matches('/').replace('/', "-"));
             // A connection for each.
             let load = Load::of(&program, &route.path).mode("drop");
-            let report = load.times(REQUESTS, 1).ids(&id).run()?;
+            let report = load.times(REQUESTS, 1).ids(&ids(&route.path)).run()?;
             ensure!(report.ok == REQUESTS, "{}: {report:?}", route.path);
         }
         thread::sleep(SETTLED);
@@ -450,12 +466,6 @@ fn without_the_hooks_no_request_is_named_that_may_be_another() -> Result<()> {
         );
         Ok(())
     })
-}
-
-fn observe_without_hooks(program: &Program) -> Result<Observer> {
-    let after = format!("{}s", LEAK_AFTER.as_secs());
-    let pid = program.pid().to_string();
-    Observer::attach(&["--pid", &pid, "--leak-after", &after], 1)
 }
 
 /// They cost a trap for each goroutine, so they are there only where asked for, and that is said.
