@@ -392,10 +392,16 @@ fn served_through_http(listening: &str, over: &str) -> Result<()> {
         call("Echo", WAITS).times(100, 4).start()?.all("ok")?;
         thread::sleep(SETTLED.saturating_sub(began.elapsed()));
         let run = observer.stop()?;
+        // TLS says goodbye before the socket closes. A server that hears the one may have closed before the other.
+        let closed_by = if over == "tls" {
+            "client|unknown"
+        } else {
+            "client"
+        };
         let expected = [
             ignored("sleep", "Sleep", "client")?,
-            ignored("doze", "Doze", "client")?,
-            ignored("nap", "Nap", "client")?,
+            ignored("doze", "Doze", closed_by)?,
+            ignored("nap", "Nap", closed_by)?,
             ignored("channel", "Channel", "deadline|client")?,
             ignored("stream", "Deaf", "client")?,
             about(

@@ -96,6 +96,7 @@ use super::ask::{Answer, Question};
 use super::chain;
 use super::context::Context;
 use super::draft;
+use super::old_contexts::OldContexts;
 use super::site;
 use super::timers::Topic;
 
@@ -126,6 +127,7 @@ pub(super) struct CancelNotCalled {
     /// Those that do not descend from a request, and whether it was reported: they are looked at
     /// when their timer fires and when they are old.
     judged: BTreeMap<CtxId, bool>,
+    old: OldContexts,
 }
 
 #[derive(Debug, Default)]
@@ -186,14 +188,18 @@ impl CancelNotCalled {
         }
     }
 
-    /// A context of no request: nothing will say that it is done with, so it is looked at later.
+    /// A context of no request: nothing will say that it is done with, so it is looked at when it is old.
     pub(super) fn context_created(&mut self, id: CtxId, cx: &mut Context<'_>) {
-        let Some(ctx) = cx.model.context(id) else {
-            return;
-        };
-        if ctx.owner.is_none() && is_due(ctx) {
-            let wait_ns = cx.thresholds.grace_ns.saturating_mul(AGE_IN_GRACES);
-            cx.later(wait_ns, Topic::NotCalled(id));
+        if cx.model.context(id).is_some_and(is_nobodys) {
+            self.old.expect(cx);
+        }
+    }
+
+    /// It is time to look for such.
+    pub(super) fn search(&mut self, cx: &mut Context<'_>) {
+        let age_ns = cx.thresholds.grace_ns.saturating_mul(AGE_IN_GRACES);
+        for id in self.old.search(age_ns, is_nobodys, cx) {
+            self.look(id, cx);
         }
     }
 
@@ -454,6 +460,11 @@ fn is_due(ctx: &Ctx) -> bool {
         && !ctx.is_root
         && ctx.cancel_called_ns.is_none()
         && matches!(kind, ContextKind::Cancel | ContextKind::Timer)
+}
+
+/// It is due, and no request's end will ask for it.
+fn is_nobodys(ctx: &Ctx) -> bool {
+    ctx.owner.is_none() && is_due(ctx)
 }
 
 /// A request's end ends it: its CancelFunc is due then.

@@ -49,6 +49,7 @@ mod leak_finding;
 mod left_behind;
 mod listings;
 mod made_ids;
+mod old_contexts;
 mod origin;
 mod outlived;
 mod overrun;

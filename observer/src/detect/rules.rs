@@ -204,6 +204,7 @@ impl Rules {
             Topic::Derived(ctx) => self.derived.look(ctx, cx),
             Topic::Shutdown(ctx) => self.shutdowns.look(ctx, cx),
             Topic::NotCalled(ctx) => self.not_called.look(ctx, cx),
+            Topic::OldContexts => self.not_called.search(cx),
             Topic::PeerClosed(conn) => self.undelivered.look_for_requests(conn, cx),
             Topic::Undelivered(request) => self.undelivered.look(request, cx),
             Topic::Inflated(call) => self.inflated.look(call, cx),
@@ -320,6 +321,7 @@ impl Rules {
             Topic::CallEnds(request, call) => self.joins.call_answer(request, call, answer, cx),
             Topic::RequestEnds(request) => self.joins.request_answer(request, answer, cx),
             Topic::PeerClosed(_)
+            | Topic::OldContexts
             | Topic::Listed(_)
             | Topic::Tell(_)
             | Topic::SameConnection(_)

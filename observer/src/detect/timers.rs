@@ -20,6 +20,8 @@ pub(super) enum Topic {
     Derived(CtxId),
     /// The request has ended; has the CancelFunc been called?
     NotCalled(CtxId),
+    /// Which contexts of no request have grown old?
+    OldContexts,
     /// Is this the context of `Server.Shutdown`?
     Shutdown(CtxId),
     /// A detached call: describe its request.

@@ -39,6 +39,7 @@ mod sent_deadline;
 mod spawned;
 mod stacks;
 mod stillborn;
+mod strays;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,7 @@ use crate::stream::Event;
 use connection::Connections;
 use process::{Process, Processes};
 use stacks::Stacks;
+use strays::Strays;
 use text::Texts;
 
 /// Bounds of the model.
@@ -96,6 +98,8 @@ pub struct Limits {
     /// Ended requests kept beyond those, each the last one that its goroutine has served, until a look has shown what they
     /// have left behind.
     pub ended_last: usize,
+    /// Cancelled contexts, and ended calls, of no request that are kept.
+    pub strays: usize,
     /// Contexts, and calls, remembered of one request: one that never ends loses its oldest.
     pub per_request: usize,
     /// Connections that their peers have closed and their owners have not.
@@ -115,6 +119,7 @@ impl Default for Limits {
             ended_settled: 4_096,
             ended_open: 12_288,
             ended_last: 8_192,
+            strays: 8_192,
             per_request: 1_024,
             connections: 16_384,
             connections_over: 1_024,
@@ -163,6 +168,7 @@ pub struct Model {
     stacks: Stacks,
     texts: Texts,
     connections: Connections,
+    strays: Strays,
     /// Running requests by their peer, where that was asked for.
     by_peer: FxHashMap<SocketAddr, Vec<ReqId>>,
     delivery: Latency,
@@ -200,6 +206,7 @@ impl Model {
             return;
         }
         let header = event.header();
+        let seen = facts.len();
         let mut process = self.processes.lend(header.pid, self.limits.goroutines);
         let mut on = On {
             model: self,
@@ -239,6 +246,7 @@ impl Model {
             Event::GoroutineEnded(record) => on.goroutine_ended(record),
             Event::SocketChanged(_) => {}
         }
+        on.keep_strays(seen);
         self.processes.give_back(header.pid, process);
     }
 
@@ -390,6 +398,11 @@ impl Model {
     pub fn last_call_of(&self, pid: u32, goid: u64) -> Option<&Call> {
         let id = self.processes.get(pid)?.calls.get(&goid)?;
         self.calls.get(*id)
+    }
+
+    /// Contexts, in the order in which they were made.
+    pub fn contexts(&self) -> impl DoubleEndedIterator<Item = &Ctx> {
+        self.contexts.values()
     }
 
     /// Contexts made at the same address of code that are alive now.

@@ -290,14 +290,32 @@ fn of_contexts_without_request_the_third_of_one_line_counts() {
     scene.until(5_000);
     scene.silent();
     foreign(&mut scene, 5_001, 2);
-    // They may lie in a session or a queue: none is judged before it is a minute old.
-    scene.until(65_000);
+    // They may lie in a session or a queue: none is judged before it is a minute old, and such are looked for every five
+    // seconds.
+    scene.until(65_001);
     scene.silent();
-    scene.until(70_000);
+    scene.until(75_000);
     let (at_ms, finding) = scene.only();
-    assert_eq!(at_ms, 65_001);
+    assert_eq!(at_ms, 70_000);
     assert_eq!(finding.request, None);
     assert!(finding.message.contains("WithCancel"));
+}
+
+#[test]
+fn contexts_without_request_leave_room_for_what_has_to_be_looked_at() {
+    let mut scene = Scene::new();
+    // More in a minute than there may be timers.
+    for number in 0..300_000 {
+        let at_ms = number / 5;
+        foreign(&mut scene, at_ms, number);
+        let child = 0x8000 + number * 0x100;
+        let called = cancel(&scene.code, 500 + number, child, &[CANCEL_FUNC, HELPER]);
+        scene.take(at_ms, &called);
+    }
+    assert_eq!(scene.engine.totals().evicted, 0);
+    scene.until(200_000);
+    scene.silent();
+    assert_eq!(scene.engine.next_ns(), None);
 }
 
 #[test]

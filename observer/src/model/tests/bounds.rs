@@ -1,8 +1,10 @@
 //! Nothing grows without a bound.
 
-use super::super::{Limits, Model};
-use super::{CANCEL_CTX, ROOT, SERVING, get};
-use crate::testkit::{Created, ModelScene, PID, call, cancel, request, request_end};
+use super::super::{Fact, Limits, Model};
+use super::{CANCEL_CTX, CHILD, ROOT, SERVING, WORKER, get};
+use crate::testkit::{
+    Created, ModelScene, PID, call, cancel, cascade, created_short, request, request_end,
+};
 
 const SMALL: Limits = Limits {
     requests: 8,
@@ -13,6 +15,7 @@ const SMALL: Limits = Limits {
     ended_settled: 2,
     ended_open: 3,
     ended_last: 3,
+    strays: 3,
     per_request: 6,
     connections: 4,
     connections_over: 4,
@@ -20,7 +23,7 @@ const SMALL: Limits = Limits {
 
 /// Everything that the model keeps, beyond its tables.
 pub(super) fn kept(model: &Model) -> Vec<(&'static str, usize)> {
-    let mut all = vec![("tables", model.size())];
+    let mut all = vec![("tables", model.size()), ("strays", model.strays.len())];
     for (_, process) in model.processes.iter() {
         all.extend(process.sizes());
     }
@@ -125,6 +128,48 @@ fn contexts_that_live_forever_make_room() {
     }
     assert_eq!(scene.model.size(), SMALL.contexts);
     assert_eq!(scene.model.totals().evicted, 1000 - 16);
+    assert_bounded(&scene.model);
+}
+
+#[test]
+fn what_ends_for_nobody_takes_no_place_of_the_living() {
+    let mut scene = ModelScene::with(SMALL);
+    scene.take(0, &get(&scene.code));
+    let waits = Created {
+        goid: SERVING,
+        child: (CANCEL_CTX, CHILD),
+        chain: &[(CANCEL_CTX, ROOT)],
+        ..Created::default()
+    };
+    let Fact::ContextCreated(waits) = scene.take(1, &waits.record(&scene.code))[0] else {
+        panic!("no context");
+    };
+    // A poller: each time a context of its own, and a call on it.
+    for number in 0..1000u64 {
+        let at = 10 + number * 10;
+        let child = 0x10_0000 + number * 0x100;
+        let (goid, inner) = (WORKER, child + 0x80);
+        let made = Created {
+            goid,
+            child: (CANCEL_CTX, child),
+            chain: &[("context.backgroundCtx", 8)],
+            ..Created::default()
+        };
+        scene.take(at, &made.record(&scene.code));
+        let on = [(CANCEL_CTX, child)];
+        scene.take(at + 1, &call(&scene.code, (goid, 0), number, &on, &[]));
+        scene.take(
+            at + 2,
+            &created_short(&scene.code, goid, inner, (CANCEL_CTX, child)),
+        );
+        let stack = ["context.WithCancel.func1", "example.com/shop/poll.Once:42"];
+        scene.take(at + 3, &cancel(&scene.code, goid, child, &stack));
+        scene.take(at + 4, &cascade(&scene.code, goid, inner));
+    }
+    // The request, its own context and the one that waits; three contexts and calls of the poller's.
+    assert_eq!(scene.model.size(), 3 + 3 + 3);
+    assert_eq!(scene.model.totals().evicted, 0);
+    assert!(scene.model.context(waits).is_some());
     assert_bounded(&scene.model);
 }
 
