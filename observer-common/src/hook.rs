@@ -29,6 +29,8 @@ pub enum HookId {
     WriteDeadlineSet = 17,
     /// A server closes its connections.
     ServerClose = 18,
+    /// A handler takes its connection over.
+    ConnHijack = 19,
     /// `http.Transport` starts a round trip.
     CallStart = 21,
     /// The transport gives a request up because its context died (Go ≤ 1.22).
@@ -77,7 +79,7 @@ pub enum HookId {
 
 impl HookId {
     /// All hooks.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::ContextCreate,
         Self::ContextCancel,
         Self::RequestStart,
@@ -105,6 +107,7 @@ impl HookId {
         Self::ReadDeadlineSet,
         Self::WriteDeadlineSet,
         Self::ServerClose,
+        Self::ConnHijack,
         Self::GrpcCall,
         Self::GrpcClosed,
         Self::GrpcHttpWrite,
@@ -144,6 +147,7 @@ impl HookId {
             Self::ReadDeadlineSet => "read-deadline-set",
             Self::WriteDeadlineSet => "write-deadline-set",
             Self::ServerClose => "server-close",
+            Self::ConnHijack => "conn-hijack",
             Self::GrpcCall => "grpc-call",
             Self::GrpcClosed => "grpc-closed",
             Self::GrpcHttpWrite => "grpc-http-write",
@@ -168,6 +172,7 @@ impl HookId {
             16 => Some(Self::ReadDeadlineSet),
             17 => Some(Self::WriteDeadlineSet),
             18 => Some(Self::ServerClose),
+            19 => Some(Self::ConnHijack),
             21 => Some(Self::CallStart),
             23 => Some(Self::CallCancel),
             24 => Some(Self::ConnCancel),

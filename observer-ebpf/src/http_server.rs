@@ -1,7 +1,7 @@
-//! The HTTP server: requests begin, handlers bound their connections, connections end, one or all.
+//! The HTTP server: requests begin, handlers bound their connections or take them over, connections end, one or all.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use observer_common::event::{ConnReadError, IoDeadlineSet, RequestStarted, ServerClosing};
+use observer_common::event::{ConnHijacked, ConnReadError, IoDeadlineSet, RequestStarted, ServerClosing};
 use observer_common::hook::HookId;
 use observer_common::probe::{conn, request};
 
@@ -81,6 +81,17 @@ pub fn read_deadline_set(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn write_deadline_set(ctx: ProbeContext) -> u32 {
     io_deadline::<true>(&ctx, HookId::WriteDeadlineSet);
+    0
+}
+
+/// `net/http.(*response).Hijack`.
+#[uprobe]
+pub fn conn_hijack(ctx: ProbeContext) -> u32 {
+    if let Some(hit) = Hit::new(&ctx, HookId::ConnHijack) {
+        hit.send(|record: &mut ConnHijacked| {
+            conn::hijacked(&USER, hit.layout, &hit.regs, record).map(|()| false)
+        });
+    }
     0
 }
 

@@ -202,6 +202,7 @@ records!(
     CallStarted,
     CallStreamEnded,
     ConnCancelled,
+    ConnHijacked,
     ConnReadError,
     ContextCancelled,
     ContextCancelledShort,

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, thread, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use observer_tests::go::minor_of;
 use observer_tests::live::{
-    Expect, Load, Observer, Program, Run, exactly, findings, on_each_kind, start,
+    Connection, Expect, Load, Observer, Program, Run, exactly, findings, on_each_kind, start,
 };
 use serde_json::Value;
 
@@ -317,6 +317,30 @@ fn leaked_at(dump: &str) -> BTreeSet<String> {
     });
     // Of sync.WaitGroup.Go, who has called it is named.
     lines.filter(|line| !line.contains("/src/sync/")).collect()
+}
+
+/// A handler that takes its connection over leaves it to others, who wait for as long as it is open.
+#[test]
+fn who_serves_a_connection_that_was_taken_over_is_silent() -> Result<()> {
+    on_each_kind(|go, flavor| {
+        let program = start(PROGRAM, go, flavor, &[])?;
+        for observe in [observe, observe_without_hooks] {
+            let observer = observe(&program)?;
+            let mut open = Vec::new();
+            for number in 0..2 * REQUESTS {
+                let mut connection = Connection::open(program.address)?;
+                connection.exchange("/pumps", &format!("pumps-{number}"))?;
+                open.push(connection);
+            }
+            thread::sleep(SETTLED);
+            let run = observer.stop()?;
+            drop(open);
+            exactly(&run, program.pid(), &[])?;
+            let found = run.of_type("finding").count();
+            ensure!(found == 0, "{}", run.shown());
+        }
+        Ok(())
+    })
 }
 
 /// The runtime notes of a wait when the collection before it ended, which is as long ago as the work before the wait.

@@ -22,8 +22,8 @@ pub use context::{
 };
 pub use process::{GoroutineCreated, GoroutineEnded, ProcessExecuted, SocketChanged};
 pub use request::{
-    ConnReadError, GrpcEnded, GrpcStarted, IoDeadlineSet, REQUEST_BIG_MAP, REQUEST_HTTP2,
-    REQUEST_IDS_UNREAD, RequestStarted, SCRATCH_WORDS, SEARCH_WORDS, ServerClosing,
+    ConnHijacked, ConnReadError, GrpcEnded, GrpcStarted, IoDeadlineSet, REQUEST_BIG_MAP,
+    REQUEST_HTTP2, REQUEST_IDS_UNREAD, RequestStarted, SCRATCH_WORDS, SEARCH_WORDS, ServerClosing,
 };
 
 /// Kinds of records. Numbers are never reused.
@@ -52,6 +52,8 @@ pub enum Kind {
     IoDeadlineSet = 16,
     /// [`ServerClosing`].
     ServerClosing = 18,
+    /// [`ConnHijacked`].
+    ConnHijacked = 19,
     /// [`CallStarted`].
     CallStarted = 21,
     /// [`CallCancelled`].
@@ -136,6 +138,7 @@ const _: () = {
     assert!(size_of::<GrpcEnded>() == 56);
     assert!(size_of::<IoDeadlineSet>() == 48 + 40 + 64);
     assert!(size_of::<ServerClosing>() == 48);
+    assert!(size_of::<ConnHijacked>() == 56);
     assert!(size_of::<GrpcCalled>() == 48 + 8 + 128 + 256 + 8 + 64 + 96);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<CallCancelled>() == 72);

@@ -127,6 +127,16 @@ pub struct ServerClosing {
     pub header: Header,
 }
 
+/// A handler takes its connection over (`http.Hijacker`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct ConnHijacked {
+    /// Common part.
+    pub header: Header,
+    /// The `*http.response`.
+    pub response: u64,
+}
+
 /// A handler sets a deadline on its connection (`http.ResponseController`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

@@ -1,7 +1,8 @@
 //! What happens to a server's connection: `connReader.handleReadError` when it ends, as Go sees it;
-//! `response.SetReadDeadline` and `SetWriteDeadline` when a handler bounds it; `Server.Close` when it ends with all others.
+//! `response.SetReadDeadline` and `SetWriteDeadline` when a handler bounds it; `response.Hijack` when a handler takes it over;
+//! `Server.Close` when it ends with all others.
 
-use crate::event::{ConnReadError, IoDeadlineSet, Kind, Link, ServerClosing};
+use crate::event::{ConnHijacked, ConnReadError, IoDeadlineSet, Kind, Link, ServerClosing};
 use crate::layout::Layout;
 use crate::limits::MAX_PEER;
 use crate::mem::MemRead;
@@ -72,6 +73,23 @@ pub fn io_deadline_set<M: MemRead, R: Registers>(
     let (frames, partial) = walk::stack(mem, regs, &mut record.pcs);
     record.frames = u64::from(frames);
     Ok(partial)
+}
+
+/// Fills the record of a handler that takes its connection over: the response, in a register.
+///
+/// # Errors
+/// [`Skip::Goroutine`] when the goroutine cannot be read.
+#[inline(always)]
+pub fn hijacked<M: MemRead, R: Registers>(
+    mem: &M,
+    layout: &Layout,
+    regs: &R,
+    record: &mut ConnHijacked,
+) -> Result<(), Skip> {
+    record.header.kind = Kind::ConnHijacked as u8;
+    walk::goid(mem, layout, regs.g(), &mut record.header)?;
+    record.response = regs.arg::<0>();
+    Ok(())
 }
 
 /// Fills the record of a server that closes its connections.

@@ -1,9 +1,11 @@
 //! The connection ends under a request: the error is followed through its wrappers.
 
-use observer_common::event::{ConnReadError, IoDeadlineSet, Kind, Link, ServerClosing};
+use observer_common::event::{
+    ConnHijacked, ConnReadError, IoDeadlineSet, Kind, Link, ServerClosing,
+};
 use observer_common::probe::{
     Skip,
-    conn::{io_deadline_set, read_error, server_closing},
+    conn::{hijacked, io_deadline_set, read_error, server_closing},
 };
 use observer_common::regs::RegisterSet;
 
@@ -139,6 +141,19 @@ fn a_deadline_that_a_handler_sets_is_told_with_its_response_and_its_line() {
     memory.cut(G);
     let set = io_deadline_set(&memory, &layout(), &regs, false, &mut event);
     assert_eq!(set, Err(Skip::Goroutine));
+}
+
+#[test]
+fn a_connection_that_a_handler_takes_over_is_told_with_its_response() {
+    let (mut memory, mut regs) = connection(0);
+    regs.args[0] = RESPONSE;
+    let mut event: ConnHijacked = record();
+    assert_eq!(hijacked(&memory, &layout(), &regs, &mut event), Ok(()));
+    assert_eq!(event.header.kind, Kind::ConnHijacked as u8);
+    assert_eq!((event.header.goid, event.response), (GOID, RESPONSE));
+    memory.cut(G);
+    let taken = hijacked(&memory, &layout(), &regs, &mut event);
+    assert_eq!(taken, Err(Skip::Goroutine));
 }
 
 #[test]

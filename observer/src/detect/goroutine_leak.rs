@@ -91,9 +91,8 @@
 //! - goroutines that run, or were heard of since: they made a context or a call, or, from Go 1.27 on, somebody woke them;
 //! - goroutines that end, however late, and from then on all of that line by age; a first burst of jobs that wait in one place
 //!   for longer than twice `--leak-after` is taken for leaks where no search says that others can wake them;
-//! - those of a connection that the handler took over (where a collection was faster than the look that tells so: those that wait for IO or
-//!   for what others can get at), of the standard library and of plumbing (connections,
-//!   pools, exporters), and all that descend from those;
+//! - those of a connection that the handler took over, of the standard library and of plumbing (connections, pools, exporters), and all
+//!   that descend from those;
 //! - where a `Done` of a dead context is among what it waits for: it is about to leave;
 //! - references are not searched for in more than 64 MiB of objects with pointers, and not to locks up to Go 1.25, where no goroutine
 //!   says which it waits for: there age tells what it can. A word that a function has left behind on a stack counts as a reference;
@@ -105,7 +104,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::finding::{Fingerprint, RuleName};
 use crate::inspect::{Goroutine, Inspection, is_for_ever};
-use crate::model::{GoId, Protocol, ReqId, Told};
+use crate::model::{GoId, ReqId, Told};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
@@ -168,7 +167,7 @@ impl GoroutineLeak {
         let (Some(ended_ns), Some(unit)) = (request.ended_ns(), cx.unit(spawned.pid)) else {
             return;
         };
-        if !cx.model.is_whole(request.epoch) {
+        if !cx.model.is_whole(request.epoch) || request.is_hijacked {
             return;
         }
         let Some(origin) = origin::of(spawned, &unit, cx) else {
@@ -185,7 +184,6 @@ impl GoroutineLeak {
             told_by: spawned.told,
             info: None,
             is_described: false,
-            may_be_taken_over: false,
             alive_ns: ended_ns,
             ended_ns,
             wait: None,
@@ -249,14 +247,7 @@ impl GoroutineLeak {
             return;
         };
         if !case.is_described {
-            if work.conn.as_ref().is_some_and(|conn| conn.hijacked) {
-                self.cases.remove(id, cx);
-                return;
-            }
             case.is_described = true;
-            let request = cx.model.request(case.request);
-            let is_grpc = request.is_some_and(|of| matches!(of.protocol, Protocol::Grpc(_)));
-            case.may_be_taken_over = !is_grpc && work.request.is_none() && work.conn.is_none();
             // Nothing else is kept of what was read: a request that has ended is memory that may be another's.
             let named = Some(case.request).filter(|_| case.told_by != Told::Doubtful);
             case.info = draft::request_of(cx, named);
@@ -402,12 +393,6 @@ impl GoroutineLeak {
                 Some(wait) if is_reached && wait.is_for_work() => Kind::Idle,
                 _ => Kind::Age,
             };
-            // What serves a connection that a handler took over waits so in health, for as long as that is open.
-            let serves =
-                matches!(kind, Kind::Idle) || wait.is_some_and(|of| of.reason == "IO wait");
-            if serves && self.cases.get(id).is_some_and(|of| of.may_be_taken_over) {
-                continue;
-            }
             self.tell(id, &kind, cx);
         }
     }

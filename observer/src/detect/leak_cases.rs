@@ -86,8 +86,6 @@ pub(super) struct Case {
     pub(super) info: Option<RequestInfo>,
     /// The first look was taken.
     pub(super) is_described: bool,
-    /// Nothing of its request could be read at the first look any more: its handler may have taken the connection over.
-    pub(super) may_be_taken_over: bool,
     /// When it was last known to live, ns.
     pub(super) alive_ns: u64,
     /// Its end, ns.

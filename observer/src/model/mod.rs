@@ -229,6 +229,7 @@ impl Model {
             Event::GrpcEnded(record) => on.grpc_ended(record),
             Event::IoDeadlineSet(record) => on.io_deadline_set(record),
             Event::ServerClosing(_) => on.server_closing(),
+            Event::ConnHijacked(record) => on.conn_hijacked(record),
             Event::ConnReadError(record) => on.conn_read_error(record),
             Event::CallStarted(record) => on.call_started(record),
             Event::CallRedirected(record) => on.call_redirected(record),

@@ -1,8 +1,8 @@
 //! A handler begins; a connection ends under it; a handler returns.
 
 use observer_common::event::{
-    ConnReadError, ContextCancelledShort, Header, IoDeadlineSet, Link, REQUEST_BIG_MAP,
-    REQUEST_HTTP2, REQUEST_IDS_UNREAD, RequestStarted,
+    ConnHijacked, ConnReadError, ContextCancelledShort, Header, IoDeadlineSet, Link,
+    REQUEST_BIG_MAP, REQUEST_HTTP2, REQUEST_IDS_UNREAD, RequestStarted,
 };
 
 use crate::finding::CancelledBy;
@@ -194,6 +194,7 @@ impl On<'_> {
             peer: Peer::Unasked,
             delivery: None,
             read_deadline: None,
+            is_hijacked: false,
             is_stillborn: false,
             write_deadline: None,
             epoch,
@@ -233,6 +234,13 @@ impl On<'_> {
         let (root, made_room) = self.model.contexts.insert(|id| Ctx { id, ..ctx });
         self.made_room(made_room);
         root
+    }
+
+    pub(super) fn conn_hijacked(&mut self, record: &ConnHijacked) {
+        let request = self.process.writers.get(&record.response).copied();
+        if let Some(request) = request.and_then(|id| self.model.requests.get_mut(id)) {
+            request.is_hijacked = true;
+        }
     }
 
     pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {

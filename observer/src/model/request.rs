@@ -143,6 +143,8 @@ pub struct Request {
     pub delivery: Option<Delivery>,
     /// The read deadline that the handler has set last and not lifted.
     pub read_deadline: Option<IoDeadline>,
+    /// Its handler has taken its connection over, or has tried to.
+    pub is_hijacked: bool,
     /// Its context was dead when it began: `read_deadline`, or the server's own, had passed in an earlier request of its
     /// connection.
     pub is_stillborn: bool,

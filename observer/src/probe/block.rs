@@ -203,6 +203,7 @@ pub fn program(hook: HookId, image: &Image) -> &'static str {
         HookId::ReadDeadlineSet => "read_deadline_set",
         HookId::WriteDeadlineSet => "write_deadline_set",
         HookId::ServerClose => "server_close",
+        HookId::ConnHijack => "conn_hijack",
         HookId::GoroutineCreate => "goroutine_create",
         HookId::GoroutineEnd => "goroutine_end",
     }

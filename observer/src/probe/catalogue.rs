@@ -25,8 +25,8 @@ const NO_GRPC_HTTP: &str = "gRPC not served through net/http";
 
 use RuleName::{
     CancelIgnored, CancelNotCalled, CancelUndelivered, DeadlineDropped, DeadlineInflated,
-    DeadlineNotForwarded, DeadlineTooShort, DetachedContext, OrphanedDownstream, PrematureCancel,
-    TimeoutMismatch,
+    DeadlineNotForwarded, DeadlineTooShort, DetachedContext, GoroutineLeak, OrphanedDownstream,
+    PrematureCancel, TimeoutMismatch,
 };
 
 /// Hooks that are not where a function begins but at its one direct call of another, from a minor version on: the first
@@ -373,6 +373,15 @@ pub const CATALOGUE: &[Hook] = &[
         rate: Rate::Rare,
         rules: &[CancelIgnored],
         absent: Some("not needed: nothing can close a server"),
+        required: false,
+    },
+    Hook {
+        id: HookId::ConnHijack,
+        symbols: &[always("net/http.(*response).Hijack")],
+        fields: &[GOID],
+        rate: Rate::Rare,
+        rules: &[GoroutineLeak],
+        absent: Some("not needed: nothing can take a connection over"),
         required: false,
     },
     Hook {

@@ -2,10 +2,10 @@
 
 use observer_common::event::{
     BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
-    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated, GoroutineEnded,
-    GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind, ProcessExecuted,
-    RequestStarted, ServerClosing, SocketChanged, SqlCalled, SqlReturned,
+    ConnCancelled, ConnHijacked, ConnReadError, ContextCancelled, ContextCancelledShort,
+    ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated,
+    GoroutineEnded, GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
+    ProcessExecuted, RequestStarted, ServerClosing, SocketChanged, SqlCalled, SqlReturned,
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
@@ -34,6 +34,8 @@ pub enum Event<'a> {
     IoDeadlineSet(&'a IoDeadlineSet),
     /// A server closes its connections.
     ServerClosing(&'a ServerClosing),
+    /// A handler takes its connection over.
+    ConnHijacked(&'a ConnHijacked),
     /// The connection ended under a request.
     ConnReadError(&'a ConnReadError),
     /// An outgoing call starts.
@@ -83,6 +85,7 @@ impl Event<'_> {
             Self::GrpcEnded(record) => &record.header,
             Self::IoDeadlineSet(record) => &record.header,
             Self::ServerClosing(record) => &record.header,
+            Self::ConnHijacked(record) => &record.header,
             Self::ConnReadError(record) => &record.header,
             Self::CallStarted(record) => &record.header,
             Self::CallRedirected(record) => &record.header,
@@ -134,6 +137,7 @@ pub fn decode(bytes: &[u8]) -> Option<Event<'_>> {
         k if k == Kind::GrpcEnded as u8 => Event::GrpcEnded(exact(bytes)?),
         k if k == Kind::IoDeadlineSet as u8 => Event::IoDeadlineSet(exact(bytes)?),
         k if k == Kind::ServerClosing as u8 => Event::ServerClosing(exact(bytes)?),
+        k if k == Kind::ConnHijacked as u8 => Event::ConnHijacked(exact(bytes)?),
         k if k == Kind::ConnReadError as u8 => Event::ConnReadError(exact(bytes)?),
         k if k == Kind::CallStarted as u8 => Event::CallStarted(exact(bytes)?),
         k if k == Kind::CallRedirected as u8 => Event::CallRedirected(exact(bytes)?),
@@ -239,10 +243,11 @@ mod tests {
     use super::{Event, decode, executed, scrub};
     use observer_common::event::{
         BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
-        ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-        ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated,
-        GoroutineEnded, GrpcCalled, GrpcEnded, GrpcStarted, Header, IoDeadlineSet, Kind,
-        ProcessExecuted, RequestStarted, ServerClosing, SocketChanged, SqlCalled, SqlReturned,
+        ConnCancelled, ConnHijacked, ConnReadError, ContextCancelled, ContextCancelledShort,
+        ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone, DialStarted,
+        GoroutineCreated, GoroutineEnded, GrpcCalled, GrpcEnded, GrpcStarted, Header,
+        IoDeadlineSet, Kind, ProcessExecuted, RequestStarted, ServerClosing, SocketChanged,
+        SqlCalled, SqlReturned,
     };
     use proptest::prelude::{any, prop_assert, proptest};
     use zerocopy::{FromZeros, IntoBytes};
@@ -324,6 +329,7 @@ mod tests {
             (Kind::ConnReadError, size_of::<ConnReadError>()),
             (Kind::IoDeadlineSet, size_of::<IoDeadlineSet>()),
             (Kind::ServerClosing, size_of::<ServerClosing>()),
+            (Kind::ConnHijacked, size_of::<ConnHijacked>()),
             (Kind::CallStarted, size_of::<CallStarted>()),
             (Kind::CallCancelled, size_of::<CallCancelled>()),
             (Kind::CallStreamEnded, size_of::<CallStreamEnded>()),

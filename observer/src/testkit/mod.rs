@@ -17,8 +17,8 @@ pub(crate) use records::{
     Created, REAL_MINUS_MONOTONIC_NS, ReadError, Record, asked, attempt, body_failed, call,
     call_cancelled, call_done, cancel, cancelled_again, cascade, conn_cancelled, conn_end,
     conn_error, conn_error_of, created_by, created_short, deadline, dial, dial_done, failed_on,
-    grpc, grpc_call, grpc_end, redirected, request, request_end, request_end_by, server_closing,
-    socket, sql, sql_returned, stream_context, stream_ended,
+    grpc, grpc_call, grpc_end, hijacked, redirected, request, request_end, request_end_by,
+    server_closing, socket, sql, sql_returned, stream_context, stream_ended,
 };
 pub(crate) use scene::{ModelScene, Scene, Seen};
 pub(crate) use table::PartTable;

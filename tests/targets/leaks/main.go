@@ -19,7 +19,9 @@ func main() {
 	routes = append(routes, proved()...)
 	routes = append(routes, healthy()...)
 	routes = append(routes, since125()...)
-	app.Run(&http.Server{Handler: app.Mux(routes)})
+	mux := app.Mux(routes)
+	mux.HandleFunc("/pumps", pumps)
+	app.Run(&http.Server{Handler: mux})
 }
 
 // route is one that answers at once.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::{CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, derived, end, site, start};
 use crate::detect::Question;
 use crate::finding::{CancelledBy, Confidence, Emission, Finding, RuleName, Severity};
-use crate::inspect::{ConnState, Unreferenced};
-use crate::testkit::{MS, Scene, Seen, cascade, goroutine, goroutine_end, request, request_end};
+use crate::inspect::Unreferenced;
+use crate::testkit::{
+    MS, Scene, Seen, cascade, goroutine, goroutine_end, hijacked, request, request_end,
+};
 
 pub(super) const GO: &str = "example.com/shop/report.(*Builder).Build:140";
 const WAITS: [&str; 2] = ["runtime.chanrecv1", "example.com/shop/report.load:7"];
@@ -32,13 +34,7 @@ pub(super) fn left_by(stack: &[&str], reason: &'static str) -> Scene {
 /// Requests of one line, a second apart from 0 ms on, each with a goroutine that waits from its end on; their goids
 /// begin at 100.
 pub(super) fn left(requests: u64, reason: &'static str) -> Scene {
-    left_on(Some(ConnState::default()), requests, reason)
-}
-
-/// The same, where this is read of their connections.
-pub(super) fn left_on(conn: Option<ConnState>, requests: u64, reason: &'static str) -> Scene {
     let mut scene = Scene::new();
-    scene.conn = conn;
     for number in 0..requests {
         let at_ms = number * 1_000;
         let (serving, root) = (SERVING + number * 2, ROOT + number * 0x100);
@@ -324,11 +320,13 @@ fn a_library_is_named_and_its_caller_too() {
 
 #[test]
 fn goroutines_of_a_hijacked_connection_are_its_own() {
-    let mut scene = left_by(&[GO], NIL);
-    scene.conn = Some(ConnState {
-        hijacked: true,
-        ..ConnState::default()
-    });
+    let mut scene = Scene::new();
+    start(&mut scene, 0);
+    let started = goroutine(&scene.code, 40, SERVING, &[GO]);
+    scene.take(10, &started);
+    waits(&mut scene, 40, NIL);
+    scene.take(20, &hijacked(SERVING, ROOT + 1));
+    end(&mut scene, 100);
     scene.until(60_000);
     scene.silent();
 }

@@ -1,9 +1,8 @@
 //! goroutine-leak where nothing but a goroutine's age speaks against it.
 
-use super::goroutine_leak::{GO, NIL, count, first, left, left_on, waits};
+use super::goroutine_leak::{GO, NIL, count, first, left, waits};
 use super::{SERVING, end, start};
 use crate::finding::{Confidence, Severity};
-use crate::inspect::ConnState;
 use crate::testkit::{Scene, goroutine, goroutine_end, request, request_end};
 
 #[test]
@@ -60,25 +59,6 @@ fn a_first_burst_of_long_jobs_is_silent() {
 }
 
 /// Workers and sessions wait so in health: it is said, and no alarm. For locks and receivers they wait for moments.
-#[test]
-fn what_may_serve_a_connection_that_was_taken_over_is_silent() {
-    for (reason, silent) in [
-        ("IO wait", true),
-        ("chan receive", true),
-        ("chan send", false),
-        ("sleep", false),
-    ] {
-        for conn in [None, Some(ConnState::default())] {
-            let is_read = conn.is_some();
-            let mut scene = left_on(conn, 3, reason);
-            scene.unreferenced = Some(Vec::new());
-            scene.until(150_000);
-            let told = !scene.findings().is_empty();
-            assert_eq!(told, is_read || !silent, "{reason}, read: {is_read}");
-        }
-    }
-}
-
 #[test]
 fn where_others_can_get_at_what_a_worker_waits_on_it_is_an_info() {
     for (reason, severity) in [

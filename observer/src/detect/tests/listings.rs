@@ -4,8 +4,8 @@ use super::goroutine_leak::{GO, NIL, first, waits};
 use super::{ROOT, SERVING, WORKER, end, site, start};
 use crate::detect::{Ask, Question};
 use crate::finding::{RuleName, Severity};
-use crate::inspect::{ConnState, Listing};
-use crate::testkit::{PID, Scene, Seen, listing, request, request_end};
+use crate::inspect::Listing;
+use crate::testkit::{PID, Scene, Seen, hijacked, listing, request, request_end};
 
 /// A process that is looked through from 0 ms on: every five seconds.
 fn looked_through() -> Scene {
@@ -100,11 +100,13 @@ fn one_that_is_gone_at_the_first_look_at_it_is_no_loss() {
 
 #[test]
 fn whose_connection_was_taken_over_is_silent() {
-    let mut scene = left(NIL);
-    scene.conn = Some(ConnState {
-        hijacked: true,
-        ..ConnState::default()
-    });
+    let mut scene = looked_through();
+    scene.listings.push_back(Listing::default());
+    finds(&mut scene, &[(WORKER, SERVING)], &[]);
+    waits(&mut scene, WORKER, NIL);
+    start(&mut scene, 6_000);
+    scene.take(6_050, &hijacked(SERVING, ROOT + 1));
+    end(&mut scene, 6_100);
     scene.until(60_000);
     scene.silent();
 }

@@ -6,10 +6,10 @@ mod requests;
 
 use observer_common::event::{
     BodyFailed, CallAttempt, CallCancelled, CallRedirected, CallStarted, CallStreamEnded,
-    ConnCancelled, ConnReadError, ContextCancelled, ContextCancelledShort, ContextCreated,
-    ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated, GoroutineEnded,
-    GrpcCalled, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted, ServerClosing,
-    SocketChanged, SqlCalled, SqlReturned,
+    ConnCancelled, ConnHijacked, ConnReadError, ContextCancelled, ContextCancelledShort,
+    ContextCreated, ContextCreatedShort, DeadlineAsked, DialDone, DialStarted, GoroutineCreated,
+    GoroutineEnded, GrpcCalled, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted,
+    ServerClosing, SocketChanged, SqlCalled, SqlReturned,
 };
 
 use super::code::{FakeCode, PID};
@@ -24,7 +24,7 @@ pub(crate) use contexts::{
     created_short, deadline, request_end, request_end_by, stream_context,
 };
 pub(crate) use requests::{
-    ReadError, conn_error, conn_error_of, grpc, grpc_end, request, server_closing, socket,
+    ReadError, conn_error, conn_error_of, grpc, grpc_end, hijacked, request, server_closing, socket,
 };
 
 /// Difference of the clocks in all scenes, ns.
@@ -55,6 +55,7 @@ pub(crate) enum Record {
     BodyFailed(BodyFailed),
     Socket(SocketChanged),
     ServerClosing(ServerClosing),
+    ConnHijacked(ConnHijacked),
     Sql(Box<SqlCalled>),
     SqlReturned(SqlReturned),
     Dial(Box<DialStarted>),
@@ -85,6 +86,7 @@ impl Record {
             Self::BodyFailed(record) => Event::BodyFailed(record),
             Self::Socket(record) => Event::SocketChanged(record),
             Self::ServerClosing(record) => Event::ServerClosing(record),
+            Self::ConnHijacked(record) => Event::ConnHijacked(record),
             Self::Sql(record) => Event::SqlCalled(record),
             Self::SqlReturned(record) => Event::SqlReturned(record),
             Self::Dial(record) => Event::DialStarted(record),
@@ -115,6 +117,7 @@ impl Record {
             Self::BodyFailed(record) => &mut record.header,
             Self::Socket(record) => &mut record.header,
             Self::ServerClosing(record) => &mut record.header,
+            Self::ConnHijacked(record) => &mut record.header,
             Self::Grpc(record) => &mut record.header,
             Self::GrpcEnd(record) => &mut record.header,
             Self::GrpcCall(record) => &mut record.header,

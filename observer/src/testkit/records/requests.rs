@@ -1,8 +1,8 @@
 //! Requests that are served, and what becomes of their connections.
 
 use observer_common::event::{
-    ConnReadError, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted, ServerClosing,
-    SocketChanged,
+    ConnHijacked, ConnReadError, GrpcEnded, GrpcStarted, Header, Kind, Link, RequestStarted,
+    ServerClosing, SocketChanged,
 };
 use zerocopy::FromZeros;
 
@@ -100,6 +100,14 @@ pub(crate) fn conn_error_of(
         record.peer_len = u64::from(fill(&mut record.peer, peer.as_bytes()));
     }
     record
+}
+
+/// The handler of the request with this `*http.response` takes its connection over.
+pub(crate) fn hijacked(goid: u64, response: u64) -> Record {
+    Record::ConnHijacked(ConnHijacked {
+        header: header(Kind::ConnHijacked, goid, 0),
+        response,
+    })
 }
 
 /// `Server.Close` begins.
