@@ -130,6 +130,8 @@ pub struct Layout {
     pub conn_canceled: u32,
     /// `conn.remoteAddr`; 0 where unknown.
     pub conn_remote: u32,
+    /// `response.conn`.
+    pub response_conn: u32,
     /// `ctx` of gRPC's stream.
     pub grpc_ctx: u32,
     /// `method` of gRPC's stream.
@@ -206,6 +208,7 @@ impl Layout {
         syscall_error_err: 0,
         conn_canceled: 0,
         conn_remote: 0,
+        response_conn: 0,
         grpc_ctx: 0,
         grpc_method: 0,
         dialer_timeout: 0,

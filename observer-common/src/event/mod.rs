@@ -138,7 +138,7 @@ const _: () = {
     assert!(size_of::<GrpcEnded>() == 56);
     assert!(size_of::<IoDeadlineSet>() == 48 + 40 + 64);
     assert!(size_of::<ServerClosing>() == 48);
-    assert!(size_of::<ConnHijacked>() == 56);
+    assert!(size_of::<ConnHijacked>() == 56 + 8 + 64);
     assert!(size_of::<GrpcCalled>() == 48 + 8 + 128 + 256 + 8 + 64 + 96);
     assert!(size_of::<CallStarted>() == 48 + 16 + 128 + 256 + 16 + 8 + 64 + 96);
     assert!(size_of::<CallCancelled>() == 72);

@@ -135,6 +135,10 @@ pub struct ConnHijacked {
     pub header: Header,
     /// The `*http.response`.
     pub response: u64,
+    /// Bytes in `peer`; 0 where it could not be read.
+    pub peer_len: u64,
+    /// `conn.remoteAddr`.
+    pub peer: [u8; MAX_PEER],
 }
 
 /// A handler sets a deadline on its connection (`http.ResponseController`).

@@ -48,7 +48,7 @@ pub fn read_error<M: MemRead, R: Registers>(
     if let Some([text, len]) = mem.pair(record.err.data) {
         mem.read_prefix(text, &mut record.text, len);
     }
-    peer(mem, layout, record);
+    record.peer_len = peer(mem, layout, record.conn, &mut record.peer);
     Ok(())
 }
 
@@ -89,6 +89,11 @@ pub fn hijacked<M: MemRead, R: Registers>(
     record.header.kind = Kind::ConnHijacked as u8;
     walk::goid(mem, layout, regs.g(), &mut record.header)?;
     record.response = regs.arg::<0>();
+    let conn = record
+        .response
+        .wrapping_add(u64::from(layout.response_conn));
+    let conn = mem.word(conn).unwrap_or(0);
+    record.peer_len = peer(mem, layout, conn, &mut record.peer);
     Ok(())
 }
 
@@ -107,18 +112,21 @@ pub fn server_closing<M: MemRead, R: Registers>(
     walk::goid(mem, layout, regs.g(), &mut record.header)
 }
 
-/// The peer as Go names it: joins the connection with its socket.
+/// The peer as Go names it, which joins the connection with its socket: gives its length, 0 where it cannot be read.
 #[inline(always)]
-fn peer<M: MemRead>(mem: &M, layout: &Layout, record: &mut ConnReadError) {
-    record.peer_len = 0;
-    record.peer = [0; MAX_PEER];
-    let at = record.conn.wrapping_add(u64::from(layout.conn_remote));
-    if layout.conn_remote != 0
-        && let Some([text, len]) = mem.pair(at)
-        && len <= MAX_PEER as u64
-        && mem.read_prefix(text, &mut record.peer, len)
-    {
-        record.peer_len = len;
+fn peer<M: MemRead>(mem: &M, layout: &Layout, conn: u64, text: &mut [u8; MAX_PEER]) -> u64 {
+    *text = [0; MAX_PEER];
+    let at = conn.wrapping_add(u64::from(layout.conn_remote));
+    match mem.pair(at) {
+        Some([start, len])
+            if conn != 0
+                && layout.conn_remote != 0
+                && len <= MAX_PEER as u64
+                && mem.read_prefix(start, text, len) =>
+        {
+            len
+        }
+        _ => 0,
     }
 }
 

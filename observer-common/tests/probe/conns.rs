@@ -147,10 +147,18 @@ fn a_deadline_that_a_handler_sets_is_told_with_its_response_and_its_line() {
 fn a_connection_that_a_handler_takes_over_is_told_with_its_response() {
     let (mut memory, mut regs) = connection(0);
     regs.args[0] = RESPONSE;
+    memory.words(RESPONSE, &[CONN]);
+    memory.words(CONN + 72, &[TEXT, 15]);
+    memory.bytes(TEXT, b"192.0.2.7:51322");
     let mut event: ConnHijacked = record();
     assert_eq!(hijacked(&memory, &layout(), &regs, &mut event), Ok(()));
     assert_eq!(event.header.kind, Kind::ConnHijacked as u8);
     assert_eq!((event.header.goid, event.response), (GOID, RESPONSE));
+    assert_eq!(event.peer_len, 15);
+    assert!(event.peer.starts_with(b"192.0.2.7:51322\0"));
+    memory.cut(CONN + 72);
+    assert_eq!(hijacked(&memory, &layout(), &regs, &mut event), Ok(()));
+    assert_eq!((event.peer_len, event.peer[0]), (0, 0));
     memory.cut(G);
     let taken = hijacked(&memory, &layout(), &regs, &mut event);
     assert_eq!(taken, Err(Skip::Goroutine));

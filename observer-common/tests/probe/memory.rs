@@ -101,6 +101,7 @@ pub fn layout() -> Layout {
         op_error_err: 56,
         syscall_error_err: 16,
         conn_remote: 72,
+        response_conn: 0,
         conn_canceled: 248,
         dialer_timeout: 0,
         ..Layout::EMPTY

@@ -91,8 +91,9 @@
 //! - goroutines that run, or were heard of since: they made a context or a call, or, from Go 1.27 on, somebody woke them;
 //! - goroutines that end, however late, and from then on all of that line by age; a first burst of jobs that wait in one place
 //!   for longer than twice `--leak-after` is taken for leaks where no search says that others can wake them;
-//! - those of a connection that the handler took over, of the standard library and of plumbing (connections, pools, exporters), and all
-//!   that descend from those;
+//! - those of a connection that the handler took over, until its client and the service have closed it; for good where the service
+//!   closes first;
+//! - those of the standard library and of plumbing (connections, pools, exporters), and all that descend from those;
 //! - where a `Done` of a dead context is among what it waits for: it is about to leave;
 //! - references are not searched for in more than 64 MiB of objects with pointers, and not to locks up to Go 1.25, where no goroutine
 //!   says which it waits for: there age tells what it can. A word that a function has left behind on a stack counts as a reference;
@@ -101,19 +102,20 @@
 //!   of their start tells; those whose own starter had ended by the next look, `http.TimeoutHandler`'s worker for one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use crate::finding::{Fingerprint, RuleName};
 use crate::inspect::{Goroutine, Inspection, is_for_ever};
-use crate::model::{GoId, ReqId, Told};
+use crate::model::{GoId, Peer, ReqId, Told};
 
 use super::ask::{Answer, Question, Work};
 use super::context::Context;
-use super::draft;
 use super::lasting::Wait;
 use super::leak_cases::{Case, Cases};
 use super::leak_finding::{Kind, dead_context, finding, waits_for_dead};
 use super::origin;
 use super::references::References;
+use super::taken_over::TakenOver;
 use super::timers::Topic;
 
 /// Requests that have left a goroutine of one line behind, before age alone says something.
@@ -127,6 +129,7 @@ const TIMES: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct GoroutineLeak {
     cases: Cases,
+    taken_over: TakenOver,
     references: References,
 }
 
@@ -134,6 +137,7 @@ impl GoroutineLeak {
     /// Forgets what belongs to processes that `whose` names; what is remembered of their lines stays.
     pub(super) fn forget(&mut self, whose: impl Fn(u32) -> bool) {
         self.cases.forget(&whose);
+        self.taken_over.forget(&whose);
         self.references.forget(&whose);
     }
 
@@ -145,7 +149,7 @@ impl GoroutineLeak {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.cases.len()
+        self.cases.len() + self.taken_over.len()
     }
 
     /// A request has ended: who is left of it?
@@ -167,7 +171,7 @@ impl GoroutineLeak {
         let (Some(ended_ns), Some(unit)) = (request.ended_ns(), cx.unit(spawned.pid)) else {
             return;
         };
-        if !cx.model.is_whole(request.epoch) || request.is_hijacked {
+        if !cx.model.is_whole(request.epoch) {
             return;
         }
         let Some(origin) = origin::of(spawned, &unit, cx) else {
@@ -175,7 +179,12 @@ impl GoroutineLeak {
         };
         let module = &unit.process.module;
         let key = Fingerprint::of(RuleName::GoroutineLeak, module, Some(&origin.site));
-        let case = Case {
+        let is_taken_over = request.is_hijacked;
+        let ends = match request.peer {
+            Peer::At(peer, _) if unit.netns != 0 => Some((unit.netns, peer)),
+            _ => None,
+        };
+        let mut case = Case {
             line: (spawned.pid, key),
             goid: spawned.goid,
             g: spawned.g,
@@ -186,19 +195,40 @@ impl GoroutineLeak {
             is_described: false,
             alive_ns: ended_ns,
             ended_ns,
+            is_taken_over,
             wait: None,
             names_done: false,
             stack_bytes: 0,
             is_missed: false,
             told: false,
         };
+        if !is_taken_over || cx.model.is_connection_over(request.id, cx.code) {
+            self.judge(id, case, cx);
+        } else if let Some(ends) = ends {
+            // When its connection closes, its memory is another's.
+            case.describe(cx);
+            self.taken_over.insert(id, ends, case, cx);
+        }
+    }
+
+    fn judge(&mut self, id: GoId, case: Case, cx: &mut Context<'_>) {
         if self.cases.insert(id, case, cx) {
             cx.later(cx.thresholds.grace_ns, Topic::Leak(id));
         }
     }
 
+    /// A connection is over, which a handler may have taken over: from now on nobody is left to serve.
+    pub(super) fn connection_over(&mut self, netns: u64, peer: SocketAddr, cx: &mut Context<'_>) {
+        for (id, mut case) in self.taken_over.over((netns, peer)) {
+            case.ended_ns = cx.now_ns;
+            case.alive_ns = cx.now_ns;
+            self.judge(id, case, cx);
+        }
+    }
+
     /// It has ended after all.
     pub(super) fn goroutine_ended(&mut self, id: GoId, cx: &mut Context<'_>) {
+        self.taken_over.remove(id);
         let Some(case) = self.cases.get(id) else {
             return;
         };
@@ -247,10 +277,8 @@ impl GoroutineLeak {
             return;
         };
         if !case.is_described {
-            case.is_described = true;
-            // Nothing else is kept of what was read: a request that has ended is memory that may be another's.
-            let named = Some(case.request).filter(|_| case.told_by != Told::Doubtful);
-            case.info = draft::request_of(cx, named);
+            // Nothing is kept of what was read: a request that has ended is memory that may be another's.
+            case.describe(cx);
         }
         match &work.goroutine {
             Inspection::Alive(goroutine) => self.seen(id, goroutine, work, cx),

@@ -6,6 +6,7 @@ use crate::finding::{Fingerprint, RequestInfo};
 use crate::model::{GoId, ReqId, Told};
 
 use super::context::Context;
+use super::draft;
 use super::lasting::Wait;
 use super::leak_finding::KindOf;
 use super::origin::Origin;
@@ -88,8 +89,10 @@ pub(super) struct Case {
     pub(super) is_described: bool,
     /// When it was last known to live, ns.
     pub(super) alive_ns: u64,
-    /// Its end, ns.
+    /// Its end, ns; of a connection that its handler has taken over, the end of that.
     pub(super) ended_ns: u64,
+    /// Its handler has taken the connection over.
+    pub(super) is_taken_over: bool,
     /// The wait that it was seen in last.
     pub(super) wait: Option<Wait>,
     /// Whether the `Done` of a context of its request was among what it waited for then.
@@ -99,6 +102,15 @@ pub(super) struct Case {
     /// It was looked for and not found, and nobody has told of its end yet.
     pub(super) is_missed: bool,
     pub(super) told: bool,
+}
+
+impl Case {
+    /// Keeps what is known of its request, where that is certain.
+    pub(super) fn describe(&mut self, cx: &Context<'_>) {
+        self.is_described = true;
+        let named = Some(self.request).filter(|_| self.told_by != Told::Doubtful);
+        self.info = draft::request_of(cx, named);
+    }
 }
 
 /// All of them.

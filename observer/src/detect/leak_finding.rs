@@ -68,10 +68,15 @@ pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -
         stack_bytes: Some(of.stack_bytes).filter(|bytes| *bytes > 0),
         ..Evidence::default()
     };
-    let outlived = span(outlived_ns);
+    let end = if case.is_taken_over {
+        "the connection of its request closed"
+    } else {
+        "the end of its request"
+    };
+    let outlived = format!("{} after {end}", span(outlived_ns));
     finding.message = match kind {
         Kind::ForEver => {
-            format!("goroutine waits for ever, {outlived} after the end of its request")
+            format!("goroutine waits for ever, {outlived}")
         }
         Kind::Dead(by, at_ns) => {
             let after_ns = cx.now_ns.saturating_sub(*at_ns);
@@ -89,20 +94,17 @@ pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -
                 "{} to which no reference was found",
                 waited_for(&wait.reason)
             );
-            let message =
-                format!("goroutine waits on {lost}, {outlived} after the end of its request");
+            let message = format!("goroutine waits on {lost}, {outlived}");
             finding.evidence.waiting_on = Some(lost);
             message
         }
         Kind::Idle => {
             let reached = format!("{} that others can get at", waited_for(&wait.reason));
-            let message = format!(
-                "goroutine still waits on {reached}, {outlived} after the end of its request"
-            );
+            let message = format!("goroutine still waits on {reached}, {outlived}");
             finding.evidence.waiting_on = Some(reached);
             message
         }
-        Kind::Age => format!("goroutine still waits {outlived} after the end of its request"),
+        Kind::Age => format!("goroutine still waits {outlived}"),
     };
     finding.help = help(case, kind);
     Some(finding)

@@ -64,6 +64,7 @@ mod shutdown;
 mod sight;
 mod site;
 mod spawned;
+mod taken_over;
 mod tell;
 mod teller;
 #[cfg(test)]

@@ -177,6 +177,7 @@ impl Rules {
             Fact::CallFailed(call) => self.premature.call_failed(call, cx),
             Fact::BodyFailed(call) => self.premature.body_failed(call, cx),
             Fact::PeerClosed(conn) => self.undelivered.peer_closed(conn, cx),
+            Fact::ConnectionOver(netns, peer) => self.leaks.connection_over(netns, peer, cx),
             Fact::GoroutineStarted(id) => self.leaks.watch(id, cx),
             Fact::GoroutineEnded(id) => {
                 self.leaks.goroutine_ended(id, cx);

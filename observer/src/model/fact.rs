@@ -1,5 +1,7 @@
 //! What the model learnt: the input of the rules.
 
+use std::net::SocketAddr;
+
 use super::ids::{CallId, ConnId, CtxId, GoId, ReqId};
 
 /// Something became known. Details are in the model.
@@ -31,6 +33,8 @@ pub enum Fact {
     BodyFailed(CallId),
     /// The peer of a connection closed it, or did more than that: reset what it had closed before.
     PeerClosed(ConnId),
+    /// A connection is over that its peer has closed, and its owner too: in this network namespace, with this peer.
+    ConnectionOver(u64, SocketAddr),
     /// A goroutine has begun for a request that has ended: one that outlives it has started it.
     GoroutineStarted(GoId),
     /// A goroutine that has outlived its request has ended.

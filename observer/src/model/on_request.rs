@@ -237,10 +237,14 @@ impl On<'_> {
     }
 
     pub(super) fn conn_hijacked(&mut self, record: &ConnHijacked) {
-        let request = self.process.writers.get(&record.response).copied();
-        if let Some(request) = request.and_then(|id| self.model.requests.get_mut(id)) {
+        let Some(id) = self.process.writers.get(&record.response).copied() else {
+            return;
+        };
+        if let Some(request) = self.model.requests.get_mut(id) {
             request.is_hijacked = true;
         }
+        let peer = text(head(&record.peer, record.peer_len));
+        self.model.set_peer(id, peer.as_deref(), None);
     }
 
     pub(super) fn conn_read_error(&mut self, record: &ConnReadError) {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use observer_common::event::SocketChanged;
 
-use crate::finding::CancelledBy;
+use crate::finding::{CancelledBy, PeerClose};
 
 use super::connection::{Change, Closed, Connection, change, parse_peer, peer};
 use super::fact::Fact;
@@ -24,7 +24,10 @@ impl Model {
         };
         let ends = (record.netns, peer);
         match change {
-            Change::Over => self.connections.over(ends, port, self.now_ns),
+            Change::Over => {
+                self.connections.over(ends, port, self.now_ns);
+                facts.push(Fact::ConnectionOver(record.netns, peer));
+            }
             Change::Closed(how) => {
                 let closed = Closed {
                     at_ns: self.now_ns,
@@ -32,6 +35,9 @@ impl Model {
                 };
                 let id = self.connections.closed(ends, port, closed);
                 facts.push(Fact::PeerClosed(id));
+                if how != PeerClose::Fin {
+                    facts.push(Fact::ConnectionOver(record.netns, peer));
+                }
             }
         }
     }
@@ -120,6 +126,20 @@ impl Model {
             request.delivery = Some(Delivery { closed, latency_ns });
             self.delivery.add(latency_ns);
         }
+    }
+
+    /// Whether both have closed the connection that a request came over, lately.
+    #[must_use]
+    pub fn is_connection_over(&self, id: ReqId, code: &dyn Code) -> bool {
+        let Some(request) = self.requests.get(id) else {
+            return false;
+        };
+        let (Peer::At(peer, port), Some(unit)) = (request.peer, code.unit(request.pid)) else {
+            return false;
+        };
+        let ends = (unit.netns, peer);
+        let found = self.connections.find_over(ends, port, request.start_ns);
+        unit.netns != 0 && found.is_some()
     }
 
     /// When the peer of a request closed, whether or not its owner has closed the connection since.

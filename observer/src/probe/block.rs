@@ -114,6 +114,7 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         syscall_error_err: at("os.SyscallError", "Err"),
         conn_canceled: at("net/http.persistConn", "canceledErr"),
         conn_remote: at("net/http.conn", "remoteAddr"),
+        response_conn: at("net/http.response", "conn"),
         grpc_ctx: at(GRPC_STREAM, "ctx"),
         grpc_method: at(GRPC_STREAM, "method"),
         dialer_timeout: at("net.Dialer", "Timeout"),

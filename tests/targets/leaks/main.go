@@ -21,6 +21,7 @@ func main() {
 	routes = append(routes, since125()...)
 	mux := app.Mux(routes)
 	mux.HandleFunc("/pumps", pumps)
+	mux.HandleFunc("/pumps/ok", pumps)
 	app.Run(&http.Server{Handler: mux})
 }
 

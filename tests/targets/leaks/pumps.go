@@ -14,10 +14,27 @@ import (
 type client struct {
 	conn net.Conn
 	news chan string
+	// end tells the writer.
+	end func()
 }
 
 // clients are all that are there.
-var clients sync.Map
+var (
+	clients   = make(map[*client]bool)
+	clientsMu sync.Mutex
+)
+
+func (c *client) comes() {
+	clientsMu.Lock()
+	defer clientsMu.Unlock()
+	clients[c] = true
+}
+
+func (c *client) leaves() {
+	clientsMu.Lock()
+	defer clientsMu.Unlock()
+	delete(clients, c)
+}
 
 // pumps takes the connection over and leaves it to two goroutines. Nothing of the request is in memory soon after.
 func pumps(w http.ResponseWriter, r *http.Request) {
@@ -26,10 +43,15 @@ func pumps(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	c := &client{conn: conn, news: make(chan string)}
-	clients.Store(c, true)
+	c := &client{conn: conn, news: make(chan string), end: func() {}}
+	c.comes()
 	_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
-	go c.write()
+	if r.URL.Path == "/pumps" {
+		go c.write() // want: goroutine-leak pumps
+	} else {
+		go c.write()
+		c.end = func() { close(c.news) }
+	}
 	go c.read()
 	go forget()
 }
@@ -42,10 +64,11 @@ func (c *client) write() {
 	}
 }
 
-// read ends with the connection, and the other with it.
+// read ends with the connection.
 func (c *client) read() {
-	defer clients.Delete(c)
-	defer close(c.news)
+	defer c.end()
+	defer c.leaves()
+	defer c.conn.Close()
 	for buf := make([]byte, 512); ; {
 		if _, err := c.conn.Read(buf); err != nil {
 			return

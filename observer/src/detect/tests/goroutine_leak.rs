@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use observer_common::tcp::{CLOSE, CLOSE_WAIT, ECONNRESET, ESTABLISHED, LAST_ACK};
+
 use super::{CANCEL_CTX, CHILD, HANDLER, ROOT, SERVE, SERVING, WORKER, derived, end, site, start};
 use crate::detect::Question;
 use crate::finding::{CancelledBy, Confidence, Emission, Finding, RuleName, Severity};
 use crate::inspect::Unreferenced;
 use crate::testkit::{
-    MS, Scene, Seen, cascade, goroutine, goroutine_end, hijacked, request, request_end,
+    MS, Scene, Seen, cascade, goroutine, goroutine_end, hijacked, request, request_end, socket,
 };
 
 pub(super) const GO: &str = "example.com/shop/report.(*Builder).Build:140";
@@ -319,16 +321,69 @@ fn a_library_is_named_and_its_caller_too() {
 }
 
 #[test]
-fn goroutines_of_a_hijacked_connection_are_its_own() {
-    let mut scene = Scene::new();
-    start(&mut scene, 0);
-    let started = goroutine(&scene.code, 40, SERVING, &[GO]);
-    scene.take(10, &started);
-    waits(&mut scene, 40, NIL);
-    scene.take(20, &hijacked(SERVING, ROOT + 1));
-    end(&mut scene, 100);
+fn goroutines_of_a_connection_that_was_taken_over_are_its_own_while_it_is_open() {
+    let mut scene = taken_over();
     scene.until(60_000);
     scene.silent();
+    // Its client has said all that it has to say: it may still be told things.
+    scene.take(60_000, &socket(PEER, (ESTABLISHED, CLOSE_WAIT), 0));
+    scene.until(100_000);
+    scene.silent();
+    scene.take(100_000, &socket(PEER, (CLOSE_WAIT, LAST_ACK), 0));
+    scene.until(120_000);
+    let (at_ms, finding) = scene.only();
+    assert!((105_000..106_000).contains(&at_ms), "{at_ms}");
+    assert_eq!(finding.request.as_ref().unwrap().number, 1);
+    let says = "goroutine waits for ever, 5.";
+    assert!(finding.message.starts_with(says), "{}", finding.message);
+    let says = " after the connection of its request closed";
+    assert!(finding.message.ends_with(says), "{}", finding.message);
+}
+
+#[test]
+fn a_reset_ends_a_connection_that_was_taken_over() {
+    let mut scene = taken_over();
+    scene.take(2_000, &socket(PEER, (ESTABLISHED, CLOSE), ECONNRESET));
+    scene.until(60_000);
+    assert_eq!(scene.only().0 / 1000, 7);
+}
+
+#[test]
+fn a_connection_that_was_taken_over_may_be_over_before_its_handler_returns() {
+    let mut scene = Scene::new();
+    serve_taken_over(&mut scene);
+    scene.take(50, &socket(PEER, (ESTABLISHED, CLOSE_WAIT), 0));
+    scene.take(60, &socket(PEER, (CLOSE_WAIT, LAST_ACK), 0));
+    end(&mut scene, 100);
+    scene.until(60_000);
+    assert_eq!(scene.only().0 / 1000, 5);
+}
+
+#[test]
+fn who_leaves_with_its_connection_is_no_leak() {
+    let mut scene = taken_over();
+    scene.take(2_000, &goroutine_end(WORKER));
+    scene.take(3_000, &socket(PEER, (ESTABLISHED, CLOSE), ECONNRESET));
+    scene.until(60_000);
+    scene.silent();
+}
+
+const PEER: &str = "192.0.2.7:51322";
+
+/// A request whose handler has taken its connection over, and has left it to a goroutine.
+fn taken_over() -> Scene {
+    let mut scene = Scene::new();
+    serve_taken_over(&mut scene);
+    end(&mut scene, 100);
+    scene
+}
+
+fn serve_taken_over(scene: &mut Scene) {
+    start(scene, 0);
+    let started = goroutine(&scene.code, WORKER, SERVING, &[GO]);
+    scene.take(10, &started);
+    waits(scene, WORKER, NIL);
+    scene.take(20, &hijacked(SERVING, ROOT + 1, PEER));
 }
 
 #[test]

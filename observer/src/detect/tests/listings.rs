@@ -105,7 +105,7 @@ fn whose_connection_was_taken_over_is_silent() {
     finds(&mut scene, &[(WORKER, SERVING)], &[]);
     waits(&mut scene, WORKER, NIL);
     start(&mut scene, 6_000);
-    scene.take(6_050, &hijacked(SERVING, ROOT + 1));
+    scene.take(6_050, &hijacked(SERVING, ROOT + 1, "192.0.2.7:51322"));
     end(&mut scene, 6_100);
     scene.until(60_000);
     scene.silent();

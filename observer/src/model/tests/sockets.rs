@@ -306,8 +306,11 @@ fn who_closed_is_told_by_the_socket_s_error() {
         let mut scene = ModelScene::new();
         let facts = scene.take(5, &socket(PEER, (from, CLOSE), error));
         match facts[..] {
-            [Fact::PeerClosed(id)] => scene.model.connection(id).map(|conn| conn.how()),
-            _ => None,
+            [Fact::PeerClosed(id), Fact::ConnectionOver(..)] => {
+                scene.model.connection(id).map(|conn| conn.how())
+            }
+            [Fact::ConnectionOver(..)] => None,
+            ref other => panic!("{other:?}"),
         }
     };
     assert_eq!(closed(ESTABLISHED, ECONNRESET), Some(PeerClose::Reset));

@@ -102,12 +102,13 @@ pub(crate) fn conn_error_of(
     record
 }
 
-/// The handler of the request with this `*http.response` takes its connection over.
-pub(crate) fn hijacked(goid: u64, response: u64) -> Record {
-    Record::ConnHijacked(ConnHijacked {
-        header: header(Kind::ConnHijacked, goid, 0),
-        response,
-    })
+/// The handler of the request with this `*http.response` takes its connection with this peer over.
+pub(crate) fn hijacked(goid: u64, response: u64, peer: &str) -> Record {
+    let mut record = ConnHijacked::new_zeroed();
+    record.header = header(Kind::ConnHijacked, goid, 0);
+    record.response = response;
+    record.peer_len = u64::from(fill(&mut record.peer, peer.as_bytes()));
+    Record::ConnHijacked(record)
 }
 
 /// `Server.Close` begins.
