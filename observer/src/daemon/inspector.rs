@@ -10,9 +10,9 @@ use crate::detect::{Answer, Ask, PeerAddress, Question, Reading, Work};
 use crate::go::image::Key;
 use crate::inspect::{
     Answering, Child, ConnState, ContextId, Ends, Goroutine, Inspection, Inspector, Kin, Reach,
-    RequestDetails, RequestReading, Runtime, Started, TargetTypes, TypeNames as _, Unsearched,
-    ValueKey, ValueLink, id_in_contexts, inspect_conn, inspect_metadata, inspect_outgoing,
-    inspect_request, local_address, response_headers, value_key,
+    RequestDetails, RequestReading, Runtime, Started, Status, TargetTypes, TypeNames as _,
+    Unsearched, ValueKey, ValueLink, id_in_contexts, inspect_conn, inspect_metadata,
+    inspect_outgoing, inspect_request, local_address, response_headers, value_key,
 };
 use crate::model::parse_peer;
 use crate::target::{Memory as _, MemoryError};
@@ -172,11 +172,26 @@ fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {
     };
     match inspector.inspect(goid, (g != 0).then_some(g)) {
         Inspection::Alive(mut goroutine) => {
+            if goroutine.status == Status::Syscall {
+                goroutine.sleeps = sleeps(target, &inspector, &goroutine);
+            }
             live_addresses(&mut goroutine, target.bias());
             Inspection::Alive(goroutine)
         }
         other => other,
     }
+}
+
+/// Of a goroutine in a system call: how often its thread, which sleeps there, has given up its processor.
+fn sleeps(
+    target: &Target,
+    inspector: &Inspector<'_, crate::target::ProcessMemory>,
+    goroutine: &Goroutine,
+) -> Option<u64> {
+    let procid = target.layout.field("runtime.m", "procid")?;
+    let thread = inspector.thread_in_call(goroutine, procid)?;
+    let pid = i32::try_from(target.pid()).ok()?;
+    crate::target::sleeps(pid, thread)
 }
 
 /// The core speaks of addresses in the process; the inspector takes the bias off.

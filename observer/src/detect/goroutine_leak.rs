@@ -12,7 +12,7 @@
 //!   CancelFunc they have not called yet, so they are still inside its scope;
 //! - on a channel, a lock or the like that nothing refers to any more: neither from the program's variables nor from the
 //!   stacks of goroutines that can still run does a way lead there, so nobody is left to wake them;
-//! - in the same wait for longer than `--leak-after` past the end of the request, where at least three goroutines of
+//! - in the same wait, or the same system call, for longer than `--leak-after` past the end of the request, where at least three goroutines of
 //!   one `go` line do so, started by three requests, and none of that line has ended so late: it is told after twice
 //!   that time, when one would have.
 //!
@@ -84,7 +84,8 @@
 //! worker or a session may wait so in health, and one that was forgotten in a list does, too. It
 //! was looked at every few seconds and waited there each time; up to Go 1.26 a goroutine that works between two looks, makes no context
 //! and no call, and waits at the same line again looks the same as one that a ticker wakes. Where what the garbage collector notes proves that
-//! it was one wait, the time is shown that it has taken at least; where not, none is.
+//! it was one wait, the time is shown that it has taken at least; where not, none is. That a system call (`syscall`) is one and the same is
+//! known from its thread, which has slept all the time.
 //!
 //! ## When silent
 //!

@@ -5,13 +5,15 @@
 use crate::inspect::{Goroutine, StackState, Status, ends_by_itself, is_for_others, is_for_work};
 use crate::picture::Noted;
 
+/// What Go's dumps say of a goroutine in a system call.
+const IN_CALL: &str = "syscall";
 /// First Go 1.N in which every channel that a timer feeds says so: before, `asynctimerchan=1` may be set.
 const TIMERS_TELL_SINCE: u32 = 27;
 
 /// A wait, as looks saw it.
 #[derive(Debug, Clone)]
 pub(super) struct Wait {
-    /// Why it waits, in the runtime's words.
+    /// Why it waits, in the words of Go's dumps.
     pub(super) reason: String,
     /// Return addresses, innermost first.
     pub(super) stack: Vec<u64>,
@@ -22,6 +24,8 @@ pub(super) struct Wait {
     channels: Vec<u64>,
     /// How often it had stopped running, modulo 256.
     stops: u8,
+    /// In a system call: how often its thread had given up its processor.
+    sleeps: Option<u64>,
     /// Somebody woke it since, and it waits at the same place again.
     pub(super) was_woken: bool,
     /// Since when every look has found it waiting there, ns; earlier where that is proved.
@@ -52,14 +56,18 @@ impl Wait {
         now_ns: u64,
         minor: u32,
     ) -> Option<Self> {
-        if !matches!(goroutine.status, Status::Waiting | Status::Leaked) {
-            return None;
-        }
-        let reason = goroutine.wait_reason.as_deref()?;
+        let reason = match goroutine.status {
+            Status::Waiting | Status::Leaked => goroutine.wait_reason.as_deref()?,
+            Status::Syscall if goroutine.sleeps.is_some() => IN_CALL,
+            _ => return None,
+        };
         let noted = Noted::of(goroutine);
         let timers_tell = minor >= TIMERS_TELL_SINCE;
-        let at_same_place =
-            |before: &Self| before.reason == reason && before.stack == goroutine.stack;
+        let at_same_place = |before: &Self| {
+            before.reason == reason
+                && before.stack == goroutine.stack
+                && before.sleeps == goroutine.sleeps
+        };
         let before = before.filter(at_same_place);
         // Timers' channels are made anew for each wait; any other channel is made once.
         let renews = |before: &Self| before.channels != goroutine.waiting_channels;
@@ -80,6 +88,9 @@ impl Wait {
             .as_ref()
             .is_some_and(|before| before.was_woken || has_stopped(before));
         let since_ns = before.map_or(now_ns, |wait| wait.since_ns);
+        // One call it is, for its thread has not woken.
+        let in_call_ns = goroutine.sleeps.map(|_| since_ns);
+        let proved_ns = proved_ns.or(in_call_ns);
         Some(Self {
             reason: reason.to_owned(),
             stack: goroutine.stack.clone(),
@@ -87,6 +98,7 @@ impl Wait {
             noted,
             channels: goroutine.waiting_channels.clone(),
             stops: goroutine.stops,
+            sleeps: goroutine.sleeps,
             was_woken,
             since_ns: since_ns.min(proved_ns.unwrap_or(now_ns)),
             at_least_ns: proved_ns.map(|since_ns| now_ns.saturating_sub(since_ns)),

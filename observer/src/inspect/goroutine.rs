@@ -77,6 +77,10 @@ pub struct Goroutine {
     /// How often it has stopped running, modulo 256.
     #[serde(default)]
     pub stops: u8,
+    /// Of one in a system call in which its thread sleeps: how often that thread has given up its processor. As long as that stays
+    /// the same, it is in the same call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sleeps: Option<u64>,
     /// Stack that it holds, bytes; 0 where that is not known, as in older recordings.
     #[serde(default)]
     pub stack_bytes: u64,
@@ -182,6 +186,17 @@ impl<'a, M: Memory> Inspector<'a, M> {
         is_odd(self.runtime.table, stack)
     }
 
+    /// The thread that a goroutine in a system call is on, by its number in the process's own pid namespace; `procid` is the
+    /// offset of `m.procid`. `None` where it has left that call by now, or memory does not tell.
+    #[must_use]
+    pub fn thread_in_call(&self, goroutine: &Goroutine, procid: u32) -> Option<i32> {
+        let raw = RawG::read(self.memory, self.runtime.offsets, goroutine.g_addr).ok()?;
+        let is_there = raw.goid == goroutine.goid && raw.status == Status::Syscall && raw.m != 0;
+        let at = raw.m.wrapping_add(u64::from(procid));
+        let thread = is_there.then(|| self.memory.read_u64(at).ok())??;
+        i32::try_from(thread).ok()
+    }
+
     fn look(&self, addr: u64, goid: u64) -> Result<Look, MemoryError> {
         let before = RawG::read(self.memory, self.runtime.offsets, addr)?;
         if before.goid != goid || !before.status.is_alive() {
@@ -261,6 +276,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
             waiting_channels: waits.channels,
             waits_on_timer: false,
             stops: raw.stops,
+            sleeps: None,
             stack_bytes: stack_bytes(raw),
         };
         Ok(Some((goroutine, extents)))

@@ -18,6 +18,7 @@ mod memory;
 mod preflight;
 mod process;
 mod recorded;
+mod threads;
 
 pub use error::TargetError;
 pub use executables::Executables;
@@ -30,3 +31,4 @@ pub use memory::{Memory, MemoryError, ProcessMemory, ReadRequest};
 pub use preflight::{Host, Missing};
 pub use process::{CodeCheck, Process};
 pub use recorded::{RecordedMemory, RecordingMemory};
+pub use threads::sleeps;

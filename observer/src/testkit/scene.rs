@@ -62,6 +62,8 @@ impl ModelScene {
 pub(crate) enum Seen {
     /// It waits with this stack.
     Waits(Vec<u64>, &'static str),
+    /// It is in a system call with this stack, and its thread has given up its processor so often; `None`: that runs.
+    InCall(Vec<u64>, Option<u64>),
     /// It runs: no stack.
     Runs,
     /// It runs, and these are its outermost frames.
@@ -344,11 +346,15 @@ impl Scene {
     }
 
     fn inspect(&self, goid: u64) -> Inspection {
-        let mut outer = Vec::new();
+        let (mut outer, mut sleeps) = (Vec::new(), None);
         let (status, stack, wait_reason) = match self.goroutines.get(&goid) {
             None | Some(Seen::Gone) => return Inspection::Gone,
             Some(Seen::Torn) => return Inspection::Torn,
             Some(Seen::Runs) => (Status::Running, Vec::new(), None),
+            Some(Seen::InCall(stack, so_often)) => {
+                sleeps = *so_often;
+                (Status::Syscall, stack.clone(), None)
+            }
             Some(Seen::Computes(frames)) => {
                 outer.clone_from(frames);
                 (Status::Running, Vec::new(), None)
@@ -377,6 +383,7 @@ impl Scene {
             waiting_channels: self.channels.get(&goid).cloned().unwrap_or_default(),
             waits_on_timer: self.stops.get(&goid).is_some_and(|(timer, _)| *timer),
             stops: self.stops.get(&goid).map_or(0, |(_, stops)| *stops),
+            sleeps,
             stack_bytes: 2048,
         }))
     }

@@ -16,6 +16,7 @@ func main() {
 	flag.Parse()
 	routes := aged()
 	routes = append(routes, locked()...)
+	routes = append(routes, calls()...)
 	routes = append(routes, proved()...)
 	routes = append(routes, healthy()...)
 	routes = append(routes, since125()...)

@@ -3,7 +3,7 @@
 use super::goroutine_leak::{GO, NIL, count, first, left, waits};
 use super::{SERVING, end, start};
 use crate::finding::{Confidence, Severity};
-use crate::testkit::{Scene, goroutine, goroutine_end, request, request_end};
+use crate::testkit::{MS, Scene, Seen, goroutine, goroutine_end, request, request_end};
 
 #[test]
 fn by_age_it_takes_three_of_a_line() {
@@ -87,6 +87,35 @@ fn where_others_can_get_at_what_a_worker_waits_on_it_is_an_info() {
         );
         assert_eq!(finding.confidence == Confidence::Low, is_info, "{reason}");
     }
+}
+
+#[test]
+fn a_system_call_is_a_wait_while_its_thread_does_not_wake() {
+    let mut scene = left(3, "chan receive");
+    let stack = scene
+        .code
+        .pcs(&["syscall.read", "example.com/shop/report.load:7"]);
+    let in_call = |scene: &mut Scene, sleeps| {
+        for goid in 100..103 {
+            let seen = Seen::InCall(stack.clone(), sleeps);
+            scene.goroutines.insert(goid, seen);
+        }
+    };
+    // It comes back, and makes the next call at the same place; or its thread works in it.
+    for round in 0..30 {
+        in_call(&mut scene, Some(round));
+        scene.until(10_000 + 10_000 * round);
+    }
+    in_call(&mut scene, None);
+    scene.until(400_000);
+    scene.silent();
+    in_call(&mut scene, Some(30));
+    scene.until(500_000);
+    let (at_ms, finding) = first(&scene);
+    assert!((460_000..475_000).contains(&at_ms), "{at_ms}");
+    assert_eq!(finding.severity, Severity::Warning);
+    assert_eq!(finding.evidence.wait_reason.as_deref(), Some("syscall"));
+    assert!(finding.evidence.wait_ns >= Some(60_000 * MS));
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn goroutine(goid: u64, reason: Option<&str>, noted_ns: u64) -> Goroutine {
         waiting_channels: Vec::new(),
         waits_on_timer: false,
         stops: 0,
+        sleeps: None,
         stack_bytes: 0,
     }
 }

@@ -76,6 +76,7 @@ fn member(goid: u64, parent: u64, start: u64, stack: &[u64]) -> Member {
             waiting_channels: Vec::new(),
             waits_on_timer: false,
             stops: 0,
+            sleeps: None,
             stack_bytes: 0,
         },
         extents: Vec::new(),

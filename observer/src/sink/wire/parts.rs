@@ -234,7 +234,7 @@ pub struct StartedGoroutine {
     /// What it did when it was looked at. Absent where nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<WorkState>,
-    /// Go's own wait reason. Absent where it did not wait.
+    /// Go's own wait reason; of a `goroutine-leak`, also `syscall`. Absent where it did not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_reason: Option<String>,
     /// So many more goroutines of the same request were at work.
