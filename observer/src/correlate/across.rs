@@ -53,9 +53,21 @@ pub struct Pair {
     pub request_source: usize,
     /// How they are known to belong together.
     pub by: JoinedBy,
-    /// The request's host, where it is not the call's: what was added to its times, and by how much that
-    /// may be wrong, ns.
-    pub other_host: Option<(Arc<str>, i64, u64)>,
+    /// Where the request's host is not the call's.
+    pub other_host: Option<OtherHost>,
+}
+
+/// The two hosts of a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherHost {
+    /// Name of the request's.
+    pub name: Arc<str>,
+    /// Name of the call's.
+    pub caller: Arc<str>,
+    /// What was added to the request's times, ns.
+    pub moved_ns: i64,
+    /// By how much that may be wrong, ns.
+    pub error_ns: u64,
 }
 
 /// A host's clock, as it was estimated.
@@ -268,13 +280,16 @@ impl Across {
         let other_host = if call.host == request.host {
             None
         } else {
-            let name = Arc::clone(&self.hosts.get(request.host)?.name);
-            let error_ns = here.error_ns.saturating_add(there.error_ns);
-            Some((name, there.ns.checked_sub(here.ns)?, error_ns))
+            Some(OtherHost {
+                name: Arc::clone(&self.hosts.get(request.host)?.name),
+                caller: Arc::clone(&self.hosts.get(call.host)?.name),
+                moved_ns: there.ns.checked_sub(here.ns)?,
+                error_ns: here.error_ns.saturating_add(there.error_ns),
+            })
         };
         let mut fact = (*request.fact).clone();
-        if let Some((_, ns, _)) = &other_host {
-            fact.shift(*ns);
+        if let Some(other) = &other_host {
+            fact.shift(other.moved_ns);
         }
         Some(Pair {
             call: Arc::clone(&call.fact),

@@ -13,7 +13,7 @@ mod sides;
 #[cfg(test)]
 mod tests;
 
-pub use across::{Across, Host, HostClock, Joined, Pair, Told};
+pub use across::{Across, Host, HostClock, Joined, OtherHost, Pair, Told};
 pub use clocks::Offset;
 pub use ends::SeenOn;
 pub use facts::{CallDeadline, CallFact, RequestFact};

@@ -114,7 +114,7 @@ impl Gathered {
     fn of(&self, pair: &Pair) -> Option<&Known> {
         let request = &pair.request.request;
         // As its own source writes it.
-        let moved_ns = pair.other_host.as_ref().map_or(0, |(_, ns, _)| *ns);
+        let moved_ns = pair.other_host.as_ref().map_or(0, |other| other.moved_ns);
         let start_ns = request
             .start_ns
             .saturating_add_signed(moved_ns.saturating_neg());

@@ -43,9 +43,9 @@
 //!   request  GET /lost   id doc-1 (X-Request-Id)
 //!   process  budget (pid 21902)   go1.27.3
 //!   at       main.(*hop).lost   main.go:99
-//!   budget   context deadline   1 s left   of 1 s set at main.go:93
-//!   below    budget (pid 21901)   GET /lost   main.(*hop).lost   main.go:89
-//!   context  request → WithTimeout 1 s (main.go:93)
+//!   budget   1 s left   995 ms below   set at main.go:93
+//!   below    budget (pid 21901)   GET /lost   same request ID (medium)
+//!            main.(*hop).lost   main.go:89
 //!   time     0 start ── 41.3 µs call ── 4.86 ms start below ── 1 s deadline
 //!   help     send what is left of the deadline, and let budget live by it
 //! ```
@@ -254,8 +254,7 @@ fn report(join: Join, below: Below, cx: &mut Context<'_>) {
         call: &call,
         request: &request,
         by: join.by,
-        host: None,
-        clock_ns: None,
+        other_host: None,
         below,
     };
     if let Some(finding) = finding(&case) {
@@ -302,7 +301,7 @@ fn finding(case: &Case<'_>) -> Option<Finding> {
         fingerprint: Fingerprint(0),
         rule: RuleName::DeadlineNotForwarded,
         severity: Severity::Warning,
-        confidence: if case.clock_ns.is_none() {
+        confidence: if case.other_host.is_none() {
             case.by.confidence()
         } else {
             Confidence::Medium

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::correlate::{CallFact, Pair, RequestFact};
+use crate::correlate::{CallFact, OtherHost, Pair, RequestFact};
 use crate::finding::{Downstream, JoinedBy, WorkState};
 use crate::go::{Frame, Stack};
 
@@ -30,10 +30,8 @@ pub struct Case<'a> {
     pub request: &'a RequestFact,
     /// How they are known to belong together.
     pub by: JoinedBy,
-    /// Name of the request's host, where that is another.
-    pub host: Option<Arc<str>>,
-    /// See [`Downstream::clock_ns`].
-    pub clock_ns: Option<(i64, u64)>,
+    /// Where the request's host is another.
+    pub other_host: Option<&'a OtherHost>,
     /// What was seen of the work.
     pub below: Below,
 }
@@ -42,13 +40,11 @@ impl<'a> Case<'a> {
     /// A pair that files told of.
     #[must_use]
     pub fn of(pair: &'a Pair, below: Below) -> Self {
-        let other = pair.other_host.as_ref();
         Self {
             call: &pair.call,
             request: &pair.request,
             by: pair.by,
-            host: other.map(|(name, ..)| Arc::clone(name)),
-            clock_ns: other.map(|(_, ns, error_ns)| (*ns, *error_ns)),
+            other_host: pair.other_host.as_ref(),
             below,
         }
     }
@@ -56,7 +52,7 @@ impl<'a> Case<'a> {
     /// By how much times of the two sides may be wrong against each other, ns.
     #[must_use]
     pub fn error_ns(&self) -> u64 {
-        self.clock_ns.map_or(0, |(_, error_ns)| error_ns)
+        self.other_host.map_or(0, |other| other.error_ns)
     }
 
     /// Time that the caller had left when the request began, ns.
@@ -73,7 +69,8 @@ impl<'a> Case<'a> {
         let request = self.request;
         Downstream {
             process: request.process.clone(),
-            host: self.host.clone(),
+            host: self.other_host.map(|other| Arc::clone(&other.name)),
+            caller_host: self.other_host.map(|other| Arc::clone(&other.caller)),
             request: request.request.clone(),
             site: self.below.site.clone(),
             stack: self.below.stack.clone(),
@@ -84,7 +81,9 @@ impl<'a> Case<'a> {
             cancelled_at_ns: request.cancelled.map(|(_, at_ns)| at_ns),
             deadline_ns: request.deadline_ns,
             remaining_ns: self.left_below_ns(),
-            clock_ns: self.clock_ns,
+            clock_ns: self
+                .other_host
+                .map(|other| (other.moved_ns, other.error_ns)),
         }
     }
 }

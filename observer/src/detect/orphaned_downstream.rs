@@ -45,16 +45,18 @@
 //! error[orphaned-downstream]: store still works 514 ms after this call to it
 //!     was given up: the deadline passed
 //!   request  GET /bundle   id bundle-2 (X-Request-Id)
+//!   process  front (pid 302)   go1.27.3
 //!   at       front/storeclient.(*Client).Bundle
 //!            shop/front/storeclient/storeclient.go:84
-//!   below    store (pid 303)   POST /bundle   store/catalog.pack
-//!            shop/store/catalog/catalog.go:78
-//!   time     0 ── 21.5 µs call ── 314 µs start below ── 401 ms deadline
-//!            ── 401 ms cancelled below ── 401 ms returned
-//!            ── 915 ms still running below
-//!   help     let the handler in store stop when its request's context is
-//!            cancelled
+//!   budget   400 ms left   400 ms below   set at shop/front/api/api.go:160
+//!   below    store (pid 303)   POST /bundle   same request ID (high)
+//!            store/catalog.pack   shop/store/catalog/catalog.go:78
+//!   help     let the handler in store stop when its request's context is …
 //! ```
+//!
+//! `budget` says what the call had left when it began, and what it still had when the request `below` did; behind `below` stands
+//! how the two are known to belong together, and how sure that is. Where there is no room for all, the course in time goes
+//! first (`-v` shows everything).
 //!
 //! ## How to fix
 //!
@@ -303,8 +305,7 @@ fn told(id: ReqId, watch: &Watch, below: Below, cx: &Context<'_>) -> Option<Find
         call: &call,
         request: &request,
         by: watch.by,
-        host: None,
-        clock_ns: None,
+        other_host: None,
         below,
     };
     Some(finding(&case, cx.thresholds.grace_ns))
@@ -386,7 +387,7 @@ pub fn finding(case: &Case<'_>, grace_ns: u64) -> Finding {
 fn confidence(case: &Case<'_>, given_up_ns: u64, grace_ns: u64) -> Confidence {
     let left = matches!(case.request.cancelled, Some((CancelledBy::Client, at_ns))
         if at_ns >= given_up_ns && at_ns.saturating_sub(given_up_ns) < grace_ns);
-    if case.clock_ns.is_some() {
+    if case.other_host.is_some() {
         Confidence::Medium
     } else if left {
         Confidence::High

@@ -315,6 +315,8 @@ pub struct Downstream {
     pub process: Arc<ProcessInfo>,
     /// Name of its host, where that is not the caller's.
     pub host: Option<Arc<str>>,
+    /// Name of the caller's host, where that is another.
+    pub caller_host: Option<Arc<str>>,
     /// Its request.
     pub request: RequestInfo,
     /// The line that it was at.

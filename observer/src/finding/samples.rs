@@ -217,6 +217,8 @@ pub fn orphaned_downstream() -> Finding {
     caller.duration_ns = Some(303_000_000);
     Finding {
         rule: RuleName::OrphanedDownstream,
+        // Two hosts have two clocks.
+        confidence: Confidence::Medium,
         message: "store worked 1.7 s after this call to it was given up: the deadline passed"
             .into(),
         time_ns: START_NS + 2_004_000_000,
@@ -256,6 +258,7 @@ pub fn orphaned_downstream() -> Finding {
                     ..(*process()).clone()
                 }),
                 host: Some("store-1".into()),
+                caller_host: Some("edge-1".into()),
                 request: RequestInfo {
                     number: 3,
                     method: Some("GET".into()),

@@ -141,9 +141,9 @@ fn clocks_that_are_seconds_apart_are_put_right_and_said() {
         };
         assert_eq!(joined.pairs.len(), 6);
         assert_eq!((pair.call.number, pair.request.request.number), (9, 9));
-        let (name, offset_ns, error_ns) = pair.other_host.clone().unwrap();
-        assert_eq!((&*name, offset_ns), ("store", behind_ns));
-        assert_eq!(error_ns, WAY);
+        let other = pair.other_host.clone().unwrap();
+        assert_eq!((&*other.caller, &*other.name), ("edge", "store"));
+        assert_eq!((other.moved_ns, other.error_ns), (behind_ns, WAY));
         assert_eq!(pair.request.request.start_ns, DAY_NS + 601 * MS);
         assert_eq!(joined.clocks[1].offset.pairs, 6);
     }
@@ -247,8 +247,8 @@ fn what_the_clocks_may_be_wrong_by_is_no_waste() {
         let [pair] = &joined.pairs[..] else {
             panic!("{joined:?}");
         };
-        let (_, offset_ns, error_ns) = pair.other_host.clone().unwrap();
-        assert_eq!((offset_ns, error_ns), (150_000_000, 150 * MS));
+        let other = pair.other_host.clone().unwrap();
+        assert_eq!((other.moved_ns, other.error_ns), (150_000_000, 150 * MS));
         let below = crate::detect::hop::Below::default();
         let judged = crate::detect::orphaned_downstream::judge(pair, below, 500 * MS);
         assert_eq!(judged.is_some(), found, "{ends_ms}");
@@ -330,8 +330,8 @@ proptest! {
         for pair in &joined.pairs {
             let id = &pair.call.request.as_ref().unwrap().id;
             prop_assert_eq!(id, &pair.request.request.id);
-            let (_, offset_ns, error_ns) = pair.other_host.clone().unwrap();
-            prop_assert!(offset_ns.abs_diff(behind_ns) <= error_ns);
+            let other = pair.other_host.clone().unwrap();
+            prop_assert!(other.moved_ns.abs_diff(behind_ns) <= other.error_ns);
         }
         let mut calls: Vec<u64> = joined.pairs.iter().map(|pair| pair.call.number).collect();
         let mut requests: Vec<u64> =

@@ -5,6 +5,7 @@ use crate::go::Frame;
 use crate::style::Styles;
 
 use super::chain;
+use super::hop::Hop;
 use super::layout::{Row, Terminal};
 use super::naming::{broken, line_of, source};
 use super::place::{full_function, is_below, is_std, is_wrapper, short_file, short_function};
@@ -17,16 +18,25 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
     let view = View { finding, terminal };
     let mut rows = vec![];
     rows.extend(view.request());
-    if many_processes || terminal.verbose {
-        rows.push(view.process());
+    let hop = Hop::of(finding, terminal);
+    match &hop {
+        Some(hop) => rows.push(hop.caller()),
+        None if many_processes || terminal.verbose => rows.push(view.process()),
+        None => {}
     }
     rows.extend(view.at());
     rows.extend(surge::rows(finding, terminal));
     rows.extend(view.via());
     rows.extend(view.started());
     rows.extend(view.call());
-    rows.extend(view.budget());
-    rows.extend(view.below());
+    match &hop {
+        Some(hop) => {
+            rows.extend(hop.budget());
+            rows.push(hop.below());
+            rows.extend(hop.works_at());
+        }
+        None => rows.extend(view.budget()),
+    }
     rows.extend(view.cancel());
     rows.extend(chain::row(finding, terminal));
     let pieces = timeline(finding, terminal);
@@ -36,7 +46,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
         if let Some(start) = short.first_mut() {
             "0".clone_into(start);
         }
-        rows.push(Row::chain("time", 2, pieces).or(short));
+        rows.push(Row::chain("time", 3, pieces).or(short));
     }
     rows.extend(view.seen());
     rows.extend(view.routes());
@@ -150,16 +160,12 @@ impl View<'_> {
 
     fn process(&self) -> Row {
         let process = &self.finding.process;
-        let parts = vec![
-            self.clean(&format!("{} (pid {})", process.name, process.pid)),
-            self.clean(&process.go),
-        ];
-        // Of two processes the other one is what there is to tell.
-        let rank = match self.finding.evidence.downstream {
-            Some(_) => 4,
-            None => 1,
-        };
-        Row::facts("process", rank, parts)
+        let name = format!("{} (pid {})", process.name, process.pid);
+        Row::facts(
+            "process",
+            1,
+            vec![self.clean(&name), self.clean(&process.go)],
+        )
     }
 
     fn at(&self) -> Option<Row> {
@@ -234,7 +240,7 @@ impl View<'_> {
         for name in names.iter_mut().skip(1) {
             name.insert_str(0, "> ");
         }
-        Some(Row::chain("via", 6, names))
+        Some(Row::chain("via", 7, names))
     }
 
     /// The goroutine that works, where that is not the handler's.
@@ -256,7 +262,7 @@ impl View<'_> {
                 self.terminal.glyphs.number(goroutine.others)
             ));
         }
-        Some(Row::facts("started", 6, parts).or(short))
+        Some(Row::facts("started", 7, parts).or(short))
     }
 
     fn call(&self) -> Option<Row> {
@@ -270,7 +276,7 @@ impl View<'_> {
             (_, Some(ns)) => parts.push(length(ns)),
             (_, None) => {}
         }
-        Some(Row::facts("call", 5, parts).or(short))
+        Some(Row::facts("call", 6, parts).or(short))
     }
 
     /// Both values that a rule about deadlines compares, and who set the one that counts.
@@ -297,48 +303,14 @@ impl View<'_> {
                 .map_or_else(String::new, |ns| format!("{} ", glyphs.signed_duration(ns)));
             parts.push(self.clean(&format!("of {allowed}{from}")));
         }
-        Some(Row::facts("budget", 3, parts))
-    }
-
-    /// The other process: its request, and where it stood.
-    fn below(&self) -> Option<Row> {
-        let below = self.finding.evidence.downstream.as_ref()?;
-        let glyphs = &self.terminal.glyphs;
-        let mut parts = vec![
-            self.clean(&format!(
-                "{} (pid {})",
-                below.process.name, below.process.pid
-            )),
-            self.clean(&line_of(&below.request)),
-        ];
-        if let Some(host) = &below.host {
-            parts.insert(1, self.clean(&format!("on {host}")));
-        }
-        if let Some(site) = &below.site {
-            parts.push(self.clean(&full_function(&site.function)));
-            parts.push(self.clean(&short_file(site, &below.process.module)));
-        }
-        let short = parts.clone();
-        if let Some(reason) = &below.wait_reason {
-            parts.push(self.clean(reason));
-        }
-        if let Some(ns) = below.remaining_ns {
-            parts.push(format!("{} left", glyphs.signed_duration(ns)));
-        }
-        parts.push(below.joined_by.clause().to_owned());
-        if let Some((offset_ns, error_ns)) = below.clock_ns {
-            let offset = glyphs.signed_duration(offset_ns);
-            let error = glyphs.duration(error_ns);
-            parts.push(format!("its clock {offset} behind, sure to {error}"));
-        }
-        Some(Row::facts("below", 2, parts).or(short))
+        Some(Row::facts("budget", 4, parts))
     }
 
     fn cancel(&self) -> Option<Row> {
         let site = self.finding.evidence.cancel_site.as_ref()?;
         let file = self.file(site);
         let parts = vec![self.clean(&full_function(&site.function)), file.clone()];
-        Some(Row::facts("cancel", 4, parts).or(vec![file]))
+        Some(Row::facts("cancel", 5, parts).or(vec![file]))
     }
 
     fn seen(&self) -> Option<Row> {
@@ -362,7 +334,7 @@ impl View<'_> {
                 .collect();
             parts.push(format!("see also {}", ids.join(", ")));
         }
-        (!parts.is_empty()).then(|| Row::facts("seen", 8, parts))
+        (!parts.is_empty()).then(|| Row::facts("seen", 9, parts))
     }
 
     /// Worth a line where the site is not one route's own.
@@ -381,7 +353,7 @@ impl View<'_> {
         if routes.others > 0 {
             parts.push(format!("others {}", number(routes.others)));
         }
-        Some(Row::facts("routes", 7, parts))
+        Some(Row::facts("routes", 8, parts))
     }
 
     /// Worth a line where cases died of different things.
@@ -402,7 +374,7 @@ impl View<'_> {
             let others = self.terminal.glyphs.number(causes.others);
             parts.push(format!("others {others}"));
         }
-        Some(Row::facts("causes", 7, parts))
+        Some(Row::facts("causes", 8, parts))
     }
 
     fn stack(&self) -> Vec<Row> {
@@ -434,7 +406,7 @@ impl View<'_> {
     }
 }
 
-const fn confidence(finding: &Finding) -> &'static str {
+pub(super) const fn confidence(finding: &Finding) -> &'static str {
     use crate::finding::Confidence;
     match finding.confidence {
         Confidence::High => "high",

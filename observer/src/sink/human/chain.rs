@@ -32,7 +32,7 @@ pub(super) fn row(finding: &Finding, terminal: &Terminal) -> Option<Row> {
             place => parts.extend(std::iter::once(name).chain(place)),
         }
     }
-    Some(Row::chain("context", 3, parts).or(in_short(links, names, terminal)))
+    Some(Row::chain("context", 4, parts).or(in_short(links, names, terminal)))
 }
 
 /// The chain in one line if there is one that tells where cancellation ends: without places,

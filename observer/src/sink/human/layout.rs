@@ -34,13 +34,15 @@ enum Cut {
 }
 
 /// Steps in order, each with the ranks that it is for, the highest first; taken until it fits.
-const STEPS: [(RangeInclusive<u8>, Cut); 6] = [
-    (4..=u8::MAX, Cut::Short),
-    (1..=2, Cut::Short),
-    (5..=u8::MAX, Cut::Whole),
+const STEPS: [(RangeInclusive<u8>, Cut); 8] = [
+    (5..=u8::MAX, Cut::Short),
+    (1..=3, Cut::Short),
+    (6..=u8::MAX, Cut::Whole),
     (0..=0, Cut::Brief),
-    (3..=3, Cut::Short),
-    (2..=4, Cut::Whole),
+    (4..=4, Cut::Short),
+    (3..=5, Cut::Whole),
+    (0..=0, Cut::Short),
+    (2..=2, Cut::Whole),
 ];
 
 /// What the output goes to.

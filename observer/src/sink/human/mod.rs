@@ -8,6 +8,7 @@ mod counts;
 mod coverage;
 mod goroutines;
 mod health;
+mod hop;
 mod layout;
 mod naming;
 mod place;

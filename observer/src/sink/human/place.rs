@@ -219,31 +219,6 @@ mod tests {
         ");
     }
 
-    /// Long names leave no room for all.
-    #[test]
-    fn of_two_processes_the_one_below_is_told_first() {
-        let terminal = Terminal {
-            styles: Styles::new(false),
-            glyphs: Glyphs::new(true),
-            width: 80,
-            verbose: false,
-        };
-        let mut finding = samples::orphaned_downstream();
-        finding.process = std::sync::Arc::new(crate::finding::ProcessInfo {
-            pid: 22_604,
-            ..(*finding.process).clone()
-        });
-        let site = finding.site.as_mut().unwrap();
-        site.function =
-            "example.com/observer-targets/shop/front/storeclient.(*Client).Bundle".into();
-        let block = finding_block(&finding, &terminal, true);
-        for row in ["below", "time"] {
-            assert!(block.contains(&format!("\n  {row} ")), "no {row}: {block}");
-        }
-        let short = finding_block(&samples::orphaned_downstream(), &terminal, true);
-        assert!(short.contains("\n  below "), "{short}");
-    }
-
     #[test]
     fn what_the_standard_library_is() {
         assert!(is_std(&frame("net/http.(*conn).serve", "", 0), "shop"));

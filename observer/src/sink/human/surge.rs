@@ -21,7 +21,9 @@ pub(super) fn rows(finding: &Finding, terminal: &Terminal) -> Vec<Row> {
         .collect();
     if let Some(path) = &surge.snapshot {
         let path = terminal.glyphs.clean(path);
-        rows.push(Row::facts("file", 0, broken(&path, terminal.text_width())));
+        // Whoever looks for it needs all of it.
+        let pieces = broken(&path, terminal.text_width());
+        rows.push(Row::facts("file", 0, pieces.clone()).or(pieces));
     }
     rows
 }

@@ -115,6 +115,7 @@ impl Downstream {
     fn of(below: &finding::Downstream, clock: Clock) -> Self {
         Self {
             host: below.host.as_deref().map(str::to_owned),
+            caller_host: below.caller_host.as_deref().map(str::to_owned),
             process: Process::from(&*below.process),
             request: Request::of(&below.request, clock),
             site: below.site.as_ref().map(Site::from),
