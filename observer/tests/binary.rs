@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::{Command, Output, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn observer(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_observer"));
@@ -227,6 +227,57 @@ fn end(requests: u32) -> String {
         "target_cpu_ns": null, "health": health, "goroutines": {"total": 1},
     });
     format!("{line}\n")
+}
+
+/// A process, the origin of its lines, and a request of it.
+fn side(
+    name: &str,
+    pid: u32,
+    (path, start_ms): (&str, u32),
+    duration_ns: u64,
+) -> (Value, Value, Value) {
+    let origin = json!({"host": "one", "boot_id": "boot of one", "start_ticks": pid});
+    let process = json!({
+        "pid": pid, "name": name, "exe": format!("/srv/{name}"), "go": "go1.27.3",
+        "module": format!("example.com/{name}"), "package": format!("example.com/{name}"), "build_id": "a",
+    });
+    let request = json!({
+        "method": "GET", "path": path, "route": path, "proto": "HTTP/1.1", "id": "r-1",
+        "id_header": "X-Request-Id", "id_source": "header:X-Request-Id", "trace_id": null, "peer": null,
+        "goid": 7, "start": format!("2026-01-02T03:04:05.{start_ms:03}000000Z"), "duration_ns": duration_ns,
+    });
+    (origin, process, request)
+}
+
+/// A call that was given up after 0.3 s, and the request below that went on for 2 s.
+fn orphan() -> String {
+    let (origin, process, request) = side("front", 11, ("/", 0), 310_000_000);
+    let call = json!({
+        "schema": 1, "type": "call", "time": "2026-01-02T03:04:05.400000000Z", "origin": origin,
+        "process": process, "number": 1, "request_number": 1, "request": request,
+        "call": {
+            "kind": "http", "target": "GET store:8080/report", "attempts": 1, "outcome": "cancelled",
+            "start": "2026-01-02T03:04:05.001000000Z", "duration_ns": 300_000_000,
+        },
+        "given_up_by": "deadline", "deadline": {"set_ns": 300_000_000, "left_ns": 300_000_000, "site": null},
+        "site": {"function": "main.ask", "file": "/src/front/main.go", "line": 9}, "whole": true,
+    });
+    let (origin, process, request) = side("store", 12, ("/report", 2), 2_000_000_000);
+    let served = json!({
+        "schema": 1, "type": "request", "time": "2026-01-02T03:04:07.002000000Z", "origin": origin,
+        "process": process, "number": 2, "request": request, "whole": true,
+    });
+    format!("{call}\n{served}\n")
+}
+
+#[test]
+fn the_same_file_twice_says_what_it_says_once() {
+    let once = correlated(&[&orphan()]);
+    assert!(once.1.contains("orphaned-downstream"), "{once:?}");
+    assert_eq!((once.0, once.2.as_str()), (Some(0), ""));
+    let twice = correlated(&[&orphan(), &orphan()]);
+    assert_eq!((twice.0, twice.1), (once.0, once.1));
+    insta::assert_snapshot!(twice.2, @"warning: 2 requests and calls are told of again: each counts once");
 }
 
 #[test]

@@ -23,8 +23,9 @@ Examples:
 Calls and requests are joined by trace ID or request ID, method, path and time; without an ID those of
 one host over HTTP/1 by the connection that both were read to be on. How far the clocks of two
 hosts are apart is estimated from the calls between them, and said; work counts as wasted only
-beyond what that may be wrong by. What could be joined in two ways is not joined. Findings of the
-files themselves are not shown again. Where no file has requests and calls, that is an error.";
+beyond what that may be wrong by. What could be joined in two ways is not joined, and counted. What
+is there more than once (rotated logs that overlap) counts once. Findings of the files themselves
+are not shown again. Where no file has requests and calls, that is an error.";
 
 /// Flags of `correlate`.
 #[derive(Debug, Clone, Args)]

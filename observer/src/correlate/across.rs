@@ -1,6 +1,6 @@
 //! What several hosts told, put on one clock and joined.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::finding::{CallOutcome, JoinedBy};
@@ -31,6 +31,25 @@ pub enum Told {
 }
 
 impl Told {
+    /// What names it on its host. Observers count from one each: when it began tells those of one process apart.
+    fn name(&self, host: HostIndex) -> Name {
+        let (is_call, process, number, start_ns) = match self {
+            Self::Request(fact) => {
+                let request = &fact.request;
+                (false, &fact.process, request.number, request.start_ns)
+            }
+            Self::Call(fact) => (true, &fact.process, fact.number, fact.call.start_ns),
+        };
+        Name {
+            host,
+            pid: process.pid,
+            start_ticks: process.start_ticks,
+            is_call,
+            number,
+            start_ns,
+        }
+    }
+
     /// Moves all of its times, ns.
     pub fn shift(&mut self, by_ns: i64) {
         match self {
@@ -38,6 +57,18 @@ impl Told {
             Self::Call(fact) => fact.shift(by_ns),
         }
     }
+}
+
+/// What no two requests or calls share.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Name {
+    host: HostIndex,
+    pid: u32,
+    /// Of the process, clock ticks since boot.
+    start_ticks: u64,
+    is_call: bool,
+    number: u64,
+    start_ns: u64,
 }
 
 /// A call and the request that it led to, the request on the call's clock.
@@ -92,6 +123,8 @@ pub struct Across {
     hosts: Vec<Host>,
     calls: Vec<Entry<CallFact>>,
     requests: Vec<Entry<RequestFact>>,
+    names: HashSet<Name>,
+    twice: u64,
     left_out: u64,
 }
 
@@ -115,12 +148,8 @@ enum Happens {
 }
 
 impl Across {
-    /// Takes one in. Times are wall-clock ns of its host.
+    /// Takes one in, once. Times are wall-clock ns of its host.
     pub fn take(&mut self, told: Told, host: &Host, source: usize) {
-        if self.calls.len() + self.requests.len() >= LIMIT {
-            self.left_out += 1;
-            return;
-        }
         let known = self
             .hosts
             .iter()
@@ -129,6 +158,16 @@ impl Across {
             self.hosts.push(host.clone());
             self.hosts.len() - 1
         });
+        let name = told.name(host);
+        if self.names.contains(&name) {
+            self.twice += 1;
+            return;
+        }
+        if self.names.len() >= LIMIT {
+            self.left_out += 1;
+            return;
+        }
+        self.names.insert(name);
         match told {
             Told::Call(fact) if fact.whole => self.calls.push(Entry {
                 fact: Arc::from(fact),
@@ -143,6 +182,12 @@ impl Across {
             // Of what may have missed something nothing follows.
             Told::Call(_) | Told::Request(_) => {}
         }
+    }
+
+    /// Those that had been told of before.
+    #[must_use]
+    pub const fn twice(&self) -> u64 {
+        self.twice
     }
 
     /// Those that were too many.

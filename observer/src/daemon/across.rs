@@ -73,6 +73,10 @@ impl Gathered {
 
     /// Joins them, says how far clocks are apart, and judges.
     pub(super) fn judge(mut self, measures: &Measures, sinks: &mut Sinks) -> Found {
+        if self.across.twice() > 0 {
+            let twice = self.across.twice();
+            sinks.emit(Output::Notice(Notice::FactsTwice { twice }));
+        }
         if self.across.left_out() > 0 {
             let left_out = self.across.left_out();
             sinks.emit(Output::Notice(Notice::FactsLeftOut { left_out }));

@@ -57,6 +57,12 @@ pub enum Notice {
         /// Which file.
         path: PathBuf,
     },
+    /// The same in two files, or twice in one.
+    #[error("{}", counted_once(*twice))]
+    FactsTwice {
+        /// How often one was told of that had been before.
+        twice: u64,
+    },
     /// More than can be joined at once.
     #[error(
         "{left_out} requests and calls are too many to be joined with the others: they are left out"
@@ -179,6 +185,15 @@ const fn left_out(lines: u64) -> &'static str {
         "is none of observer's, or cut: it is left out"
     } else {
         "are none of observer's, or cut: they are left out"
+    }
+}
+
+/// What is said of so many requests and calls that were read before.
+fn counted_once(facts: u64) -> String {
+    if facts == 1 {
+        "1 request or call is told of again: it counts once".to_owned()
+    } else {
+        format!("{facts} requests and calls are told of again: each counts once")
     }
 }
 

@@ -259,6 +259,8 @@ fn notices() {
             path: "edge.jsonl".into(),
             broken: 2,
         },
+        Notice::FactsTwice { twice: 1 },
+        Notice::FactsTwice { twice: 2 },
         Notice::BrokenLines {
             path: "edge.jsonl".into(),
             broken: 1,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
-use crate::correlate::{Across, CallFact, Host, Joined, RequestFact, Told};
+use crate::correlate::{Across, CallFact, Host, Joined, Pair, RequestFact, Told};
 use crate::finding::{
-    CallEvidence, CallOutcome, CancelledBy, IdSource, RequestInfo, SentIds, samples,
+    CallEvidence, CallOutcome, CancelledBy, IdSource, ProcessInfo, RequestInfo, SentIds, samples,
 };
 use crate::model::SentDeadline;
 
@@ -200,6 +200,45 @@ fn one_boot_is_one_clock() {
     let joined = files.0.join();
     assert_eq!((joined.pairs.len(), joined.clocks.len()), (5, 1));
     assert!(joined.pairs.iter().all(|pair| pair.other_host.is_none()));
+}
+
+/// The same file twice, or logs that overlap.
+#[test]
+fn what_is_told_twice_counts_once() {
+    let (edge, store) = (host("edge"), host("store"));
+    let mut once = Files::default();
+    answered(&mut once, &edge, &store, 0);
+    let mut twice = Files::default();
+    answered(&mut twice, &edge, &store, 0);
+    answered(&mut twice, &edge, &store, 0);
+    assert_eq!((once.0.twice(), twice.0.twice()), (0, 10));
+    assert_eq!(once.0.len(), twice.0.len());
+    let (once, twice) = (once.0.join(), twice.0.join());
+    assert_eq!((once.totals, once.clocks), (twice.totals, twice.clocks));
+    let calls = |pairs: &[Pair]| -> Vec<Arc<CallFact>> {
+        pairs.iter().map(|pair| Arc::clone(&pair.call)).collect()
+    };
+    assert_eq!(calls(&once.pairs), calls(&twice.pairs));
+}
+
+/// Every observer counts from one, hosts start processes with the pids of others, and a pid comes back.
+#[test]
+fn what_only_shares_a_number_is_another() {
+    let (edge, store) = (host("edge"), host("store"));
+    let mut files = Files::default();
+    let first = request(1, "a", "/item", (0, MS));
+    let later = request(1, "b", "/item", (5 * MS, 6 * MS));
+    let mut again = first.clone();
+    again.process = Arc::new(ProcessInfo {
+        start_ticks: again.process.start_ticks + 1,
+        ..(*again.process).clone()
+    });
+    files.request(&edge, first.clone(), 0);
+    files.request(&store, first, 0);
+    files.request(&edge, later, 0);
+    files.request(&edge, again, 0);
+    files.call(&edge, call(1, "a", "/item", (0, MS), false));
+    assert_eq!((files.0.twice(), files.0.len()), (0, (1, 4)));
 }
 
 #[test]

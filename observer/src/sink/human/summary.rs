@@ -81,6 +81,10 @@ pub fn last_line(stats: &Stats, tally: &Tally, coverage: &Coverage, terminal: &T
     if stats.deadlines_broken > 0 {
         parts.push(count(terminal, stats.deadlines_broken, "broken deadline"));
     }
+    if stats.joins.ambiguous > 0 {
+        // Of each of these nothing is claimed across processes.
+        parts.push(count(terminal, stats.joins.ambiguous, "ambiguous join"));
+    }
     if let Some(delivery) = &stats.delivery {
         // Whoever waits for a cancel waits this long after its client has left.
         parts.push(format!(

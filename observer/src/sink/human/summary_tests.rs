@@ -78,6 +78,21 @@ fn broken_traceparents_are_told() {
 }
 
 #[test]
+fn joins_that_could_be_made_in_two_ways_are_told() {
+    let text = |ambiguous| {
+        let mut stats = samples::stats();
+        stats.joins.ambiguous = ambiguous;
+        let why = crate::sink::EndReason::FilesEnded;
+        let end = Output::End(crate::sink::End { why, stats });
+        let mut human = Human::new(terminal(200), Verbosity::Normal);
+        human.render(&end, &Tally::default()).stdout
+    };
+    assert!(text(1).contains(" · 1 ambiguous join · "), "{}", text(1));
+    assert!(text(3).contains(" · 3 ambiguous joins · "), "{}", text(3));
+    assert!(!text(0).contains("ambiguous"), "{}", text(0));
+}
+
+#[test]
 fn a_replay_has_no_cost() {
     let mut stats = samples::stats();
     stats.own_cpu_ns = None;
