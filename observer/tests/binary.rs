@@ -274,6 +274,7 @@ fn orphan() -> String {
 fn the_same_file_twice_says_what_it_says_once() {
     let once = correlated(&[&orphan()]);
     assert!(once.1.contains("orphaned-downstream"), "{once:?}");
+    assert!(once.1.contains(r#""caller_host":"one""#), "{once:?}");
     assert_eq!((once.0, once.2.as_str()), (Some(0), ""));
     let twice = correlated(&[&orphan(), &orphan()]);
     assert_eq!((twice.0, twice.1), (once.0, once.1));

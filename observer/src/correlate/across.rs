@@ -78,6 +78,8 @@ pub struct Pair {
     pub call: Arc<CallFact>,
     /// Where from: the number that was given with it.
     pub call_source: usize,
+    /// Name of its host.
+    pub call_host: Arc<str>,
     /// The request.
     pub request: RequestFact,
     /// Where from.
@@ -88,13 +90,11 @@ pub struct Pair {
     pub other_host: Option<OtherHost>,
 }
 
-/// The two hosts of a pair.
+/// The host of a pair's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherHost {
-    /// Name of the request's.
+    /// Its name.
     pub name: Arc<str>,
-    /// Name of the call's.
-    pub caller: Arc<str>,
     /// What was added to the request's times, ns.
     pub moved_ns: i64,
     /// By how much that may be wrong, ns.
@@ -327,7 +327,6 @@ impl Across {
         } else {
             Some(OtherHost {
                 name: Arc::clone(&self.hosts.get(request.host)?.name),
-                caller: Arc::clone(&self.hosts.get(call.host)?.name),
                 moved_ns: there.ns.checked_sub(here.ns)?,
                 error_ns: here.error_ns.saturating_add(there.error_ns),
             })
@@ -339,6 +338,7 @@ impl Across {
         Some(Pair {
             call: Arc::clone(&call.fact),
             call_source: call.source,
+            call_host: Arc::clone(&self.hosts.get(call.host)?.name),
             request: fact,
             request_source: request.source,
             by,

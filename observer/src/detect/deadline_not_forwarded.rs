@@ -254,6 +254,7 @@ fn report(join: Join, below: Below, cx: &mut Context<'_>) {
         call: &call,
         request: &request,
         by: join.by,
+        call_host: None,
         other_host: None,
         below,
     };

@@ -30,6 +30,8 @@ pub struct Case<'a> {
     pub request: &'a RequestFact,
     /// How they are known to belong together.
     pub by: JoinedBy,
+    /// Name of the call's host, where files told of it.
+    pub call_host: Option<&'a Arc<str>>,
     /// Where the request's host is another.
     pub other_host: Option<&'a OtherHost>,
     /// What was seen of the work.
@@ -44,6 +46,7 @@ impl<'a> Case<'a> {
             call: &pair.call,
             request: &pair.request,
             by: pair.by,
+            call_host: Some(&pair.call_host),
             other_host: pair.other_host.as_ref(),
             below,
         }
@@ -70,7 +73,7 @@ impl<'a> Case<'a> {
         Downstream {
             process: request.process.clone(),
             host: self.other_host.map(|other| Arc::clone(&other.name)),
-            caller_host: self.other_host.map(|other| Arc::clone(&other.caller)),
+            caller_host: self.call_host.map(Arc::clone),
             request: request.request.clone(),
             site: self.below.site.clone(),
             stack: self.below.stack.clone(),

@@ -305,6 +305,7 @@ fn told(id: ReqId, watch: &Watch, below: Below, cx: &Context<'_>) -> Option<Find
         call: &call,
         request: &request,
         by: watch.by,
+        call_host: None,
         other_host: None,
         below,
     };

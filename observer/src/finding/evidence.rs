@@ -315,7 +315,7 @@ pub struct Downstream {
     pub process: Arc<ProcessInfo>,
     /// Name of its host, where that is not the caller's.
     pub host: Option<Arc<str>>,
-    /// Name of the caller's host, where that is another.
+    /// Name of the caller's host, where files told of it.
     pub caller_host: Option<Arc<str>>,
     /// Its request.
     pub request: RequestInfo,

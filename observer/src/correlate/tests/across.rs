@@ -142,7 +142,7 @@ fn clocks_that_are_seconds_apart_are_put_right_and_said() {
         assert_eq!(joined.pairs.len(), 6);
         assert_eq!((pair.call.number, pair.request.request.number), (9, 9));
         let other = pair.other_host.clone().unwrap();
-        assert_eq!((&*other.caller, &*other.name), ("edge", "store"));
+        assert_eq!((&*pair.call_host, &*other.name), ("edge", "store"));
         assert_eq!((other.moved_ns, other.error_ns), (behind_ns, WAY));
         assert_eq!(pair.request.request.start_ns, DAY_NS + 601 * MS);
         assert_eq!(joined.clocks[1].offset.pairs, 6);

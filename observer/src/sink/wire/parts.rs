@@ -178,7 +178,7 @@ pub struct Downstream {
     /// Name of its host. Absent where it is the caller's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Name of the caller's host. Absent where both are on one.
+    /// Name of the caller's host. Absent where one observer has seen both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_host: Option<String>,
     /// Which process.
