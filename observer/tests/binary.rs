@@ -195,22 +195,37 @@ fn manual_pages_are_written() {
 }
 
 /// What `correlate` does with files of these contents.
+fn correlated(contents: &[&str]) -> (Option<i32>, String, String) {
+    correlated_with(contents, &[], None)
+}
+
+/// The same with further arguments and a variable.
 #[expect(
     clippy::unwrap_used,
     reason = "only tests call it, and they may stop at the first thing that is wrong"
 )]
-fn correlated(contents: &[&str]) -> (Option<i32>, String, String) {
+fn correlated_with(
+    contents: &[&str],
+    more: &[&str],
+    variable: Option<(&str, &str)>,
+) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let mut args = vec!["correlate".to_owned(), "--output".into(), "json".into()];
+    args.extend(more.iter().map(|&one| one.to_owned()));
     for (number, content) in contents.iter().enumerate() {
         let path = folder.path().join(format!("{number}.jsonl"));
         std::fs::write(&path, content).unwrap();
         args.push(path.to_str().unwrap().to_owned());
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let (code, out, err) = run(&args);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = observer(&args).envs(variable).output().unwrap();
     let place = format!("{}/", folder.path().display());
-    (code, out, err.replace(&place, ""))
+    let err = String::from_utf8(stderr).unwrap().replace(&place, "");
+    (status.code(), String::from_utf8(stdout).unwrap(), err)
 }
 
 /// The last line of a run that has seen so many requests.
@@ -279,6 +294,55 @@ fn the_same_file_twice_says_what_it_says_once() {
     let twice = correlated(&[&orphan(), &orphan()]);
     assert_eq!((twice.0, twice.1), (once.0, once.1));
     insta::assert_snapshot!(twice.2, @"warning: 2 requests and calls are told of again: each counts once");
+}
+
+/// A call that has 300 ms, and the request below that was given 360 ms.
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "only tests call it, and they may stop at the first thing that is wrong"
+)]
+fn later() -> String {
+    let lines = orphan();
+    let lines = lines.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        if line["type"] == "call" {
+            line["call"]["outcome"] = "done".into();
+        } else {
+            let sent = json!({"header": "X-Timeout-Ms", "ns": 360_000_000, "broken": false});
+            line["sent_deadline"] = sent;
+            line["request"]["duration_ns"] = 100_000_000.into();
+        }
+        format!("{line}\n")
+    });
+    lines.collect()
+}
+
+/// As `run` is told: by a flag, a variable or the file.
+#[test]
+fn what_deadlines_may_differ_by_is_set_for_files_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("observer.toml");
+    std::fs::write(&config, "deadline-tolerance = \"25%\"\n").unwrap();
+    let config = config.to_str().unwrap();
+    let found = |more: &[&str], variable| {
+        let (code, out, err) = correlated_with(&[&later()], more, variable);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{more:?}");
+        out.contains("deadline-not-forwarded")
+    };
+    assert!(found(&[], None));
+    assert!(!found(&["--deadline-tolerance", "25%"], None));
+    assert!(!found(&["--deadline-tolerance-min", "70ms"], None));
+    assert!(!found(&["--config", config], None));
+    assert!(!found(&[], Some(("OBSERVER_DEADLINE_TOLERANCE", "25%"))));
+    let least = Some(("OBSERVER_DEADLINE_TOLERANCE_MIN", "70ms"));
+    assert!(!found(&[], least));
+    // The flag beats both.
+    assert!(found(
+        &["--config", config, "--deadline-tolerance", "5%"],
+        None
+    ));
+    assert!(found(&["--deadline-tolerance-min", "1ms"], least));
 }
 
 #[test]

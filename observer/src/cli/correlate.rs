@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::config::{Settings, Span};
+use crate::config::{Percent, Settings, Span};
 use crate::error::{Error, Exit};
 use crate::sink::{Delivery, Sinks};
 
+use super::deadlines::{self, Deadlines};
 use super::shown::ShownArgs;
 use super::{Engine, show};
 
@@ -44,6 +45,14 @@ pub struct CorrelateArgs {
     )]
     pub grace: Option<Span>,
 
+    /// Deadlines that differ by no more than this part of the shorter count as equal [default: 10%]
+    #[arg(long, env = "OBSERVER_DEADLINE_TOLERANCE", value_name = "PERCENT")]
+    pub deadline_tolerance: Option<Percent>,
+
+    /// Nor do those that differ by no more than this [default: 20ms]
+    #[arg(long, env = "OBSERVER_DEADLINE_TOLERANCE_MIN", value_name = "TIME")]
+    pub deadline_tolerance_min: Option<Span>,
+
     /// Which findings are shown, and how.
     #[command(flatten)]
     pub shown: ShownArgs,
@@ -56,18 +65,30 @@ pub struct Options {
     pub files: Vec<PathBuf>,
     /// How long work may go on after its caller gave up.
     pub grace: Duration,
+    /// Which deadlines are equal.
+    pub deadlines: Deadlines,
+}
+
+impl Options {
+    /// What `settings` mean for these files, defaults filled in.
+    fn new(files: Vec<PathBuf>, settings: &Settings) -> Self {
+        Self {
+            files,
+            grace: settings.grace.map_or(GRACE, |span| span.0),
+            deadlines: deadlines::of(settings),
+        }
+    }
 }
 
 /// Runs it.
 pub(super) fn run(args: CorrelateArgs, engine: &impl Engine) -> Result<Exit, Error> {
     let settings = args.shown.settings(Settings {
         grace: args.grace,
+        deadline_tolerance: args.deadline_tolerance,
+        deadline_tolerance_min: args.deadline_tolerance_min,
         ..Settings::default()
     })?;
-    let options = Options {
-        files: args.files,
-        grace: settings.grace.map_or(GRACE, |span| span.0),
-    };
+    let options = Options::new(args.files, &settings);
     let mut sinks = Sinks::open(show::sink_options(&settings, Delivery::Lossless)?)?;
     let ran = engine.correlate(&options, &mut sinks);
     let delivered = sinks.finish();

@@ -7,6 +7,7 @@ mod check;
 mod command;
 pub mod correlate;
 mod deadline_headers;
+pub mod deadlines;
 pub mod explain;
 mod form;
 mod generate;

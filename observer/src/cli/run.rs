@@ -11,6 +11,7 @@ use crate::finding::RuleChoice;
 use crate::sink::{Delivery, Sinks, SnapshotOptions};
 use crate::target::cgroup::{is_hex, unit_name};
 
+use super::deadlines::{self, Deadlines};
 use super::surges::{self, Surges};
 use super::{Engine, deadline_headers, id_headers, show};
 
@@ -18,12 +19,6 @@ const GRACE: Duration = Duration::from_millis(500);
 const LEAKS: Leaks = Leaks {
     after: Duration::from_secs(30),
     proved_after: Duration::from_secs(5),
-};
-const DEADLINES: Deadlines = Deadlines {
-    tolerance_percent: 10,
-    tolerance: Duration::from_millis(20),
-    short: Duration::from_millis(100),
-    short_depth: 5,
 };
 
 const AFTER_HELP: &str = "\
@@ -109,19 +104,6 @@ pub struct Bench {
     pub programs: BenchPrograms,
     /// Size of the ring buffer, bytes; `None` for the usual one.
     pub ring_bytes: Option<u32>,
-}
-
-/// What deadlines are measured by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Deadlines that differ by no more than this part of the shorter are equal.
-    pub tolerance_percent: u32,
-    /// Nor those that differ by no more than this.
-    pub tolerance: Duration,
-    /// Shorter is short.
-    pub short: Duration,
-    /// More frames than this under the handler are deep.
-    pub short_depth: u32,
 }
 
 /// When a goroutine that has outlived its request is a leak.
@@ -229,7 +211,7 @@ impl Options {
             }),
             surges: surges::of(settings)?,
             snapshots: surges::snapshots(settings)?,
-            deadlines: deadlines(settings),
+            deadlines: deadlines::of(settings),
             goroutines: settings.goroutines.unwrap_or(false),
             deadline_headers: deadline_headers::of(settings, &request_ids.headers)?,
             request_ids,
@@ -262,23 +244,6 @@ fn container_id(given: &str) -> Result<String, Error> {
              `observer run --container \"$(docker inspect --format '{{{{.Id}}}}' {given})\"`, or see `crictl ps`"
         ),
     })
-}
-
-fn deadlines(settings: &Settings) -> Deadlines {
-    Deadlines {
-        tolerance_percent: settings
-            .deadline_tolerance
-            .map_or(DEADLINES.tolerance_percent, |percent| percent.0),
-        tolerance: settings
-            .deadline_tolerance_min
-            .map_or(DEADLINES.tolerance, |span| span.0),
-        short: settings
-            .short_deadline
-            .map_or(DEADLINES.short, |span| span.0),
-        short_depth: settings
-            .short_deadline_depth
-            .unwrap_or(DEADLINES.short_depth),
-    }
 }
 
 /// Runs it.

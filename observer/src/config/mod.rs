@@ -18,7 +18,7 @@ use crate::error::{Cause, Error};
 
 pub use settings::{AllowEntry, Settings};
 pub use values::{
-    BadValue, BenchPrograms, BenchSites, DeadlineHeader, FailOn, IdReading, OutputForm,
+    BadValue, BenchPrograms, BenchSites, DeadlineHeader, FailOn, IdReading, OutputForm, Percent,
     RuleSetting, Size, Span, nearest_rule, parse_rule, pid,
 };
 

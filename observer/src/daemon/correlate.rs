@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use crate::cli::correlate::Options;
-use crate::detect::Deadlines;
 use crate::detect::hop::Below;
 use crate::error::{Error, Notice};
 use crate::go::{Frame, Stack};
@@ -13,6 +12,7 @@ use crate::sink::wire::{Body, FindingLine, Line};
 use crate::sink::{Clock, End, EndReason, Output, Sinks};
 
 use super::across::{Gathered, Known, Measures};
+use super::thresholds;
 
 /// Joins the files.
 ///
@@ -38,7 +38,8 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     }
     let measures = Measures {
         grace_ns: u64::try_from(options.grace.as_nanos()).unwrap_or(u64::MAX),
-        deadlines: Deadlines::default(),
+        // Nothing here asks which other rules are on.
+        deadlines: thresholds::deadlines(options.deadlines, false),
     };
     let found = gathered.judge(&measures, sinks);
     for emission in found.emissions {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cli::deadlines as cli;
 use crate::cli::run::Options;
 use crate::config;
 use crate::detect::{Deadlines, LeakTimes, SurgeLimits, Thresholds};
@@ -28,7 +29,10 @@ pub(super) fn of(options: &Options) -> Thresholds {
             .map(deadline_header)
             .collect(),
         redact_path: options.redact_path,
-        deadlines: deadlines(options),
+        deadlines: deadlines(
+            options.deadlines,
+            !options.rules.is_on(RuleName::DetachedContext),
+        ),
         leaks: LeakTimes {
             after_ns: ns(options.leaks.after),
             proved_after_ns: ns(options.leaks.proved_after),
@@ -54,14 +58,14 @@ fn deadline_header(header: &config::DeadlineHeader) -> DeadlineHeader {
     }
 }
 
-fn deadlines(options: &Options) -> Deadlines {
-    let asked = options.deadlines;
+/// Which deadlines are equal, and which are short.
+pub(super) fn deadlines(asked: cli::Deadlines, detached_is_off: bool) -> Deadlines {
     Deadlines {
         tolerance_percent: asked.tolerance_percent,
         tolerance_ns: ns(asked.tolerance),
         short_ns: ns(asked.short),
         short_depth: asked.short_depth,
-        detached_is_off: !options.rules.is_on(RuleName::DetachedContext),
+        detached_is_off,
     }
 }
 
