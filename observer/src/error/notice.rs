@@ -1,7 +1,9 @@
 //! What is said on stderr although observing goes on.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 
+use crate::finding::{clock_apart, span};
 use crate::foreign::harmless;
 use crate::style::Styles;
 
@@ -72,7 +74,7 @@ pub enum Notice {
         left_out: u64,
     },
     /// How far two clocks are apart.
-    #[error("the clock of {host} is {} that of {common}, sure to {}, from {pairs} calls: its times are moved", apart(*offset_ns), crate::finding::span(*error_ns))]
+    #[error("the clock of {host} is {} that of {common}, sure to {}, from {}: its times are moved", apart(*offset_ns, *error_ns), span(*error_ns), calls(*pairs))]
     ClockOffset {
         /// Whose.
         host: String,
@@ -197,10 +199,20 @@ fn counted_once(facts: u64) -> String {
     }
 }
 
-/// `3 s behind`.
-fn apart(offset_ns: i64) -> String {
-    let way = if offset_ns < 0 { "ahead of" } else { "behind" };
-    format!("{} {way}", crate::finding::span(offset_ns.unsigned_abs()))
+/// `3.00012 s behind`.
+fn apart(offset_ns: i64, error_ns: u64) -> String {
+    let (apart, way) = clock_apart(offset_ns, error_ns);
+    match way {
+        Ordering::Greater => format!("{apart} ahead of"),
+        Ordering::Less => format!("{apart} behind"),
+        Ordering::Equal => "even with".to_owned(),
+    }
+}
+
+/// `1 call`, `2 calls`.
+fn calls(number: usize) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} call{plural}")
 }
 
 impl Notice {

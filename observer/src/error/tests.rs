@@ -217,6 +217,17 @@ fn all_exits_are_used() {
     assert_eq!(exits, expected);
 }
 
+fn clock(offset_ns: i64, error_ns: u64, pairs: usize) -> Notice {
+    let (host, common) = ("store".to_owned(), "edge".to_owned());
+    Notice::ClockOffset {
+        host,
+        common,
+        offset_ns,
+        error_ns,
+        pairs,
+    }
+}
+
 #[test]
 fn notices() {
     let notices = [
@@ -259,6 +270,9 @@ fn notices() {
             path: "edge.jsonl".into(),
             broken: 2,
         },
+        clock(-5_000_123_456, 96_900, 1),
+        clock(5_250_000_000, 400_000_000, 12),
+        clock(-40, 96_900, 2),
         Notice::FactsTwice { twice: 1 },
         Notice::FactsTwice { twice: 2 },
         Notice::BrokenLines {

@@ -27,7 +27,7 @@ pub use merge::{
     WORSE_PERCENT,
 };
 pub use routes::{ROUTES, Routes};
-pub use span::span;
+pub use span::{clock_apart, span};
 pub use types::{
     Confidence, ContextLink, Finding, Fingerprint, HookState, ProcessInfo, RequestInfo, RuleName,
     Severity, Trust,

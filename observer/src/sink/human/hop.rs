@@ -3,7 +3,9 @@
 //! Both processes and what was left of the deadline at each of them are what such a finding is about: they have short
 //! forms, and stay where room is scarce.
 
-use crate::finding::{Downstream, Finding};
+use std::cmp::Ordering;
+
+use crate::finding::{Downstream, Finding, clock_apart};
 
 use super::block::confidence;
 use super::layout::{Row, Terminal};
@@ -96,9 +98,15 @@ impl<'a> Hop<'a> {
         parts.push(line);
         parts.push(format!("{by} (confidence {sure})"));
         if let Some((offset_ns, error_ns)) = below.clock_ns {
-            let offset = glyphs.signed_duration(offset_ns);
+            let (apart, way) = clock_apart(offset_ns, error_ns);
+            let apart = self.clean(&apart);
+            let apart = match way {
+                Ordering::Greater => format!("{apart} ahead"),
+                Ordering::Less => format!("{apart} behind"),
+                Ordering::Equal => "even".to_owned(),
+            };
             let error = glyphs.duration(error_ns);
-            parts.push(format!("its clock {offset} behind, sure to {error}"));
+            parts.push(format!("its clock {apart}, sure to {error}"));
         }
         Row::facts("below", 1, parts).or(short)
     }
@@ -126,6 +134,7 @@ impl<'a> Hop<'a> {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::Terminal;
     use super::super::block::finding_block;
     use super::super::tests::terminal;
     use crate::finding::{Finding, ProcessInfo, samples};
@@ -198,6 +207,26 @@ mod tests {
         let block = finding_block(&crowded(), &terminal(80), false);
         insta::assert_snapshot!(block);
         assert_eq!(row(&block, "time"), "");
+    }
+
+    /// What is added to a clock's times says the opposite of how it goes.
+    #[test]
+    fn a_clock_is_ahead_or_behind_and_never_less_than_nothing() {
+        for (offset_ns, words) in [
+            (-3_000_200_000, "its clock 3.0002 s ahead, sure to 400 µs"),
+            (3_000_200_000, "its clock 3.0002 s behind, sure to 400 µs"),
+            (-20, "its clock even, sure to 400 µs"),
+        ] {
+            let mut finding = samples::orphaned_downstream();
+            let below = finding.evidence.downstream.as_mut().unwrap();
+            below.clock_ns = Some((offset_ns, 400_000));
+            let verbose = Terminal {
+                verbose: true,
+                ..terminal(140)
+            };
+            let block = finding_block(&finding, &verbose, false);
+            assert!(row(&block, "below").contains(words), "{block}");
+        }
     }
 
     /// Of one host there is nothing to say.
