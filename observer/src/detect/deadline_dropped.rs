@@ -32,17 +32,23 @@
 //! }
 //! ```
 //!
-//! One of the test programs, as observer shows it:
+//! One of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./deadlines -listen 127.0.0.1:8080) &
+//! sudo observer run --port 8080
+//! curl -H 'X-Request-Id: doc-1' http://127.0.0.1:8080/dropped/past-handler
+//! ```
 //!
 //! ```text
 //! warning[deadline-dropped]: call to GET 127.0.0.1:43803/slow has no deadline,
 //!     its request has 2 s
-//!   request  GET /dropped/past-handler   id -dropped-past-handler
-//!   at       main.(*service).pastHandler.func1   dropped.go:34
+//!   request  GET /dropped/past-handler   id doc-1 (X-Request-Id)
+//!   at       main.(*service).pastHandler.func1   dropped.go:36
 //!   via      http.(*timeoutHandler).ServeHTTP.func1
-//!   budget   context deadline   2 s left   of 2 s set at dropped.go:38
+//!   budget   context deadline   2 s left   of 2 s set at dropped.go:40
 //!   context  request
-//!   help     hand on the context that has the deadline of dropped.go:38
+//!   help     hand on the context that has the deadline of dropped.go:40
 //! ```
 //!
 //! ## How to fix

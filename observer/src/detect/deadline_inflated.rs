@@ -30,17 +30,23 @@
 //! }
 //! ```
 //!
-//! One of the test programs, as observer shows it:
+//! One of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./deadlines -listen 127.0.0.1:8080) &
+//! sudo observer run --port 8080
+//! curl -H 'X-Request-Id: doc-1' http://127.0.0.1:8080/inflated/clamped
+//! ```
 //!
 //! ```text
 //! info[deadline-inflated]: asks for 10 s where 1 s are left: without effect
-//!   request  GET /inflated/clamped   id -inflated-clamped (X-Request-Id)
-//!   at       main.(*service).asksForMore   inflated.go:28
+//!   request  GET /inflated/clamped   id doc-1 (X-Request-Id)
+//!   at       main.(*service).asksForMore   inflated.go:30
 //!   via      http.(*conn).serve > main.limited.ServeHTTP
-//!   budget   context deadline 10 s   1 s left   of 1 s set at main.go:57
-//!   context  request → WithTimeout 1 s (main.go:57)
-//!            → WithTimeout (inflated.go:28)
-//!   help     ask for less than what the deadline of main.go:57 leaves, or for
+//!   budget   context deadline 10 s   1 s left   of 1 s set at main.go:59
+//!   context  request → WithTimeout 1 s (main.go:59)
+//!            → WithTimeout (inflated.go:30)
+//!   help     ask for less than what the deadline of main.go:59 leaves, or for
 //!            nothing
 //! ```
 //!

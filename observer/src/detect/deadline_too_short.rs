@@ -27,16 +27,22 @@
 //! }
 //! ```
 //!
-//! One of the test programs, as observer shows it:
+//! One of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./deadlines -listen 127.0.0.1:8080) &
+//! sudo observer run --port 8080
+//! curl -H 'X-Request-Id: doc-1' http://127.0.0.1:8080/short/deep
+//! ```
 //!
 //! ```text
 //! info[deadline-too-short]: deadline of 50 ms is set 6 frames below the
 //!     handler
-//!   request  GET /short/deep   id -short-deep (X-Request-Id)
+//!   request  GET /short/deep   id doc-1 (X-Request-Id)
 //!   at       main.(*service).asksDeep.func1   short.go:28
 //!   via      http.(*conn).serve > … > main.counter > main.pipeline
-//!   budget   context deadline 50 ms   2 s left   of 2 s set at main.go:57
-//!   context  request → WithTimeout 2 s (main.go:57)
+//!   budget   context deadline 50 ms   2 s left   of 2 s set at main.go:59
+//!   context  request → WithTimeout 2 s (main.go:59)
 //!            → WithTimeout 50 ms (short.go:28)
 //!   help     let the caller say how long it can wait, or take the miss for an
 //!            answer

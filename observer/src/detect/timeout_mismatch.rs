@@ -38,18 +38,24 @@
 //! 	resp, err := client.Do(req) // has one second
 //! ```
 //!
-//! One of the test programs, as observer shows it:
+//! One of the test programs, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./deadlines -listen 127.0.0.1:8080) &
+//! sudo observer run --port 8080
+//! curl -H 'X-Request-Id: doc-1' http://127.0.0.1:8080/mismatch/client
+//! ```
 //!
 //! ```text
 //! info[timeout-mismatch]: http.Client.Timeout of 200 ms is shorter than the
 //!     context's 2 s
-//!   request  GET /mismatch/client   id -mismatch-client (X-Request-Id)
-//!   at       main.(*service).clientFires   mismatch.go:37
+//!   request  GET /mismatch/client   id doc-1 (X-Request-Id)
+//!   at       main.(*service).clientFires   mismatch.go:44
 //!   via      http.(*conn).serve
 //!   budget   http.Client.Timeout 200 ms   1.8 s left
-//!            of 2 s set at mismatch.go:34
-//!   context  request → WithTimeout 2 s (mismatch.go:34)
-//!            → WithDeadline 200 ms (mismatch.go:37)
+//!            of 2 s set at mismatch.go:41
+//!   context  request → WithTimeout 2 s (mismatch.go:41)
+//!            → WithDeadline 200 ms (mismatch.go:44)
 //!   help     make Client.Timeout longer than any deadline, and let the context
 //!            rule
 //! ```
