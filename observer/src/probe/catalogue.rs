@@ -80,6 +80,7 @@ const REQUESTS_OF_HTTP2: &[RuleName] = &[
     DeadlineInflated,
     TimeoutMismatch,
     DeadlineTooShort,
+    DeadlineNotForwarded,
     OrphanedDownstream,
 ];
 
@@ -417,6 +418,7 @@ pub const CATALOGUE: &[Hook] = &[
             CancelIgnored,
             DeadlineDropped,
             DeadlineInflated,
+            DeadlineNotForwarded,
             OrphanedDownstream,
         ],
         absent: Some(NO_GRPC_CLIENT),
@@ -490,6 +492,8 @@ pub const CATALOGUE: &[Hook] = &[
             DeadlineInflated,
             TimeoutMismatch,
             DeadlineTooShort,
+            DeadlineNotForwarded,
+            OrphanedDownstream,
         ],
         absent: Some(NO_GRPC),
         required: false,

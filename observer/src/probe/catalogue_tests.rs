@@ -1,6 +1,7 @@
 //! The catalogue as data.
 
 use super::{ALWAYS, CATALOGUE, Hook, ONLY_WITH, Since};
+use crate::finding::RuleName;
 use crate::probe::SOCKET_STATE;
 use observer_common::hook::HookId;
 
@@ -12,6 +13,25 @@ fn every_hook_is_in_the_catalogue_once() {
         let in_kernel = usize::from(SOCKET_STATE.id == id);
         let first = entries().count() - in_modules + in_kernel;
         assert!(first == 1 || first + in_modules == 1, "{id:?}");
+    }
+}
+
+/// What goes on between two processes is lost where either side is not seen.
+#[test]
+fn whoever_sees_one_side_of_a_call_feeds_what_is_told_of_both() {
+    for id in [
+        HookId::RequestStart,
+        HookId::Http2Start,
+        HookId::GrpcStart,
+        HookId::CallStart,
+        HookId::GrpcCall,
+    ] {
+        let entries = CATALOGUE.iter().filter(|hook| hook.id == id);
+        for rule in [RuleName::OrphanedDownstream, RuleName::DeadlineNotForwarded] {
+            let feeds = |hook: &Hook| hook.rules.contains(&rule);
+            assert!(entries.clone().all(feeds), "{id:?} does not feed {rule}");
+        }
+        assert!(entries.count() > 0, "{id:?}");
     }
 }
 

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::goroutine_leak::{GO, NIL, waits};
-use super::{CANCEL_CTX, READER, ROOT, SERVE, SERVING, WORKER, given_up, orphans};
+use super::{
+    CANCEL_CTX, CHILD, READER, ROOT, SERVE, SERVING, TIMER_CTX, WORKER, given_up, orphans,
+};
 use crate::detect::Question;
 use crate::finding::{JoinedBy, RuleName};
 use crate::inspect::RequestDetails;
 use crate::testkit::{
-    PID, STORE, Scene, cascade, created_by, goroutine, grpc, grpc_call, grpc_end, request,
-    stream_context,
+    Created, MS, PID, STORE, Scene, cascade, created_by, deadline, goroutine, grpc, grpc_call,
+    grpc_end, request, stream_context,
 };
 
 const MAKER: &str = "google.golang.org/grpc.newClientStreamWithParams";
@@ -84,6 +86,39 @@ fn the_id_in_the_metadata_joins_them() {
     assert_eq!(below.joined_by, JoinedBy::RequestId);
     assert_eq!(below.request.path.as_deref(), Some(METHOD));
     assert_eq!(asked(&scene), 1);
+}
+
+/// Somebody between the two, as a proxy that speaks gRPC, has not handed the deadline on.
+#[test]
+fn a_deadline_that_is_lost_between_two_of_grpc_is_told() {
+    let mut scene = scene("r-1");
+    let made = Created {
+        goid: SERVING,
+        child: (TIMER_CTX, CHILD),
+        chain: &[(CANCEL_CTX, ROOT)],
+        stack: &["context.WithDeadlineCause", "context.WithTimeout", SERVE],
+        deadline: deadline(0, 300 * i64::try_from(MS).unwrap(), true),
+        ..Created::default()
+    };
+    let made = made.record(&scene.code);
+    scene.take(20, &made);
+    let ended = cascade(&scene.code, READER, INNER);
+    scene.take(20, &ended);
+    let chain = [(TIMER_CTX, CHILD), (CANCEL_CTX, ROOT)];
+    let unary = grpc_call(&scene.code, (SERVING, SERVING), &chain, &SENDS, METHOD);
+    scene.take(20, &unary);
+    let made = created_by(&scene.code, SERVING, OTHER, chain[0], MAKER);
+    scene.take(20, &made);
+    served(&mut scene, 22);
+    scene.until(100);
+    let lost = RuleName::DeadlineNotForwarded;
+    let all = scene.findings().into_iter();
+    let [finding] = all.filter(|of| of.rule == lost).collect::<Vec<_>>()[..] else {
+        panic!("{:#?}", scene.shown);
+    };
+    assert_eq!(finding.evidence.call.as_ref().unwrap().kind, "grpc");
+    let below = finding.evidence.downstream.as_deref().unwrap();
+    assert_eq!(below.request.proto.as_deref(), Some("grpc"));
 }
 
 #[test]
