@@ -97,7 +97,8 @@
 //! "The client left" is what the peer of the connection did. It may be a proxy. Go takes the end of what a client sends for
 //! its leaving, and cancels the request (golang/go #18527): a client that has closed only its sending half and waits is said
 //! to have left, too, and may still get its answer. Few do so. Where `peer_close` is `reset` nobody waits; where it is `fin`,
-//! the kernel cannot tell the two apart while the handler runs.
+//! the kernel cannot tell the two apart while the handler runs. Nor is it seen what the client had got by then: a handler that
+//! has sent its whole answer and goes on working is told of as well.
 //!
 //! ## When silent
 //!
