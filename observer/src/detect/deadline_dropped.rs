@@ -46,6 +46,7 @@
 //!   request  GET /dropped/past-handler   id doc-1 (X-Request-Id)
 //!   at       main.(*service).pastHandler.func1   dropped.go:36
 //!   via      http.(*timeoutHandler).ServeHTTP.func1
+//!   call     http GET 127.0.0.1:43803/slow   just begun
 //!   budget   context deadline   2 s left   of 2 s set at dropped.go:40
 //!   context  request
 //!   help     hand on the context that has the deadline of dropped.go:40

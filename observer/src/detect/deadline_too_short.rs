@@ -36,11 +36,11 @@
 //! ```
 //!
 //! ```text
-//! info[deadline-too-short]: deadline of 50 ms is set 6 frames below the
-//!     handler
+//! info[deadline-too-short]: deadline of 50 ms is set 6 frames below the handler
 //!   request  GET /short/deep   id doc-1 (X-Request-Id)
 //!   at       main.(*service).asksDeep.func1   short.go:28
-//!   via      http.(*conn).serve > … > main.counter > main.pipeline
+//!   via      http.(*conn).serve > … > main.ranking > main.counter
+//!            > main.pipeline
 //!   budget   context deadline 50 ms   2 s left   of 2 s set at main.go:59
 //!   context  request → WithTimeout 2 s (main.go:59)
 //!            → WithTimeout 50 ms (short.go:28)

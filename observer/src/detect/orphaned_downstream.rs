@@ -39,18 +39,26 @@
 //! }
 //! ```
 //!
-//! The same in a demo shop, as observer shows it:
+//! The same in a demo shop, observed in one terminal and asked in another:
+//!
+//! ```sh
+//! (cd tests/targets && go run ./shop/store -listen 127.0.0.1:8082) &
+//! (cd tests/targets && go run ./shop/front -listen 127.0.0.1:8081 \
+//!     -store http://127.0.0.1:8082) &
+//! sudo observer run --port 8081 --port 8082
+//! curl -H 'X-Request-Id: doc-1' 'http://127.0.0.1:8081/bundle?id=1'
+//! ```
 //!
 //! ```text
-//! error[orphaned-downstream]: store still works 514 ms after this call to it
-//!     was given up: the deadline passed
-//!   request  GET /bundle   id bundle-2 (X-Request-Id)
-//!   process  front (pid 302)   go1.27.3
-//!   at       front/storeclient.(*Client).Bundle
+//! error[orphaned-downstream]: store still works 515 ms after this call to it was
+//!     given up: the deadline passed
+//!   request  GET /bundle   id doc-1 (X-Request-Id)
+//!   process  front (pid 11659)   go1.26.8
+//!   at       …ample.com/observer-targets/shop/front/storeclient.(*Client).Bundle
 //!            shop/front/storeclient/storeclient.go:84
-//!   budget   400 ms left   400 ms below   set at shop/front/api/api.go:160
-//!   below    store (pid 303)   POST /bundle   same request ID (high)
-//!            store/catalog.pack   shop/store/catalog/catalog.go:78
+//!   budget   400 ms left   399 ms below   set at shop/front/api/api.go:160
+//!   below    store (pid 11658)   POST /bundle   same request ID (high)
+//!            shop/store/catalog/catalog.go:78
 //!   help     let the handler in store stop when its request's context is …
 //! ```
 //!

@@ -51,7 +51,6 @@
 //!     context's 2 s
 //!   request  GET /mismatch/client   id doc-1 (X-Request-Id)
 //!   at       main.(*service).clientFires   mismatch.go:44
-//!   via      http.(*conn).serve
 //!   budget   http.Client.Timeout 200 ms   1.8 s left
 //!            of 2 s set at mismatch.go:41
 //!   context  request → WithTimeout 2 s (mismatch.go:41)

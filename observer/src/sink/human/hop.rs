@@ -115,11 +115,11 @@ impl<'a> Hop<'a> {
     pub(super) fn works_at(&self) -> Option<Row> {
         let below = self.below;
         let site = below.site.as_ref()?;
-        let mut parts = vec![
-            self.clean(&full_function(&site.function)),
-            self.clean(&short_file(site, &below.process.module)),
-        ];
-        let short = parts.clone();
+        let function = self.clean(&full_function(&site.function));
+        let place = self.clean(&short_file(site, &below.process.module));
+        let mut short = vec![place.clone()];
+        self.push_where_it_fits(&mut short, 0, function.clone());
+        let mut parts = vec![function, place];
         parts.extend(
             below
                 .wait_reason
@@ -207,6 +207,19 @@ mod tests {
         let block = finding_block(&crowded(), &terminal(80), false);
         insta::assert_snapshot!(block);
         assert_eq!(row(&block, "time"), "");
+    }
+
+    /// Whoever has the line finds the function.
+    #[test]
+    fn a_long_function_leaves_its_line_where_there_is_no_room() {
+        let mut finding = crowded();
+        let below = finding.evidence.downstream.as_mut().unwrap();
+        let site = below.site.as_mut().unwrap();
+        site.function = "example.com/observer-targets/shop/store/catalog.(*Shelf).pack".into();
+        let block = finding_block(&finding, &terminal(78), false);
+        assert!(block.contains("store/catalog/report.go:40"), "{block}");
+        assert!(!block.contains("(*Shelf).pack"), "{block}");
+        assert!(block.lines().count() <= 10, "{block}");
     }
 
     /// What is added to a clock's times says the opposite of how it goes.

@@ -157,7 +157,7 @@ func (s *Shop) quote(w http.ResponseWriter, r *http.Request) {
 
 // bundle gives the store less time than it takes, and honestly gives up when that is over.
 func (s *Shop) bundle(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 400*time.Millisecond)
+	ctx, cancel := context.WithTimeout(r.Context(), 400*time.Millisecond) // want: orphaned-downstream shop-bundle deadline
 	defer cancel()
 	reply(w, nil, s.store.Bundle(ctx, app.RequestID(r), r.URL.Query().Get("id")))
 }
