@@ -1,7 +1,9 @@
 //! The HTTP server: requests begin, handlers bound their connections or take them over, connections end, one or all.
 
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
-use observer_common::event::{ConnHijacked, ConnReadError, IoDeadlineSet, RequestStarted, ServerClosing};
+use observer_common::event::{
+    ConnHijacked, ConnReadError, IoDeadlineSet, RequestStarted, ServerClosing,
+};
 use observer_common::hook::HookId;
 use observer_common::probe::{conn, request};
 
