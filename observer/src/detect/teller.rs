@@ -133,12 +133,13 @@ impl Teller {
     }
 }
 
-/// Its request is over, and nothing of the transport's says that the call goes on.
+/// Its request has been over for a while, and nothing of the transport's says that the call goes on.
 fn is_left(call: &Call, cx: &Context<'_>) -> bool {
     let over = |owner| {
-        cx.model
-            .request(owner)
-            .is_none_or(|owner| owner.ended.is_some())
+        cx.model.request(owner).is_none_or(|owner| {
+            let ended = owner.ended.as_ref();
+            ended.is_some_and(|(at_ns, _)| at_ns + SETTLES_NS <= cx.now_ns)
+        })
     };
     call.inner.is_none() && call.owner.is_some_and(over)
 }

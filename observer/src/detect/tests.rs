@@ -31,6 +31,7 @@ mod same_connection;
 mod sessions;
 mod spawned;
 mod sql;
+mod telling;
 mod timeout_handler;
 mod waits;
 mod worker_loops;
