@@ -1,12 +1,17 @@
 //! Every planted leak of `leaks` is found at its `go` statement, about the request that started it; every healthy twin
 //! is silent.
 
+#[path = "live_leaks/connections.rs"]
+mod connections;
+#[path = "live_leaks/heap.rs"]
+mod heap;
+
 use std::{collections::BTreeSet, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use observer_tests::go::minor_of;
 use observer_tests::live::{
-    Connection, Expect, Load, Observer, Program, Run, exactly, findings, on_each_kind, start,
+    Expect, Load, Observer, Program, Run, exactly, findings, on_each_kind, start,
 };
 use serde_json::Value;
 
@@ -318,43 +323,6 @@ fn leaked_at(dump: &str) -> BTreeSet<String> {
     });
     // Of sync.WaitGroup.Go, who has called it is named.
     lines.filter(|line| !line.contains("/src/sync/")).collect()
-}
-
-/// Connections that the handler of a route takes over and leaves to two goroutines.
-fn taken_over(program: &Program, path: &str) -> Result<Vec<Connection>> {
-    let open = |number| {
-        let mut connection = Connection::open(program.address)?;
-        connection.exchange(path, &format!("{}{number}", ids(path)))?;
-        Ok(connection)
-    };
-    (0..REQUESTS).map(open).collect()
-}
-
-#[test]
-fn who_serves_a_connection_that_was_taken_over_is_a_leak_once_that_has_closed() -> Result<()> {
-    on_each_kind(|go, flavor| {
-        let program = start(PROGRAM, go, flavor, &[])?;
-        for observe in [observe, observe_without_hooks] {
-            let observer = observe(&program)?;
-            let stays_open = taken_over(&program, "/pumps/ok")?;
-            let closes = taken_over(&program, "/pumps")?;
-            thread::sleep(Duration::from_secs(2));
-            drop(closes);
-            thread::sleep(SETTLED);
-            let run = observer.stop()?;
-            drop(stays_open);
-            let any: Vec<String> = (0..REQUESTS).map(|of| format!("pumps-{of}")).collect();
-            // A word that was left on a stack may hide that nothing leads to what it waits on.
-            let stays = Expect::new("error|info", PROGRAM, "goroutine-leak pumps")?
-                .fact("/request/path", "/pumps")
-                .fact("/request/id", &any.join("|"))
-                .fact("/evidence/wait_reason", "chan receive")
-                .says("after the connection of its request closed")
-                .times(None);
-            exactly(&run, program.pid(), &[stays])?;
-        }
-        Ok(())
-    })
 }
 
 /// The runtime notes of a wait when the collection before it ended, which is as long ago as the work before the wait.

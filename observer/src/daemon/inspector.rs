@@ -160,10 +160,9 @@ pub(super) fn search(
 }
 
 /// The same of goroutines by number; `None` where that is not to be known.
-pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<Reach> {
+pub(super) fn unreferenced(target: &Target, goids: &[u64]) -> Option<Result<Reach, Unsearched>> {
     let asked: BTreeSet<u64> = goids.iter().copied().collect();
-    let found = search(target, |goid| asked.contains(&goid))?;
-    found.ok()?.ok()
+    search(target, |goid| asked.contains(&goid))?.ok()
 }
 
 fn inspect(target: &Target, goid: u64, g: u64) -> Inspection {

@@ -2,12 +2,13 @@
 //!
 //! Such a look takes up to a second, in which events must be taken in. One follows the other, and few wait.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::detect::{Answer, Ask, Question, Searched};
 use crate::error::Notice;
+use crate::inspect::Unsearched;
 use crate::sink::{Clock, SnapshotFolder};
 
 use super::subject::Target;
@@ -24,7 +25,7 @@ type Job = (Ask, Arc<Target>, Clock);
 pub(super) struct Done {
     pub(super) ask: Ask,
     pub(super) answer: Answer,
-    /// Why there is no file.
+    /// What could not be done.
     pub(super) notice: Option<Notice>,
 }
 
@@ -35,6 +36,8 @@ pub(super) struct Looks {
     waiting: VecDeque<Job>,
     at_work: Option<(Ask, JoinHandle<Done>)>,
     over: VecDeque<Done>,
+    /// Processes that were said not to be searched for references.
+    not_searched: BTreeSet<u32>,
 }
 
 impl Looks {
@@ -72,7 +75,12 @@ impl Looks {
 
     fn take(&mut self, ended: Option<(Ask, JoinHandle<Done>)>) {
         if let Some((ask, thread)) = ended {
-            let done = thread.join().unwrap_or_else(|_| unanswered(ask));
+            let mut done = thread.join().unwrap_or_else(|_| unanswered(ask));
+            if let Some(Notice::NotSearched { pid, .. }) = &done.notice
+                && !self.not_searched.insert(*pid)
+            {
+                done.notice = None;
+            }
             self.over.push_back(done);
             self.begin();
         }
@@ -105,12 +113,22 @@ fn look(ask: Ask, target: &Target, clock: Clock, folder: Option<&SnapshotFolder>
         Question::Crowds { gopcs } => crowds::look(gopcs, target, clock, folder),
         Question::Unreferenced { goids } => {
             let begun_ns = clock::now_ns();
-            let found = inspector::unreferenced(target, goids).map(|reach| Searched {
-                lost: reach.lost,
-                reached: reach.reached,
-                took_ns: clock::now_ns().saturating_sub(begun_ns),
-            });
-            (Answer::Unreferenced(found), None)
+            match inspector::unreferenced(target, goids) {
+                Some(Ok(reach)) => {
+                    let found = Searched {
+                        lost: reach.lost,
+                        reached: reach.reached,
+                        took_ns: clock::now_ns().saturating_sub(begun_ns),
+                    };
+                    (Answer::Unreferenced(Some(found)), None)
+                }
+                Some(Err(why @ Unsearched::TooMuch)) => {
+                    let (pid, why) = (ask.pid, why.to_string());
+                    let notice = Notice::NotSearched { pid, why };
+                    (Answer::Unreferenced(None), Some(notice))
+                }
+                Some(Err(Unsearched::Unclear)) | None => (Answer::Unreferenced(None), None),
+            }
         }
         _ => (Answer::Unknown, None),
     };

@@ -94,10 +94,12 @@
 //!   for longer than twice `--leak-after` is taken for leaks where no search says that others can wake them;
 //! - those of a connection that the handler took over, until its client and the service have closed it; for good where the service
 //!   closes first;
-//! - those of the standard library and of plumbing (connections, pools, exporters), and all that descend from those;
+//! - those of the standard library and of plumbing (connections, pools, exporters), and all that descend from those; so the two of the HTTP
+//!   transport that wait for an answer that nobody reads or closes, which `observer goroutines` shows in `persistConn.readLoop`, in a `select`;
 //! - where a `Done` of a dead context is among what it waits for: it is about to leave;
-//! - references are not searched for in more than 64 MiB of objects with pointers, and not to locks up to Go 1.25, where no goroutine
-//!   says which it waits for: there age tells what it can. A word that a function has left behind on a stack counts as a reference;
+//! - references are not searched for in more than 64 MiB of objects with pointers (a warning says so once a process), and not to locks up
+//!   to Go 1.25, where no goroutine says which it waits for: there age tells what it can. A word that a function has left behind on a stack
+//!   counts as a reference;
 //! - goroutines that were started before observer came, or of which events were lost;
 //! - without `--goroutines`: all of them up to Go 1.20; those that `sync.WaitGroup.Go` or `errgroup` has started, whose callers only the event
 //!   of their start tells; those whose own starter had ended by the next look, `http.TimeoutHandler`'s worker for one.

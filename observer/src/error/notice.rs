@@ -127,6 +127,16 @@ pub enum Notice {
         /// What the kernel said.
         why: String,
     },
+    /// What the goroutines of a process wait on cannot be proved to be lost.
+    #[error(
+        "references are not searched for in pid {pid} ({why}): its leaks are told by their age alone"
+    )]
+    NotSearched {
+        /// Whose.
+        pid: u32,
+        /// As `observer goroutines --references` says it.
+        why: String,
+    },
     /// Lines are missing from an output.
     #[error("cannot write {what} ({why}); lines that are lost are counted")]
     WriteFailed {

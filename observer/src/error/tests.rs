@@ -250,6 +250,10 @@ fn notices() {
             why: "the kernel refuses program `process_executed`".into(),
         },
         Notice::OtherProbes { pid: 4121 },
+        Notice::NotSearched {
+            pid: 4121,
+            why: "there is more to look through than 64 MiB of objects with pointers".into(),
+        },
         Notice::NewerGo {
             version: "go1.29".into(),
             hooks: "http-serve, goroutine-new".into(),

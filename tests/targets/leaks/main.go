@@ -14,6 +14,7 @@ import (
 
 func main() {
 	flag.Parse()
+	holds()
 	routes := aged()
 	routes = append(routes, locked()...)
 	routes = append(routes, calls()...)
@@ -23,6 +24,7 @@ func main() {
 	mux := app.Mux(routes)
 	mux.HandleFunc("/pumps", pumps)
 	mux.HandleFunc("/pumps/ok", pumps)
+	bodies(mux)
 	app.Run(&http.Server{Handler: mux})
 }
 
