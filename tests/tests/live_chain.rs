@@ -14,7 +14,8 @@ use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Finding, Load, Observer, Role, Run, exactly, findings, on_each_kind, start,
+    Expect, Finding, Load, Observer, Role, Run, exactly, findings, on_each_kind, on_each_version,
+    start,
 };
 
 /// The store works for two seconds, of which its caller waits 0.3.
@@ -145,6 +146,35 @@ fn work_for_a_caller_that_has_given_up_is_found_in_the_caller() -> Result<()> {
         exactly(&run, store.pid(), &in_store()?)?;
         for finding in findings(&run, front.pid()) {
             related(&run, &finding, store.pid())?;
+        }
+        Ok(())
+    })
+}
+
+/// Edge, a service behind it, and a worker: the client leaves the edge, everybody in front hands that on, and the worker works on. What
+/// it does then is told once, where it was called from.
+#[test]
+fn of_three_processes_the_one_that_called_the_worker_is_told() -> Result<()> {
+    on_each_version(|go, flavor| {
+        let worker = start(STORE, go, flavor, &[])?;
+        let middle = start(FRONT, go, flavor, &["-store", &worker.url("")])?;
+        let edge = start(FRONT, go, flavor, &["-store", &middle.url("")])?;
+        let pids = [&edge, &middle, &worker].map(|one| one.pid().to_string());
+        let args: Vec<&str> = pids.iter().flat_map(|pid| ["--pid", pid]).collect();
+        let observer = Observer::attach(&args, 3)?;
+        let routes = edge.routes()?;
+        let route = routes.iter().find(|route| route.path == "/client");
+        let route = route.context("no route /client")?;
+        Load::route(&edge, route).start()?.all(&route.outcome)?;
+        thread::sleep(SETTLED);
+        let run = observer.stop()?;
+        exactly(&run, edge.pid(), &[])?;
+        let orphan = orphan("client", "client", "request_id", "cancel-ignored")?;
+        exactly(&run, middle.pid(), &[orphan.fact("/confidence", "high")])?;
+        let below = Expect::new("error", STORE, "cancel-ignored client")?;
+        exactly(&run, worker.pid(), &[below.by("client")])?;
+        for finding in findings(&run, middle.pid()) {
+            related(&run, &finding, worker.pid())?;
         }
         Ok(())
     })
