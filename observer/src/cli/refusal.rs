@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
+use std::num::{IntErrorKind, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -44,7 +45,7 @@ fn of_value(
     let arg = text(ContextKind::InvalidArg)?;
     let long = arg.split([' ', '=', '[']).next().unwrap_or_default();
     let why = match (error.source(), error.get(ContextKind::ValidValue)) {
-        (Some(source), _) => source.to_string(),
+        (Some(source), _) => plainly(source),
         (None, Some(ContextValue::Strings(valid))) => format!("it is one of {}", valid.join(", ")),
         (None, _) => return None,
     };
@@ -70,6 +71,16 @@ fn of_value(
         source: BadValue(why).into(),
         remedy,
     })
+}
+
+/// Why a value is refused. The standard library speaks of digits and of target types.
+fn plainly(why: &(dyn std::error::Error + 'static)) -> String {
+    let integer = why.downcast_ref::<ParseIntError>().map(ParseIntError::kind);
+    match integer {
+        Some(IntErrorKind::InvalidDigit | IntErrorKind::Empty) => "not a whole number".to_owned(),
+        Some(IntErrorKind::PosOverflow) => "too large".to_owned(),
+        _ => why.to_string(),
+    }
 }
 
 /// `--log-max-size` → `OBSERVER_LOG_MAX_SIZE`.
