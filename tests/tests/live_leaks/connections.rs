@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use observer_tests::live::{Connection, observer_binary};
+use observer_tests::live::{Connection, observer_binary, on_each_version};
 
 use super::*;
 
@@ -47,7 +47,7 @@ fn who_serves_a_connection_that_was_taken_over_is_a_leak_once_that_has_closed() 
 /// are is in the picture.
 #[test]
 fn whose_answer_nobody_reads_leaves_the_transport_waiting() -> Result<()> {
-    on_each_kind(|go, flavor| {
+    on_each_version(|go, flavor| {
         let program = start(PROGRAM, go, flavor, &[])?;
         let observer = observe(&program)?;
         for path in ["/body/ok", "/body"] {
