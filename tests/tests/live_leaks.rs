@@ -165,16 +165,14 @@ impl Planted {
             .fact("/evidence/state", "waiting")
             .times(REQUESTS);
         // A word that was left on a stack may hide the first of them from the first search.
-        let any: Vec<String> = (0..REQUESTS)
-            .map(|number| format!("{case}-{number}"))
-            .collect();
+        let any = any_of(case);
         Ok(match self.proof {
             Proof::Lost(_) | Proof::Named(_) if !by_age => expect
                 .fact("/request/path", &route)
-                .fact("/request/id", &any.join("|")),
+                .fact("/request/id", &any),
             _ if any_of_them => expect
                 .fact("/request/path", &route)
-                .fact("/request/id", &any.join("|")),
+                .fact("/request/id", &any),
             _ => expect.request(&route, &format!("{case}-0")),
         })
         .map(|expect| match self.proof {
@@ -217,6 +215,12 @@ fn observe_with(program: &Program, more: &[&str]) -> Result<Observer> {
 /// What the IDs of a route's requests begin with.
 fn ids(path: &str) -> String {
     format!("{}-", path.trim_start_matches('/').replace('/', "-"))
+}
+
+/// The IDs of a case's requests, any of which may be told.
+fn any_of(case: &str) -> String {
+    let ids: Vec<String> = (0..REQUESTS).map(|of| format!("{case}-{of}")).collect();
+    ids.join("|")
 }
 
 /// So many requests, one after the other.
