@@ -174,8 +174,10 @@ pub struct Layout {
     pub cancel_end: [Range; MAX_RANGES],
     /// `(*cancelCtx).cancel` itself: a cancel called from it is a cascade.
     pub cancel_self: Range,
-    /// The caller whose cancels say only that a call is done: sent short.
-    pub cancel_short: Range,
+    /// Callers whose cancels say only that a call is done, or that nobody waits for a context any more: sent short.
+    pub cancel_short: [Range; MAX_RANGES],
+    /// `context.AfterFunc`: of its creations the chain matters, not the stack.
+    pub after_func: Range,
     /// What sends the answer of a unary gRPC handler that has returned (up to 1.83).
     pub grpc_answer: Range,
     /// Itabs of contexts whose creation is an event: a chain is known from there on. 0: unused, or not learnt yet.
@@ -230,7 +232,8 @@ impl Layout {
         create_short: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_end: [Range { start: 0, end: 0 }; MAX_RANGES],
         cancel_self: Range { start: 0, end: 0 },
-        cancel_short: Range { start: 0, end: 0 },
+        cancel_short: [Range { start: 0, end: 0 }; MAX_RANGES],
+        after_func: Range { start: 0, end: 0 },
         grpc_answer: Range { start: 0, end: 0 },
         nodes: [0; MAX_NODES],
         cancel_via: Range { start: 0, end: 0 },

@@ -4,6 +4,8 @@
 pub const MAX_FRAMES: usize = 16;
 /// Return addresses kept with a cancel, other than one by a failed write: the code to name is never further up.
 pub const MAX_CANCEL_FRAMES: usize = 8;
+/// Return addresses kept with a context of `AfterFunc`: who asked for it. Nothing can hang below one, and no finding is about one.
+pub const AFTER_FUNC_FRAMES: usize = 3;
 /// Return addresses kept with a started goroutine: the runtime's own, then those of the `go` statement's callers.
 pub const MAX_SPAWN_FRAMES: usize = 10;
 /// Links of a context chain kept at most.

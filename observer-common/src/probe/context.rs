@@ -6,7 +6,7 @@ use crate::event::{
     ContextCreated, ContextCreatedShort, DeadlineAsked, Header, Kind, Link,
 };
 use crate::layout::{CREATE_IS_METHOD, Layout, Range, TIMER_BY_POINTER};
-use crate::limits::{MAX_CANCEL_FRAMES, MAX_FRAMES};
+use crate::limits::{AFTER_FUNC_FRAMES, MAX_CANCEL_FRAMES, MAX_FRAMES};
 use crate::mem::MemRead;
 use crate::regs::Registers;
 
@@ -135,7 +135,12 @@ pub fn created<M: MemRead, R: Registers>(
     record.deadline = mem.pair(deadline).unwrap_or([0; 2]);
     let first = mem.word(regs.sp());
     let innermost = Innermost { first, outer };
-    let (frames, partial) = walk::stack_on(mem, regs, innermost, &mut record.pcs);
+    let most = if layout.after_func.holds_return(first.unwrap_or(0)) {
+        AFTER_FUNC_FRAMES
+    } else {
+        MAX_FRAMES
+    };
+    let (frames, partial) = walk::stack_up_to(mem, regs, innermost, most, &mut record.pcs);
     record.frames = frames;
     record.links = walk::chain(mem, layout, parent, &mut record.chain);
     Ok(partial)
@@ -208,7 +213,7 @@ pub fn cancel_detail<M: MemRead, R: Registers>(
         None => return Err(Skip::Object),
     };
     let flags = if cascade { CANCEL_CASCADE } else { 0 } | if again { CANCEL_AGAIN } else { 0 };
-    let known = layout.cancel_short.holds_return(outer);
+    let known = Range::any_holds_return(&layout.cancel_short, outer);
     let detail = match (cascade, again) {
         (true, true) => Detail::None,
         (false, false) if !known => Detail::Full,

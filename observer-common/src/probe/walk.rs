@@ -84,7 +84,7 @@ pub fn stack<const N: usize, M: MemRead, R: Registers>(
     } else {
         None
     };
-    stack_on(mem, regs, Innermost { first, outer }, pcs)
+    stack_up_to(mem, regs, Innermost { first, outer }, N, pcs)
 }
 
 /// What a probe has read of a stack to find out whether the rest is worth reading.
@@ -96,18 +96,7 @@ pub struct Innermost {
     pub outer: Option<[u64; 2]>,
 }
 
-/// [`stack`], where its innermost frame was read before.
-#[inline(always)]
-pub fn stack_on<const N: usize, M: MemRead, R: Registers>(
-    mem: &M,
-    regs: &R,
-    innermost: Innermost,
-    pcs: &mut [u64; N],
-) -> (u32, bool) {
-    stack_up_to(mem, regs, innermost, N, pcs)
-}
-
-/// [`stack_on`], of no more than `most` return addresses, which are two at least.
+/// [`stack`], where its innermost frame was read before, and of no more than `most` return addresses, which are two at least.
 #[inline(always)]
 pub fn stack_up_to<const N: usize, M: MemRead, R: Registers>(
     mem: &M,

@@ -21,7 +21,9 @@ const SHORT: u64 = 2;
 const SERVE: u64 = 3;
 const CANCEL: u64 = 4;
 const READ_LOOP: u64 = 5;
+const AFTER_FUNC: u64 = 6;
 const USER: u64 = 9;
+const STOP: u64 = 11;
 
 const PARENT_ITAB: u64 = 0x51_1000;
 const CHILD_ITAB: u64 = 0x51_2000;
@@ -35,7 +37,9 @@ fn ranges() -> Layout {
     layout.create_short[0] = function(SHORT);
     layout.cancel_end[2] = function(SERVE);
     layout.cancel_self = function(CANCEL);
-    layout.cancel_short = function(READ_LOOP);
+    layout.cancel_short[0] = function(READ_LOOP);
+    layout.cancel_short[2] = function(STOP);
+    layout.after_func = function(AFTER_FUNC);
     layout
 }
 
@@ -79,6 +83,25 @@ fn a_creation_is_told_with_chain_stack_and_deadline() {
     assert_eq!(event.indirect, 0);
     assert_eq!(event.deadline, [0x8000_0000_1234_5678, 99]);
     assert_eq!(&event.pcs[..event.frames as usize], pcs);
+    assert_eq!(
+        &event.chain[..event.links as usize],
+        [link(PARENT_ITAB, PARENT), link(0x51_0000, 8)]
+    );
+}
+
+#[test]
+fn of_after_func_the_chain_is_told_and_who_asks() {
+    let pcs = [
+        inside(AFTER_FUNC),
+        inside(7),
+        inside(8),
+        inside(USER),
+        inside(10),
+    ];
+    let (memory, regs) = creation(&pcs);
+    let mut event: ContextCreated = record();
+    assert_eq!(full(&memory, &ranges(), &regs, &mut event), Ok(false));
+    assert_eq!(&event.pcs[..event.frames as usize], &pcs[..3]);
     assert_eq!(
         &event.chain[..event.links as usize],
         [link(PARENT_ITAB, PARENT), link(0x51_0000, 8)]
@@ -325,6 +348,15 @@ fn the_end_of_a_call_is_told_short() {
     let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
     assert_eq!((sight.flags, sight.detail), (0, Detail::Short(0)));
     assert_eq!(sight.pcs, pcs);
+}
+
+#[test]
+fn whoever_does_not_wait_for_an_end_any_more_is_told_short() {
+    let pcs = [inside(7), inside(STOP), inside(USER), inside(8)];
+    let (memory, regs) = cancel(&pcs, 0);
+    let sight = cancel_detail(&memory, &ranges(), &regs).unwrap();
+    assert_eq!((sight.flags, sight.detail), (0, Detail::Short(0)));
+    assert_eq!(sight.pcs, pcs[..2]);
 }
 
 #[test]

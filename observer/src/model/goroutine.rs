@@ -24,19 +24,8 @@ impl On<'_> {
     /// The request that the goroutine of a hit with this stack works for: it serves it, or was started for it. Sticky: a
     /// goroutine belongs to the request that it was first seen with, or to none.
     pub(super) fn owner(&mut self, header: &Header, pcs: &[u64]) -> Option<ReqId> {
-        if let Some(request) = self.process.serving.get(&header.goid).copied() {
-            self.beat(request);
-            return Some(request);
-        }
-        if let Some(request) = self.process.owners.keep(&header.goid) {
-            return *request;
-        }
-        // What a look has found may have worked before: nobody's.
-        if let Some(spawned) = self.process.spawned.get(&header.goid)
-            && let Some(spawned) = self.model.spawned.get(*spawned)
-            && spawned.told == Told::Event
-        {
-            return Some(spawned.request);
+        if let Some(known) = self.known_owner(header) {
+            return known;
         }
         if header.parent_goid == 0 {
             return None;
@@ -53,6 +42,21 @@ impl On<'_> {
         };
         self.process.owners.insert(header.goid, owner);
         owner
+    }
+
+    /// What is known of that without a stack; `Some(None)`: that it works for none.
+    pub(super) fn known_owner(&mut self, header: &Header) -> Option<Option<ReqId>> {
+        if let Some(request) = self.process.serving.get(&header.goid).copied() {
+            self.beat(request);
+            return Some(Some(request));
+        }
+        if let Some(request) = self.process.owners.keep(&header.goid) {
+            return Some(*request);
+        }
+        // What a look has found may have worked before: nobody's.
+        let spawned = self.process.spawned.get(&header.goid)?;
+        let spawned = self.model.spawned.get(*spawned)?;
+        (spawned.told == Told::Event).then_some(Some(spawned.request))
     }
 
     /// Whether a goroutine that the serving one has started was started for this request, as far as can be known: an

@@ -25,7 +25,11 @@ impl On<'_> {
             .model
             .stacks
             .keep(&record.pcs, u64::from(record.frames));
-        let by_goroutine = self.owner(header, &pcs);
+        let by_goroutine = if kind == ContextKind::AfterFunc {
+            self.known_owner(header).flatten()
+        } else {
+            self.owner(header, &pcs)
+        };
         let owner = match &resolved.root {
             Root::Request(request) => Some(*request),
             _ => by_goroutine,
@@ -42,7 +46,10 @@ impl On<'_> {
         if let Some(asked) = asked {
             self.learn_clock(asked, &pcs);
         }
-        let dial = self.made_by_dial(header.goid, &pcs);
+        // Who dials stands further up than the stack of these goes.
+        let dial = (kind != ContextKind::AfterFunc)
+            .then(|| self.made_by_dial(header.goid, &pcs))
+            .flatten();
         let mut ctx = self.blank(header, ptr, record.child);
         ctx.internal = dial.is_some();
         ctx.call = dial;

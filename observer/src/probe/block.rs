@@ -41,8 +41,15 @@ const CANCEL_END: &[&str] = &[
     "golang.org/x/net/http2.(*serverConn).runHandler.func1",
     "google.golang.org/grpc/internal/transport.(*http2Server).finishStream",
 ];
-/// The caller whose first cancel of a context means that a call is done (Go ≥ 1.23).
-const CANCEL_SHORT: &str = "net/http.(*persistConn).readLoop";
+/// Callers whose first cancel of a context says all by itself: a call is done (Go ≥ 1.23), rows are closed, what `AfterFunc`
+/// gave is called.
+const CANCEL_SHORT: &[&str] = &[
+    "net/http.(*persistConn).readLoop",
+    "database/sql.(*Rows).close",
+    "context.AfterFunc.func1",
+];
+/// Whoever calls it only wants to hear of a context's end.
+const AFTER_FUNC: &str = "context.AfterFunc";
 /// Called once, by a unary handler that has returned without an error.
 const GRPC_ANSWER: &str = "google.golang.org/grpc.(*Server).sendResponse";
 /// What the transport hands its cancels through (Go ≥ 1.23).
@@ -136,7 +143,8 @@ pub fn build(image: &Image, fields: &Layout, bias: u64, wishes: &Wishes) -> layo
         create_short: ranges(image, bias, CREATE_SHORT),
         cancel_end: ranges(image, bias, CANCEL_END),
         cancel_self: range(image, bias, CANCEL_SELF).unwrap_or_default(),
-        cancel_short: range(image, bias, CANCEL_SHORT).unwrap_or_default(),
+        cancel_short: ranges(image, bias, CANCEL_SHORT),
+        after_func: range(image, bias, AFTER_FUNC).unwrap_or_default(),
         grpc_answer: range(image, bias, GRPC_ANSWER).unwrap_or_default(),
         nodes: [0; MAX_NODES],
         cancel_via: range(image, bias, CANCEL_VIA).unwrap_or_default(),
