@@ -16,7 +16,7 @@ pub(super) enum Who {
     ConnRead,
     /// A write to the peer failed: the connection's memory tells why.
     ConnWrite,
-    /// An HTTP/2 connection is over, with all its streams: who has ended it, other events tell.
+    /// A connection of HTTP/2 or gRPC is over, with all its streams: who has ended it, other events tell.
     ConnOver,
 }
 
@@ -57,6 +57,11 @@ const TABLE: &[(Match, Who)] = &[
     (
         Match::Exact("context.WithDeadline"),
         Who::By(CancelledBy::Deadline),
+    ),
+    // What it gave is called: nobody wants to hear of the end any more.
+    (
+        Match::Exact("context.AfterFunc.func1"),
+        Who::By(CancelledBy::Code),
     ),
     (
         Match::Prefix("context.(*cancelCtx).propagateCancel"),
@@ -104,11 +109,9 @@ const TABLE: &[(Match, Who)] = &[
         Match::Suffix("http2Server).keepalive"),
         Who::By(CancelledBy::ServerClose),
     ),
-    // The reader has met the connection's end.
-    (
-        Match::Suffix("http2Server).HandleStreams"),
-        Who::By(CancelledBy::Client),
-    ),
+    // The reader has met the connection's end, which may be the server's doing: one that is too old is closed by the
+    // writer, and the reader is the first to end its streams.
+    (Match::Suffix("http2Server).HandleStreams"), Who::ConnOver),
     // `Stop`; how it closes connections has changed its name.
     (
         Match::Prefix("google.golang.org/grpc.(*Server).Stop"),

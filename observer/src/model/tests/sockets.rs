@@ -187,6 +187,37 @@ fn an_http2_connection_that_no_peer_has_closed_is_not_ended_by_the_client() {
     }
 }
 
+/// gRPC's reader meets the end of a connection, whoever has closed it: one that is too old is closed by the server.
+#[test]
+fn a_grpc_connection_is_ended_by_the_client_where_the_kernel_saw_it_close() {
+    for (leaves, by) in [
+        (Some(fin(PEER)), CancelledBy::Client),
+        (Some(reset(PEER)), CancelledBy::Client),
+        (None, CancelledBy::Unknown),
+    ] {
+        let mut scene = ModelScene::new();
+        let id = started(&mut scene, 10);
+        if let Some(leaves) = &leaves {
+            scene.take(299, leaves);
+        }
+        let stack = [
+            "context.WithCancel.func1",
+            "google.golang.org/grpc/internal/transport.(*http2Server).Close",
+            "google.golang.org/grpc/internal/transport.(*http2Server).HandleStreams",
+        ];
+        let over = cancel(&scene.code, READER, ROOT, &stack);
+        scene.take(300, &over);
+        if leaves.is_none() {
+            // The peer closes what it has been told is over.
+            scene.take(301, &fin(PEER));
+        }
+        assert_eq!(who(&scene, id), by);
+        scene.model.set_peer(id, Some(PEER), None);
+        scene.model.note_delivery(id, &scene.code);
+        assert_eq!(who(&scene, id), by);
+    }
+}
+
 #[test]
 fn who_ends_an_http2_connection_is_known_by_its_peer_and_until_then_by_any() {
     for go_122 in [true, false] {
