@@ -74,6 +74,8 @@
 //!
 //! ## When silent
 //!
+//! - what set the request's deadline called the handler in another way than through `ServeHTTP` or
+//!   a router: `next(w, r.WithContext(ctx))` as a plain function, or an interceptor of a gRPC server;
 //! - `http.Client.Timeout`, `net.Dialer.Timeout` or a deadline of its own bounds the call;
 //! - a call on the request's context beside another that has a timeout: what a handler allows one
 //!   call is not what the request has;
@@ -254,7 +256,7 @@ fn found(
         Over::Context(_) => format!("hand on the context that has the deadline of {origin}"),
         Over::Caller(..) => format!("give the call a context with the time that {origin} leaves"),
     };
-    let at = site::direct(unit, &stack).cloned();
+    let at = site::of_client(unit, &stack).cloned();
     draft::place(&mut finding, unit, at.as_ref(), stack);
     finding
 }

@@ -116,7 +116,7 @@ fn origin(
     };
     chosen.or_else(|| {
         let frames = site::frames(cx.code, unit.process.pid, pcs);
-        site::direct(unit, &frames).cloned()
+        site::of_client(unit, &frames).cloned()
     })
 }
 

@@ -9,8 +9,12 @@ use crate::model::{Code, Unit};
 
 use super::site;
 
-/// Functions of the standard library that put `Background` into what they return.
-const CARRIERS: &[&str] = &["net/http.NewRequest"];
+/// Functions of libraries that put `Background`, or the context that they are given, into what they return.
+const CARRIERS: &[&str] = &[
+    "net/http.NewRequest",
+    "google.golang.org/grpc/metadata.AppendToOutgoingContext",
+    "google.golang.org/grpc/metadata.NewOutgoingContext",
+];
 
 /// The innermost user frame of a stack in whose code the context with this itab is handed to a
 /// call. `None` where no frame does, or the first that does is nobody's to change.

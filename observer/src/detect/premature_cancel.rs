@@ -379,7 +379,7 @@ fn killed(call: &Call, cancel: &Cancel, unit: &Unit, cx: &Context<'_>) -> Option
     let read = call.failed_read.as_ref();
     let pcs = read.map_or(&call.pcs, |read| &read.pcs);
     let stack = site::frames(cx.code, call.pid, pcs);
-    let at = site::direct(unit, &stack)?.clone();
+    let at = site::of_client(unit, &stack)?.clone();
     let mut finding = draft::blank(
         RuleName::PrematureCancel,
         Severity::Error,

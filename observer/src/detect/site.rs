@@ -42,6 +42,26 @@ pub(super) fn direct<'a>(unit: &Unit, frames: &'a [Frame]) -> Option<&'a Frame> 
     frames.iter().find(|frame| is_user(unit, &frame.function))
 }
 
+/// The frame that called a client, beyond what the service hooks into that (a `RoundTripper`, an interceptor), which hands
+/// on what it is given; [`direct`] where no client is on the stack, or nobody beyond it.
+pub(super) fn of_client<'a>(unit: &Unit, frames: &'a [Frame]) -> Option<&'a Frame> {
+    let served = frames.iter().position(|frame| serves(&frame.function));
+    let here = frames.get(..served.unwrap_or(frames.len()))?;
+    let client = here.iter().rposition(|frame| calls(&frame.function));
+    let beyond = client.and_then(|client| direct(unit, here.get(client..)?));
+    beyond.or_else(|| direct(unit, frames))
+}
+
+/// What a client's users call, and what hooks are called from.
+fn calls(function: &str) -> bool {
+    const CLIENTS: [&str; 3] = [
+        "net/http.(*Client).",
+        "google.golang.org/grpc.(*ClientConn).Invoke",
+        "google.golang.org/grpc.(*ClientConn).NewStream",
+    ];
+    CLIENTS.iter().any(|client| function.starts_with(client))
+}
+
 /// First frame of the service's own code.
 pub(super) fn caller<'a>(unit: &Unit, frames: &'a [Frame]) -> Option<&'a Frame> {
     frames.iter().find(|frame| is_own(unit, &frame.function))
@@ -118,7 +138,7 @@ pub(super) fn made_by(frames: &[Frame]) -> Option<Arc<str>> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{direct, is_own, is_std, made_by, maker, outermost, walked};
+    use super::{direct, is_own, is_std, made_by, maker, of_client, outermost, walked};
     use crate::finding::ProcessInfo;
     use crate::go::Frame;
     use crate::inspect::StackState;
@@ -187,6 +207,34 @@ mod tests {
             &*outermost(&unit, &stack).unwrap().function,
             "example.com/shop/api.Handle"
         );
+    }
+
+    #[test]
+    fn what_is_hooked_into_a_client_is_not_who_calls() {
+        let unit = unit();
+        let over_http = [
+            "net/http.(*Transport).RoundTrip",
+            "example.com/shop/trace.(*IDs).RoundTrip",
+            "net/http.send",
+            "net/http.(*Client).do",
+            "net/http.(*Client).Do",
+            "example.com/shop/stock.(*Client).Get",
+            "net/http.serverHandler.ServeHTTP",
+        ];
+        let named = |names: &[&str]| of_client(&unit, &frames(names)).unwrap().function.clone();
+        assert_eq!(&*named(&over_http), "example.com/shop/stock.(*Client).Get");
+        let over_grpc = [
+            "google.golang.org/grpc.newClientStream",
+            "google.golang.org/grpc.invoke",
+            "example.com/shop/trace.Unary",
+            "google.golang.org/grpc.(*ClientConn).Invoke",
+            "example.com/shop/stock.Get",
+            "google.golang.org/grpc.(*Server).handleStream",
+        ];
+        assert_eq!(&*named(&over_grpc), "example.com/shop/stock.Get");
+        // The service's own round trip, or one whose caller is beyond what was read of the stack.
+        assert_eq!(&*named(&over_http[..2]), over_http[1]);
+        assert_eq!(&*named(&over_http[..5]), over_http[1]);
     }
 
     #[test]

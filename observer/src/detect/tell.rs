@@ -13,7 +13,7 @@ use super::{deadline, draft, site};
 pub(super) fn call(call: &Call, cx: &Context<'_>) -> Option<CallFact> {
     let unit = cx.unit(call.pid)?;
     let stack = site::frames(cx.code, call.pid, &call.pcs);
-    let at = site::direct(&unit, &stack).cloned();
+    let at = site::of_client(&unit, &stack).cloned();
     let caller = site::caller(&unit, &stack)
         .filter(|caller| Some(*caller) != at.as_ref())
         .cloned();

@@ -78,6 +78,7 @@
 //! ## When silent
 //!
 //! - the timeout is as long as the context's deadline or longer;
+//! - `http.Server.WriteTimeout` fires over HTTP/2: it ends a stream, and the connection keeps no error;
 //! - the context has no deadline: then there is one clock;
 //! - read deadlines: where one kills a request, `premature-cancel` says so;
 //! - deadlines on a hijacked connection, or on one that the service has dialled: no context hangs on
@@ -261,7 +262,7 @@ fn of_client(mismatch: &Mismatch<'_>, severity: Severity, cx: &Context<'_>) -> O
     let timeout = mismatch.timeout;
     let unit = cx.unit(timeout.pid)?;
     let stack = site::frames(cx.code, timeout.pid, &timeout.pcs);
-    let at = site::direct(&unit, &stack).cloned();
+    let at = site::of_client(&unit, &stack).cloned();
     let rule = RuleName::TimeoutMismatch;
     let severity = deadline::at_most(&unit, &stack, severity)?;
     let mut finding = draft::blank(rule, severity, Confidence::High, cx.now_ns, &unit);

@@ -95,7 +95,7 @@ func (t tagging) RoundTrip(r *http.Request) (*http.Response, error) {
 		tagged.Header.Set("X-Request-ID", r.URL.Query().Get("tag"))
 		tagged.Header.Set("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00000000000000b7-01")
 	}
-	return t.next.RoundTrip(tagged) // want: detached-context sent
+	return t.next.RoundTrip(tagged)
 }
 
 // request asks the downstream for an answer that takes longer than the client's patience, on no context of ours.
@@ -112,17 +112,17 @@ func (s *service) request(query string, noise int) *http.Request {
 }
 
 func (s *service) sends(w http.ResponseWriter, r *http.Request) {
-	resp, err := s.http.Do(s.request("&tag=sent-down", 0))
+	resp, err := s.http.Do(s.request("&tag=sent-down", 0)) // want: detached-context sent
 	finish(resp, err)
 }
 
 func (s *service) sendsMuch(w http.ResponseWriter, r *http.Request) {
-	resp, err := s.http.Do(s.request("&tag=sent-among-many", 300))
+	resp, err := s.http.Do(s.request("&tag=sent-among-many", 300)) // want: detached-context sent-among-many
 	finish(resp, err)
 }
 
 func (s *service) sendsNothing(w http.ResponseWriter, r *http.Request) {
-	resp, err := s.http.Do(s.request("", 0))
+	resp, err := s.http.Do(s.request("", 0)) // want: detached-context sent-nothing
 	finish(resp, err)
 }
 

@@ -21,12 +21,24 @@ const patience = 300
 
 // dial makes this process a client of a service, and watches its health.
 func (d *depot) dial(address string) {
-	conn, err := grpc.Dial(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.Dial(address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithUnaryInterceptor(handOn), grpc.WithStreamInterceptor(handStreamOn))
 	if err != nil {
 		log.Fatal(err)
 	}
 	d.conn = conn
 	go d.watchHealth()
+}
+
+// handOn is in every unary call, and none of them is its fault.
+func handOn(ctx context.Context, method string, req, reply interface{}, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoker(metadata.AppendToOutgoingContext(ctx, "x-hop", "depot"), method, req, reply, conn, opts...)
+}
+
+// handStreamOn is the same of streams.
+func handStreamOn(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return streamer(metadata.AppendToOutgoingContext(ctx, "x-hop", "depot"), desc, conn, method, opts...)
 }
 
 func (d *depot) watchHealth() {

@@ -30,6 +30,8 @@ var other = flag.String("depot", "", "address of another such service that the r
 
 var workers = flag.Uint("workers", 0, "goroutines that serve streams one after the other; 0: one for each stream")
 
+var age = flag.Duration("age", 0, "how old a connection may become; 0: as old as it likes")
+
 // depot is what all methods share.
 type depot struct {
 	closed chan struct{}
@@ -65,7 +67,8 @@ func listen() net.Listener {
 
 // server asks its clients every second whether they are still there.
 func (d *depot) server(workers uint32) *grpc.Server {
-	options := []grpc.ServerOption{grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Second})}
+	kept := keepalive.ServerParameters{Time: time.Second, MaxConnectionAge: *age, MaxConnectionAgeGrace: *age}
+	options := []grpc.ServerOption{grpc.KeepaliveParams(kept)}
 	if workers > 0 {
 		options = append(options, grpc.NumStreamWorkers(workers))
 	}

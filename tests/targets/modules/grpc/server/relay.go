@@ -31,10 +31,10 @@ func (d *depot) hand(ctx context.Context) error {
 
 // It waits for less time than its caller does, and answers without what it has asked for.
 func (d *depot) bound(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(passedOn(ctx), patience*time.Millisecond) // want: orphaned-downstream bound deadline
+	ctx, cancel := context.WithTimeout(passedOn(ctx), patience*time.Millisecond) // want: orphaned-downstream bound deadline; deadline-not-forwarded bound deadline
 	defer cancel()
 	in, out := wrapperspb.String("lamp"), new(wrapperspb.StringValue)
-	_ = d.conn.Invoke(ctx, "/"+name+"/Nap", in, out) // want: orphaned-downstream bound
+	_ = d.conn.Invoke(ctx, "/"+name+"/Nap", in, out) // want: orphaned-downstream bound; deadline-not-forwarded bound
 	return nil
 }
 
