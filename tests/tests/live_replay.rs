@@ -2,6 +2,8 @@
 
 #[path = "live_replay/cases.rs"]
 mod cases;
+#[path = "live_replay/facts.rs"]
+mod facts;
 #[path = "live_replay/make.rs"]
 mod make;
 #[path = "live_replay/occasions.rs"]
@@ -29,6 +31,18 @@ fn a_replay_finds_what_the_run_found() -> Result<()> {
         let recording = scratch.path().join("run.rec");
         let live = every_route("rules4", NEWEST, &[], &recording)?;
         ensure!(live.lines().count() > 20, "too little was found:\n{live}");
+        ensure!(replay(&recording)? == live, "the replay differs");
+        Ok(())
+    })
+}
+
+/// Without being asked to tell facts again.
+#[test]
+fn a_replay_finds_what_a_run_found_that_told_facts() -> Result<()> {
+    undisturbed(|| {
+        let scratch = tempfile::tempdir()?;
+        let recording = scratch.path().join("run.rec");
+        let live = found_by(&facts::told(&recording)?);
         ensure!(replay(&recording)? == live, "the replay differs");
         Ok(())
     })

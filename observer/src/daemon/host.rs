@@ -22,8 +22,11 @@ pub(super) fn this() -> Host {
     }
 }
 
-/// The header of a recording that begins here and now.
-pub(super) fn recording(clock: Clock, thresholds: &Thresholds) -> RecordingHeader {
+/// The header of a recording that begins here and now, of a run that tells facts or does not.
+pub(super) fn recording(clock: Clock, thresholds: &Thresholds, facts: bool) -> RecordingHeader {
     let here = this();
-    RecordingHeader::new(clock, thresholds, here.name, here.boot_id)
+    RecordingHeader {
+        facts,
+        ..RecordingHeader::new(clock, thresholds, here.name, here.boot_id)
+    }
 }

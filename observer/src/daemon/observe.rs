@@ -78,7 +78,10 @@ pub(super) fn run(options: &Options, sinks: &mut Sinks) -> Result<(), Error> {
     let recorder = options
         .record
         .as_deref()
-        .map(|path| Recorder::create(path, &host::recording(clock, &thresholds)))
+        .map(|path| {
+            let header = host::recording(clock, &thresholds, options.facts);
+            Recorder::create(path, &header)
+        })
         .transpose()?;
     let ring_bytes = options.bench.ring_bytes.unwrap_or(RING_BYTES);
     let (mut kernel, ring) =

@@ -145,6 +145,8 @@ fn one(path: &Path, sinks: &mut Sinks) -> Result<(), Error> {
         for emission in played.engine.take_emitted() {
             sinks.emit(emission);
         }
+        // A replay shows findings; what else the run told of is not kept.
+        drop(played.engine.take_told());
     }
     if played.is_cut() {
         sinks.emit(unfinished(path));
@@ -295,11 +297,14 @@ impl Played {
             name: named(&header.host),
             boot_id: named(&header.boot_id),
         };
-        let engine = Engine::new(
+        let mut engine = Engine::new(
             Limits::default(),
             thresholds.clone(),
             header.realtime_minus_monotonic_ns,
         );
+        if header.facts {
+            engine.tell_all();
+        }
         Ok(Self {
             reader,
             clock,
@@ -407,6 +412,53 @@ impl Played {
                 ..GoroutineStats::default()
             },
             ..Stats::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Played;
+    use crate::daemon::host;
+    use crate::detect::{Deadlines, LeakTimes, SurgeLimits, Thresholds};
+    use crate::model::Code as _;
+    use crate::record::{Recorder, Resolved};
+    use crate::sink::Clock;
+    use crate::testkit::{FakeCode, PID, Record, request};
+
+    /// What is told of asks for more, and findings know more by it.
+    #[test]
+    fn it_tells_of_calls_and_requests_where_the_run_did() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("run.rec");
+        let code = FakeCode::default();
+        let unit = code.unit(PID).unwrap();
+        let thresholds = Thresholds {
+            grace_ns: 500_000_000,
+            id_headers: Vec::new(),
+            leaks: LeakTimes::default(),
+            surges: SurgeLimits::default(),
+            deadline_headers: Vec::new(),
+            deadlines: Deadlines::default(),
+            redact_path: false,
+        };
+        for facts in [false, true] {
+            let header = host::recording(Clock::default(), &thresholds, facts);
+            let mut recorder = Recorder::create(&path, &header).unwrap();
+            recorder.resolved(vec![Resolved::Unit {
+                pid: PID,
+                unit: unit.clone(),
+            }]);
+            let Record::Request(record) = request(&code, 10, 0x1000, "GET /report/7") else {
+                panic!("no request");
+            };
+            recorder.event(11, zerocopy::IntoBytes::as_bytes(&*record));
+            drop(recorder);
+            let mut played = Played::open(&path).unwrap();
+            while played.step() {}
+            played.engine.tell_rest(played.now_ns, &played.code);
+            let told = played.engine.take_told().len();
+            assert_eq!(told, usize::from(facts));
         }
     }
 }

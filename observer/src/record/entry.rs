@@ -43,10 +43,14 @@ pub struct RecordingHeader {
     /// The boot: recordings that share it share a clock; absent in older ones.
     #[serde(default)]
     pub boot_id: Arc<str>,
+    /// Whether every request and every call was told of, which has findings know more; absent in older ones, which replay
+    /// as if nobody had asked.
+    #[serde(default)]
+    pub facts: bool,
 }
 
 impl RecordingHeader {
-    /// The header of a recording that begins now, on this host and in this boot of it.
+    /// The header of a recording that begins now, on this host and in this boot of it; nothing but findings is told.
     #[must_use]
     pub fn new(clock: Clock, thresholds: &Thresholds, host: Arc<str>, boot_id: Arc<str>) -> Self {
         Self {
@@ -56,6 +60,7 @@ impl RecordingHeader {
             thresholds: thresholds.clone(),
             host,
             boot_id,
+            facts: false,
         }
     }
 }

@@ -33,7 +33,18 @@ fn header() -> RecordingHeader {
         deadlines: Deadlines::default(),
         redact_path: true,
     };
-    RecordingHeader::new(clock, &thresholds, "edge".into(), "a boot".into())
+    RecordingHeader {
+        facts: true,
+        ..RecordingHeader::new(clock, &thresholds, "edge".into(), "a boot".into())
+    }
+}
+
+#[test]
+fn an_older_header_says_nothing_of_facts() {
+    let mut older = serde_json::to_value(header()).unwrap();
+    older.as_object_mut().unwrap().remove("facts").unwrap();
+    let read: RecordingHeader = serde_json::from_value(older).unwrap();
+    assert!(!read.facts);
 }
 
 fn resolved() -> Vec<Resolved> {
