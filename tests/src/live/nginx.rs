@@ -32,13 +32,26 @@ impl Nginx {
     /// # Errors
     /// When it is not installed, or does not begin to listen.
     pub fn before(upstream: SocketAddr) -> Result<Self> {
+        Self::start(|address| config(address, upstream))
+    }
+
+    /// Starts it in front of a gRPC server. It hands deadlines on, or loses them as one does whose settings do not know of
+    /// them.
+    ///
+    /// # Errors
+    /// See [`Self::before`].
+    pub fn before_grpc(upstream: SocketAddr, hands_deadlines_on: bool) -> Result<Self> {
+        Self::start(|address| grpc_config(address, upstream, hands_deadlines_on))
+    }
+
+    fn start(config_for: impl Fn(SocketAddr) -> String) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut said = Vec::new();
         for _ in 0..TRIES {
             // nginx has to be told a port.
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             let config = folder.path().join("nginx.conf");
-            fs::write(&config, self::config(address, upstream))?;
+            fs::write(&config, config_for(address))?;
             let mut command = Command::new("nginx");
             command
                 .args(["-e", "stderr", "-p"])
@@ -63,8 +76,28 @@ impl Nginx {
     }
 }
 
-/// Everything that it writes is in its own folder, and it has no children that could outlive it.
 fn config(address: SocketAddr, upstream: SocketAddr) -> String {
+    around(&format!(
+        "listen {address};\n\
+         location / {{ proxy_pass http://{upstream}; }}\n\
+         location /kept/ {{ proxy_pass http://{upstream}; proxy_ignore_client_abort on; }}\n"
+    ))
+}
+
+fn grpc_config(address: SocketAddr, upstream: SocketAddr, hands_deadlines_on: bool) -> String {
+    let lost = if hands_deadlines_on {
+        ""
+    } else {
+        "grpc_set_header grpc-timeout \"\";"
+    };
+    around(&format!(
+        "listen {address} http2;\n\
+         location / {{ grpc_pass grpc://{upstream}; {lost} }}\n"
+    ))
+}
+
+/// Everything that it writes is in its own folder, and it has no children that could outlive it.
+fn around(server: &str) -> String {
     format!(
         "daemon off; master_process off; pid nginx.pid; error_log stderr;\n\
          events {{ worker_connections 256; }}\n\
@@ -72,11 +105,7 @@ fn config(address: SocketAddr, upstream: SocketAddr) -> String {
            access_log off;\n\
            client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n\
            uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n\
-           server {{\n\
-             listen {address};\n\
-             location / {{ proxy_pass http://{upstream}; }}\n\
-             location /kept/ {{ proxy_pass http://{upstream}; proxy_ignore_client_abort on; }}\n\
-           }}\n\
+           server {{ {server} }}\n\
          }}\n"
     )
 }

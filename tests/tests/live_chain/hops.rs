@@ -5,8 +5,8 @@ use std::{net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::live::{
-    Expect, Load, Observer, Program, Role, Run, exactly, findings, on_each_kind, on_each_version,
-    start,
+    Expect, Load, Nginx, Observer, Program, Role, Run, exactly, findings, on_each_kind,
+    on_each_version, start,
 };
 use observer_tests::target::Flavor;
 
@@ -26,7 +26,13 @@ struct Hops {
 impl Hops {
     fn start(go: &str, flavor: Flavor) -> Result<Self> {
         let far = start(PROGRAM, go, flavor, &[])?;
-        let beyond = far.serves_at("listening-grpc ")?.to_string();
+        let beyond = far.serves_at("listening-grpc ")?;
+        Self::reaching(go, flavor, far, beyond)
+    }
+
+    /// The far one is reached at this address.
+    fn reaching(go: &str, flavor: Flavor, far: Program, beyond: SocketAddr) -> Result<Self> {
+        let beyond = beyond.to_string();
         let near = start(PROGRAM, go, flavor, &["-depot", &beyond])?;
         let address = near.serves_at("listening-grpc ")?;
         let hops = Self { near, far, address };
@@ -194,5 +200,36 @@ fn a_deadline_that_ends_between_two_grpc_servers_is_found_at_the_hop() -> Result
         )?;
         exactly(&run, hops.far.pid(), &[])?;
         none_of(&run, "deadline-not-forwarded")
+    })
+}
+
+#[test]
+fn a_proxy_that_loses_the_deadline_of_a_grpc_call_is_found() -> Result<()> {
+    on_each_version(|go, flavor| {
+        for hands_on in [false, true] {
+            let far = start(PROGRAM, go, flavor, &[])?;
+            let nginx = Nginx::before_grpc(far.serves_at("listening-grpc ")?, hands_on)?;
+            let hops = Hops::reaching(go, flavor, far, nginx.address)?;
+            let observer = hops.observed(&["--rule", "deadline-not-forwarded"])?;
+            hops.calls(&[("Bound", "deadline", 5000, "ok")])?;
+            thread::sleep(SETTLED);
+            let run = observer.stop()?;
+            let lost = Expect::new("warning", PROGRAM, "deadline-not-forwarded bound")?
+                .request("/shop.Depot/Bound", "Bound-0")
+                .post()
+                .also(
+                    Role::DeadlineSite,
+                    PROGRAM,
+                    "deadline-not-forwarded bound deadline",
+                )?
+                .fact("/evidence/call/kind", "grpc")
+                .fact("/evidence/downstream/joined_by", "request_id")
+                .fact("/evidence/downstream/request/path", "/shop.Depot/Nap")
+                .fact("/evidence/downstream/request/id", "Bound-0");
+            let expected = if hands_on { vec![] } else { vec![lost] };
+            exactly(&run, hops.near.pid(), &expected)?;
+            exactly(&run, hops.far.pid(), &[])?;
+        }
+        Ok(())
     })
 }
