@@ -22,6 +22,7 @@ mod refusals;
 mod values;
 
 use std::fs::File;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -53,7 +54,7 @@ fn hex(text: &str) -> u64 {
     u64::from_str_radix(text, 16).expect("a hexadecimal number")
 }
 
-fn listen(program: &std::path::Path) -> Said {
+fn listen(program: &Path) -> Said {
     let output = Command::new(program).output().expect("the program runs");
     assert!(
         output.status.success(),
@@ -218,6 +219,37 @@ fn check_allgs(image: &Image, label: &str) {
     }
 }
 
+/// In a build with symbols, where those have it; else anywhere in the zeroed variables.
+fn check_semtable(image: &Image, program: &Path, label: &str) {
+    let table = image.semtable().unwrap_or_else(|| panic!("{label}"));
+    let [_, empty] = image.variables().unwrap_or_else(|| panic!("{label}"));
+    let end = table.vaddr + table.roots * table.root_len;
+    assert!(
+        empty.contains(&table.vaddr) && end <= empty.end,
+        "{label}: {table:x?} {empty:x?}"
+    );
+    if image.is_stripped() {
+        return;
+    }
+    let named = Command::new("go")
+        .args(["tool", "nm", "-size"])
+        .arg(program)
+        .output()
+        .expect("a Go command");
+    let named = String::from_utf8(named.stdout).expect("text");
+    let symbol = named
+        .lines()
+        .find(|line| line.ends_with(" runtime.semtable"))
+        .unwrap_or_else(|| panic!("{label}: no symbol"));
+    let words: Vec<&str> = symbol.split_whitespace().collect();
+    let size: u64 = words[1].parse().expect("a size");
+    assert_eq!(
+        (table.vaddr, end - table.vaddr),
+        (hex(words[0]), size),
+        "{label}"
+    );
+}
+
 /// Where the heap is described, and the variables that hold pointers.
 fn check_heap(image: &Image, label: &str) {
     let range = image.address_range();
@@ -327,6 +359,7 @@ fn check(version: &str, flavour: Flavour) {
     check_declaration(&image, &said, bias, &label);
     check_itabs(&image, &said, bias, &label);
     check_allgs(&image, &label);
+    check_semtable(&image, &program, &label);
     check_heap(&image, &label);
     check_heap(&image, &label);
     check_sites(&image, &label);
@@ -350,6 +383,18 @@ fn executables_are_understood_as_they_describe_themselves() {
     for version in versions() {
         for flavour in FLAVOURS {
             check(version, flavour);
+        }
+    }
+}
+
+/// Without inlining, other functions look a semaphore up.
+#[test]
+fn the_table_of_semaphores_is_found_in_builds_of_any_kind() {
+    for version in versions() {
+        for flavour in ODD {
+            let program = build(SOURCE, version, flavour);
+            let image = Image::open(&File::open(&program).expect("the program")).expect("an image");
+            check_semtable(&image, &program, &format!("{version} {}", flavour.name));
         }
     }
 }
@@ -419,7 +464,7 @@ fn print_prologues() {
 fn an_executable_is_opened_once_whatever_its_path() {
     let cache = observer::go::cache::ImageCache::default();
     let path = build(SOURCE, "1.27.3", FLAVOURS[0]);
-    let open = |path: &std::path::Path| File::open(path).expect("the program");
+    let open = |path: &Path| File::open(path).expect("the program");
     let first = cache.get(&open(&path)).expect("an image");
     let again = cache.get(&open(&path)).expect("an image");
     assert!(std::sync::Arc::ptr_eq(&first, &again));

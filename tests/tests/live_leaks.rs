@@ -39,7 +39,7 @@ enum Proof {
     Age,
     /// It is no leak for sure: others can get at this.
     Reached(&'static str),
-    /// Nothing refers to this.
+    /// Nothing refers to this, or what else stands here behind a bar.
     Lost(&'static str),
     /// The same, where the goroutine names what it waits on: from Go 1.26 on.
     Named(&'static str),
@@ -47,7 +47,7 @@ enum Proof {
     Said(&'static str),
 }
 
-/// First Go 1.N in which a goroutine that waits for a lock names it.
+/// First Go 1.N in which a goroutine that waits for a `sync.Cond` names it.
 const NAMED_SINCE: u32 = 26;
 /// First Go 1.N that can tell by itself which goroutines have leaked.
 const PROFILED_SINCE: u32 = 27;
@@ -79,6 +79,15 @@ const fn named(case: &'static str, reason: &'static str, what: &'static str) -> 
     }
 }
 
+const fn locked(case: &'static str, reason: &'static str) -> Planted {
+    let proof = Proof::Lost("a lock|a lock or a WaitGroup");
+    Planted {
+        case,
+        reason,
+        proof,
+    }
+}
+
 const fn said(case: &'static str, reason: &'static str, says: &'static str) -> Planted {
     let proof = Proof::Said(says);
     Planted {
@@ -88,7 +97,7 @@ const fn said(case: &'static str, reason: &'static str, says: &'static str) -> P
     }
 }
 
-const ALL: [Planted; 30] = [
+const ALL: [Planted; 31] = [
     lost("sender", "chan send"),
     lost("receiver", "chan receive"),
     lost("early-return", "chan send"),
@@ -120,17 +129,22 @@ const ALL: [Planted; 30] = [
     aged("syscall", "syscall"),
     lost("worked", "chan send"),
     // Old versions call every semaphore so.
-    named("lost-done", "semacquire|sync.WaitGroup.Wait", "a WaitGroup"),
-    named("unlock", "semacquire|sync.Mutex.Lock", "a lock"),
-    named("order", "semacquire|sync.Mutex.Lock", "a lock"),
-    named("order-too", "semacquire|sync.Mutex.Lock", "a lock"),
-    named("rlock", "semacquire|sync.RWMutex.RLock", "a lock"),
-    named("wlock", "semacquire|sync.RWMutex.Lock", "a lock"),
+    Planted {
+        case: "lost-done",
+        reason: "semacquire|sync.WaitGroup.Wait",
+        proof: Proof::Lost("a WaitGroup|a lock or a WaitGroup"),
+    },
+    locked("unlock", "semacquire|sync.Mutex.Lock"),
+    locked("order", "semacquire|sync.Mutex.Lock"),
+    locked("order-too", "semacquire|sync.Mutex.Lock"),
+    locked("rlock", "semacquire|sync.RWMutex.RLock"),
+    locked("wlock", "semacquire|sync.RWMutex.Lock"),
     named("cond", "sync.Cond.Wait", "a Cond"),
     lost("wait-group", "chan send"),
     said("nil-receive", "chan receive (nil chan)", FOR_EVER),
     said("nil-send", "chan send (nil chan)", FOR_EVER),
     said("empty-select", "select (no cases)", FOR_EVER),
+    said("nil-select", "select", FOR_EVER),
     said("dead-context", "chan receive", "after the handler returned"),
 ];
 const FOR_EVER: &str = "after the end of its request";
@@ -184,7 +198,10 @@ impl Planted {
             }
             _ if by_age => expect.says(FOR_EVER),
             Proof::Lost(what) | Proof::Named(what) => {
-                let waiting_on = format!("{what} to which no reference was found|");
+                let kinds = what.split('|');
+                let waiting_on: String = kinds
+                    .map(|kind| format!("{kind} to which no reference was found|"))
+                    .collect();
                 expect
                     .says(FOR_EVER)
                     .fact("/evidence/waiting_on", &waiting_on)

@@ -37,8 +37,8 @@ how many, and all numbers are of these.
 With `--references`, the heap is searched from the program's variables and from the stacks of those
 that may go on: nobody is left to wake a goroutine where no way leads to what it waits on. That is
 said where two searches a second apart agree, and only as `no reference found`: what a register,
-memory of C or an address kept as a number holds is not seen. A large heap is not searched, nor is a
-lock before Go 1.26, which no goroutine names: the last line says so.
+memory of C or an address kept as a number holds is not seen. A large heap is not searched, and none
+for a sync.Cond before Go 1.26, which no goroutine names: the last line says so.
 
 By `request`, goroutines are put to the one that serves a request now (HTTP/1, HTTP/2, gRPC) and is
 one of them or, from Go 1.21 on, has started them: for its present request, or for an earlier one on

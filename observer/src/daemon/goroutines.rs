@@ -68,6 +68,7 @@ pub(super) fn paint(
         offsets,
         bias: target.bias(),
         allgs: target.allgs,
+        semtable: target.semtable,
     };
     let inspector = Inspector::new(&target.process.memory, runtime);
     let names = KeptNames {

@@ -106,6 +106,7 @@ fn runtime(target: &Target) -> Option<Inspector<'_, crate::target::ProcessMemory
         offsets,
         bias: target.bias(),
         allgs: target.allgs,
+        semtable: target.semtable,
     };
     Some(Inspector::new(&target.process.memory, runtime))
 }

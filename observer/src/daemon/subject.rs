@@ -12,7 +12,7 @@ use crate::go::grpc::GRPC;
 use crate::go::{Image, ImageCache, ImageError, Layout};
 use crate::inspect::{
     AllGs, ConnOffsets, ContextOffsets, GOffsets, HeapOffsets, LocalOffsets, MapKind,
-    OutgoingOffsets, ROUND_TRIP, RequestOffsets, ResponseOffsets, Roots, SocketOffsets,
+    OutgoingOffsets, ROUND_TRIP, RequestOffsets, ResponseOffsets, Roots, SemTable, SocketOffsets,
 };
 use crate::model::{Older, Unit};
 use crate::probe::{Plan, Rate, SiteChoice, plan};
@@ -89,6 +89,7 @@ pub(super) struct Target {
     pub(super) layout: Layout,
     pub(super) offsets: Offsets,
     pub(super) allgs: Option<AllGs>,
+    pub(super) semtable: Option<SemTable>,
     pub(super) roots: Option<Roots>,
     pub(super) unit: Arc<Unit>,
     /// When it was looked at, monotonic ns: an exec before then led to it.
@@ -156,6 +157,7 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
     let layout = layout.with_grpc(image.dependency(GRPC));
     let bias = process.mapping.bias;
     let allgs = AllGs::of(&image, bias);
+    let semtable = SemTable::of(&image, bias);
     let roots = Roots::of(&image, bias);
     let info = ProcessInfo {
         pid,
@@ -174,6 +176,7 @@ pub(super) fn open(pid: u32, cache: &mut ImageCache, own: &[String]) -> Result<T
         layout,
         offsets,
         allgs,
+        semtable,
         roots,
         unit,
         opened_ns,

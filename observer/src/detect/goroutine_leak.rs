@@ -7,7 +7,7 @@
 //! Goroutines of a request, started by its handler or by goroutines that it started, that live on after the request has
 //! ended and wait:
 //!
-//! - for ever: on a nil channel, or in a `select` without cases;
+//! - for ever: on a nil channel, or in a `select` without cases or with nil channels only;
 //! - for something other than the `Done` of their own context, which died more than the grace time ago and whose
 //!   CancelFunc they have not called yet, so they are still inside its scope;
 //! - on a channel, a lock or the like that nothing refers to any more: neither from the program's variables nor from the
@@ -21,9 +21,10 @@
 //! says who has started it. Whose request it was is certain where that one served no other between two looks; else the finding names none.
 //!
 //! `at` is the line of the `go` statement; where `errgroup` or `sync.WaitGroup.Go` contains it, the line that calls
-//! those. `stack` shows where the goroutine waits, `live` how many of that line have outlived their requests now,
-//! `per_hour` how fast they became so many (from a minute on), `stack_bytes` the stack that they hold, as far as they were
-//! looked at.
+//! those. The row `waits` names where the goroutine is stuck, outside the standard library, with Go's reason for the wait
+//! (`wait_reason`); `stack` shows all of it. `live` says how many of that line have outlived their requests now, `per_hour` how fast they
+//! became so many (from a minute on), `stack_bytes` what stack they hold. Of one line no more than 64 are looked at and told of at a time;
+//! the others are counted, and are taken to wait and to hold as those do.
 //!
 //! ## Why it matters
 //!
@@ -50,10 +51,11 @@
 //!
 //! ```text
 //! error[goroutine-leak]: goroutine waits on a channel to which no reference was
-//!     found, 6.66 s after the end of its request
+//!     found, 6.67 s after the end of its request
 //!   request  GET /sender   id sender-0 (X-Request-Id)
-//!   at       main.sender   aged.go:55   chan send   3 live, 6.0 KiB of stack
-//!   time     0 start ───────────── 37.4 µs returned
+//!   at       main.sender   aged.go:55   3 live, 6.0 KiB of stack
+//!   waits    main.sender.func1   aged.go:55   chan send
+//!   time     0 start ───────────── 76.4 µs returned
 //!   help     give it a way out: room in the channel, or its context's Done in
 //!            every wait
 //! ```
@@ -76,20 +78,21 @@
 //!
 //! ## How sure
 //!
-//! High, error, after five seconds (or `--leak-after`): nothing wakes a goroutine from a nil channel or an empty
-//! `select`; and one that waits inside the scope of a dead context without its `Done` was seen to. That nothing refers to
+//! High, error, after five seconds (or `--leak-after`): nothing wakes a goroutine from a nil channel, an empty
+//! `select` or one of nil channels; and one that waits inside the scope of a dead context without its `Done` was seen to. That nothing refers to
 //! what it waits on, two searches of the memory have found, a second apart, the same wait and no reference that was not there before: as the
 //! garbage collector finds what it may free, but beside the running program, so it says that none was found. By age: medium, warning;
 //! low, info, where it receives, selects, or waits for a `Cond` or a `WaitGroup`, and a search has found that others can get at what it waits on: a
 //! worker or a session may wait so in health, and one that was forgotten in a list does, too. It
-//! was looked at every few seconds and waited there each time; up to Go 1.26 a goroutine that works between two looks, makes no context
-//! and no call, and waits at the same line again looks the same as one that a ticker wakes. Where what the garbage collector notes proves that
+//! was looked at every few seconds and waited there each time. Whoever was woken in between and waits at the same line again is a leak
+//! where a timer may have woken it: a `sleep`, a `time.After`, a ticker. Up to Go 1.26 any channel with room for one value of 24 bytes may be a
+//! ticker's. Where what the garbage collector notes proves that
 //! it was one wait, the time is shown that it has taken at least; where not, none is. That a system call (`syscall`) is one and the same is
 //! known from its thread, which has slept all the time.
 //!
 //! ## When silent
 //!
-//! - goroutines that run, or were heard of since: they made a context or a call, or, from Go 1.27 on, somebody woke them;
+//! - goroutines that run, or were heard of since: they made a context or a call, or somebody woke them who is no timer;
 //! - goroutines that end, however late, and from then on all of that line by age; a first burst of jobs that wait in one place
 //!   for longer than twice `--leak-after` is taken for leaks where no search says that others can wake them;
 //! - those of a connection that the handler took over, until its client and the service have closed it; for good where the service
@@ -97,9 +100,9 @@
 //! - those of the standard library and of plumbing (connections, pools, exporters), and all that descend from those; so the two of the HTTP
 //!   transport that wait for an answer that nobody reads or closes, which `observer goroutines` shows in `persistConn.readLoop`, in a `select`;
 //! - where a `Done` of a dead context is among what it waits for: it is about to leave;
-//! - references are not searched for in more than 64 MiB of objects with pointers (a warning says so once a process), and not to locks up
-//!   to Go 1.25, where no goroutine says which it waits for: there age tells what it can. A word that a function has left behind on a stack
-//!   counts as a reference;
+//! - references are not searched for in more than 64 MiB of objects with pointers (a warning says so once a process), and up to Go 1.25
+//!   not to a `sync.Cond`, whose waiters do not say which it is: there age tells what it can. A word that a function has left behind on a
+//!   stack counts as a reference;
 //! - goroutines that were started before observer came, or of which events were lost;
 //! - without `--goroutines`: all of them up to Go 1.20; those that `sync.WaitGroup.Go` or `errgroup` has started, whose callers only the event
 //!   of their start tells; those whose own starter had ended by the next look, `http.TimeoutHandler`'s worker for one.
@@ -108,7 +111,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::finding::{Fingerprint, RuleName};
-use crate::inspect::{Goroutine, Inspection, is_for_ever};
+use crate::inspect::{Goroutine, Inspection};
 use crate::model::{GoId, Peer, ReqId, Told};
 
 use super::ask::{Answer, Question, Work};
@@ -339,7 +342,7 @@ impl GoroutineLeak {
         let (after_ns, proved_after_ns) = (times.after_ns, times.proved_after_ns);
         let outlived_ns = cx.now_ns.saturating_sub(case.ended_ns);
         if outlived_ns >= proved_after_ns {
-            if is_for_ever(&wait.reason) {
+            if wait.is_for_ever {
                 self.tell(id, &Kind::ForEver, cx);
                 return;
             }

@@ -16,7 +16,8 @@
 //! `at` is the `go` statement whose goroutines have become most, `stack` where most of those are, `live` how many of them
 //! there are. `grown` lists up to five such statements, each with its most frequent stack and the bytes of stack that its
 //! goroutines hold. With `--snapshot-dir`, all goroutines are written to a file, as `observer goroutines --group-by site
-//! --output json` prints them.
+//! --output json` prints them. Beyond `--snapshot-max` the oldest files go: an earlier finding may name one that is gone, its latest update
+//! names the newest.
 //!
 //! ## Why it matters
 //!

@@ -2,7 +2,9 @@
 //!
 //! Two looks may see two waits at one place: what proves that they saw one is in `waits`.
 
-use crate::inspect::{Goroutine, StackState, Status, ends_by_itself, is_for_others, is_for_work};
+use crate::inspect::{
+    Goroutine, StackState, Status, ends_by_itself, is_for_lock, is_for_others, is_for_work,
+};
 use crate::picture::Noted;
 
 /// What Go's dumps say of a goroutine in a system call.
@@ -34,6 +36,8 @@ pub(super) struct Wait {
     pub(super) at_least_ns: Option<u64>,
     /// It wakes by itself, and waits at the same place again.
     pub(super) loops: bool,
+    /// Nothing ends it.
+    pub(super) is_for_ever: bool,
 }
 
 impl Wait {
@@ -79,9 +83,12 @@ impl Wait {
                 .is_some_and(|wait| wait.loops || renews(wait) || ticks(wait));
         // A note that is gone, or another one, is that of another wait: somebody woke it. So it is where it has stopped
         // again, and no timer can have woken it.
+        let by_others = goroutine.waits_on_others
+            || timers_tell && !goroutine.waiting_channels.is_empty()
+            || is_for_lock(reason);
         let woke = |before: &Self| {
             matches!(before.noted, Noted::At(_)) && before.noted != noted
-                || timers_tell && !goroutine.waiting_channels.is_empty() && has_stopped(before)
+                || by_others && has_stopped(before)
         };
         let before = before.filter(|before| loops || !woke(before));
         let was_woken = before
@@ -103,6 +110,7 @@ impl Wait {
             since_ns: since_ns.min(proved_ns.unwrap_or(now_ns)),
             at_least_ns: proved_ns.map(|since_ns| now_ns.saturating_sub(since_ns)),
             loops,
+            is_for_ever: goroutine.waits_for_ever(),
         })
     }
 }

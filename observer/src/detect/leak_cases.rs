@@ -231,12 +231,16 @@ impl Cases {
     pub(super) fn kind_of(&self, line: (u32, Fingerprint), now_ns: u64) -> KindOf {
         let cases = self.cases.values();
         let cases = cases.filter(|case| case.line == line && !case.is_missed);
-        let (mut live, mut stack_bytes, mut oldest_ns) = (0u64, 0u64, now_ns);
+        let (mut live, mut measured, mut stack_bytes, mut oldest_ns) = (0u64, 0u64, 0u64, now_ns);
         for case in cases {
             live += 1;
+            measured += u64::from(case.stack_bytes > 0);
             stack_bytes = stack_bytes.saturating_add(case.stack_bytes);
             oldest_ns = oldest_ns.min(case.ended_ns);
         }
+        // Those that are only counted hold as much as the others of their line.
+        let stack_bytes = u128::from(stack_bytes) * u128::from(live) / u128::from(measured.max(1));
+        let stack_bytes = u64::try_from(stack_bytes).unwrap_or(u64::MAX);
         let span_ns = now_ns.saturating_sub(oldest_ns);
         let per_hour = u128::from(live) * u128::from(HOUR_NS) / u128::from(span_ns.max(1));
         KindOf {
@@ -246,11 +250,25 @@ impl Cases {
         }
     }
 
-    /// How many of those that are left wait for what, as last seen.
+    /// How many of those that are left wait for what, as last seen; those that are only counted, as most of their line do.
     pub(super) fn waiting(&self) -> BTreeMap<String, u64> {
+        let mut lines: BTreeMap<_, BTreeMap<&str, u64>> = BTreeMap::new();
+        for case in self.cases.values() {
+            if let Some(wait) = &case.wait {
+                let of_line = lines.entry(case.line).or_default();
+                *of_line.entry(wait.reason.as_str()).or_default() += 1;
+            }
+        }
         let mut waiting = BTreeMap::new();
-        for wait in self.cases.values().filter_map(|case| case.wait.as_ref()) {
-            *waiting.entry(wait.reason.clone()).or_default() += 1;
+        for (key, mut of_line) in lines {
+            let counted = self.lines.get(&key).map_or(0, |line| line.counted.len());
+            let most = of_line.iter_mut().max_by_key(|(_, seen)| **seen);
+            if let Some((_, seen)) = most {
+                *seen += u64::try_from(counted).unwrap_or(0);
+            }
+            for (reason, seen) in of_line {
+                *waiting.entry(reason.to_owned()).or_default() += seen;
+            }
         }
         waiting
     }

@@ -10,6 +10,45 @@ use super::left_behind::is_inside;
 use super::site;
 
 const HELP: &str = "give it a way out: room in the channel, or its context's Done in every wait";
+/// What helps against a wait, by how Go's reason for it begins; versions differ in how much it says.
+const HELPS: [(&str, &str); 9] = [
+    (
+        "chan receive (nil chan)",
+        "a nil channel never delivers: make it before it is used",
+    ),
+    (
+        "chan send (nil chan)",
+        "a nil channel never takes: make it before it is used",
+    ),
+    (
+        "semacquire",
+        "unlock on every way out (`defer`), take several locks in one order, and call Done as often as Add",
+    ),
+    (
+        "sync.WaitGroup",
+        "call Done on every way out of what it waits for: `defer wg.Done()`",
+    ),
+    (
+        "sync.Cond",
+        "signal after every change, also when nothing more comes",
+    ),
+    (
+        "sync.",
+        "unlock on every way out (`defer`), and take several locks in one order",
+    ),
+    (
+        "IO wait",
+        "set a deadline, or close it when the request ends",
+    ),
+    (
+        "syscall",
+        "bound the call: a deadline, or `exec.CommandContext`",
+    ),
+    (
+        "sleep",
+        "wait for its context's Done beside the timer, and return then",
+    ),
+];
 
 const HELP_IDLE: &str =
     "a worker or a session may wait so; if nobody will wake it any more, give it a way out";
@@ -19,7 +58,7 @@ pub(super) struct KindOf {
     pub(super) live: u64,
     /// So many of those were left behind in an hour; `None` before there is a minute to tell it from.
     pub(super) per_hour: Option<u64>,
-    /// Stack that they hold, as far as they were looked at, bytes.
+    /// Stack that they hold, bytes; those that were not looked at as much as the others.
     pub(super) stack_bytes: u64,
 }
 
@@ -111,9 +150,12 @@ pub(super) fn finding(case: &Case, kind: &Kind, of: &KindOf, cx: &Context<'_>) -
 }
 
 fn help(case: &Case, kind: &Kind) -> String {
+    let reason = case.wait.as_ref().map_or("", |wait| &wait.reason);
+    let of_wait = HELPS.iter().find(|(start, _)| reason.starts_with(start));
     let help = match kind {
         Kind::Idle => HELP_IDLE,
-        _ => HELP,
+        Kind::Dead(..) => HELP,
+        _ => of_wait.map_or(HELP, |(_, help)| *help),
     };
     match case.told_by {
         Told::Doubtful => format!("{help} (which request it was, --goroutines tells)"),
@@ -123,10 +165,12 @@ fn help(case: &Case, kind: &Kind) -> String {
 
 /// What a wait for this reason is for.
 fn waited_for(reason: &str) -> &'static str {
-    const KINDS: [(&str, &str); 4] = [
+    const KINDS: [(&str, &str); 5] = [
         ("chan", "a channel"),
         ("select", "channels"),
         ("sync.WaitGroup", "a WaitGroup"),
+        // Older versions call both so.
+        ("semacquire", "a lock or a WaitGroup"),
         ("sync.Cond", "a Cond"),
     ];
     let kind = KINDS.iter().find(|(known, _)| reason.starts_with(known));

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::go::Frame;
-use crate::inspect::{Goroutine, Status, is_for_ever, is_for_runtime};
+use crate::inspect::{Goroutine, Status, is_for_runtime};
 use crate::picture::{Collections, Noted};
 
 /// Waits remembered; of more, those of the oldest goroutines go.
@@ -56,7 +56,7 @@ impl Mark {
         if !is_waiting(goroutine) {
             return None;
         }
-        if goroutine.wait_reason.as_deref().is_some_and(is_for_ever) {
+        if goroutine.waits_for_ever() {
             return Some(Self::ForEver);
         }
         match Noted::of(goroutine) {

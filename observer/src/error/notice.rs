@@ -129,7 +129,7 @@ pub enum Notice {
     },
     /// What the goroutines of a process wait on cannot be proved to be lost.
     #[error(
-        "references are not searched for in pid {pid} ({why}): its leaks are told by their age alone"
+        "references are not searched for in pid {pid} ({why}): a leak that only they would prove is told by its age"
     )]
     NotSearched {
         /// Whose.

@@ -414,7 +414,7 @@ pub struct Evidence {
     pub goroutine: Option<Box<GoroutineEvidence>>,
     /// So many of those that are `live` were left behind per hour.
     pub per_hour: Option<u64>,
-    /// Stack that those hold, bytes, as far as it was looked at.
+    /// Stack that those hold, bytes; of one line no more than 64 are looked at, and the others are taken to hold as much.
     pub stack_bytes: Option<u64>,
     /// What has grown, and by how much.
     pub surge: Option<Box<SurgeEvidence>>,

@@ -8,8 +8,9 @@ use super::outer::outer;
 use super::raw_g::RawG;
 use super::stack::{Extent, WalkEnd, Window, is_odd, walk};
 use super::tally::stack_bytes;
-use super::waits::Waits;
-use super::{AllGs, GOffsets, StackTable, Status};
+use super::wait_reason::{SELECT, is_for_ever};
+use super::waits::{FedBy, Waits};
+use super::{AllGs, GOffsets, SemTable, StackTable, Status};
 
 /// How often a goroutine that moved under the look is looked at again.
 const ATTEMPTS: usize = 3;
@@ -25,6 +26,8 @@ pub struct Runtime<'a> {
     pub bias: u64,
     /// Its list of goroutines, if found.
     pub allgs: Option<AllGs>,
+    /// Its table of semaphores, if found.
+    pub semtable: Option<SemTable>,
 }
 
 /// How much of a stack is in [`Goroutine::stack`].
@@ -72,8 +75,12 @@ pub struct Goroutine {
     /// Channels it waits on, as addresses of `runtime.hchan`, in the order of the runtime's locks.
     pub waiting_channels: Vec<u64>,
     /// One of them says that a timer feeds it. Before Go 1.23 none does; up to Go 1.26 none where `asynctimerchan=1`.
+    /// A census does not ask for that, nor for the next.
     #[serde(default)]
     pub waits_on_timer: bool,
+    /// It waits on channels, and none of them can be a timer's: only other goroutines wake it.
+    #[serde(default)]
+    pub waits_on_others: bool,
     /// How often it has stopped running, modulo 256.
     #[serde(default)]
     pub stops: u8,
@@ -87,6 +94,15 @@ pub struct Goroutine {
 }
 
 impl Goroutine {
+    /// Whether nothing ends the wait that it is in: Go says so of a nil channel and of an empty `select`, and a `select` whose
+    /// channels are all nil waits on none.
+    #[must_use]
+    pub fn waits_for_ever(&self) -> bool {
+        self.wait_reason.as_deref().is_some_and(|reason| {
+            is_for_ever(reason) || reason == SELECT && self.waiting_channels.is_empty()
+        })
+    }
+
     /// The stack, or what is certain of it while the goroutine runs; innermost first.
     #[must_use]
     pub fn known_stack(&self) -> &[u64] {
@@ -211,7 +227,9 @@ impl<'a, M: Memory> Inspector<'a, M> {
         let Some((mut seen, _)) = self.describe(addr, &before, window, waits)? else {
             return Ok(Look::Moved);
         };
-        seen.waits_on_timer = self.waits_on_timer(&seen.waiting_channels)?;
+        let fed_by = self.fed_by(&seen.waiting_channels)?;
+        seen.waits_on_timer = fed_by == FedBy::Timer;
+        seen.waits_on_others = fed_by == FedBy::Others;
         if before.status == Status::Running {
             seen.outer = outer(
                 self.memory,
@@ -275,6 +293,7 @@ impl<'a, M: Memory> Inspector<'a, M> {
             parent_goid: raw.parent_goid,
             waiting_channels: waits.channels,
             waits_on_timer: false,
+            waits_on_others: false,
             stops: raw.stops,
             sleeps: None,
             stack_bytes: stack_bytes(raw),

@@ -22,6 +22,9 @@ mod raw_g;
 mod reach;
 mod request;
 mod response;
+mod semaphores;
+#[cfg(test)]
+mod semaphores_tests;
 mod served;
 mod socket;
 mod stack;
@@ -56,6 +59,7 @@ pub use raw_g::Status;
 pub use reach::{HeapOffsets, Reach, Roots, Unreferenced, Unsearched, confirmed};
 pub use request::{RequestDetails, RequestReading, inspect_request};
 pub use response::{Answering, ResponseOffsets, response_headers};
+pub use semaphores::{QueueOffsets, SemTable};
 pub use served::{Served, ServedBy, ServedOffsets, served};
 pub use socket::{AddressOffsets, Ends, ROUND_TRIP, SocketOffsets};
 pub use stack::{Extent, StackTable};
@@ -63,5 +67,6 @@ pub use tables::TargetTypes;
 pub use tally::Started;
 pub use value_key::{ValueKey, ValueLink, value_key};
 pub use wait_reason::{
-    ends_by_itself, is_for_coroutine, is_for_ever, is_for_others, is_for_runtime, is_for_work,
+    ends_by_itself, is_for_coroutine, is_for_ever, is_for_lock, is_for_others, is_for_runtime,
+    is_for_semaphore, is_for_work,
 };

@@ -2,8 +2,8 @@
 
 use crate::go::layout::Layout;
 
-use super::MapKind;
 use super::socket::AddressOffsets;
+use super::{MapKind, QueueOffsets};
 
 /// First Go 1.N whose maps are Swiss (unless built with `GOEXPERIMENT=noswissmap`).
 const SWISS_MAPS_SINCE: u32 = 24;
@@ -72,6 +72,12 @@ pub struct GOffsets {
     /// Of a channel, its `timer` if a timer feeds it (from Go 1.23).
     #[serde(default)]
     pub channel_timer: Option<u32>,
+    /// Of a channel, its `dataqsiz`.
+    #[serde(default)]
+    pub channel_cap: Option<u32>,
+    /// Of a channel, its `elemsize`, 16 bits.
+    #[serde(default)]
+    pub channel_elem_size: Option<u32>,
     /// Fields of the sudogs on that list.
     pub sudog: SudogOffsets,
 }
@@ -100,6 +106,8 @@ impl GOffsets {
             labels: g("labels"),
             stops: g("trackingSeq"),
             channel_timer: layout.field("runtime.hchan", "timer"),
+            channel_cap: layout.field("runtime.hchan", "dataqsiz"),
+            channel_elem_size: layout.field("runtime.hchan", "elemsize"),
             sudog: SudogOffsets::of(layout)?,
         })
     }
@@ -148,6 +156,9 @@ pub struct SudogOffsets {
     /// `sync.Cond`'s list. Before, no goroutine names it.
     #[serde(default)]
     pub semaphore: Option<u32>,
+    /// Up to Go 1.25: what the runtime's table of semaphores leads through instead.
+    #[serde(default)]
+    pub queue: Option<QueueOffsets>,
 }
 
 impl SudogOffsets {
@@ -164,6 +175,7 @@ impl SudogOffsets {
             waitlink: field("waitlink")?,
             channel: if two_words { channel + 8 } else { channel },
             semaphore: field("elem").filter(|_| two_words).map(|elem| elem + 8),
+            queue: QueueOffsets::of(layout).filter(|_| !two_words),
         })
     }
 }

@@ -176,6 +176,7 @@ fn ends(go: &str, case: Case) -> Option<Ends> {
         offsets: &g,
         bias: 0,
         allgs: None,
+        semtable: None,
     };
     let inspector = Inspector::new(&memory, runtime);
     inspector.call_ends(&at, &Types, ROUND_TRIP, (GOID, G))

@@ -4,7 +4,7 @@ use crate::go::image::{Image, StackStep};
 use crate::go::{TypeName, wait_reason};
 use crate::target::Memory;
 
-use super::{AllGs, CallSite, Roots, StackTable, TypeNames};
+use super::{AllGs, CallSite, Roots, SemTable, StackTable, TypeNames};
 
 /// Offset of the concrete type in an itab (`internal/abi.ITab.Type`, all versions).
 const ITAB_TYPE: u64 = 8;
@@ -80,6 +80,19 @@ impl AllGs {
         Some(Self {
             len_addr: vars.len_vaddr.wrapping_add(bias),
             ptr_addr: vars.ptr_vaddr.wrapping_add(bias),
+        })
+    }
+}
+
+impl SemTable {
+    /// Where a process that was loaded `bias` bytes off has its executable's table of semaphores; `None` where the executable
+    /// does not tell.
+    #[must_use]
+    pub fn of(image: &Image, bias: u64) -> Option<Self> {
+        image.semtable().map(|found| Self {
+            addr: found.vaddr.wrapping_add(bias),
+            roots: found.roots,
+            root_len: found.root_len,
         })
     }
 }

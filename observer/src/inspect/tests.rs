@@ -85,6 +85,7 @@ impl Image {
             offsets: &self.g_offsets,
             bias: self.bias,
             allgs: Some(self.allgs),
+            semtable: None,
         }
     }
 }
@@ -113,6 +114,7 @@ fn without_the_list_an_unknown_goroutine_is_not_called_gone() {
         let memory = image.memory();
         let runtime = Runtime {
             allgs: None,
+            semtable: None,
             ..image.runtime()
         };
         let inspector = Inspector::new(&memory, runtime);

@@ -6,6 +6,9 @@
 /// Waits for another goroutine, as their reasons begin.
 const FOR_OTHERS: [&str; 5] = ["chan receive", "chan send", "select", "semacquire", "sync."];
 
+/// Of those, as they begin, the ones on no channel.
+const FOR_LOCKS: [&str; 2] = ["semacquire", "sync."];
+
 /// Of those, as they begin, the ones in which healthy goroutines stay until there is work or news for them; for locks and
 /// for somebody who receives, they wait for moments.
 const FOR_WORK: [&str; 4] = [
@@ -14,6 +17,12 @@ const FOR_WORK: [&str; 4] = [
     "sync.Cond.Wait",
     "sync.WaitGroup.Wait",
 ];
+
+/// The wait of a `select` with cases.
+pub(super) const SELECT: &str = "select";
+
+/// Of waits for locks, the one for no semaphore.
+const FOR_COND: &str = "sync.Cond.Wait";
 
 /// Waits that nothing ends.
 const FOR_EVER: [&str; 3] = [
@@ -46,10 +55,22 @@ pub fn is_for_others(reason: &str) -> bool {
     FOR_OTHERS.iter().any(|start| reason.starts_with(start)) && !is_for_ever(reason)
 }
 
+/// Whether only a goroutine that lets go of a lock, or has done its part, ends a wait for this reason.
+#[must_use]
+pub fn is_for_lock(reason: &str) -> bool {
+    FOR_LOCKS.iter().any(|start| reason.starts_with(start))
+}
+
 /// Whether a healthy goroutine may stay in a wait for this reason until there is work or news for it.
 #[must_use]
 pub fn is_for_work(reason: &str) -> bool {
     FOR_WORK.iter().any(|start| reason.starts_with(start)) && !is_for_ever(reason)
+}
+
+/// Whether a wait for this reason is one for a semaphore: a lock's, a wait group's, or one of the runtime's own.
+#[must_use]
+pub fn is_for_semaphore(reason: &str) -> bool {
+    is_for_lock(reason) && reason != FOR_COND
 }
 
 /// Whether nothing ends a wait for this reason.
@@ -94,14 +115,34 @@ mod tests {
     #[test]
     fn every_reason_that_is_listed_is_one_of_gos() {
         let known = known();
-        let begins = FOR_OTHERS.iter().chain(&FOR_WORK);
+        let begins = FOR_OTHERS.iter().chain(&FOR_WORK).chain(&FOR_LOCKS);
         for start in begins {
             assert!(known.iter().any(|it| it.starts_with(start)), "{start}");
         }
         let whole = FOR_EVER.iter().chain(&BY_THEMSELVES).chain(&FOR_RUNTIME);
-        for reason in whole.chain([&COROUTINE]) {
+        for reason in whole.chain([&COROUTINE, &SELECT]) {
             assert!(known.contains(reason), "{reason}");
         }
+    }
+
+    #[test]
+    fn semaphores_are_of_locks_and_wait_groups() {
+        let known = known();
+        let of: Vec<&str> = known
+            .iter()
+            .copied()
+            .filter(|reason| is_for_semaphore(reason))
+            .collect();
+        let expected = [
+            "semacquire",
+            "sync.Mutex.Lock",
+            "sync.RWMutex.Lock",
+            "sync.RWMutex.RLock",
+            "sync.WaitGroup.Wait",
+            "sync.WaitGroup.Wait (durable)",
+        ];
+        assert_eq!(of, expected);
+        assert!(known.contains(FOR_COND));
     }
 
     #[test]
@@ -117,6 +158,7 @@ mod tests {
             let of = kinds.iter().filter(|is| **is).count();
             assert!(of <= 1, "{reason}: {kinds:?}");
             assert!(!is_for_work(reason) || is_for_others(reason), "{reason}");
+            assert!(!is_for_lock(reason) || is_for_others(reason), "{reason}");
         }
     }
 

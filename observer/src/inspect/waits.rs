@@ -9,6 +9,24 @@ use super::raw_g::RawG;
 /// Channels listed for one waiting goroutine: a select with more cases is cut there.
 const MAX_WAITING: usize = 64;
 
+/// `time.NewTimer` and `NewTicker` make a `chan Time` with room for one (time/sleep.go, tick.go).
+const TIMER_CAP: u64 = 1;
+/// Bytes of a `time.Time` on 64-bit machines.
+const TIMER_ELEM_SIZE: u64 = 24;
+/// The 16 bits of `hchan.elemsize`, first in a word.
+const ELEM_SIZE: u64 = 0xffff;
+
+/// What feeds the channels that a goroutine waits on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FedBy {
+    /// A timer, one of them.
+    Timer,
+    /// Other goroutines, all of them.
+    Others,
+    /// Of one at least it is not known, or there is none.
+    Unknown,
+}
+
 /// Whether a goroutine that names so many things names all that it waits on.
 pub(super) fn names_all(named: usize) -> bool {
     (1..MAX_WAITING).contains(&named)
@@ -32,18 +50,43 @@ impl<M: Memory> Inspector<'_, M> {
         usize::try_from(last).unwrap_or(0).saturating_add(8)
     }
 
-    /// Whether one of these channels says that a timer feeds it.
-    pub(super) fn waits_on_timer(&self, channels: &[u64]) -> Result<bool, MemoryError> {
+    /// What feeds these channels, which are all that a goroutine's sudogs name.
+    pub(super) fn fed_by(&self, channels: &[u64]) -> Result<FedBy, MemoryError> {
+        let mut fed_by = if names_all(channels.len()) {
+            FedBy::Others
+        } else {
+            FedBy::Unknown
+        };
+        for channel in channels {
+            if self.says_timer(*channel)? {
+                return Ok(FedBy::Timer);
+            }
+            if self.may_be_timers(*channel)? {
+                fed_by = FedBy::Unknown;
+            }
+        }
+        Ok(fed_by)
+    }
+
+    fn says_timer(&self, channel: u64) -> Result<bool, MemoryError> {
         let Some(offset) = self.runtime.offsets.channel_timer else {
             return Ok(false);
         };
-        for channel in channels {
-            let timer = channel.saturating_add(offset.into());
-            if self.memory.read_u64(timer)? != 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let timer = channel.saturating_add(offset.into());
+        Ok(self.memory.read_u64(timer)? != 0)
+    }
+
+    /// Whether it looks like the channels that package `time` makes.
+    fn may_be_timers(&self, channel: u64) -> Result<bool, MemoryError> {
+        let offsets = self.runtime.offsets;
+        let (Some(cap), Some(elem_size)) = (offsets.channel_cap, offsets.channel_elem_size) else {
+            return Ok(true);
+        };
+        let cap = self.memory.read_u64(channel.saturating_add(cap.into()))?;
+        let word = self
+            .memory
+            .read_u64(channel.saturating_add(elem_size.into()))?;
+        Ok(cap == TIMER_CAP && word & ELEM_SIZE == TIMER_ELEM_SIZE)
     }
 
     /// What the sudogs of a g name; `None` where one belongs to another goroutine: the list was let go.

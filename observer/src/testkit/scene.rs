@@ -1,6 +1,6 @@
 //! Scenes: records go in at their times, facts or findings come out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -114,6 +114,8 @@ pub(crate) struct Scene {
     /// Waits on what nothing refers to, of all goroutines.
     /// Whether goroutines wait on timers, and how often they have stopped, by goid; on none, and never.
     pub(crate) stops: BTreeMap<u64, (bool, u8)>,
+    /// Goroutines whose channels no timer can feed.
+    pub(crate) wait_on_others: BTreeSet<u64>,
     /// How long a search for references takes, ns.
     pub(crate) search_ns: u64,
     pub(crate) unreferenced: Option<Vec<Unreferenced>>,
@@ -124,6 +126,8 @@ pub(crate) struct Scene {
     now_ms: u64,
 }
 
+/// What goroutines wait on in a `select`.
+const A_CHANNEL: u64 = 0x5e1;
 /// Longest step of the scene's clock, ms; it stops at every timer.
 const STEP_MS: u64 = 10;
 
@@ -177,6 +181,7 @@ impl Scene {
             count: None,
             crowds: None,
             stops: BTreeMap::new(),
+            wait_on_others: BTreeSet::new(),
             search_ns: MS,
             unreferenced: None,
             asked: Vec::new(),
@@ -364,6 +369,10 @@ impl Scene {
                 (Status::Waiting, stack.clone(), Some(Arc::from(*reason)))
             }
         };
+        // Unless a test says otherwise, a select has a channel to wait on.
+        let selects = wait_reason.as_deref() == Some("select");
+        let some = if selects { vec![A_CHANNEL] } else { Vec::new() };
+        let waiting_channels = self.channels.get(&goid).cloned().unwrap_or(some);
         Inspection::Alive(Box::new(Goroutine {
             goid,
             g_addr: 0,
@@ -380,7 +389,8 @@ impl Scene {
             gopc: self.started.get(&goid).map_or(0, |(gopc, _)| *gopc),
             startpc: 0,
             parent_goid: self.started.get(&goid).map(|(_, parent)| *parent),
-            waiting_channels: self.channels.get(&goid).cloned().unwrap_or_default(),
+            waiting_channels,
+            waits_on_others: self.wait_on_others.contains(&goid),
             waits_on_timer: self.stops.get(&goid).is_some_and(|(timer, _)| *timer),
             stops: self.stops.get(&goid).map_or(0, |(_, stops)| *stops),
             sleeps,

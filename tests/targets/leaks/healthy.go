@@ -22,6 +22,9 @@ func healthy() []app.Route {
 		route("/late/ok", func(*http.Request) { waits(late) }),
 		route("/steps/ok", func(*http.Request) { steps(late) }),
 		route("/busy/ok", func(*http.Request) { busy(late) }),
+		route("/boxed/ok", boxed),
+		route("/chosen/ok", chosen),
+		route("/queued/ok", queued),
 		route("/session", session),
 		route("/std/ok", func(*http.Request) { time.AfterFunc(time.Hour, func() {}) }),
 	}

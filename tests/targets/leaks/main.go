@@ -15,6 +15,7 @@ import (
 func main() {
 	flag.Parse()
 	holds()
+	go feed()
 	routes := aged()
 	routes = append(routes, locked()...)
 	routes = append(routes, calls()...)

@@ -17,6 +17,8 @@ func proved() []app.Route {
 		route("/nil-send/ok", func(*http.Request) { nilSend(make(chan int, 1)) }),
 		route("/empty-select", func(*http.Request) { emptySelect() }),
 		route("/empty-select/ok", func(r *http.Request) { selects(r.Context()) }),
+		route("/nil-select", func(*http.Request) { nilSelect(nil, nil) }),
+		route("/nil-select/ok", func(*http.Request) { nilSelect(nil, closed()) }),
 		route("/dead-context", func(r *http.Request) { deadContext(r.Context(), make(chan int)) }),
 		route("/dead-context/ok", func(r *http.Request) { deadContext(r.Context(), closed()) }),
 	}
@@ -38,6 +40,15 @@ func nilSend(answer chan int) {
 
 func emptySelect() {
 	go func() { select {} }() // want: goroutine-leak empty-select
+}
+
+func nilSelect(jobs, stop chan int) {
+	go func() { // want: goroutine-leak nil-select
+		select {
+		case <-jobs:
+		case <-stop:
+		}
+	}()
 }
 
 func selects(ctx context.Context) {

@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unsafe"
 )
 
 var (
@@ -128,6 +129,10 @@ func startWaiting() {
 	fmt.Printf("WAITS main.chanSend %p\n", full)
 	fmt.Printf("WAITS main.selects %p %p\n", first, second)
 	fmt.Printf("WAITS main.sendsFull %p\n", buffered)
+	fmt.Printf("LOCK main.locks %p %d\n", &held, unsafe.Sizeof(held))
+	fmt.Printf("LOCK main.locksRead %p %d\n", &heldRW, unsafe.Sizeof(heldRW))
+	fmt.Printf("LOCK main.locksWrite %p %d\n", &heldRW, unsafe.Sizeof(heldRW))
+	fmt.Printf("LOCK main.waitsForGroup %p %d\n", &waitGroup, unsafe.Sizeof(waitGroup))
 	// With arguments, the compiler starts a function of its own.
 	go waitsFor(empty, "an argument")
 }

@@ -66,10 +66,6 @@ fn a_stack_of_256_mebibytes_is_cut_and_said_to_be() {
 
 #[test]
 fn goroutines_in_c_and_on_threads_of_their_own_equal_the_dump() {
-    if Command::new("gcc").arg("--version").output().is_err() {
-        eprintln!("no gcc: nothing is built with C");
-        return;
-    }
     each::variant(|variant| {
         let mut target = Target::of(&FOREIGN, variant);
         let dumped = parse(&target.ask("dump"));

@@ -9,9 +9,6 @@ use super::command::{observe, observe_json, run};
 use super::each;
 use super::target::{Target, UNREFERENCED, variants};
 
-/// Go names what a goroutine waits on at a lock since 1.N.
-const NAMES_LOCKS: u32 = 26;
-
 #[test]
 fn what_nobody_can_get_at_is_told_where_it_was_asked_for() {
     each::variant(|variant| {
@@ -28,9 +25,7 @@ fn what_nobody_can_get_at_is_told_where_it_was_asked_for() {
             references["apart_ns"].as_u64().unwrap() >= 1_000_000_000,
             "{variant:?} {references}"
         );
-        // The one that waits for a lock, which no goroutine names before.
-        let locks = u64::from(target.image.go_version().minor < NAMES_LOCKS);
-        assert_eq!(references["unnamed"], locks, "{variant:?} {held:?}");
+        assert_eq!(references["unnamed"], 0, "{variant:?} {held:?}");
         let stacks = groups
             .iter()
             .flat_map(|group| group["stacks"].as_array().unwrap());
@@ -49,7 +44,7 @@ fn what_nobody_can_get_at_is_told_where_it_was_asked_for() {
         let text = text.join(" ");
         assert!(text.contains(&format!("none found for {told} goroutines")));
         let unsaid = "not searched for, as nothing names what they wait on";
-        assert_eq!(text.contains(unsaid), locks > 0, "{variant:?} {text}");
+        assert!(!text.contains(unsaid), "{variant:?} {text}");
         let folded = observe(&target, &["--references", "--folded"]);
         let of_folded = folded
             .lines()

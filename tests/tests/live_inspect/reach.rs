@@ -9,7 +9,7 @@ use crate::target::{PLAIN, Target, UNREFERENCED, variants};
 /// First Go 1.N that can tell by itself which goroutines have leaked.
 const PROFILED_SINCE: u32 = 27;
 /// Collections after which all that is lost must have been found once more.
-const COLLECTIONS: usize = 5;
+const COLLECTIONS: usize = 40;
 /// Looks at what is moved.
 const LOOKS: usize = 30;
 

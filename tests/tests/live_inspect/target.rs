@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use observer::go::image::Image;
 use observer::go::layout::Layout;
 use observer::inspect::{
-    AllGs, CensusOffsets, Coverage, GOffsets, Goroutine, Inspector, MapKind, Runtime, TargetTypes,
+    AllGs, CensusOffsets, Coverage, GOffsets, Goroutine, Inspector, MapKind, Runtime, SemTable,
+    TargetTypes,
 };
 use observer::target::{MemoryError, Process, ProcessMemory};
 
@@ -65,8 +66,8 @@ pub const WAITS: Source = Source {
 /// Goroutines that wait on what nobody can get at, and others that wait on what is far away.
 pub const UNREFERENCED: Source = Source {
     folder: "unreferenced",
-    files: &["churn.go", "main.go"],
-    since: Some((26, ["since126.go", "before126.go"])),
+    files: &["churn.go", "locks.go", "main.go"],
+    since: None,
     cgo: false,
 };
 
@@ -178,6 +179,7 @@ impl Target {
             offsets: &self.offsets,
             bias,
             allgs: Some(AllGs::of(&self.image, bias).unwrap()),
+            semtable: Some(SemTable::of(&self.image, bias).unwrap()),
         }
     }
 

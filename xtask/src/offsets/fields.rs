@@ -27,10 +27,11 @@ const WANTED: &[Wanted] = &[
          trackingSeq",
     ),
     wanted(&["runtime.m"], "g0 procid curg p"),
-    wanted(&["runtime.sudog"], "g next elem waitlink c"),
+    wanted(&["runtime.sudog"], "g next prev elem waitlink c"),
+    wanted(&["runtime.semaRoot"], "treap"),
     wanted(
         &["runtime.hchan"],
-        "qcount dataqsiz buf closed recvq sendq timer",
+        "qcount dataqsiz buf elemsize closed recvq sendq timer",
     ),
     wanted(&["runtime.mheap"], "arenas allspans"),
     wanted(

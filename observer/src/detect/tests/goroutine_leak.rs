@@ -71,8 +71,10 @@ pub(super) fn count(scene: &mut Scene, at_ms: u64) -> u64 {
 
 #[test]
 fn one_that_nothing_wakes_is_an_error_after_five_seconds() {
-    for reason in [NIL, "chan send (nil chan)", "select (no cases)"] {
+    for reason in [NIL, "chan send (nil chan)", "select (no cases)", "select"] {
         let mut scene = left_by(&[GO, HANDLER, SERVE], reason);
+        // All channels of this `select` are nil.
+        scene.channels.insert(WORKER, Vec::new());
         scene.until(5_099);
         scene.silent();
         scene.until(60_000);
@@ -463,6 +465,39 @@ fn a_flood_of_leaks_does_not_hide_itself_nor_others() {
         .map(|finding| finding.site.as_ref().unwrap().line)
         .collect();
     assert_eq!(lines.into_iter().collect::<Vec<_>>(), [7, 140, 150]);
+}
+
+#[test]
+fn help_is_for_what_it_waits_for() {
+    for (reason, word) in [
+        (NIL, "nil channel"),
+        ("sync.RWMutex.RLock", "unlock"),
+        ("sync.WaitGroup.Wait", "Done on every way out"),
+        ("sync.Cond.Wait", "signal"),
+        ("semacquire", "unlock"),
+        ("IO wait", "deadline"),
+        ("sleep", "timer"),
+        ("chan send", "room in the channel"),
+    ] {
+        let mut scene = left(3, reason);
+        scene.until(80_000);
+        let help = &first(&scene).1.help;
+        assert!(help.contains(word), "{reason}: {help}");
+    }
+}
+
+#[test]
+fn those_that_are_only_counted_are_taken_to_hold_and_to_wait_as_the_others() {
+    let mut scene = Scene::new();
+    flood(&mut scene, 0, 0, 500, GO);
+    scene.until(80_000);
+    let evidence = &first(&scene).1.evidence;
+    assert_eq!(
+        (evidence.live, evidence.stack_bytes),
+        (Some(500), Some(500 * 2048))
+    );
+    let waiting = scene.engine.goroutines().waiting;
+    assert_eq!(waiting, [("chan receive".to_owned(), 500)].into());
 }
 
 /// More than the model remembers: those that are looked at are the oldest, which it forgets first.

@@ -160,15 +160,28 @@ fn loops_of_sleeps_and_of_timers_are_told_by_age() {
     assert_eq!(first(&timers).1.severity, Severity::Warning);
 }
 
-/// Stops between looks at the same place, on the same channel.
-fn woken(waits_on_timer: bool, minor: u32) -> Scene {
-    let mut scene = left(3, "chan receive");
+/// What may wake a goroutine that waits at one place.
+#[derive(Clone, Copy, PartialEq)]
+enum Wakes {
+    Timer,
+    Others,
+    Either,
+}
+
+/// Stops between looks at the same place, on the same channel if it is on one.
+fn woken(reason: &'static str, by: Wakes, minor: u32) -> Scene {
+    let mut scene = left(3, reason);
     scene.code.go_minor = Some(minor);
     scene.unreferenced = Some(Vec::new());
     for round in 0..30 {
         for goid in 100..103 {
-            scene.stops.insert(goid, (waits_on_timer, round));
-            scene.channels.insert(goid, vec![0x77]);
+            scene.stops.insert(goid, (by == Wakes::Timer, round));
+            if by == Wakes::Others {
+                scene.wait_on_others.insert(goid);
+            }
+            if reason.starts_with("chan") {
+                scene.channels.insert(goid, vec![0x77]);
+            }
         }
         scene.until(3_000 + u64::from(round) * 4_000);
     }
@@ -177,10 +190,22 @@ fn woken(waits_on_timer: bool, minor: u32) -> Scene {
 
 #[test]
 fn a_ticker_wakes_its_loop_and_a_worker_is_woken_for_work() {
-    let ticker = woken(true, 27);
-    assert_eq!(first(&ticker).1.severity, Severity::Warning);
-    woken(false, 27).silent();
-    // Before, nothing tells one from the other for sure.
-    let either = woken(false, 26);
+    for minor in [21, 26, 27] {
+        let ticker = woken("chan receive", Wakes::Timer, minor);
+        assert_eq!(first(&ticker).1.severity, Severity::Warning);
+        woken("chan receive", Wakes::Others, minor).silent();
+    }
+    woken("chan receive", Wakes::Either, 27).silent();
+    // Before, nothing tells one from the other for sure where the channel looks like a timer's.
+    let either = woken("chan receive", Wakes::Either, 26);
     assert_eq!(first(&either).1.severity, Severity::Warning);
+}
+
+#[test]
+fn whoever_is_let_in_at_a_lock_now_and_then_does_not_wait_for_ever() {
+    for minor in [21, 27] {
+        for reason in ["sync.Cond.Wait", "sync.Mutex.Lock", "semacquire"] {
+            woken(reason, Wakes::Either, minor).silent();
+        }
+    }
 }

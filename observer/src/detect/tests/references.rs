@@ -21,6 +21,7 @@ fn one_to_whose_channel_nothing_refers_is_an_error() {
         ("select", "channels"),
         ("sync.Mutex.Lock", "a lock"),
         ("sync.WaitGroup.Wait", "a WaitGroup"),
+        ("semacquire", "a lock or a WaitGroup"),
         ("sync.Cond.Wait", "a Cond"),
     ];
     for (reason, what) in cases {

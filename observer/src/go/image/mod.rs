@@ -28,7 +28,7 @@ use rustc_hash::FxHashSet;
 pub use elf::LoadRange;
 pub use error::ImageError;
 pub use functions::{Function, FunctionRef};
-pub use runtime_vars::{AllgsVars, NoAllgs};
+pub use runtime_vars::{AllgsVars, NoAllgs, SemTableVar};
 pub use values::Key;
 
 use self::build::Build;

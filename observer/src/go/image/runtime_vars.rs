@@ -1,5 +1,6 @@
 //! Variables of the runtime, read off the code that loads them, so that a stripped executable serves too.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{Function, Image};
@@ -11,6 +12,17 @@ pub struct AllgsVars {
     pub len_vaddr: u64,
     /// Address of `runtime.allgptr`.
     pub ptr_vaddr: u64,
+}
+
+/// Where the runtime keeps who waits for a semaphore (`runtime.semtable`), before relocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SemTableVar {
+    /// Address of the first root.
+    pub vaddr: u64,
+    /// How many roots there are.
+    pub roots: u64,
+    /// Bytes from one root to the next.
+    pub root_len: u64,
 }
 
 /// Why the list of all goroutines was not found.
@@ -95,6 +107,40 @@ impl Image {
         })
     }
 
+    /// Where the runtime keeps who waits for a semaphore, read off the code that looks one up; `None` where that code is not
+    /// as expected.
+    #[must_use]
+    pub fn semtable(&self) -> Option<SemTableVar> {
+        /// Optimised builds inline the others into the first; the second is there up to Go 1.19, then the third.
+        const READERS: [&str; 3] = [
+            "runtime.semrelease1",
+            "runtime.semroot",
+            "runtime.(*semTable).rootFor",
+        ];
+        /// `runtime.semTabSize`, all versions.
+        const ROOTS: u64 = 251;
+        /// A cache line (`internal/cpu.CacheLinePadSize`).
+        const ROOT_LEN: u64 = 64;
+        let [_, empty] = self.variables()?;
+        let (mut indexed, mut taken) = (false, BTreeSet::new());
+        for name in READERS {
+            let [function] = self.functions(name) else {
+                continue;
+            };
+            let code = self.code_of(function);
+            indexed |= self.elf.isa.indexes(code, function.entry, ROOTS, ROOT_LEN);
+            taken.extend(self.elf.isa.taken(code, function.entry));
+        }
+        // It holds pointers and is zero at first. Whatever else is taken there is a constant.
+        taken.retain(|addr| empty.contains(addr) && empty.end - addr >= ROOTS * ROOT_LEN);
+        let only = (taken.len() == 1).then(|| taken.pop_first()).flatten();
+        only.filter(|_| indexed).map(|vaddr| SemTableVar {
+            vaddr,
+            roots: ROOTS,
+            root_len: ROOT_LEN,
+        })
+    }
+
     /// Where the program's variables that hold pointers lie, before relocation; `None` where they cannot be there.
     #[must_use]
     pub fn variables(&self) -> Option<[Range<u64>; 2]> {
@@ -107,12 +153,18 @@ impl Image {
 
     /// The pointer-sized globals that a function loads.
     fn loads_of(&self, function: &Function) -> Vec<u64> {
+        self.elf
+            .isa
+            .global_loads(self.code_of(function), function.entry)
+    }
+
+    /// Nothing where the file does not hold it.
+    fn code_of(&self, function: &Function) -> &[u8] {
         let length = function.end.saturating_sub(function.entry);
-        let code = usize::try_from(length)
+        usize::try_from(length)
             .ok()
             .and_then(|length| self.bytes(function.entry, length))
-            .unwrap_or_default();
-        self.elf.isa.global_loads(code, function.entry)
+            .unwrap_or_default()
     }
 
     fn holds(&self, vaddr: u64) -> bool {

@@ -103,6 +103,30 @@ impl Isa for Amd64 {
         decode(code, entry).any(|i| takes(&i, wanted))
     }
 
+    fn taken(&self, code: &[u8], entry: u64) -> Vec<u64> {
+        decode(code, entry)
+            .filter(|i| i.code() == Code::Lea_r64_m && i.is_ip_rel_memory_operand())
+            .map(|i| i.ip_rel_memory_address())
+            .collect()
+    }
+
+    fn indexes(&self, code: &[u8], entry: u64, count: u64, size: u64) -> bool {
+        // The multiple of the count below the number: imul $count, q, q; sub q, n; shl $log2(size), n.
+        let all: Vec<Instruction> = decode(code, entry).collect();
+        all.windows(3).any(|shape| {
+            let [multiple, rest, scaled] = shape else {
+                return false;
+            };
+            multiple.code() == Code::Imul_r64_rm64_imm32
+                && multiple.immediate(2) == count
+                && rest.mnemonic() == Mnemonic::Sub
+                && rest.op1_register() == multiple.op0_register()
+                && scaled.code() == Code::Shl_rm64_imm8
+                && scaled.op0_register() == rest.op0_register()
+                && 1u64.checked_shl(scaled.immediate8().into()) == Some(size)
+        })
+    }
+
     fn mentions(&self, code: &[u8], start: u64, address: u64) -> Vec<u64> {
         /// Bytes that say how far away something is; the instruction ends with them.
         const DISTANCE: u8 = 4;

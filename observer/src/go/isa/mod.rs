@@ -40,6 +40,12 @@ pub(crate) trait Isa: Send + Sync + std::fmt::Debug {
     /// Whether the function takes `wanted`, an address in the image, at all.
     fn takes(&self, code: &[u8], entry: u64, wanted: u64) -> bool;
 
+    /// Addresses in the image that the function takes, in order.
+    fn taken(&self, code: &[u8], entry: u64) -> Vec<u64>;
+
+    /// Whether the function finds an element by what a number leaves when divided by `count`, and each takes `size` bytes.
+    fn indexes(&self, code: &[u8], entry: u64, count: u64, size: u64) -> bool;
+
     /// Where in `code`, which begins at `start`, bytes lie that name `address` relative to themselves: inside every
     /// instruction that calls it, jumps there or takes it, and perhaps in between. None in code of more than
     /// 4 GiB. Much cheaper than to decode it all.

@@ -15,6 +15,7 @@ use crate::target::fields::{u32_at, u64_at};
 use crate::target::{Memory, MemoryError, ReadRequest};
 
 use super::raw_g::RawG;
+use super::semaphores::{Semaphores, Unnamed};
 use super::stack::{Extent, Window};
 use super::waits::{Waits, names_all};
 use super::{Goroutine, Inspector, Runtime, Status};
@@ -55,7 +56,7 @@ pub struct Member {
     /// The channels that it waits on; one that could not be read is left out.
     pub channels: Vec<Channel>,
     /// Address of the semaphore (of a mutex or a wait group) or of the `sync.Cond`'s list that it waits for.
-    /// From Go 1.26; before, no goroutine names it.
+    /// Up to Go 1.25 no goroutine names it: there the runtime's table names semaphores, and nothing such a list.
     pub semaphore: Option<u64>,
     /// The thread it is on, as numbered in the target's own pid namespace.
     pub thread: Option<u64>,
@@ -102,14 +103,18 @@ impl<M: Memory> Inspector<'_, M> {
         let Some(listing) = self.list()? else {
             return Ok(None);
         };
-        let mut alive = Vec::new();
+        let (mut alive, mut unnamed) = (Vec::new(), Unnamed::default());
         let whole = self.for_each_raw(&listing.addrs, |addr, raw| {
             if raw.status.is_alive() {
                 alive.push(addr);
             }
+            if self.waits_unnamed(raw) {
+                unnamed.insert(addr, *raw);
+            }
             true
         })?;
         drop(listing.addrs);
+        let semaphores = self.semaphores(unnamed)?;
         let every = alive.len().div_ceil(limit.max(1)).max(1);
         let coverage = Coverage {
             alive: alive.len(),
@@ -128,6 +133,7 @@ impl<M: Memory> Inspector<'_, M> {
                 },
             },
             offsets,
+            semaphores,
             visit,
             coverage,
             odd: FxHashMap::default(),
@@ -143,6 +149,7 @@ impl<M: Memory> Inspector<'_, M> {
 struct Census<'a, M, V> {
     inspector: Inspector<'a, M>,
     offsets: &'a CensusOffsets,
+    semaphores: Semaphores,
     visit: V,
     coverage: Coverage,
     /// Stacks that were found once and can hardly be, by g.
@@ -218,7 +225,8 @@ impl<M: Memory, V: FnMut(Member)> Census<'_, M, V> {
                 members.push(None);
                 continue;
             };
-            let semaphore = waits.semaphore;
+            let in_table = || Some(self.semaphores.of(*addr, raw)?.semaphore);
+            let semaphore = waits.semaphore.or_else(in_table);
             let seen = self.inspector.describe(*addr, raw, window, waits);
             let Some((goroutine, extents)) = not_final(seen)?.flatten() else {
                 members.push(None);

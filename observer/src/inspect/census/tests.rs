@@ -129,6 +129,7 @@ fn runtime(offsets: &GOffsets) -> Runtime<'_> {
             len_addr: LEN_AT,
             ptr_addr: PTR_AT,
         }),
+        semtable: None,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::target::{Memory, MemoryError};
 
 use super::Inspector;
 use super::raw_g::RawG;
+use super::semaphores::{Semaphores, Unnamed};
 use super::waits::{Waits, names_all};
 
 use self::heap::Heap;
@@ -140,6 +141,7 @@ impl fmt::Display for Unsearched {
 struct Waiter {
     g: u64,
     raw: RawG,
+    sudog: u64,
     on: Vec<u64>,
 }
 
@@ -171,15 +173,17 @@ impl<M: Memory> Inspector<'_, M> {
             passed_over: FxHashSet::default(),
             g_len: u64::from(offsets.g_len),
         };
-        search.pass_over(&all);
+        let semaphores = self.semaphores(self.unnamed(&all))?;
+        search.pass_over(&all, &semaphores.sudogs);
         let mut reached = FxHashSet::default();
         for (g, raw) in all.alive {
-            match self.wait_of(g, &raw)? {
-                Some(on) => {
+            match self.wait_of(g, &raw, &semaphores)? {
+                Some((sudog, on)) => {
                     if is_asked_about(raw.goid) {
                         reached.insert(raw.goid);
                     }
-                    search.waiters.insert(g, Waiter { g, raw, on });
+                    let waiter = Waiter { g, raw, sudog, on };
+                    search.waiters.insert(g, waiter);
                 }
                 None => search.goes_on(g, &raw),
             }
@@ -194,7 +198,7 @@ impl<M: Memory> Inspector<'_, M> {
         let Some(all) = self.alive()? else {
             return Ok(Err(Unsearched::Unclear));
         };
-        search.pass_over(&all);
+        search.pass_over(&all, &[]);
         for (g, raw) in &all.alive {
             let waits_on = |waiter: &Waiter| raw.agrees_with(&waiter.raw);
             if !search.waiters.get(g).is_some_and(waits_on) {
@@ -235,8 +239,22 @@ impl<M: Memory> Inspector<'_, M> {
         }))
     }
 
-    /// What a goroutine waits on; `None` where it may go on by itself, or not all of it is known.
-    fn wait_of(&self, g: u64, raw: &RawG) -> Result<Option<Vec<u64>>, MemoryError> {
+    fn unnamed(&self, all: &All) -> Unnamed {
+        let unnamed = all.alive.iter().filter(|(_, raw)| self.waits_unnamed(raw));
+        unnamed.copied().collect()
+    }
+
+    /// A goroutine's sudog, the first if it has several, and what it waits on; `None` where it may go on by itself, or not all
+    /// of that is known.
+    fn wait_of(
+        &self,
+        g: u64,
+        raw: &RawG,
+        semaphores: &Semaphores,
+    ) -> Result<Option<(u64, Vec<u64>)>, MemoryError> {
+        if let Some(queued) = semaphores.of(g, raw) {
+            return Ok(Some((queued.sudog, vec![queued.semaphore])));
+        }
         if !raw.waits() || raw.waiting == 0 {
             return Ok(None);
         }
@@ -248,7 +266,7 @@ impl<M: Memory> Inspector<'_, M> {
             return Ok(None);
         };
         channels.extend(semaphore);
-        Ok(names_all(channels.len()).then_some(channels))
+        Ok(names_all(channels.len()).then_some((raw.waiting, channels)))
     }
 }
 
@@ -268,10 +286,11 @@ struct Search<'a, M> {
 }
 
 impl<M: Memory> Search<'_, M> {
-    /// The runtime's own ways to goroutines and to what they wait in wake nobody.
-    fn pass_over(&mut self, all: &All) {
+    /// The runtime's own ways to goroutines and to what they wait in wake nobody; `queued` are the sudogs in its table of
+    /// semaphores.
+    fn pass_over(&mut self, all: &All, queued: &[u64]) {
         let sudogs = all.alive.iter().map(|(_, raw)| &raw.waiting);
-        for addr in all.structs.iter().chain(sudogs) {
+        for addr in all.structs.iter().chain(sudogs).chain(queued) {
             self.passed_over.extend(self.marking.pass_over(*addr));
         }
     }
@@ -340,7 +359,7 @@ impl<M: Memory> Search<'_, M> {
             let on = waiter.on.iter().copied();
             Some(Unreferenced {
                 goid: waiter.raw.goid,
-                sudog: waiter.raw.waiting,
+                sudog: waiter.sudog,
                 stops: waiter.raw.stops,
                 references: referrers.leading_to(on, &self.marking)?,
             })

@@ -129,6 +129,7 @@ impl Forged {
                 len_addr: LEN_AT,
                 ptr_addr: PTR_AT,
             }),
+            semtable: None,
         };
         let roots = Roots {
             arenas: ARENAS,

@@ -75,6 +75,7 @@ fn member(goid: u64, parent: u64, start: u64, stack: &[u64]) -> Member {
             parent_goid: Some(parent),
             waiting_channels: Vec::new(),
             waits_on_timer: false,
+            waits_on_others: false,
             stops: 0,
             sleeps: None,
             stack_bytes: 0,

@@ -107,6 +107,7 @@ impl Image {
             offsets: &offsets,
             bias: self.bias,
             allgs: Some(self.allgs),
+            semtable: None,
         };
         let wanted = CensusOffsets::of(&layout, version.minor).unwrap();
         let mut members = Vec::new();

@@ -25,6 +25,7 @@ pub fn finding_block(finding: &Finding, terminal: &Terminal, many_processes: boo
         None => {}
     }
     rows.extend(view.at());
+    rows.extend(view.waits());
     rows.extend(surge::rows(finding, terminal));
     rows.extend(view.via());
     rows.extend(view.started());
@@ -75,6 +76,7 @@ pub fn update_block(finding: &Finding, reason: UpdateReason, terminal: &Terminal
     let times = terminal.glyphs.number(finding.count);
     let message = format!("{} ({why}; {times} in all)", finding.message);
     let mut rows: Vec<Row> = view.request().into_iter().chain(view.at()).collect();
+    rows.extend(surge::rows(finding, terminal));
     if reason == UpdateReason::Related {
         rows.extend(view.seen());
     }
@@ -170,21 +172,47 @@ impl View<'_> {
 
     fn at(&self) -> Option<Row> {
         let site = self.finding.site.as_ref()?;
-        let evidence = &self.finding.evidence;
         let mut parts = vec![self.clean(&full_function(&site.function)), self.file(site)];
         let short = parts.clone();
-        if let Some(reason) = &evidence.wait_reason {
-            let glyphs = self.terminal.glyphs;
-            let length = evidence.wait_ns.map_or_else(String::new, |ns| {
-                format!(", {} {}", glyphs.at_least, glyphs.duration(ns))
-            });
-            parts.push(self.clean(&format!("{reason}{length}")));
+        if self.stuck().is_none() {
+            parts.extend(self.reason());
         }
         parts.extend(self.live());
         Some(Row {
             strong: true,
             ..Row::facts("at", 0, parts).or(short)
         })
+    }
+
+    /// Why it waits, and for how long.
+    fn reason(&self) -> Option<String> {
+        let evidence = &self.finding.evidence;
+        let reason = evidence.wait_reason.as_ref()?;
+        let glyphs = self.terminal.glyphs;
+        let length = evidence.wait_ns.map_or_else(String::new, |ns| {
+            format!(", {} {}", glyphs.at_least, glyphs.duration(ns))
+        });
+        Some(self.clean(&format!("{reason}{length}")))
+    }
+
+    /// Where a goroutine that was left behind waits, outside the standard library: its site is what has started it.
+    fn stuck(&self) -> Option<&Frame> {
+        let finding = self.finding;
+        let module = &finding.process.module;
+        let is_left = finding.rule == RuleName::GoroutineLeak;
+        let mut stack = finding.stack.iter().filter(|_| is_left);
+        stack.find(|frame| !is_std(frame, module))
+    }
+
+    fn waits(&self) -> Option<Row> {
+        let place = self.stuck()?;
+        let mut parts = vec![
+            self.clean(&full_function(&place.function)),
+            self.file(place),
+        ];
+        let short = parts.clone();
+        parts.extend(self.reason());
+        Some(Row::facts("waits", 0, parts).or(short))
     }
 
     /// How many there are of the site's kind.

@@ -5,7 +5,7 @@ use super::{Glyphs, Human, Terminal, Verbosity};
 use crate::finding::{
     CallOutcome, GoroutineEvidence, RuleName, UpdateReason, WorkState, samples as findings,
 };
-use crate::go::Stack;
+use crate::go::{Frame, Stack};
 use crate::sink::output::{Output, Tally};
 use crate::sink::samples;
 use crate::style::Styles;
@@ -141,6 +141,19 @@ fn what_has_grown_and_where_it_is_kept() {
 }
 
 #[test]
+fn a_surge_that_comes_again_names_its_newest_file() {
+    let mut human = Human::new(terminal(100), Verbosity::Normal);
+    let mut finding = findings::goroutine_surge();
+    let _shown = human.render(&Output::Finding(Box::new(finding.clone())), &TALLY);
+    let surge = finding.evidence.surge.as_mut().unwrap();
+    surge.snapshot = Some("/var/lib/observer/the-newest.txt".into());
+    let again = Output::Update(Box::new(finding), UpdateReason::Worse);
+    let text = human.render(&again, &TALLY).stdout;
+    assert!(text.contains("/var/lib/observer/the-newest.txt"), "{text}");
+    assert!(text.contains("grown"), "{text}");
+}
+
+#[test]
 fn a_leak_tells_of_all_of_its_kind() {
     let mut finding = findings::cancel_ignored();
     finding.rule = RuleName::GoroutineLeak;
@@ -153,6 +166,38 @@ fn a_leak_tells_of_all_of_its_kind() {
     assert!(
         text.contains("200 live, 128.0 KiB of stack, 720 per hour"),
         "{text}"
+    );
+}
+
+#[test]
+fn a_leak_tells_what_has_started_it_and_where_it_waits() {
+    let mut finding = findings::cancel_ignored();
+    finding.rule = RuleName::GoroutineLeak;
+    let frame = |function: &str, file: &str, line| Frame {
+        function: function.into(),
+        file: file.into(),
+        line,
+    };
+    finding.site = Some(frame("main.fill", "/src/shop/fill.go", 40));
+    let waits = [
+        frame("sync.(*RWMutex).RLock", "/go/src/sync/rwmutex.go", 74),
+        frame("main.fill.func1", "/src/shop/fill.go", 47),
+    ];
+    finding.stack = waits.to_vec().into();
+    finding.evidence.wait_reason = Some("sync.RWMutex.RLock".into());
+    finding.evidence.wait_ns = None;
+    let mut human = Human::new(terminal(120), Verbosity::Normal);
+    let output = Output::Finding(Box::new(finding));
+    let text = human.render(&output, &TALLY).stdout;
+    let row = |label: &str| {
+        let mut lines = text.lines().map(|line| line.split_whitespace());
+        let line = lines.find(|line| line.clone().next() == Some(label));
+        line.map(|line| line.skip(1).collect::<Vec<_>>())
+    };
+    assert_eq!(row("at"), Some(vec!["main.fill", "fill.go:40"]), "{text}");
+    assert_eq!(
+        row("waits"),
+        Some(vec!["main.fill.func1", "fill.go:47", "sync.RWMutex.RLock"])
     );
 }
 

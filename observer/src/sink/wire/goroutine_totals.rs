@@ -32,8 +32,8 @@ pub struct RequestGoroutines {
     /// Alive although their requests have ended; without `--goroutines`, at the last look through all.
     pub outliving: u64,
     /// How many of those wait for what, in Go's own words, when last looked at. Looked at are those that
-    /// `goroutine-leak` has to decide on: not those that run or ended lately, not plumbing's, and of one `go` statement
-    /// 64 at once. Empty where none was.
+    /// `goroutine-leak` has to decide on: not those that run or ended lately, not plumbing's; of one `go` statement
+    /// 64 at once, and the others are taken to wait as most of those do. Empty where none was.
     pub outliving_waiting: BTreeMap<String, u64>,
 }
 

@@ -121,7 +121,7 @@ pub struct References {
     /// Waits that may be as lost, but were too many to be looked at as closely. Absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beyond: Option<u64>,
-    /// Of `seen`, those that wait for others and do not name what they wait on, such as locks before Go 1.26: nobody can
+    /// Of `seen`, those that wait for others and do not name what they wait on, such as a `sync.Cond` before Go 1.26: nobody can
     /// search for that. Absent without a search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unnamed: Option<u64>,
@@ -279,7 +279,7 @@ pub struct Awaited {
     /// Address of a channel, hex. Absent where it is a lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
-    /// Address of a lock's semaphore, of a wait group's, or of the list of a `sync.Cond`, hex. Known from Go 1.26.
+    /// Address of a lock's semaphore, of a wait group's, or of the list of a `sync.Cond`, hex; the last is known from Go 1.26.
     /// Absent where it is a channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,

@@ -1,10 +1,8 @@
-//go:build go1.26
-
 package main
 
 import "sync"
 
-// locks is about what a goroutine names in its wait since Go 1.26.
+// locks is about what nobody can unlock, or be done with.
 func locks() {
 	away(func() {
 		work := new(sync.WaitGroup)
