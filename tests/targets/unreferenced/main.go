@@ -34,27 +34,13 @@ var (
 	pool     = make(chan chan int, 4)
 )
 
-type room [12 << 10]byte
-
-// clean leaves zeroes where calls before it had their frames. Called first, it makes a stack that need not grow: the one that
-// a goroutine has left, or grown out of, is the next one's with all that is written there, which may be what hides a leak.
-//
-//go:noinline
-func clean() {
-	var zeroes room
-	keep(&zeroes)
-}
-
-//go:noinline
-func keep(*room) {}
-
 // waits starts a goroutine, and a moment later says which it is.
 func waits(kind, name string, wait func()) {
 	told := make(chan string)
 	go func() {
-		clean()
-		told <- number()
-		clean()
+		var buf [64]byte
+		text := string(buf[:runtime.Stack(buf[:], false)])
+		told <- strings.Fields(text)[1]
 		wait()
 	}()
 	goid, err := strconv.ParseUint(<-told, 10, 64)
@@ -64,21 +50,12 @@ func waits(kind, name string, wait func()) {
 	fmt.Println(kind, name, goid)
 }
 
-// number is that of the goroutine that asks.
-func number() string {
-	var buf [64]byte
-	text := string(buf[:runtime.Stack(buf[:], false)])
-	return strings.Fields(text)[1]
-}
-
 // away runs something on a stack that is gone afterwards.
 func away(start func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		clean()
 		start()
-		clean()
 	}()
 	<-done
 }

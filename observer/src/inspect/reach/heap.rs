@@ -10,6 +10,8 @@ use super::Unsearched;
 const PAGE: u64 = 8 << 10;
 /// A span that holds objects (`runtime.mSpanInUse`, all versions).
 const IN_USE: u8 = 1;
+/// A span that the runtime manages by hand: stacks, most of all (`runtime.mSpanManual`, all versions).
+const MANUAL: u8 = 2;
 /// Set in the class of a span whose objects hold no pointers (`runtime.spanClass`, all versions).
 const NO_POINTERS: u8 = 1;
 /// Spans read: of 8 KiB at least each.
@@ -98,6 +100,8 @@ struct Span {
 pub(super) struct Heap {
     /// Rising, apart.
     spans: Vec<Span>,
+    /// Where stacks are, rising: beginnings and ends.
+    stacks: Vec<(u64, u64)>,
     found: Vec<u64>,
 }
 
@@ -132,15 +136,21 @@ impl Heap {
             .chunks_exact(WORD)
             .filter_map(|w| u64_at(w, 0))
             .collect();
-        let mut spans = Vec::new();
+        let (mut spans, mut stacks) = (Vec::new(), Vec::new());
         for_blocks(memory, &addrs, offsets.span_len(), |block| {
             spans.extend(Span::decode(block, offsets));
+            stacks.extend(manual(block, offsets));
         })?;
-        Ok(Self::of(spans, limit))
+        Ok(Self::of(spans, stacks, limit))
     }
 
-    fn of(mut spans: Vec<Span>, limit: u64) -> Result<Self, Unsearched> {
+    fn of(
+        mut spans: Vec<Span>,
+        mut stacks: Vec<(u64, u64)>,
+        limit: u64,
+    ) -> Result<Self, Unsearched> {
         spans.sort_unstable_by_key(|span| span.start);
+        stacks.sort_unstable();
         let (mut objects, mut bytes, mut end) = (0u64, 0u64, 0u64);
         for span in &mut spans {
             if span.start < end {
@@ -159,6 +169,7 @@ impl Heap {
         let words = usize::try_from(objects.div_ceil(64)).map_err(|_| Unsearched::TooMuch)?;
         Ok(Self {
             spans,
+            stacks,
             found: vec![0; words],
         })
     }
@@ -176,6 +187,23 @@ impl Heap {
     pub(super) fn base(&self, addr: u64) -> Option<u64> {
         let (span, number) = self.object(addr)?;
         Some(span.start + number * span.object_size)
+    }
+
+    /// Whether two words that follow each other, the second at `place`, are the bounds of a stack (`runtime.stack`). The upper is
+    /// the address of whatever comes after it, which may be an object that it does not mean.
+    pub(super) fn are_bounds(&self, place: u64, lower: u64, upper: u64) -> bool {
+        let is_upper = |(_, end)| end == upper;
+        // Only the runtime keeps addresses of stacks elsewhere.
+        upper.is_multiple_of(PAGE)
+            && self.stack(lower).is_some_and(is_upper)
+            && self.stack(place).is_none()
+    }
+
+    /// The span of stacks around an address.
+    fn stack(&self, addr: u64) -> Option<(u64, u64)> {
+        let after = self.stacks.partition_point(|(start, _)| *start <= addr);
+        let span = *self.stacks.get(after.checked_sub(1)?)?;
+        (addr < span.1).then_some(span)
     }
 
     /// Where all objects with pointers lie, and how many bytes.
@@ -248,10 +276,9 @@ impl Heap {
 impl Span {
     /// `None` for one that holds no objects now.
     fn decode(block: &[u8], at: &HeapOffsets) -> Option<Self> {
-        let (start, pages) = (u64_at(block, at.start)?, u64_at(block, at.pages)?);
+        let (start, end) = bounds(block, at)?;
         let object_size = u64_at(block, at.object_size)?;
-        let end = start.checked_add(pages.checked_mul(PAGE)?)?;
-        let sound = start != 0 && start < end && (1..=end - start).contains(&object_size);
+        let sound = (1..=end - start).contains(&object_size);
         (sound && u8_at(block, at.state)? == IN_USE).then_some(Self {
             start,
             end,
@@ -261,6 +288,18 @@ impl Span {
             first: 0,
         })
     }
+}
+
+/// Where a span begins and ends, if that can be.
+fn bounds(block: &[u8], at: &HeapOffsets) -> Option<(u64, u64)> {
+    let (start, pages) = (u64_at(block, at.start)?, u64_at(block, at.pages)?);
+    let end = start.checked_add(pages.checked_mul(PAGE)?)?;
+    (start != 0 && start < end).then_some((start, end))
+}
+
+/// Where a span that the runtime manages by hand begins and ends; `None` for another.
+fn manual(block: &[u8], at: &HeapOffsets) -> Option<(u64, u64)> {
+    bounds(block, at).filter(|_| u8_at(block, at.state) == Some(MANUAL))
 }
 
 const fn place(object: u64) -> (usize, u64) {

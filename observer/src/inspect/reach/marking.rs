@@ -11,7 +11,7 @@ pub(super) struct Marking<'a, M> {
     pub(super) heap: Heap,
     /// Memory that is to be looked through: where, and how many bytes.
     open: Vec<(u64, u64)>,
-    pub(super) words: Words,
+    words: Words,
 }
 
 impl<'a, M: Memory> Marking<'a, M> {
@@ -48,14 +48,36 @@ impl<'a, M: Memory> Marking<'a, M> {
     /// # Errors
     /// Some of it cannot be read.
     pub(super) fn finish(&mut self) -> Result<bool, MemoryError> {
-        while !self.open.is_empty() {
-            let Some(words) = self.words.next(self.memory, &mut self.open)? else {
+        let mut open = std::mem::take(&mut self.open);
+        while !open.is_empty() {
+            let Some(words) = self.next(&mut open)? else {
                 return Ok(false);
             };
             for (_, word) in words {
                 self.follow(word);
             }
+            open.append(&mut self.open);
         }
         Ok(true)
+    }
+
+    /// Takes some memory off `open`, and gives its words that may be references, with their addresses; `None` where nothing
+    /// more may be read.
+    ///
+    /// # Errors
+    /// Some of it cannot be read.
+    pub(super) fn next(
+        &mut self,
+        open: &mut Vec<(u64, u64)>,
+    ) -> Result<Option<Vec<(u64, u64)>>, MemoryError> {
+        let Some(mut words) = self.words.next(self.memory, open)? else {
+            return Ok(None);
+        };
+        let mut before = (0, 0);
+        words.retain(|&(place, word)| {
+            let (at, lower) = std::mem::replace(&mut before, (place, word));
+            at + 8 != place || !self.heap.are_bounds(place, lower, word)
+        });
+        Ok(Some(words))
     }
 }

@@ -48,7 +48,7 @@ impl Referrers {
             let targets: FxHashSet<u64> = all.open.drain(..).collect();
             let mut unread = marking.heap.with_pointers();
             while !unread.is_empty() {
-                let Some(words) = marking.words.next(marking.memory, &mut unread)? else {
+                let Some(words) = marking.next(&mut unread)? else {
                     return Ok(None);
                 };
                 for (place, word) in words {

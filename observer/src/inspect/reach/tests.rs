@@ -193,6 +193,47 @@ fn a_way_from_a_variable_or_a_live_stack_is_a_way() {
     }
 }
 
+/// The end of a stack is the address of what comes next.
+#[test]
+fn where_a_stack_ends_refers_to_nothing() {
+    const MANUAL: u8 = 2;
+    let field = |name| u64::from(layout().field("runtime.mspan", name).unwrap());
+    // Just below the objects, of which the first is what goroutine 2 waits on.
+    let stack = OBJECTS - PAGE;
+    let bounds = |forged: &mut Forged, at: u64, lower: u64| {
+        forged.word(at, lower);
+        forged.word(at + 8, object(0));
+    };
+    for manual in [false, true] {
+        let mut forged = Forged::new();
+        forged.span(stack, PAGE, true, 0);
+        if manual {
+            let last = SPANS + (forged.spans - 1) * SPAN;
+            forged.memory.insert(last + field("state"), &[MANUAL]);
+        }
+        // A thread's own goroutine, which is on no list.
+        forged.word(VARIABLES, object(10));
+        bounds(&mut forged, object(10), stack);
+        assert_eq!(forged.lost().is_some(), manual);
+        // Other words beside it are an address as any other.
+        forged.word(VARIABLES + 0x10, object(11));
+        bounds(&mut forged, object(11), stack - 1);
+        assert_eq!(forged.lost(), None);
+        // So is what a stack has beside an address of its own.
+        forged.word(object(11) + 8, 0);
+        assert_eq!(forged.lost().is_some(), manual);
+        forged.goroutine(RUNNING, 0);
+        let at = GOffsets::of(&layout()).unwrap();
+        let g = STRUCTS + (forged.goroutines - 1) * STRUCT;
+        forged.word(g + u64::from(at.stack_lo), stack);
+        forged.word(g + u64::from(at.stack_hi), stack + PAGE);
+        forged.word(g + u64::from(at.sched_sp), stack + 0x100);
+        assert_eq!(forged.lost().is_some(), manual);
+        bounds(&mut forged, stack + 0x800, stack + 0x900);
+        assert_eq!(forged.lost(), None);
+    }
+}
+
 #[test]
 fn what_cannot_be_got_at_itself_is_no_way_and_is_told() {
     let mut forged = Forged::new();
