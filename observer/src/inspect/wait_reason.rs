@@ -46,6 +46,16 @@ const FOR_RUNTIME: [&str; 8] = [
     "stopping the world",
 ];
 
+/// Waits of goroutines that the runtime has for itself: they wake none of the program's.
+const OF_RUNTIME: [&str; 6] = [
+    "force gc (idle)",
+    "GC scavenge wait",
+    "GC sweep wait",
+    "GC worker (active)",
+    "GC worker (idle)",
+    "GOMAXPROCS updater (idle)",
+];
+
 /// The wait of `iter.Pull`'s two sides for each other: neither names what it waits on.
 const COROUTINE: &str = "coroutine";
 
@@ -91,6 +101,12 @@ pub fn is_for_runtime(reason: &str) -> bool {
     FOR_RUNTIME.contains(&reason)
 }
 
+/// Whether only goroutines that the runtime has for itself wait for this reason.
+#[must_use]
+pub fn is_of_runtime(reason: &str) -> bool {
+    OF_RUNTIME.contains(&reason)
+}
+
 /// Whether a wait for this reason is one for the other side of a coroutine.
 #[must_use]
 pub fn is_for_coroutine(reason: &str) -> bool {
@@ -120,6 +136,7 @@ mod tests {
             assert!(known.iter().any(|it| it.starts_with(start)), "{start}");
         }
         let whole = FOR_EVER.iter().chain(&BY_THEMSELVES).chain(&FOR_RUNTIME);
+        let whole = whole.chain(&OF_RUNTIME);
         for reason in whole.chain([&COROUTINE, &SELECT]) {
             assert!(known.contains(reason), "{reason}");
         }
@@ -153,6 +170,7 @@ mod tests {
                 is_for_ever(reason),
                 ends_by_itself(reason),
                 is_for_runtime(reason),
+                is_of_runtime(reason),
                 is_for_coroutine(reason),
             ];
             let of = kinds.iter().filter(|is| **is).count();

@@ -154,12 +154,15 @@ func held() {
 	away(func() {
 		results := make(chan int)
 		go func() {
+			var from, to [256]byte
 			for busy := 0; ; busy++ {
 				if busy < 0 {
 					close(results)
 				}
 				if busy%1000 == 0 {
 					runtime.Gosched()
+					// Whoever ran before has left what it was at in the registers in which this copies.
+					copy(to[:], from[:busy/1000%2+255])
 				}
 			}
 		}()

@@ -36,7 +36,7 @@ const WANTED: &[Wanted] = &[
     wanted(&["runtime.mheap"], "arenas allspans"),
     wanted(
         &["runtime.mspan"],
-        "startAddr npages elemsize spanclass state specials",
+        "startAddr npages elemsize spanclass state specials largeType",
     ),
     wanted(&["runtime.special"], "next offset kind"),
     wanted(
@@ -46,7 +46,7 @@ const WANTED: &[Wanted] = &[
     ),
     wanted(
         &["internal/abi.Type", "runtime._type"],
-        "Size_|size TFlag|tflag Kind_|kind Str|str",
+        "Size_|size PtrBytes|ptrdata TFlag|tflag Kind_|kind GCData|gcdata Str|str",
     ),
     wanted(
         &["internal/abi.ITab", "runtime.itab"],

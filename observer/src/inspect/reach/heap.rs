@@ -5,6 +5,7 @@ use crate::target::fields::{u8_at, u64_at};
 use crate::target::{Memory, MemoryError, ReadRequest};
 
 use super::Unsearched;
+use super::types::TypeOffsets;
 
 /// Bytes of a page of the runtime (`runtime.pageSize`, all versions).
 const PAGE: u64 = 8 << 10;
@@ -14,6 +15,10 @@ const IN_USE: u8 = 1;
 const MANUAL: u8 = 2;
 /// Set in the class of a span whose objects hold no pointers (`runtime.spanClass`, all versions).
 const NO_POINTERS: u8 = 1;
+/// The class of a span of a single large object with pointers (`runtime.spanClass` of size class 0, all versions).
+const ONE_OBJECT: u8 = 0;
+/// Larger objects with pointers begin with the address of their type, where objects do (`runtime.minSizeForMallocHeader`).
+const WITHOUT_HEADER: u64 = 512;
 /// Spans read: of 8 KiB at least each.
 const MAX_SPANS: u64 = 1 << 18;
 /// Objects told apart: a bit each.
@@ -41,6 +46,9 @@ pub struct HeapOffsets {
     special_offset: u32,
     /// Bytes of that offset.
     special_width: u32,
+    /// The type of a span's only object; `None` up to Go 1.21, where objects do not name theirs.
+    large_type: Option<u32>,
+    pub(super) types: Option<TypeOffsets>,
     /// Bytes of a `runtime.g`.
     pub(super) g_len: u32,
 }
@@ -64,6 +72,8 @@ impl HeapOffsets {
             next_special: special("next")?,
             special_offset,
             special_width: special("kind")?.checked_sub(special_offset)?,
+            large_type: span("largeType"),
+            types: span("largeType").and_then(|_| TypeOffsets::of(layout)),
             g_len: layout.size("runtime.g")?,
         })
     }
@@ -76,6 +86,7 @@ impl HeapOffsets {
             self.class,
             self.state,
             self.specials,
+            self.large_type.unwrap_or(0),
         ]
         .into_iter()
         .max()
@@ -92,8 +103,28 @@ struct Span {
     object_size: u64,
     has_pointers: bool,
     specials: u64,
+    named: Named,
     /// Its first object's bit.
     first: u64,
+}
+
+/// Where objects have their types' addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// Nowhere.
+    Nowhere,
+    /// In the first word of each.
+    InFront,
+    /// With the span of the only one.
+    BySpan(u64),
+}
+
+/// Memory of which one type says all, if any does: an object, or a span of objects that name no types.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    pub(super) at: u64,
+    pub(super) len: u64,
+    pub(super) named: Named,
 }
 
 /// Which objects there are, and which were found.
@@ -189,14 +220,31 @@ impl Heap {
         Some(span.start + number * span.object_size)
     }
 
-    /// Whether two words that follow each other, the second at `place`, are the bounds of a stack (`runtime.stack`). The upper is
-    /// the address of whatever comes after it, which may be an object that it does not mean.
-    pub(super) fn are_bounds(&self, place: u64, lower: u64, upper: u64) -> bool {
-        let is_upper = |(_, end)| end == upper;
-        // Only the runtime keeps addresses of stacks elsewhere.
-        upper.is_multiple_of(PAGE)
-            && self.stack(lower).is_some_and(is_upper)
-            && self.stack(place).is_none()
+    /// What may say which words around an address are pointers; `None` outside the heap.
+    pub(super) fn stretch(&self, addr: u64) -> Option<Stretch> {
+        let (span, number) = self.object(addr)?;
+        let (at, len) = match span.named {
+            Named::Nowhere => (span.start, span.end - span.start),
+            Named::InFront | Named::BySpan(_) => {
+                let at = span.start + number * span.object_size;
+                (at, span.object_size)
+            }
+        };
+        Some(Stretch {
+            at,
+            len,
+            named: span.named,
+        })
+    }
+
+    /// Whether stacks end at `end`, and `within` is in one of them.
+    pub(super) fn ends_stack(&self, within: u64, end: u64) -> bool {
+        end.is_multiple_of(PAGE) && self.stack(within).is_some_and(|(_, last)| last == end)
+    }
+
+    /// Whether an address lies in a stack.
+    pub(super) fn is_in_stack(&self, addr: u64) -> bool {
+        self.stack(addr).is_some()
     }
 
     /// The span of stacks around an address.
@@ -279,11 +327,21 @@ impl Span {
         let (start, end) = bounds(block, at)?;
         let object_size = u64_at(block, at.object_size)?;
         let sound = (1..=end - start).contains(&object_size);
+        let class = u8_at(block, at.class)?;
+        let has_pointers = class & NO_POINTERS == 0;
+        let named = match at.large_type {
+            Some(offset) if has_pointers && class == ONE_OBJECT => {
+                Named::BySpan(u64_at(block, offset)?)
+            }
+            Some(_) if has_pointers && object_size > WITHOUT_HEADER => Named::InFront,
+            _ => Named::Nowhere,
+        };
         (sound && u8_at(block, at.state)? == IN_USE).then_some(Self {
             start,
             end,
             object_size,
-            has_pointers: u8_at(block, at.class)? & NO_POINTERS == 0,
+            has_pointers,
+            named,
             specials: u64_at(block, at.specials)?,
             first: 0,
         })

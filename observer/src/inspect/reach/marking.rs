@@ -3,6 +3,8 @@
 use crate::target::{Memory, MemoryError};
 
 use super::heap::Heap;
+use super::sieve::Sieve;
+use super::types::{TypeOffsets, Types};
 use super::words::Words;
 
 /// A search under way.
@@ -12,15 +14,17 @@ pub(super) struct Marking<'a, M> {
     /// Memory that is to be looked through: where, and how many bytes.
     open: Vec<(u64, u64)>,
     words: Words,
+    types: Types,
 }
 
 impl<'a, M: Memory> Marking<'a, M> {
-    pub(super) fn new(memory: &'a M, heap: Heap, limit: u64) -> Self {
+    pub(super) fn new(memory: &'a M, heap: Heap, types: Option<TypeOffsets>, limit: u64) -> Self {
         Self {
             memory,
             heap,
             open: Vec::new(),
             words: Words::new(limit),
+            types: Types::new(types),
         }
     }
 
@@ -73,10 +77,10 @@ impl<'a, M: Memory> Marking<'a, M> {
         let Some(mut words) = self.words.next(self.memory, open)? else {
             return Ok(None);
         };
-        let mut before = (0, 0);
+        let mut sieve = Sieve::default();
         words.retain(|&(place, word)| {
-            let (at, lower) = std::mem::replace(&mut before, (place, word));
-            at + 8 != place || !self.heap.are_bounds(place, lower, word)
+            sieve.passes(&self.heap, place, word)
+                && self.types.may_point(self.memory, &self.heap, place)
         });
         Ok(Some(words))
     }

@@ -10,8 +10,10 @@
 mod heap;
 mod marking;
 mod referrers;
+mod sieve;
 #[cfg(test)]
 mod tests;
+mod types;
 mod words;
 
 use std::fmt;
@@ -24,6 +26,7 @@ use crate::target::{Memory, MemoryError};
 use super::Inspector;
 use super::raw_g::RawG;
 use super::semaphores::{Semaphores, Unnamed};
+use super::wait_reason::is_of_runtime;
 use super::waits::{Waits, names_all};
 
 use self::heap::Heap;
@@ -168,7 +171,7 @@ impl<M: Memory> Inspector<'_, M> {
             return Ok(Err(Unsearched::TooMuch));
         };
         let mut search = Search {
-            marking: Marking::new(self.memory, heap, MAX_READ),
+            marking: Marking::new(self.memory, heap, offsets.types, MAX_READ),
             waiters: FxHashMap::default(),
             passed_over: FxHashSet::default(),
             g_len: u64::from(offsets.g_len),
@@ -185,6 +188,7 @@ impl<M: Memory> Inspector<'_, M> {
                     let waiter = Waiter { g, raw, sudog, on };
                     search.waiters.insert(g, waiter);
                 }
+                None if self.is_of_runtime(&raw) => {}
                 None => search.goes_on(g, &raw),
             }
         }
@@ -203,7 +207,9 @@ impl<M: Memory> Inspector<'_, M> {
             let waits_on = |waiter: &Waiter| raw.agrees_with(&waiter.raw);
             if !search.waiters.get(g).is_some_and(waits_on) {
                 search.waiters.remove(g);
-                search.goes_on(*g, raw);
+                if !self.is_of_runtime(raw) {
+                    search.goes_on(*g, raw);
+                }
             }
         }
         search.look_through(&roots.variables);
@@ -237,6 +243,12 @@ impl<M: Memory> Inspector<'_, M> {
             structs: listing.addrs,
             alive,
         }))
+    }
+
+    /// Whether a goroutine is the runtime's own, and waits: what lies on its stack, which others may have had before, wakes nobody.
+    fn is_of_runtime(&self, raw: &RawG) -> bool {
+        let reason = || self.runtime.table.wait_reason(raw.wait_reason);
+        raw.waits() && reason().is_some_and(is_of_runtime)
     }
 
     fn unnamed(&self, all: &All) -> Unnamed {
