@@ -1,8 +1,8 @@
 //! Waiting goroutines that nobody can wake: neither from the program's variables nor from the stacks of others does a way
 //! lead to what they wait on.
 //!
-//! Goes through the heap as the garbage collector does, from outside and without its knowledge of types: every word that
-//! may be an address counts as one, so it finds too much rather than too little. But the process runs on meanwhile. What is
+//! Goes through the heap as the garbage collector does, from outside, and with what objects say of their types: every other word
+//! that may be an address counts as one, so it finds too much rather than too little. But the process runs on meanwhile. What is
 //! moved behind our back, out of memory that was not read yet into memory that was, is missed, as is what only
 //! a register or memory of C holds. So variables and stacks are read once more at the end, and one look alone proves
 //! nothing: a second one, some time later, must find the same wait unreferenced again.

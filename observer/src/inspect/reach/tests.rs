@@ -26,11 +26,22 @@ const OBJECT: u64 = 0x100;
 const PAGE: u64 = 8 << 10;
 const RUNNING: u32 = 2;
 const WAITING: u32 = 4;
+/// The class of spans of several objects with pointers: any size class but 0.
+const SMALL: u8 = 2;
+/// Why the collector's own goroutines wait here; any other reason is a sleep.
+const OF_COLLECTOR: u8 = 7;
 
 /// Nobody walks a stack here.
 struct Table;
 
-impl PartTable for Table {}
+impl PartTable for Table {
+    fn reason(&self, id: u8) -> Option<&str> {
+        match id {
+            OF_COLLECTOR => Some("GC worker (idle)"),
+            _ => Some("sleep"),
+        }
+    }
+}
 
 fn layout() -> Layout {
     Layout::for_version(&GoVersion::parse("go1.27.3").unwrap()).unwrap()
@@ -84,7 +95,7 @@ impl Forged {
         self.word(at + field("elemsize"), size);
         self.word(at + field("specials"), specials);
         self.memory
-            .insert(at + field("spanclass"), &[u8::from(!has_pointers)]);
+            .insert(at + field("spanclass"), &[SMALL | u8::from(!has_pointers)]);
         self.memory.insert(at + field("state"), &[1]);
         self.spans += 1;
         let heap = |name| u64::from(layout().field("runtime.mheap", name).unwrap());
@@ -232,6 +243,139 @@ fn where_a_stack_ends_refers_to_nothing() {
         bounds(&mut forged, stack + 0x800, stack + 0x900);
         assert_eq!(forged.lost(), None);
     }
+}
+
+/// What a processor keeps of its write barrier is as the last collection has left it.
+#[test]
+fn buffers_of_write_barriers_refer_to_nothing() {
+    for (words, is_buffer) in [(256, true), (512, true), (255, false), (513, false)] {
+        let mut forged = Forged::new();
+        let span = 0xc0_0003_0000;
+        forged.span(span, PAGE, true, 0);
+        forged.word(VARIABLES, span);
+        let buffer = span + 0x100;
+        let end = buffer + words * 8;
+        forged.word(buffer - 16, buffer);
+        forged.word(buffer - 8, end);
+        forged.word(buffer + 8, object(0));
+        forged.word(end - 8, object(0));
+        let found = forged.lost();
+        assert_eq!(found.is_some(), is_buffer, "{words}");
+        forged.word(end, object(0));
+        assert_eq!(forged.lost(), None);
+    }
+}
+
+/// What lies on the stack of a collector's worker, others may have left there.
+#[test]
+fn the_runtimes_own_goroutines_wake_nobody_while_they_wait() {
+    let at = GOffsets::of(&layout()).unwrap();
+    let g = STRUCTS + 2 * STRUCT;
+    for (reason, status, wakes) in [
+        (OF_COLLECTOR, WAITING, false),
+        (OF_COLLECTOR, RUNNING, true),
+        (0, WAITING, true),
+    ] {
+        let mut forged = Forged::new();
+        forged.goroutine(status, 0);
+        forged
+            .memory
+            .insert(g + u64::from(at.wait_reason), &[reason]);
+        forged.word(STACKS + 3 * STACK - 0x20, object(0));
+        assert_eq!(forged.lost().is_none(), wakes, "{reason} {status}");
+    }
+}
+
+/// A heap with a type of four words, of which the second and the third are pointers.
+struct Typed {
+    forged: Forged,
+    named: u64,
+    mask: u64,
+}
+
+impl Typed {
+    const SIZE: u64 = 4 * 8;
+
+    fn new() -> Self {
+        let (named, mask) = (0x6_0000, 0x6_1000);
+        let mut forged = Forged::new();
+        forged.memory.insert(named, &[0; 0x40]);
+        forged.memory.insert(mask, &[0b1110, 0, 0, 0, 0, 0, 0, 0]);
+        let mut typed = Self {
+            forged,
+            named,
+            mask,
+        };
+        typed.field("Size_", &Self::SIZE.to_le_bytes());
+        typed.field("PtrBytes", &(3u64 * 8).to_le_bytes());
+        typed.field("GCData", &mask.to_le_bytes());
+        typed
+    }
+
+    fn field(&mut self, name: &str, bytes: &[u8]) {
+        let at = layout().field("internal/abi.Type", name).unwrap();
+        self.forged.memory.insert(self.named + u64::from(at), bytes);
+    }
+
+    /// Whether a word of the second value in an object that a variable holds, with its type in front, is a reference.
+    fn refers(&mut self, span: u64, word: u64) -> bool {
+        let at = span + 8 + Self::SIZE + word * 8;
+        self.forged.word(at, object(0));
+        let refers = self.forged.lost().is_none();
+        self.forged.word(at, 0);
+        refers
+    }
+}
+
+#[test]
+fn large_objects_refer_to_what_their_types_say() {
+    const ON_DEMAND: u8 = 1 << 4;
+    const PROGRAM: u8 = 1 << 6;
+    let span = 0xc0_0003_0000;
+    let mut typed = Typed::new();
+    typed.forged.span(span, 0x400, true, 0);
+    typed.forged.word(VARIABLES, span + 0x20);
+    typed.forged.word(span, typed.named);
+    // The mask has a bit for the last word, too, where that type has no pointers any more.
+    let told = [0, 1, 2, 3].map(|word| typed.refers(span, word));
+    assert_eq!(told, [false, true, true, false]);
+    // Without a type, or with one that says nothing, all of it may be.
+    let all = |typed: &mut Typed| [0, 1, 2, 3].map(|word| typed.refers(span, word)) == [true; 4];
+    typed.forged.word(span, 0);
+    assert!(all(&mut typed));
+    typed.forged.word(span, 0x7777_0000);
+    assert!(all(&mut typed));
+    typed.forged.word(span, typed.named);
+    typed.field("Size_", &0x1000u64.to_le_bytes());
+    assert!(all(&mut typed), "larger than the object");
+    typed.field("Size_", &Typed::SIZE.to_le_bytes());
+    typed.field("Kind_", &[PROGRAM]);
+    assert!(all(&mut typed));
+    typed.field("Kind_", &[0]);
+    // A mask that is made when it is asked for.
+    typed.field("TFlag", &[ON_DEMAND]);
+    let made = 0x6_2000;
+    typed.forged.word(made, 0);
+    typed.field("GCData", &made.to_le_bytes());
+    assert!(all(&mut typed), "not made yet");
+    typed.forged.word(made, typed.mask);
+    assert!(!typed.refers(span, 0) && typed.refers(span, 1));
+}
+
+#[test]
+fn the_only_object_of_a_span_has_its_type_there() {
+    let span = 0xc0_0003_0000;
+    let mut typed = Typed::new();
+    typed.forged.span(span, PAGE, true, 0);
+    let at = SPANS + (typed.forged.spans - 1) * SPAN;
+    let field = |name| u64::from(layout().field("runtime.mspan", name).unwrap());
+    typed.forged.memory.insert(at + field("spanclass"), &[0]);
+    typed.forged.word(VARIABLES, span + 0x20);
+    let told = [0, 1, 2].map(|word| typed.refers(span - 8, word));
+    assert_eq!(told, [true; 3], "not known yet");
+    typed.forged.word(at + field("largeType"), typed.named);
+    let told = [0, 1, 2, 3].map(|word| typed.refers(span - 8, word));
+    assert_eq!(told, [false, true, true, false]);
 }
 
 #[test]
