@@ -82,7 +82,8 @@
 //! - where descent or deadline are not known. What a dependency does inside itself, or a goroutine
 //!   that the handler let go: info.
 
-use crate::finding::{Confidence, Evidence, Finding, RuleName, Severity};
+use crate::finding::{Confidence, Finding, RuleName, Severity, Timer};
+use crate::go::Frame;
 use crate::model::{Call, CallId, Request, Root, Unit, in_timeout_worker};
 
 use super::ask::Answer;
@@ -154,27 +155,37 @@ impl DeadlineDropped {
 
 /// The deadline that a call has lost, as it stood when the call began: by the time that its request is described, both
 /// may be over.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Lost {
-    evidence: Box<Evidence>,
+    deadline_ns: Option<i64>,
+    remaining_ns: Option<i64>,
+    site: Option<Frame>,
+    header: Option<String>,
+    timer: Option<Timer>,
 }
 
 impl Lost {
     /// What deadline-dropped would say of a call that begins.
     pub(super) fn by(call: &Call, cx: &Context<'_>) -> Option<Self> {
         let (dropped, _) = dropped(call, cx)?;
+        let evidence = dropped.evidence;
         Some(Self {
-            evidence: Box::new(dropped.evidence),
+            deadline_ns: evidence.deadline_ns,
+            remaining_ns: evidence.remaining_ns,
+            site: evidence.deadline_site,
+            header: evidence.deadline_header,
+            timer: evidence.timer,
         })
     }
 
     /// Adds it to what detached-context says of the same call.
-    pub(super) fn put(self, finding: &mut Finding) {
-        finding.evidence.deadline_ns = self.evidence.deadline_ns;
-        finding.evidence.remaining_ns = self.evidence.remaining_ns;
-        finding.evidence.deadline_site = self.evidence.deadline_site;
-        finding.evidence.deadline_header = self.evidence.deadline_header;
-        finding.evidence.timer = self.evidence.timer;
+    pub(super) fn put(&self, finding: &mut Finding) {
+        let evidence = &mut finding.evidence;
+        evidence.deadline_ns = self.deadline_ns;
+        evidence.remaining_ns = self.remaining_ns;
+        evidence.deadline_site.clone_from(&self.site);
+        evidence.deadline_header.clone_from(&self.header);
+        evidence.timer = self.timer;
     }
 }
 

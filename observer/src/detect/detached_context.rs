@@ -121,7 +121,7 @@
 //! - a goroutine that may be an earlier request's of the same connection: one that a handler has started while it served
 //!   another than the connection's first request. With `--goroutines` it is known whose it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::finding::{Finding, Severity, WorkState};
 use crate::go::Frame;
@@ -143,8 +143,8 @@ use super::{deadline, ids, plumbing, site};
 pub(super) struct DetachedContext {
     /// Cases that run past their request's cancel, with what was shown and the call that it is about.
     running: BTreeMap<ReqId, (Finding, Option<CallId>)>,
-    /// Calls reported when they began: what becomes of them is the same occurrence.
-    said: BTreeSet<CallId>,
+    /// Calls reported when they began, with the deadlines that they have lost: what becomes of them is the same occurrence.
+    said: BTreeMap<CallId, Option<Lost>>,
     /// Calls whose requests are being described.
     begun: BTreeMap<CallId, Begun>,
     /// Calls by goroutines of their own.
@@ -193,7 +193,7 @@ impl DetachedContext {
         // What waited so long for its connection that it was said then is the same call.
         if !matches!(call.root, Root::Detached(_))
             || !cx.model.is_whole(call.epoch)
-            || self.said.contains(&id)
+            || self.said.contains_key(&id)
         {
             return;
         }
@@ -257,7 +257,7 @@ impl DetachedContext {
                 "call to {} does not descend from its request",
                 draft::target(call, cx.thresholds)
             );
-            if let Some(lost) = lost {
+            if let Some(lost) = &lost {
                 lost.put(&mut finding);
             }
             if finding.severity == Severity::Warning && spawned {
@@ -265,7 +265,7 @@ impl DetachedContext {
             }
             self.past.watch(id, finding.clone(), cx);
             cx.report(finding);
-            self.said.insert(id);
+            self.said.insert(id, lost);
             self.bound();
         }
     }
@@ -291,12 +291,17 @@ impl DetachedContext {
             cx.report_ended(finding, over.request);
             return true;
         }
-        let Some((finding, call)) = self.explain(over, cx) else {
+        let Some((mut finding, call)) = self.explain(over, cx) else {
             return false;
         };
         self.past.overran(over.request);
-        let said = call.is_some_and(|call| !self.said.insert(call));
-        self.bound();
+        let said = call.is_some_and(|call| self.said.contains_key(&call));
+        if let Some(call) = call {
+            if let Some(lost) = self.said.entry(call).or_default() {
+                lost.put(&mut finding);
+            }
+            self.bound();
+        }
         if !over.ended {
             cx.remember(&mut self.running, over.request, (finding.clone(), call));
         }

@@ -8,7 +8,7 @@ mod too_short;
 
 use super::{
     BACKGROUND, BUILD, CANCEL_CTX, CHILD, HANDLER, ROOT, ROUND_TRIP, SERVE, SERVING, TIMER_CTX,
-    WORKER, end, site, start, timer_fires,
+    WORKER, client_leaves, end, site, start, timer_fires,
 };
 use crate::detect::Deadlines;
 use crate::finding::{CancelledBy, Emission, Finding, RuleName, Severity, Timer};

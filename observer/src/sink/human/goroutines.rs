@@ -220,7 +220,8 @@ fn of_stack(stack: &Stack, group: &Group, module: &str, terminal: &Terminal) -> 
     }
     rows.extend(frames(stack, module, terminal));
     for awaited in &stack.awaits {
-        rows.push(Row::words("on", 0, &of_awaited(awaited, terminal)));
+        let awaited = of_awaited(awaited, stack.wait_reason.as_deref(), terminal);
+        rows.push(Row::words("on", 0, &awaited));
     }
     if stack.awaits_other > 0 {
         let other = terminal.glyphs.number(stack.awaits_other);
@@ -279,8 +280,19 @@ fn frames(stack: &Stack, module: &str, terminal: &Terminal) -> Vec<Row> {
     rows
 }
 
+/// What is no channel, by how the reason of the wait begins.
+fn lock(reason: Option<&str>) -> &'static str {
+    const KINDS: [(&str, &str); 3] = [
+        ("semacquire", "semaphore"),
+        ("sync.Cond", "condition"),
+        ("sync.WaitGroup", "wait group"),
+    ];
+    let is_of = |(start, _): &&(&str, &str)| reason.is_some_and(|reason| reason.starts_with(start));
+    KINDS.iter().find(is_of).map_or("lock", |(_, kind)| kind)
+}
+
 /// `channel 0xc000123456, 0 of 8 in its buffer, open, 9 999 wait for it`
-fn of_awaited(awaited: &Awaited, terminal: &Terminal) -> String {
+fn of_awaited(awaited: &Awaited, reason: Option<&str>, terminal: &Terminal) -> String {
     let mut text = match awaited.what {
         What::Channel(channel) => {
             let buffer = if channel.cap == 0 {
@@ -291,7 +303,7 @@ fn of_awaited(awaited: &Awaited, terminal: &Terminal) -> String {
             let closed = if channel.closed { "closed" } else { "open" };
             format!("channel {:#x}, {buffer}, {closed}", channel.addr)
         }
-        What::Lock(addr) => format!("lock {addr:#x}"),
+        What::Lock(addr) => format!("{} {addr:#x}", lock(reason)),
     };
     if let Some(waiters) = awaited.waiters.filter(|&waiters| waiters > 1) {
         let waiters = terminal.glyphs.number(waiters);

@@ -73,3 +73,19 @@ fn what_was_left_out_is_said() {
     let (_, last) = text.trim_end().rsplit_once("\n\n").unwrap();
     insta::assert_snapshot!("goroutines_left_out", format!("{first}\n...\n{last}"));
 }
+
+#[test]
+fn what_is_waited_on_is_called_by_the_wait() {
+    let kinds = [
+        ("sync.Mutex.Lock", "lock"),
+        ("sync.RWMutex.RLock", "lock"),
+        ("sync.WaitGroup.Wait", "wait group"),
+        ("sync.WaitGroup.Wait (durable)", "wait group"),
+        ("sync.Cond.Wait", "condition"),
+        ("semacquire", "semaphore"),
+    ];
+    for (reason, kind) in kinds {
+        assert_eq!(super::lock(Some(reason)), kind);
+    }
+    assert_eq!(super::lock(None), "lock");
+}

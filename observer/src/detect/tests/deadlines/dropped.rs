@@ -291,6 +291,25 @@ fn a_detached_call_lacks_what_the_caller_sent() {
     );
 }
 
+/// What goes on after the client has left is told again, not only with what is new.
+#[test]
+fn what_a_detached_call_has_lost_stays_told_when_it_outlives_its_request() {
+    let mut scene = told(Deadlines::default());
+    scene.details = Some(details());
+    let stack = [BUILD, HANDLER, SERVE];
+    scene.waits(SERVING, &[ROUND_TRIP, BUILD, HANDLER, SERVE]);
+    calls_at(&mut scene, 5, SERVING, &[BACKGROUND], &stack);
+    client_leaves(&mut scene, 100);
+    scene.until(700);
+    let grown = last(&scene, RuleName::DetachedContext);
+    let evidence = &grown.evidence;
+    assert_eq!(grown.severity, Severity::Error);
+    assert_eq!(evidence.cancelled_by, Some(CancelledBy::Client));
+    assert_eq!(evidence.deadline_ns, Some(1_000_000_000));
+    assert_eq!(evidence.remaining_ns, Some(995_000_000));
+    assert_eq!(evidence.deadline_header.as_deref(), Some("X-Timeout-Ms"));
+}
+
 /// A method of gRPC whose interceptor allows a second, and which calls without it; `id` is what its metadata says.
 fn method_calls(id: Option<&str>) -> Scene {
     let mut scene = alone();
