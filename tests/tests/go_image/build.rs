@@ -62,13 +62,14 @@ pub const ODD: [Flavour; 2] = [
     },
 ];
 
-/// The versions to test: all with `OBSERVER_TEST_FULL=1`.
+/// Whether everything is to be tested: `OBSERVER_TEST_FULL=1`.
+pub fn is_full() -> bool {
+    std::env::var("OBSERVER_TEST_FULL").as_deref() == Ok("1")
+}
+
+/// The versions to test: all where everything is.
 pub fn versions() -> &'static [&'static str] {
-    if std::env::var("OBSERVER_TEST_FULL").as_deref() == Ok("1") {
-        &ALL
-    } else {
-        &USUAL
-    }
+    if is_full() { &ALL } else { &USUAL }
 }
 
 /// Builds a package below a `GOPATH`, as distributions do: the build info names the package and no module.
