@@ -20,14 +20,16 @@ pub const CI_VERSIONS: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
 /// Set by `cargo xtask test --full`: live tests then run on all [`VERSIONS`].
 pub const FULL_VARIABLE: &str = "OBSERVER_TEST_FULL";
 
-/// The versions that live tests run on now: [`VERSIONS`] where [`FULL_VARIABLE`] is set, else [`CI_VERSIONS`].
+/// Whether everything is tested now: [`FULL_VARIABLE`] is set.
+#[must_use]
+pub fn is_full() -> bool {
+    env::var_os(FULL_VARIABLE).is_some()
+}
+
+/// The versions that tests run on now: [`VERSIONS`] where everything is tested, else [`CI_VERSIONS`].
 #[must_use]
 pub fn versions() -> &'static [&'static str] {
-    if env::var_os(FULL_VARIABLE).is_some() {
-        &VERSIONS
-    } else {
-        &CI_VERSIONS
-    }
+    if is_full() { &VERSIONS } else { &CI_VERSIONS }
 }
 
 /// Those of the [`versions`] that are this minor one or newer: what libraries of today can be built with.

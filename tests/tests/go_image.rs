@@ -26,10 +26,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use build::{EXTERNAL_PIE, FLAVOURS, Flavour, ODD, build, build_without_module, versions};
+use build::{EXTERNAL_PIE, FLAVOURS, Flavour, ODD, build, build_without_module};
 use observer::go::image::Image;
 use observer::go::site::{SiteKind, Wanted, find_site};
 use observer::go::{Frame, GoVersion};
+use observer_tests::go::versions;
 use observer_tests::live::observer_binary;
 
 const SOURCE: &str = include_str!("go_image/self_describing.go.txt");

@@ -1,13 +1,13 @@
 //! Attaching and detaching, again and again, under load: the program answers right, and nothing stays behind.
 
 use std::{
-    env, thread,
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::{
-    go::{CI_VERSIONS, FULL_VARIABLE},
+    go::{CI_VERSIONS, is_full},
     live::{Code, Held, Load, Observer, PATIENCE, breakpoints, get, on_each_version, start},
     target::Flavor,
 };
@@ -62,13 +62,13 @@ fn cycles(go: &str, flavor: Flavor, count: usize) -> Result<()> {
 
 #[test]
 fn attaching_and_detaching_leaves_no_trace() -> Result<()> {
-    let full = env::var_os(FULL_VARIABLE).is_some();
+    let full = is_full();
     on_each_version(|go, flavor| cycles(go, flavor, if full { 100 } else { 4 }))
 }
 
 #[test]
 fn killing_observer_leaves_no_trace() -> Result<()> {
-    let full = env::var_os(FULL_VARIABLE).is_some();
+    let full = is_full();
     let [.., newest] = CI_VERSIONS;
     on_each_version(|go, flavor| {
         let often = full || (go == newest && flavor == Flavor::Plain);

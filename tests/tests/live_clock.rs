@@ -2,11 +2,11 @@
 //!
 //! Only where all versions are tested: the clock is that of the whole machine.
 
-use std::{env, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use observer_tests::{
-    go::{CI_VERSIONS, FULL_VARIABLE},
+    go::{CI_VERSIONS, is_full},
     live::{
         Expect, Load, Observer, Program, Role, Run, Running, Stepped, exactly, findings, start,
     },
@@ -77,7 +77,7 @@ fn asked_ms(run: &Run, pid: u32, rule: &str, path: &str) -> Result<u64> {
 
 #[test]
 fn a_step_of_the_wall_clock_changes_no_deadline() -> Result<()> {
-    if env::var_os(FULL_VARIABLE).is_none() {
+    if !is_full() {
         return Ok(());
     }
     let programs = CI_VERSIONS.map(|go| start(PROGRAM, go, Flavor::Plain, &[]));

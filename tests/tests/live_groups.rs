@@ -1,7 +1,6 @@
 //! Groups of hooks come and go while the process runs, and leave its code as it was.
 
 use std::{
-    env,
     num::NonZeroU32,
     thread,
     time::{Duration, Instant},
@@ -15,7 +14,7 @@ use observer::{
 };
 use observer_common::hook::HookId;
 use observer_tests::{
-    go::FULL_VARIABLE,
+    go::is_full,
     live::{Load, Program, start, undisturbed},
     target::Flavor,
 };
@@ -56,11 +55,7 @@ fn ground(program: &Program) -> Result<Ground> {
 
 /// Sites come and go so often; a soak where all versions are tested.
 fn cycles() -> usize {
-    if env::var_os(FULL_VARIABLE).is_some() {
-        1000
-    } else {
-        30
-    }
+    if is_full() { 1000 } else { 30 }
 }
 
 #[test]

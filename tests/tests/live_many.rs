@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     io::Write,
     net::{SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt,
@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use observer_tests::{
-    go::{CI_VERSIONS, FULL_VARIABLE},
+    go::{CI_VERSIONS, is_full},
     live::{Connection, Load, Observer, PATIENCE, Program, exactly, get, start, undisturbed},
     target::{Flavor, build_target},
 };
@@ -211,11 +211,7 @@ fn thousands_of_connections_a_second_leave_nothing_behind() -> Result<()> {
 
 /// How long the healthy chain is under load.
 fn soak() -> Duration {
-    Duration::from_secs(if env::var_os(FULL_VARIABLE).is_some() {
-        60
-    } else {
-        15
-    })
+    Duration::from_secs(if is_full() { 60 } else { 15 })
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which builds of a program a case runs on.
 
 use std::{
-    env, panic,
+    panic,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::stalls::undisturbed;
 use crate::{
-    go::{CI_VERSIONS, FULL_VARIABLE, minor_of, versions, versions_from},
+    go::{CI_VERSIONS, is_full, minor_of, versions, versions_from},
     target::Flavor,
 };
 
@@ -75,7 +75,7 @@ pub fn on_each_kind_in_turn(
 }
 
 fn kinds() -> Vec<Build> {
-    let full = env::var_os(FULL_VARIABLE).is_some();
+    let full = is_full();
     let newest = versions().len() - 1;
     let mut kinds = Vec::new();
     for (index, go) in versions().iter().enumerate() {
@@ -98,7 +98,7 @@ pub fn on_each_older(
     generations: &[(&'static str, u32, u32)],
     case: impl Fn(&'static str, &'static str) -> Result<()> + Sync,
 ) -> Result<()> {
-    let full = env::var_os(FULL_VARIABLE).is_some();
+    let full = is_full();
     let mut failures = Vec::new();
     for (file, from, to) in generations {
         let within = |go: &&str| minor_of(go).is_some_and(|minor| (*from..=*to).contains(&minor));
@@ -122,17 +122,13 @@ pub fn on_each_older(
 /// # Errors
 /// Those of the case, each with its version.
 pub fn on_each_unoptimised(case: impl Fn(&'static str, Flavor) -> Result<()> + Sync) -> Result<()> {
-    let skipped = if env::var_os(FULL_VARIABLE).is_some() {
-        0
-    } else {
-        CI_VERSIONS.len() - 1
-    };
+    let skipped = if is_full() { 0 } else { CI_VERSIONS.len() - 1 };
     let versions = CI_VERSIONS.into_iter().skip(skipped);
     on_each(versions, &[Flavor::Unoptimised], case)
 }
 
 fn flavors() -> &'static [Flavor] {
-    if env::var_os(FULL_VARIABLE).is_some() {
+    if is_full() {
         &[Flavor::Plain, Flavor::Stripped, Flavor::PieStripped]
     } else {
         &[Flavor::Plain, Flavor::Stripped]

@@ -4,15 +4,6 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Toolchains that behave differently enough to run always.
-const USUAL: [&str; 3] = ["1.21.13", "1.24.11", "1.27.3"];
-
-/// One of each minor version that observer promises.
-const ALL: [&str; 10] = [
-    "1.18.10", "1.19.13", "1.20.14", "1.21.13", "1.22.12", "1.23.12", "1.24.11", "1.25.8",
-    "1.26.8", "1.27.3",
-];
-
 /// How an executable is linked.
 #[derive(Debug, Clone, Copy)]
 pub struct Flavour {
@@ -61,16 +52,6 @@ pub const ODD: [Flavour; 2] = [
         cgo: false,
     },
 ];
-
-/// Whether everything is to be tested: `OBSERVER_TEST_FULL=1`.
-pub fn is_full() -> bool {
-    std::env::var("OBSERVER_TEST_FULL").as_deref() == Ok("1")
-}
-
-/// The versions to test: all where everything is.
-pub fn versions() -> &'static [&'static str] {
-    if is_full() { &ALL } else { &USUAL }
-}
 
 /// Builds a package below a `GOPATH`, as distributions do: the build info names the package and no module.
 pub fn build_without_module(source: &str, package: &str, version: &str) -> PathBuf {

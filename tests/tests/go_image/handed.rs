@@ -4,8 +4,9 @@ use std::fs::File;
 use std::process::Command;
 
 use observer::go::image::Image;
+use observer_tests::go::versions;
 
-use super::build::{FLAVOURS, ODD, build, versions};
+use super::build::{FLAVOURS, ODD, build};
 use super::hex;
 
 const SOURCE: &str = include_str!("hands.go.txt");

@@ -3,8 +3,9 @@
 use std::fs::File;
 
 use observer::go::image::Image;
+use observer_tests::go::versions;
 
-use super::build::{FLAVOURS, build, versions};
+use super::build::{FLAVOURS, build};
 
 const SOURCE: &str = r#"package main
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use observer::go::image::Image;
+use observer_tests::go::versions;
 
-use super::build::{FLAVOURS, build, versions};
+use super::build::{FLAVOURS, build};
 
 const SOURCE: &str = include_str!("profiled.go.txt");
 /// The first minor version whose builds follow profiles unless told otherwise.
